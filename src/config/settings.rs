@@ -1,0 +1,487 @@
+//! The shape of the configuration file. The doc comments are the reference that users read.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::event::TokenFormat;
+
+/// The whole file. `symbolon serve` and `symbolon gateway` read the same shape; each ignores nothing and uses what it needs.
+/// Paths are relative to the directory of the file.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Settings {
+    /// The issuer identifier of the authorization server: an `https` URL without trailing slash (RFC 8414 §2).
+    /// Required by `symbolon serve`.
+    pub issuer: Option<String>,
+    /// The base URL under which clients with certificates reach the authorization server. Published as
+    /// `mtls_endpoint_aliases` (RFC 8705 §5). Leave it away when the issuer's own host asks for certificates.
+    pub mtls_url: Option<String>,
+    /// Where state lives.
+    pub store: StoreSettings,
+    /// The master keys that seal state.
+    pub seal: SealSettings,
+    /// Addresses to listen on.
+    pub listener: Vec<ListenerSettings>,
+    /// Named sets of certification authorities that client certificates may come from. None is built in, and the
+    /// system's roots are never used.
+    pub anchor_set: BTreeMap<String, AnchorSetSettings>,
+    /// What tokens are issued for.
+    pub resource: Vec<ResourceSettings>,
+    /// Signing keys of the authorization server.
+    pub signing: SigningSettings,
+    /// Who may follow the revocation feed.
+    pub revocation_feed: RevocationFeedSettings,
+    /// The gateway's own identity.
+    pub gateway: GatewaySettings,
+    /// Authorization servers whose tokens the gateway accepts, by a name that routes refer to.
+    pub authorization_server: BTreeMap<String, AuthorizationServerSettings>,
+    /// What the gateway protects.
+    pub route: Vec<RouteSettings>,
+    /// Limits on everything a peer can send or hold open.
+    pub limits: LimitSettings,
+    /// The audit trail.
+    pub audit: AuditSettings,
+    /// The log.
+    pub log: LogSettings,
+    /// The control socket.
+    pub control: ControlSettings,
+}
+
+/// Where state lives.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct StoreSettings {
+    /// `sqlite:FILE` (relative to the configuration file), or `postgres://USER@HOST/DATABASE`.
+    pub url: String,
+    /// Connections that read, at most.
+    pub max_connections: u32,
+    /// Seconds to wait for a free connection or a locked database before answering 503.
+    pub wait_seconds: u32,
+}
+
+impl Default for StoreSettings {
+    fn default() -> Self {
+        Self { url: "sqlite:symbolon.db".into(), max_connections: 8, wait_seconds: 5 }
+    }
+}
+
+/// The master keys that seal state with XChaCha20-Poly1305.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct SealSettings {
+    /// The keys. The first one seals; all of them open.
+    pub key: Vec<SealKeySettings>,
+}
+
+/// One master key.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct SealKeySettings {
+    /// A name for the key, written beside everything it seals: 1 to 32 characters of `a-z`, `0-9`, `-`.
+    pub id: String,
+    /// A file with 32 random bytes in base64url, readable by its owner alone. `symbolon demo` shows one way to make it:
+    /// `openssl rand -base64 32`.
+    pub file: PathBuf,
+}
+
+/// One address to listen on.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct ListenerSettings {
+    /// A name for logs and metrics.
+    pub name: String,
+    /// `IP:PORT`.
+    pub address: SocketAddr,
+    /// What is served here: `authorization_server`, `gateway`, `metrics`.
+    pub services: Vec<ServiceSetting>,
+    /// Where a client's certificate comes from.
+    #[serde(default)]
+    pub certificate_source: CertificateSourceSetting,
+    /// The TLS policies of this address, told apart by the server name that the client asks for (SNI).
+    pub host: Vec<HostSettings>,
+}
+
+/// What a listener serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ServiceSetting {
+    /// The endpoints of the authorization server.
+    AuthorizationServer,
+    /// The resource gateway.
+    Gateway,
+    /// Prometheus metrics at `/metrics`.
+    Metrics,
+}
+
+/// Where a client's certificate comes from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum CertificateSourceSetting {
+    /// The TLS handshake on this listener.
+    #[default]
+    Handshake,
+}
+
+/// One TLS policy of a listener.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct HostSettings {
+    /// Server names this policy is for: exact (`as.example`), one wildcard label (`*.example`), an IP address, or `*` for every
+    /// other name and for clients that send none. A request for an authority of another policy gets 421.
+    pub names: Vec<String>,
+    /// The server's certificate chain, PEM.
+    pub certificate_file: PathBuf,
+    /// The private key of the certificate, PEM, readable by its owner alone.
+    pub key_file: PathBuf,
+    /// Whether clients are asked for a certificate.
+    #[serde(default)]
+    pub client_certificate: ClientCertificateSetting,
+    /// The anchor set that client certificates on this host must come from, where a certificate has to be judged.
+    pub anchor_set: Option<String>,
+    /// Protocol versions and cipher suites.
+    #[serde(default)]
+    pub suites: SuiteProfileSetting,
+}
+
+/// Whether clients are asked for a certificate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ClientCertificateSetting {
+    /// Never, so that no browser shows a prompt.
+    #[default]
+    None,
+    /// Asked; a client without one is served and refused where one is needed.
+    Request,
+    /// Asked; the handshake fails without one.
+    Require,
+}
+
+/// Protocol versions and cipher suites of a host.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SuiteProfileSetting {
+    /// TLS 1.2 and 1.3: AES-256-GCM, AES-128-GCM, then ChaCha20-Poly1305, all with ECDHE.
+    #[default]
+    Default,
+    /// TLS 1.2 and 1.3 with the AES-GCM suites that FAPI 2.0 names.
+    Fapi2,
+    /// TLS 1.3 alone.
+    Tls13,
+}
+
+/// A named set of certification authorities.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct AnchorSetSettings {
+    /// PEM files with the authorities' certificates. They are told apart by public key, never by name.
+    pub files: Vec<PathBuf>,
+    /// PEM files with intermediate certificates that clients may leave out.
+    pub intermediate_files: Vec<PathBuf>,
+}
+
+/// Something tokens are issued for.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct ResourceSettings {
+    /// The resource's identifier, an absolute URI (RFC 8707 §2). It is the token's audience unless `audiences` says otherwise.
+    pub identifier: String,
+    /// The values of `aud`. Default: the identifier alone.
+    #[serde(default)]
+    pub audiences: Vec<String>,
+    /// Scopes that exist at this resource.
+    #[serde(default)]
+    pub scopes: Vec<String>,
+    /// Seconds that an access token lives.
+    #[serde(default = "default_access_token_lifetime_seconds")]
+    pub access_token_lifetime_seconds: u32,
+    /// `jwt` or `opaque`.
+    #[serde(default = "default_access_token_format")]
+    pub access_token_format: TokenFormat,
+    /// Clients that may introspect tokens for this resource, by `client_id`.
+    #[serde(default)]
+    pub introspection_clients: Vec<String>,
+}
+
+fn default_access_token_lifetime_seconds() -> u32 {
+    300
+}
+
+fn default_access_token_format() -> TokenFormat {
+    TokenFormat::Jwt
+}
+
+/// Signing keys of the authorization server.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct SigningSettings {
+    /// The algorithm of a signing key that is made because none exists: `ES256`, `ES384`, `EdDSA`.
+    pub algorithm: String,
+}
+
+impl Default for SigningSettings {
+    fn default() -> Self {
+        Self { algorithm: "ES256".into() }
+    }
+}
+
+/// Who may follow the revocation feed.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct RevocationFeedSettings {
+    /// Clients (gateways) that may read every revocation rule, by `client_id`.
+    pub clients: Vec<String>,
+}
+
+/// The gateway's own identity.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct GatewaySettings {
+    /// The `iss` of the gateway's assertions: an `https` URL. Its keys are published at `/.well-known/symbolon/jwks.json` on every
+    /// host of the gateway.
+    pub issuer: Option<String>,
+    /// The header that carries the signed assertion to upstreams.
+    pub assertion_header: String,
+    /// Seconds that an assertion lives, at most 60.
+    pub assertion_lifetime_seconds: u32,
+    /// The private key that signs assertions, PKCS #8 PEM (P-256, P-384 or Ed25519). Without one a key is made at every start.
+    pub assertion_key_file: Option<PathBuf>,
+}
+
+impl Default for GatewaySettings {
+    fn default() -> Self {
+        Self {
+            issuer: None,
+            assertion_header: "X-Symbolon-Assertion".into(),
+            assertion_lifetime_seconds: 60,
+            assertion_key_file: None,
+        }
+    }
+}
+
+/// An authorization server whose tokens the gateway accepts.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct AuthorizationServerSettings {
+    /// Its issuer identifier. Keys and endpoints come from its metadata (RFC 8414).
+    pub issuer: String,
+    /// PEM file with the certification authorities of its TLS certificate. Without one, the issuer cannot be reached and only
+    /// `jwks_file` works: the system's roots are never used.
+    pub ca_file: Option<PathBuf>,
+    /// A file with the issuer's keys (a JWK Set), used instead of fetching them.
+    pub jwks_file: Option<PathBuf>,
+    /// The gateway's `client_id` at this server, for introspection and the revocation feed.
+    pub client_id: Option<String>,
+    /// The gateway's client certificate at this server, PEM.
+    pub certificate_file: Option<PathBuf>,
+    /// The private key of the certificate, PEM.
+    pub key_file: Option<PathBuf>,
+    /// Algorithms that this issuer's tokens may be signed with.
+    #[serde(default = "default_algorithms")]
+    pub algorithms: Vec<String>,
+    /// Seconds by which the issuer's clock may differ from ours.
+    #[serde(default = "default_leeway_seconds")]
+    pub leeway_seconds: u32,
+    /// Whether to follow the server's revocation feed (a Symbolon server offers one).
+    #[serde(default)]
+    pub revocation_feed: bool,
+    /// Seconds that a positive introspection answer is reused, at most. Zero asks every time.
+    #[serde(default)]
+    pub introspection_cache_seconds: u32,
+}
+
+fn default_algorithms() -> Vec<String> {
+    vec!["ES256".into(), "ES384".into(), "PS256".into(), "EdDSA".into()]
+}
+
+fn default_leeway_seconds() -> u32 {
+    5
+}
+
+/// Something the gateway protects.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct RouteSettings {
+    /// A name for logs, metrics and audit events.
+    pub name: String,
+    /// The request's authority: `host` or `host:port`, matched without regard to case.
+    pub host: String,
+    /// The path, or the part of it before `/`, that this route is for. The longest match wins.
+    #[serde(default = "default_path")]
+    pub path: String,
+    /// Where requests go: `http://HOST:PORT` or `https://HOST:PORT`.
+    pub upstream: String,
+    /// PEM file with the certification authorities of an `https` upstream.
+    pub upstream_ca_file: Option<PathBuf>,
+    /// The authorization server whose tokens are accepted, by name.
+    pub authorization_server: String,
+    /// The audience that tokens must name.
+    pub audience: String,
+    /// Scopes that tokens must have.
+    #[serde(default)]
+    pub scopes: Vec<String>,
+    /// How tokens are verified.
+    #[serde(default)]
+    pub token: TokenVerificationSetting,
+    /// Whether the token's key must be proven.
+    #[serde(default)]
+    pub proof_of_possession: ProofOfPossessionSetting,
+    /// What happens when the revocation feed was last heard longer ago than `max_revocation_staleness_seconds`.
+    #[serde(default)]
+    pub stale_revocations: StaleRevocationsSetting,
+    /// Seconds without word from the revocation feed after which it counts as stale.
+    #[serde(default = "default_staleness")]
+    pub max_revocation_staleness_seconds: u32,
+    /// The `aud` of the assertion. Default: the route's authority.
+    pub assertion_audience: Option<String>,
+    /// Whether the access token is passed to the upstream.
+    #[serde(default)]
+    pub pass_access_token: bool,
+    /// Seconds to wait for the upstream's response head.
+    #[serde(default = "default_upstream_timeout_seconds")]
+    pub upstream_timeout_seconds: u32,
+}
+
+fn default_path() -> String {
+    "/".into()
+}
+
+fn default_staleness() -> u32 {
+    60
+}
+
+fn default_upstream_timeout_seconds() -> u32 {
+    30
+}
+
+/// How a route verifies tokens.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TokenVerificationSetting {
+    /// JWTs with the issuer's keys; anything else is introspected where the issuer gave the gateway a `client_id`.
+    #[default]
+    Auto,
+    /// JWTs alone.
+    Jwt,
+    /// Every token by introspection.
+    Introspection,
+}
+
+/// Whether the token's key must be proven.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ProofOfPossessionSetting {
+    /// Every token must be bound, and the binding proven on every request.
+    #[default]
+    Strict,
+    /// A bound token must be proven; an unbound one is a plain bearer token.
+    Optional,
+}
+
+/// What a route does when revocations may have been missed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum StaleRevocationsSetting {
+    /// Answer 503 until the feed is heard again.
+    #[default]
+    Refuse,
+    /// Go on with what is known.
+    Serve,
+}
+
+/// Limits on everything a peer can send or hold open.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct LimitSettings {
+    /// Connections open at once, per listener.
+    pub connections: u32,
+    /// Seconds for a TLS handshake.
+    pub handshake_seconds: u32,
+    /// Handshakes under way at once, per listener.
+    pub handshakes: u32,
+    /// Seconds for a request's head to arrive, and for a connection to stand idle.
+    pub request_head_seconds: u32,
+    /// Bytes of a request's head.
+    pub request_head_bytes: u32,
+    /// Header fields of a request.
+    pub request_headers: u32,
+    /// Bytes of a request body at the authorization server.
+    pub request_body_bytes: u32,
+    /// Seconds for a request body at the authorization server.
+    pub request_body_seconds: u32,
+    /// Requests under way at once on one HTTP/2 connection.
+    pub http2_streams: u32,
+    /// Certificates in a client's chain.
+    pub chain_certificates: u32,
+    /// Bytes of one certificate of a client's chain.
+    pub certificate_bytes: u32,
+    /// Seconds that requests under way may still take at shutdown.
+    pub shutdown_seconds: u32,
+}
+
+impl Default for LimitSettings {
+    fn default() -> Self {
+        Self {
+            connections: 20_000,
+            handshake_seconds: 10,
+            handshakes: 512,
+            request_head_seconds: 30,
+            request_head_bytes: 32_768,
+            request_headers: 100,
+            request_body_bytes: 65_536,
+            request_body_seconds: 10,
+            http2_streams: 100,
+            chain_certificates: 10,
+            certificate_bytes: 16_384,
+            shutdown_seconds: 10,
+        }
+    }
+}
+
+/// The audit trail: one JSON object a line.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct AuditSettings {
+    /// The file to append to. Without one, events go to standard output.
+    pub file: Option<PathBuf>,
+    /// Events that may wait to be written. When it is full, no token is issued and no request admitted.
+    pub queue: u32,
+}
+
+impl Default for AuditSettings {
+    fn default() -> Self {
+        Self { file: None, queue: 8_192 }
+    }
+}
+
+/// The log, on standard error.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct LogSettings {
+    /// What is logged: `error`, `warn`, `info`, `debug`, `trace`, or a filter by module such as `info,symbolon::tls=debug`.
+    pub filter: String,
+    /// `text` for people, `json` for machines.
+    pub format: LogFormatSetting,
+}
+
+impl Default for LogSettings {
+    fn default() -> Self {
+        Self { filter: "info".into(), format: LogFormatSetting::Text }
+    }
+}
+
+/// The shape of log lines.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormatSetting {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// The control socket: `status`, `reload`, `explain`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct ControlSettings {
+    /// The path of the Unix socket. Without one, the process has none.
+    pub socket: Option<PathBuf>,
+}

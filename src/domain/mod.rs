@@ -1,0 +1,20 @@
+//! The words every room shares: identifiers, scope, thumbprint, confirmation, time.
+//!
+//! A type lives here only when three rooms need it; anything smaller stays in its room. Nothing here does I/O, and nothing
+//! here is proof of anything: proofs are made by the room that does the check.
+
+mod cnf;
+mod identifier;
+mod redacted;
+mod scope;
+mod thumbprint;
+mod time;
+
+pub use cnf::{Cnf, CnfError};
+pub use identifier::{
+    Audience, ClientId, DeploymentId, FamilyId, IdentifierError, Issuer, IssuerError, KeyId, RequestId, Subject, TokenId,
+};
+pub use redacted::Redacted;
+pub use scope::{Scope, ScopeError};
+pub use thumbprint::{Thumbprint, ThumbprintError};
+pub use time::{Clock, ClockUnreadable, Lifetime, ManualClock, Randomness, RandomnessUnavailable, SystemClock, Timestamp};

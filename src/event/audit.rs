@@ -1,0 +1,118 @@
+use std::net::SocketAddr;
+
+use serde::Serialize;
+
+use super::Reason;
+use crate::domain::{
+    Audience, ClientId, Cnf, FamilyId, Issuer, KeyId, RequestId, Scope, Subject, Thumbprint, Timestamp, TokenId,
+};
+
+/// How an access token travels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "server", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum TokenFormat {
+    /// A signed JWT (RFC 9068), verified by anyone with the issuer's keys.
+    Jwt,
+    /// A sealed value that only the issuer can read; others introspect it (RFC 7662).
+    Opaque,
+}
+
+/// One line of the audit trail: when, and what.
+#[derive(Clone, Debug, Serialize)]
+pub struct Trailed {
+    /// When it happened, in seconds since the epoch.
+    pub time: Timestamp,
+    /// What happened.
+    #[serde(flatten)]
+    pub event: AuditEvent,
+}
+
+/// The facts of one decision at a protected resource. Allow and deny carry the same fields; an absent one was not known yet.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct AccessDecision {
+    /// The id told to the caller.
+    pub request_id: Option<RequestId>,
+    /// The name of the route, when one matched.
+    pub route: Option<String>,
+    /// The request's method.
+    pub method: String,
+    /// The request's authority.
+    pub authority: String,
+    /// The request's path, without query.
+    pub path: String,
+    /// Who connected.
+    pub peer_address: Option<SocketAddr>,
+    /// The SHA-256 thumbprint of the certificate on the connection.
+    pub certificate: Option<Thumbprint>,
+    /// The token's `iss`.
+    pub issuer: Option<Issuer>,
+    /// The token's `client_id`.
+    pub client_id: Option<ClientId>,
+    /// The token's `sub`.
+    pub subject: Option<Subject>,
+    /// The token's `jti`.
+    pub token_id: Option<TokenId>,
+    /// The token's `cnf`.
+    pub cnf: Option<Cnf>,
+    /// Why it was refused; absent when it was admitted.
+    pub reason: Option<Reason>,
+    /// The status the caller got.
+    pub status: u16,
+}
+
+/// Everything the audit trail can say.
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+#[allow(missing_docs, reason = "field names are the standards' and the docs of each variant say what happened")]
+pub enum AuditEvent {
+    /// An access token was issued.
+    TokenIssued {
+        request_id: RequestId,
+        client_id: ClientId,
+        subject: Subject,
+        grant_type: &'static str,
+        format: TokenFormat,
+        token_id: TokenId,
+        family: FamilyId,
+        audience: Vec<Audience>,
+        scope: Scope,
+        cnf: Option<Cnf>,
+        expires: Timestamp,
+    },
+    /// An endpoint of the authorization server refused a request or failed.
+    RequestRefused {
+        request_id: RequestId,
+        endpoint: &'static str,
+        client_id: Option<ClientId>,
+        peer_address: Option<SocketAddr>,
+        certificate: Option<Thumbprint>,
+        error: &'static str,
+        reason: Reason,
+        status: u16,
+    },
+    /// A token was introspected.
+    TokenIntrospected {
+        request_id: RequestId,
+        client_id: ClientId,
+        token_id: Option<TokenId>,
+        active: bool,
+        reason: Option<Reason>,
+    },
+    /// A token was revoked by the client it was issued to. Commits with the rule.
+    TokenRevoked { request_id: RequestId, client_id: ClientId, token_id: TokenId },
+    /// A client was registered. Commits with the registration.
+    ClientAdded { client_id: ClientId },
+    /// A registration was changed. Commits with the change.
+    ClientChanged { client_id: ClientId },
+    /// A client was removed; its tokens are revoked. Commits with the removal.
+    ClientRemoved { client_id: ClientId },
+    /// A signing key was made. Commits with the key.
+    SigningKeyCreated { key_id: KeyId, algorithm: String },
+    /// A protected resource decided about a request.
+    Access(AccessDecision),
+    /// The configuration, or files it names, were read again and are in force.
+    Reloaded { what: String },
+    /// A reload failed; the old state stays in force.
+    ReloadFailed { what: String, problem: String },
+}

@@ -1,0 +1,219 @@
+use std::fmt;
+
+use serde::Serialize;
+
+macro_rules! reasons {
+    ($($(#[$doc:meta])* $variant:ident = $code:literal;)*) => {
+        /// Why something was refused or failed: private, for the log and the audit trail, never for the caller outside.
+        ///
+        /// The codes are stable: a code is never given another meaning.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Reason {
+            $($(#[$doc])* $variant,)*
+        }
+
+        impl Reason {
+            /// Every reason there is.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),*];
+
+            /// The stable code, as it stands in logs, audit events and metrics.
+            pub const fn code(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $code,)*
+                }
+            }
+        }
+    };
+}
+
+reasons! {
+    // -- the certificate -------------------------------------------------------------------------------------------
+    /// The connection carries no client certificate.
+    CertificateAbsent = "certificate_absent";
+    /// A certificate is not DER, has trailing bytes, duplicate extensions or a field we refuse to guess at.
+    CertificateMalformed = "certificate_malformed";
+    /// More certificates, or larger ones, than the limits allow.
+    CertificateTooLarge = "certificate_too_large";
+    /// After its `notAfter`, or one of its issuers is.
+    CertificateExpired = "certificate_expired";
+    /// Before its `notBefore`, or one of its issuers is.
+    CertificateNotYetValid = "certificate_not_yet_valid";
+    /// No path to an anchor of the sets that apply.
+    CertificateUnknownIssuer = "certificate_unknown_issuer";
+    /// A path by name whose signature does not verify.
+    CertificateSignature = "certificate_signature";
+    /// An extended key usage that does not allow client authentication.
+    CertificateExtendedKeyUsage = "certificate_extended_key_usage";
+    /// A key usage without digital signature.
+    CertificateKeyUsage = "certificate_key_usage";
+    /// A certification authority's certificate shown as a client's.
+    CertificateAuthorityAsClient = "certificate_authority_as_client";
+    /// A name outside an issuer's name constraints.
+    CertificateNameConstraints = "certificate_name_constraints";
+    /// Too long a path, too many signatures, an unsupported algorithm or critical extension.
+    CertificatePath = "certificate_path";
+    /// No anchor set applies, so nobody can be trusted.
+    CertificateNoAnchors = "certificate_no_anchors";
+    /// A revocation rule names this certificate.
+    CertificateRevoked = "certificate_revoked";
+    /// The registered subject is not this certificate's.
+    CertificateSubjectMismatch = "certificate_subject_mismatch";
+    /// The registered subject alternative name is not in this certificate.
+    CertificateSanMismatch = "certificate_san_mismatch";
+    /// Not one of the self-signed certificates that were registered.
+    CertificateNotRegistered = "certificate_not_registered";
+
+    // -- the client ------------------------------------------------------------------------------------------------
+    /// `client_id` is missing.
+    ClientIdAbsent = "client_id_absent";
+    /// No client has this `client_id`.
+    ClientUnknown = "client_unknown";
+    /// The credentials presented belong to another method than the registered one.
+    ClientMethodMismatch = "client_method_mismatch";
+    /// More than one way of authenticating in one request.
+    ClientMethodAmbiguous = "client_method_ambiguous";
+    /// The client exists but has been revoked by a rule.
+    ClientRevoked = "client_revoked";
+    /// The registration does not allow what was asked.
+    ClientNotAllowed = "client_not_allowed";
+
+    // -- the request -----------------------------------------------------------------------------------------------
+    /// A required parameter is missing.
+    ParameterAbsent = "parameter_absent";
+    /// A parameter appears more than once.
+    ParameterDuplicate = "parameter_duplicate";
+    /// A parameter has a value outside its syntax.
+    ParameterMalformed = "parameter_malformed";
+    /// The body is not of the expected media type.
+    ContentType = "content_type";
+    /// The body is larger than the limit.
+    BodyTooLarge = "body_too_large";
+    /// The body did not arrive in time or broke off.
+    BodyIncomplete = "body_incomplete";
+    /// The method is not one this resource knows.
+    MethodNotAllowed = "method_not_allowed";
+    /// No resource at this path.
+    NotFound = "not_found";
+    /// The request is ambiguous: `Host`, target or framing that two programs could read differently.
+    RequestAmbiguous = "request_ambiguous";
+    /// The request's authority belongs to another TLS policy than its connection.
+    RequestMisdirected = "request_misdirected";
+    /// `grant_type` is not supported.
+    GrantUnsupported = "grant_unsupported";
+    /// The client may not use this grant.
+    GrantNotAllowed = "grant_not_allowed";
+    /// A scope beyond what client and resource allow.
+    ScopeNotAllowed = "scope_not_allowed";
+    /// A resource that does not exist or that the client may not use.
+    ResourceNotAllowed = "resource_not_allowed";
+    /// The client must be sender-constrained, and nothing was proven.
+    BindingRequired = "binding_required";
+    /// The caller may not introspect tokens of this audience.
+    IntrospectionNotAllowed = "introspection_not_allowed";
+    /// A client asked to revoke a token that is not its own.
+    RevocationNotAllowed = "revocation_not_allowed";
+
+    // -- the token -------------------------------------------------------------------------------------------------
+    /// No token in the request.
+    TokenAbsent = "token_absent";
+    /// More than one token, or one in a place where it may not be.
+    TokenAmbiguous = "token_ambiguous";
+    /// Not a token in any format we know.
+    TokenMalformed = "token_malformed";
+    /// The signature or the seal does not verify.
+    TokenSignature = "token_signature";
+    /// An algorithm outside the allow list.
+    TokenAlgorithm = "token_algorithm";
+    /// No key of the issuer verifies it.
+    TokenKeyUnknown = "token_key_unknown";
+    /// `typ` is not an access token's.
+    TokenType = "token_type";
+    /// `crit` names something that is not understood.
+    TokenCritical = "token_critical";
+    /// Another issuer, or none.
+    TokenIssuer = "token_issuer";
+    /// Another audience, or none.
+    TokenAudience = "token_audience";
+    /// A required claim is missing or has the wrong type.
+    TokenClaim = "token_claim";
+    /// After `exp`.
+    TokenExpired = "token_expired";
+    /// Before `nbf`, or `iat` in the future.
+    TokenNotYetValid = "token_not_yet_valid";
+    /// A revocation rule hits it.
+    TokenRevoked = "token_revoked";
+    /// The authorization server says it is not active.
+    TokenInactive = "token_inactive";
+    /// The token lacks a scope that the route requires.
+    TokenScope = "token_scope";
+    /// `cnf` is malformed.
+    CnfMalformed = "cnf_malformed";
+    /// `cnf` has a member that is not understood.
+    CnfUnknown = "cnf_unknown";
+    /// The route requires a bound token and this one has no `cnf`.
+    CnfAbsent = "cnf_absent";
+    /// The token is bound to a certificate and the connection has none.
+    BindingCertificateAbsent = "binding_certificate_absent";
+    /// The token is bound to another certificate.
+    BindingCertificateMismatch = "binding_certificate_mismatch";
+    /// The token is bound to a key whose proof this resource does not take.
+    BindingProofUnsupported = "binding_proof_unsupported";
+
+    // -- the gateway -----------------------------------------------------------------------------------------------
+    /// No route for this authority and path.
+    RouteUnknown = "route_unknown";
+    /// The upstream did not answer, or not in time.
+    UpstreamUnavailable = "upstream_unavailable";
+    /// The upstream's answer is not HTTP we would pass on.
+    UpstreamMalformed = "upstream_malformed";
+    /// The issuer's keys could not be fetched.
+    IssuerKeysUnavailable = "issuer_keys_unavailable";
+    /// Introspection did not answer.
+    IntrospectionUnavailable = "introspection_unavailable";
+    /// The revocation feed is older than the route allows.
+    RevocationStale = "revocation_stale";
+
+    // -- faults of ours --------------------------------------------------------------------------------------------
+    /// The database did not answer in time.
+    StoreUnavailable = "store_unavailable";
+    /// The audit queue is full.
+    AuditUnavailable = "audit_unavailable";
+    /// The clock could not be read.
+    ClockUnreadable = "clock_unreadable";
+    /// The operating system gave no randomness.
+    RandomnessUnavailable = "randomness_unavailable";
+    /// A sealed value did not open: wrong key, wrong place, or altered.
+    SealBroken = "seal_broken";
+    /// No signing key is current.
+    SigningKeyAbsent = "signing_key_absent";
+    /// Too many requests at once.
+    Overloaded = "overloaded";
+    /// A bug: something that cannot happen did.
+    Defect = "defect";
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.code())
+    }
+}
+
+impl Serialize for Reason {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.code())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::Reason;
+
+    #[test]
+    fn codes_are_distinct_and_in_snake_case() {
+        let codes: BTreeSet<_> = Reason::ALL.iter().map(|reason| reason.code()).collect();
+        assert_eq!(codes.len(), Reason::ALL.len());
+        assert!(codes.iter().all(|code| code.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')));
+    }
+}
