@@ -1,1 +1,23 @@
+//! The authorization server: one file per endpoint, `grant/<grant>.rs`, `client_auth/<method>.rs`.
 //!
+//! ```text
+//! POST /token    parameters -> GrantType -> AuthenticatedClient -> Approved -> Binding -> IssuedToken
+//! ```
+
+pub mod client_auth;
+pub mod error;
+pub mod grant;
+mod inspect;
+mod introspect;
+pub mod metadata;
+pub mod mint;
+pub mod parameters;
+pub mod resources;
+mod revocation_feed;
+mod revoke;
+mod server;
+mod token;
+
+pub use inspect::Recognised;
+pub use revocation_feed::FeedPage;
+pub use server::{AuthorizationServer, Revocations};

@@ -1,0 +1,131 @@
+//! Client authentication: one file per method, one entrance for every endpoint (RFC 6749 §2.3, RFC 8705 §2).
+
+mod self_signed_tls_client_auth;
+mod tls_client_auth;
+
+use std::sync::Arc;
+
+use super::error::{ErrorCode, Refusal};
+use super::parameters::Parameters;
+use crate::clients::{Authentication, Client, Directory};
+use crate::domain::{ClientId, Timestamp};
+use crate::event::Reason;
+use crate::tls::{PeerCertificate, PeerCertificateError};
+use crate::trust::{AnchorSet, AnchorSets, PeerTrust};
+
+/// What the connection says about who is calling.
+#[derive(Clone, Copy, Debug)]
+pub struct Presenter<'a> {
+    /// The certificate of the connection: absent, unusable, or there with what is known of its path.
+    pub certificate: Result<Option<&'a Arc<PeerTrust>>, &'a PeerCertificateError>,
+    /// The anchor set of the server name that was connected to.
+    pub host_anchor_set: Option<&'a str>,
+    /// Whether the server name that was connected to asks for certificates at all.
+    pub certificate_requested: bool,
+}
+
+/// A client that proved who it is, by exactly the method it is registered for. Made here alone.
+#[derive(Clone, Debug)]
+pub struct AuthenticatedClient {
+    client: Arc<Client>,
+    certificate: Arc<PeerCertificate>,
+}
+
+impl AuthenticatedClient {
+    /// The registration.
+    pub fn client(&self) -> &Arc<Client> {
+        &self.client
+    }
+
+    /// `client_id`.
+    pub fn client_id(&self) -> &ClientId {
+        &self.client.client_id
+    }
+
+    /// The certificate whose key the client proved to hold on this connection.
+    pub fn certificate(&self) -> &Arc<PeerCertificate> {
+        &self.certificate
+    }
+}
+
+/// Who a client may be, and which authorities vouch for it, at one moment.
+#[derive(Clone, Copy, Debug)]
+pub struct Registry<'a> {
+    /// All clients.
+    pub clients: &'a Directory,
+    /// All anchor sets.
+    pub anchors: &'a AnchorSets,
+    /// Now.
+    pub now: Timestamp,
+}
+
+/// Authenticates the client of a request.
+///
+/// Unknown client and failed proof are both `invalid_client` (RFC 6749 §5.2); the private reason tells them apart.
+pub fn authenticate(
+    parameters: &Parameters,
+    presenter: &Presenter<'_>,
+    registry: &Registry<'_>,
+) -> Result<AuthenticatedClient, Refusal> {
+    let client_id = parameters.get("client_id").ok_or_else(|| {
+        invalid_client(Reason::ClientIdAbsent, "client_id is required with mutual-TLS client authentication (RFC 8705 section 2)")
+    })?;
+    let client_id: ClientId =
+        client_id.parse().map_err(|_| invalid_client(Reason::ClientUnknown, "client authentication failed"))?;
+    let client = registry
+        .clients
+        .get(&client_id)
+        .ok_or_else(|| invalid_client(Reason::ClientUnknown, "client authentication failed"))?;
+    for other in ["client_secret", "client_assertion", "client_assertion_type"] {
+        if parameters.get(other).is_some() {
+            return Err(invalid_client(
+                Reason::ClientMethodMismatch,
+                "the request carries credentials of a method this client is not registered for",
+            )
+            .of(&client_id));
+        }
+    }
+    let authenticated = match &client.authentication {
+        Authentication::TlsClientAuth(matcher) => tls_client_auth::check(client, matcher, presenter, registry),
+        Authentication::SelfSignedTlsClientAuth(registered) => {
+            self_signed_tls_client_auth::check(registered, presenter, registry.now)
+        }
+    };
+    let certificate = authenticated.map_err(|refusal| refusal.of(&client_id))?;
+    Ok(AuthenticatedClient { client: client.clone(), certificate })
+}
+
+/// Credentials in an `Authorization` header belong to methods that no client is registered for.
+pub fn refuse_authorization_header() -> Refusal {
+    invalid_client(
+        Reason::ClientMethodMismatch,
+        "the request carries credentials of a method this client is not registered for",
+    )
+}
+
+fn invalid_client(reason: Reason, description: &'static str) -> Refusal {
+    Refusal::new(ErrorCode::InvalidClient, reason, description)
+}
+
+fn certificate_of<'a>(presenter: &Presenter<'a>) -> Result<&'a Arc<PeerTrust>, Refusal> {
+    match presenter.certificate {
+        Ok(Some(certificate)) => Ok(certificate),
+        Ok(None) if !presenter.certificate_requested => Err(invalid_client(
+            Reason::CertificateAbsent,
+            "this host does not ask for certificates: use the endpoint in mtls_endpoint_aliases (RFC 8705 section 5)",
+        )),
+        Ok(None) => Err(invalid_client(Reason::CertificateAbsent, "the connection carries no client certificate")),
+        Err(error) => Err(invalid_client(error.reason(), "the client certificate could not be read")),
+    }
+}
+
+/// The anchor sets a certificate must satisfy, all of them: the host's and the registration's.
+fn anchor_sets<'a>(client: &Client, presenter: &Presenter<'_>, anchors: &'a AnchorSets) -> Result<Vec<&'a Arc<AnchorSet>>, Refusal> {
+    [presenter.host_anchor_set, client.anchor_set.as_deref()]
+        .into_iter()
+        .flatten()
+        .map(|name| {
+            anchors.get(name).ok_or_else(|| invalid_client(Reason::CertificateNoAnchors, "client authentication failed"))
+        })
+        .collect()
+}

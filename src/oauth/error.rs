@@ -1,0 +1,132 @@
+//! The verdict of every endpoint: a refusal is the presenter's doing, a fault is ours.
+
+use std::borrow::Cow;
+
+use crate::domain::{ClientId, ClockUnreadable, RandomnessUnavailable};
+use crate::event::Reason;
+
+/// The error codes that our endpoints answer with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ErrorCode {
+    /// RFC 6749 §5.2.
+    InvalidRequest,
+    /// RFC 6749 §5.2.
+    InvalidClient,
+    /// RFC 6749 §5.2.
+    UnauthorizedClient,
+    /// RFC 6749 §5.2.
+    UnsupportedGrantType,
+    /// RFC 6749 §5.2.
+    InvalidScope,
+    /// RFC 8707 §2.
+    InvalidTarget,
+    /// RFC 6749 §4.1.2.1; at the token endpoint our documented extension, with 503 and `Retry-After`.
+    TemporarilyUnavailable,
+    /// RFC 6749 §4.1.2.1; at the token endpoint our documented extension, with 500.
+    ServerError,
+}
+
+impl ErrorCode {
+    /// Every code there is.
+    pub const ALL: &'static [Self] = &[
+        Self::InvalidRequest,
+        Self::InvalidClient,
+        Self::UnauthorizedClient,
+        Self::UnsupportedGrantType,
+        Self::InvalidScope,
+        Self::InvalidTarget,
+        Self::TemporarilyUnavailable,
+        Self::ServerError,
+    ];
+
+    /// The code as the RFC spells it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::InvalidRequest => "invalid_request",
+            Self::InvalidClient => "invalid_client",
+            Self::UnauthorizedClient => "unauthorized_client",
+            Self::UnsupportedGrantType => "unsupported_grant_type",
+            Self::InvalidScope => "invalid_scope",
+            Self::InvalidTarget => "invalid_target",
+            Self::TemporarilyUnavailable => "temporarily_unavailable",
+            Self::ServerError => "server_error",
+        }
+    }
+}
+
+/// The presenter's doing: what the caller is told, and why in truth.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The RFC's error code.
+    pub code: ErrorCode,
+    /// `error_description`: safe to show to anyone, ASCII without `"` and `\` (RFC 6749 §5.2).
+    pub description: Cow<'static, str>,
+    /// The private reason.
+    pub reason: Reason,
+    /// The client that was named, once it is known to exist.
+    pub client_id: Option<ClientId>,
+}
+
+impl Refusal {
+    /// A refusal of a request that names no known client yet.
+    pub fn new(code: ErrorCode, reason: Reason, description: impl Into<Cow<'static, str>>) -> Self {
+        Self { code, description: description.into(), reason, client_id: None }
+    }
+
+    /// The same refusal, of a known client.
+    pub fn of(mut self, client_id: &ClientId) -> Self {
+        self.client_id = Some(client_id.clone());
+        self
+    }
+}
+
+/// Ours: the caller did nothing wrong and may try again, or met a bug.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Something we depend on does not answer: 503 with `Retry-After`.
+    Unavailable(Reason),
+    /// A bug, or a state that should not be: 500, logged once.
+    Defect(Reason),
+}
+
+impl Fault {
+    /// The private reason.
+    pub const fn reason(self) -> Reason {
+        match self {
+            Self::Unavailable(reason) | Self::Defect(reason) => reason,
+        }
+    }
+}
+
+/// Why an endpoint did not do what it was asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OauthError {
+    /// The presenter's doing.
+    Refused(Refusal),
+    /// Ours.
+    Failed(Fault),
+}
+
+impl From<Refusal> for OauthError {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl From<Fault> for OauthError {
+    fn from(fault: Fault) -> Self {
+        Self::Failed(fault)
+    }
+}
+
+impl From<ClockUnreadable> for OauthError {
+    fn from(_: ClockUnreadable) -> Self {
+        Self::Failed(Fault::Unavailable(Reason::ClockUnreadable))
+    }
+}
+
+impl From<RandomnessUnavailable> for OauthError {
+    fn from(_: RandomnessUnavailable) -> Self {
+        Self::Failed(Fault::Unavailable(Reason::RandomnessUnavailable))
+    }
+}

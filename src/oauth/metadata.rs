@@ -1,0 +1,77 @@
+//! Authorization server metadata (RFC 8414, RFC 8705 §5). It lists what works, and nothing with no elements (RFC 8414 §3.2).
+
+use serde_json::{Map, Value, json};
+
+use super::grant::GrantType;
+use crate::clients::Authentication;
+use crate::domain::{Issuer, Scope};
+
+/// Where the endpoints are.
+#[derive(Clone, Debug)]
+pub struct Endpoints {
+    base: String,
+    mtls_base: Option<String>,
+}
+
+/// Paths below the issuer or the mutual-TLS base.
+pub mod path {
+    /// RFC 6749 §3.2.
+    pub const TOKEN: &str = "/token";
+    /// RFC 7662 §2.
+    pub const INTROSPECTION: &str = "/introspect";
+    /// RFC 7009 §2.
+    pub const REVOCATION: &str = "/revoke";
+    /// RFC 7517 §5.
+    pub const JWKS: &str = "/jwks";
+    /// The revocation feed for gateways.
+    pub const REVOCATION_FEED: &str = "/revocation-feed";
+}
+
+/// The methods by which a client may authenticate, as metadata lists them.
+pub const AUTHENTICATION_METHODS: &[&str] = Authentication::METHODS;
+
+impl Endpoints {
+    /// Endpoints below the issuer, and for clients with certificates below `mtls_url` where that is another base.
+    pub fn new(issuer: &Issuer, mtls_url: Option<&Issuer>) -> Self {
+        Self {
+            base: issuer.as_str().to_owned(),
+            mtls_base: mtls_url.filter(|url| *url != issuer).map(|url| url.as_str().to_owned()),
+        }
+    }
+
+    /// The metadata document.
+    pub fn metadata(&self, scopes: &Scope) -> Value {
+        let methods = json!(AUTHENTICATION_METHODS);
+        let grants: Vec<_> = GrantType::ALL.iter().map(|grant| grant.as_str()).collect();
+        let mut document = Map::new();
+        document.insert("issuer".into(), json!(self.base));
+        self.insert_endpoints(&self.base, &mut document);
+        document.insert("jwks_uri".into(), json!(format!("{}{}", self.base, path::JWKS)));
+        document.insert("grant_types_supported".into(), json!(grants));
+        document.insert("token_endpoint_auth_methods_supported".into(), methods.clone());
+        document.insert("introspection_endpoint_auth_methods_supported".into(), methods.clone());
+        document.insert("revocation_endpoint_auth_methods_supported".into(), methods);
+        document.insert("tls_client_certificate_bound_access_tokens".into(), json!(true));
+        if !scopes.is_empty() {
+            document.insert("scopes_supported".into(), json!(scopes.tokens().collect::<Vec<_>>()));
+        }
+        if let Some(base) = &self.mtls_base {
+            let mut aliases = Map::new();
+            self.insert_endpoints(base, &mut aliases);
+            document.insert("mtls_endpoint_aliases".into(), Value::Object(aliases));
+        }
+        Value::Object(document)
+    }
+
+    /// Every endpoint that takes a client certificate, below `base`.
+    fn insert_endpoints(&self, base: &str, document: &mut Map<String, Value>) {
+        for (name, path) in [
+            ("token_endpoint", path::TOKEN),
+            ("introspection_endpoint", path::INTROSPECTION),
+            ("revocation_endpoint", path::REVOCATION),
+            ("symbolon_revocation_feed_endpoint", path::REVOCATION_FEED),
+        ] {
+            document.insert(name.into(), json!(format!("{base}{path}")));
+        }
+    }
+}

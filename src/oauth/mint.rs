@@ -1,0 +1,109 @@
+//! The one place where access tokens are made. It demands every proof: who asks, what was approved, and which key the token
+//! will answer to.
+
+use super::client_auth::AuthenticatedClient;
+use super::error::{Fault, OauthError};
+use super::grant::Approved;
+use crate::binding::{Confirmation, Unbound};
+use crate::domain::{Issuer, Randomness, RequestId, Timestamp, TokenId};
+use crate::event::{AuditEvent, Reason, TokenFormat, Trailed};
+use crate::jose::sign::SigningKey;
+use crate::seal::KeyRing;
+use crate::token::{self, AccessToken};
+
+/// What a token is bound to: a key that was proven, or nothing because a policy says so.
+#[derive(Debug)]
+pub enum Binding {
+    /// Proven on this connection.
+    Confirmed(Confirmation),
+    /// The registration wants plain bearer tokens.
+    Unbound(Unbound),
+}
+
+/// What it takes to write a token down.
+#[derive(Clone, Copy, Debug)]
+pub struct Mint<'a> {
+    /// `iss`.
+    pub issuer: &'a Issuer,
+    /// Signs JWTs.
+    pub signing_key: &'a SigningKey,
+    /// Seals opaque tokens.
+    pub ring: &'a KeyRing,
+    /// The source of `jti`.
+    pub randomness: &'a dyn Randomness,
+    /// `iat`.
+    pub now: Timestamp,
+}
+
+/// An access token on its way to the client, with the event that tells of it.
+#[derive(Debug)]
+pub struct IssuedToken {
+    /// The token as the client sends it.
+    pub access_token: String,
+    /// `expires_in`, seconds.
+    pub expires_in: u32,
+    /// `scope`, written out.
+    pub scope: String,
+    /// The audit event. Issuing counts only once it is in the queue.
+    pub event: Trailed,
+}
+
+impl Mint<'_> {
+    /// Mints an access token.
+    pub fn mint(
+        &self,
+        client: &AuthenticatedClient,
+        approved: &Approved,
+        binding: &Binding,
+        request_id: &RequestId,
+    ) -> Result<IssuedToken, OauthError> {
+        let selected = approved.selected();
+        let cnf = match binding {
+            Binding::Confirmed(confirmation) => Some(confirmation.cnf()),
+            Binding::Unbound(Unbound { .. }) => None,
+        };
+        let expires = self.now.plus(selected.lifetime);
+        let token = AccessToken {
+            issuer: self.issuer.clone(),
+            subject: approved.subject().clone(),
+            audience: selected.audience.clone(),
+            client_id: client.client_id().clone(),
+            scope: approved.scope().clone(),
+            issued_at: self.now,
+            expires,
+            token_id: TokenId::random(self.randomness)?,
+            family: approved.family().clone(),
+            cnf,
+        };
+        let access_token = match selected.format {
+            TokenFormat::Jwt => self
+                .signing_key
+                .sign_compact(token::jwt::TYP, &token.to_jwt_payload())
+                .map_err(|_| Fault::Defect(Reason::SigningKeyAbsent))?,
+            TokenFormat::Opaque => {
+                token::opaque::encode(&token, self.ring).map_err(|_| Fault::Unavailable(Reason::RandomnessUnavailable))?
+            }
+        };
+        Ok(IssuedToken {
+            access_token,
+            expires_in: selected.lifetime.seconds(),
+            scope: token.scope.to_string(),
+            event: Trailed {
+                time: self.now,
+                event: AuditEvent::TokenIssued {
+                    request_id: request_id.clone(),
+                    client_id: token.client_id,
+                    subject: token.subject,
+                    grant_type: approved.grant().as_str(),
+                    format: selected.format,
+                    token_id: token.token_id,
+                    family: token.family,
+                    audience: token.audience,
+                    scope: token.scope,
+                    cnf,
+                    expires,
+                },
+            },
+        })
+    }
+}

@@ -1,0 +1,199 @@
+//! What tokens are issued for, and which of it a request means (RFC 8707).
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use url::Url;
+
+use super::error::{ErrorCode, Refusal};
+use crate::clients::Client;
+use crate::config::settings::ResourceSettings;
+use crate::domain::{Audience, ClientId, Lifetime, Scope};
+use crate::event::{Reason, TokenFormat};
+
+/// One protected resource.
+#[derive(Clone, Debug)]
+pub struct Resource {
+    /// The value of the `resource` parameter: an absolute URI without fragment (RFC 8707 §2).
+    pub identifier: String,
+    /// The values of `aud`.
+    pub audiences: Vec<Audience>,
+    /// Scopes that exist here.
+    pub scopes: Scope,
+    /// How long an access token lives.
+    pub lifetime: Lifetime,
+    /// How an access token travels.
+    pub format: TokenFormat,
+    /// Who may introspect its tokens.
+    pub introspection_clients: Vec<ClientId>,
+}
+
+/// Why the configuration's resources cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ResourceError {
+    /// The identifier is not an absolute URI without fragment.
+    #[error("resource `{0}`: the identifier must be an absolute URI without fragment (RFC 8707 section 2)")]
+    Identifier(String),
+    /// Two resources have one identifier.
+    #[error("resource `{0}` is configured twice")]
+    Twice(String),
+    /// An audience, scope or client id is malformed.
+    #[error("resource `{resource}`: {what} `{value}` {problem}")]
+    Value {
+        /// Which resource.
+        resource: String,
+        /// Which key.
+        what: &'static str,
+        /// What was written.
+        value: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The lifetime is zero or longer than a day.
+    #[error("resource `{0}`: access_token_lifetime_seconds must be from 1 to 86400")]
+    Lifetime(String),
+}
+
+/// All resources, by identifier.
+#[derive(Clone, Debug, Default)]
+pub struct Resources(HashMap<String, Arc<Resource>>);
+
+impl Resources {
+    /// Checks the configuration's section.
+    pub fn from_settings(settings: &[ResourceSettings]) -> Result<Self, ResourceError> {
+        let mut resources = HashMap::new();
+        for written in settings {
+            let resource = Resource::from_settings(written)?;
+            if resources.insert(written.identifier.clone(), Arc::new(resource)).is_some() {
+                return Err(ResourceError::Twice(written.identifier.clone()));
+            }
+        }
+        Ok(Self(resources))
+    }
+
+    /// The resource with this identifier, exactly as written.
+    pub fn get(&self, identifier: &str) -> Option<&Arc<Resource>> {
+        self.0.get(identifier)
+    }
+
+    /// Every scope of every resource.
+    pub fn scopes(&self) -> Scope {
+        self.0.values().fold(Scope::default(), |all, resource| all.union(&resource.scopes))
+    }
+
+    /// Whether the client may introspect tokens with this audience: it is listed by a resource that the token is for.
+    pub fn introspection_right(&self, client: &ClientId, audience: &[Audience]) -> Option<IntrospectionRight> {
+        self.0
+            .values()
+            .filter(|resource| resource.introspection_clients.contains(client))
+            .any(|resource| resource.audiences.iter().any(|value| audience.contains(value)))
+            .then_some(IntrospectionRight(()))
+    }
+
+    /// The resources a token request means: those it names, all of which the client must be registered for; else the first one
+    /// the client is registered for.
+    pub fn select<'a>(
+        &self,
+        client: &Client,
+        requested: impl Iterator<Item = &'a str>,
+    ) -> Result<Selected, Refusal> {
+        let target = |reason, description: &'static str| Refusal::new(ErrorCode::InvalidTarget, reason, description);
+        let mut chosen: Vec<Arc<Resource>> = Vec::new();
+        for identifier in requested {
+            let resource = self
+                .get(identifier)
+                .filter(|_| client.resources.iter().any(|allowed| allowed == identifier))
+                .ok_or_else(|| target(Reason::ResourceNotAllowed, "the resource is unknown or not allowed for this client"))?;
+            if !chosen.iter().any(|known| known.identifier == resource.identifier) {
+                chosen.push(resource.clone());
+            }
+        }
+        if chosen.is_empty() {
+            let default = client.resources.iter().find_map(|identifier| self.get(identifier));
+            chosen.extend(default.cloned());
+        }
+        let mut resources = chosen.into_iter();
+        let first = resources
+            .next()
+            .ok_or_else(|| target(Reason::ResourceNotAllowed, "this client is registered for no resource"))?;
+        let mut selected = Selected {
+            audience: first.audiences.clone(),
+            scopes: first.scopes.clone(),
+            lifetime: first.lifetime,
+            format: first.format,
+        };
+        for resource in resources {
+            if resource.format != selected.format {
+                return Err(target(
+                    Reason::ResourceNotAllowed,
+                    "these resources take tokens of different formats: ask for one token each",
+                ));
+            }
+            for audience in &resource.audiences {
+                if !selected.audience.contains(audience) {
+                    selected.audience.push(audience.clone());
+                }
+            }
+            selected.scopes = selected.scopes.union(&resource.scopes);
+            selected.lifetime = selected.lifetime.min(resource.lifetime);
+        }
+        Ok(selected)
+    }
+}
+
+/// Proof that a caller may be told about a token.
+#[derive(Clone, Copy, Debug)]
+pub struct IntrospectionRight(());
+
+/// What one request's resources come to together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Selected {
+    /// The values of `aud`.
+    pub audience: Vec<Audience>,
+    /// Every scope that exists at one of them.
+    pub scopes: Scope,
+    /// The shortest of their lifetimes.
+    pub lifetime: Lifetime,
+    /// Their common format.
+    pub format: TokenFormat,
+}
+
+impl Resource {
+    fn from_settings(written: &ResourceSettings) -> Result<Self, ResourceError> {
+        let identifier = &written.identifier;
+        match Url::parse(identifier) {
+            Ok(url) if url.fragment().is_none() && identifier.is_ascii() => {}
+            _ => return Err(ResourceError::Identifier(identifier.clone())),
+        }
+        let value = |what, value: &str, problem: &dyn std::fmt::Display| ResourceError::Value {
+            resource: identifier.clone(),
+            what,
+            value: value.to_owned(),
+            problem: problem.to_string(),
+        };
+        let audiences = if written.audiences.is_empty() { std::slice::from_ref(identifier) } else { &written.audiences[..] };
+        let audiences =
+            audiences.iter().map(|text| text.parse().map_err(|error| value("audience", text, &error))).collect::<Result<_, _>>()?;
+        let mut scopes = Scope::default();
+        for text in &written.scopes {
+            let scope: Scope = text.parse().map_err(|error| value("scope", text, &error))?;
+            scopes = scopes.union(&scope);
+        }
+        let introspection_clients = written
+            .introspection_clients
+            .iter()
+            .map(|text| text.parse().map_err(|error| value("client", text, &error)))
+            .collect::<Result<_, _>>()?;
+        if !(1..=86_400).contains(&written.access_token_lifetime_seconds) {
+            return Err(ResourceError::Lifetime(identifier.clone()));
+        }
+        Ok(Self {
+            identifier: identifier.clone(),
+            audiences,
+            scopes,
+            lifetime: Lifetime::from_seconds(written.access_token_lifetime_seconds),
+            format: written.access_token_format,
+            introspection_clients,
+        })
+    }
+}

@@ -1,0 +1,83 @@
+//! The authorization server as a value: its settings, and the snapshots its endpoints read.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
+use super::metadata::Endpoints;
+use super::resources::Resources;
+use crate::clients::Directory;
+use crate::domain::{ClientId, Clock, Issuer, Randomness};
+use crate::keys::SigningKeys;
+use crate::seal::KeyRing;
+use crate::store::Store;
+use crate::telemetry::audit::AuditSink;
+use crate::trust::AnchorSets;
+use crate::trust::revocation::RevocationRules;
+
+/// One authorization server. Everything a request needs is read from here; nothing is global.
+#[derive(Debug)]
+pub struct AuthorizationServer {
+    /// `iss`, and the base of every endpoint.
+    pub issuer: Issuer,
+    /// Where the endpoints are.
+    pub endpoints: Endpoints,
+    /// What tokens are issued for.
+    pub resources: Resources,
+    /// Who may follow the revocation feed.
+    pub feed_clients: Vec<ClientId>,
+    /// The database.
+    pub store: Store,
+    /// The keys that seal state and opaque tokens.
+    pub ring: Arc<KeyRing>,
+    /// The audit trail.
+    pub audit: AuditSink,
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
+    /// The source of randomness.
+    pub randomness: Arc<dyn Randomness>,
+    /// All clients, as of the last change.
+    pub clients: ArcSwap<Directory>,
+    /// Our signing keys, as of the last change.
+    pub keys: ArcSwap<SigningKeys>,
+    /// What has been revoked, as of the last change.
+    pub revocations: Revocations,
+    /// Whose certificates count, as of the last reload.
+    pub anchors: Arc<ArcSwap<AnchorSets>>,
+}
+
+/// The revocation rules in force, and a bell for whoever waits for the next one.
+#[derive(Debug)]
+pub struct Revocations {
+    rules: ArcSwap<RevocationRules>,
+    sequence: tokio::sync::watch::Sender<i64>,
+}
+
+impl Revocations {
+    /// Starts from the rules in the database.
+    pub fn new(rules: RevocationRules) -> Self {
+        let sequence = tokio::sync::watch::Sender::new(rules.sequence());
+        Self { rules: ArcSwap::from_pointee(rules), sequence }
+    }
+
+    /// The rules as they stand.
+    pub fn load(&self) -> arc_swap::Guard<Arc<RevocationRules>> {
+        self.rules.load()
+    }
+
+    /// Puts a changed set in force: `change` gets the present one. It may run more than once when others change it too.
+    pub fn update(&self, change: impl Fn(&RevocationRules) -> RevocationRules) {
+        self.rules.rcu(|rules| Arc::new(change(rules)));
+        let sequence = self.rules.load().sequence();
+        self.sequence.send_if_modified(|known| {
+            let newer = sequence > *known;
+            *known = sequence.max(*known);
+            newer
+        });
+    }
+
+    /// Rings when a rule with a higher sequence is in force.
+    pub fn subscribe(&self) -> tokio::sync::watch::Receiver<i64> {
+        self.sequence.subscribe()
+    }
+}

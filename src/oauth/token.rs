@@ -1,0 +1,55 @@
+//! The token endpoint (RFC 6749 §3.2).
+
+use super::client_auth::{self, AuthenticatedClient, Presenter, Registry};
+use super::error::{Fault, OauthError};
+use super::grant::{self, GrantType};
+use super::mint::{Binding, IssuedToken, Mint};
+use super::parameters::Parameters;
+use super::server::AuthorizationServer;
+use crate::binding::{BindingPolicy, Confirmation, Unbound};
+use crate::domain::{FamilyId, RequestId};
+use crate::event::Reason;
+
+impl AuthorizationServer {
+    /// Answers a token request. The token exists for the client only once its audit event is queued.
+    pub fn token(
+        &self,
+        parameters: &Parameters,
+        presenter: &Presenter<'_>,
+        request_id: &RequestId,
+    ) -> Result<IssuedToken, OauthError> {
+        let now = self.clock.now()?;
+        let grant = GrantType::parse(parameters)?;
+        let client = {
+            let (clients, anchors) = (self.clients.load(), self.anchors.load());
+            client_auth::authenticate(parameters, presenter, &Registry { clients: &clients, anchors: &anchors, now })?
+        };
+        let approved = match grant {
+            GrantType::ClientCredentials => {
+                let family = FamilyId::random(&*self.randomness)?;
+                grant::approve_client_credentials(&client, parameters, &self.resources, family)?
+            }
+        };
+        let binding = confirm(&client);
+        let keys = self.keys.load();
+        let mint = Mint {
+            issuer: &self.issuer,
+            signing_key: keys.current(),
+            ring: &self.ring,
+            randomness: &*self.randomness,
+            now,
+        };
+        let issued = mint.mint(&client, &approved, &binding, request_id)?;
+        self.audit.record(issued.event.clone()).map_err(|_| Fault::Unavailable(Reason::AuditUnavailable))?;
+        Ok(issued)
+    }
+}
+
+/// What the token will be bound to (RFC 8705 §3): the certificate of this connection, unless the registration wants bearer
+/// tokens.
+fn confirm(client: &AuthenticatedClient) -> Binding {
+    match Unbound::by_policy(client.client().binding) {
+        Ok(unbound) => Binding::Unbound(unbound),
+        Err(BindingPolicy::Certificate) | Err(_) => Binding::Confirmed(Confirmation::certificate(client.certificate())),
+    }
+}
