@@ -1,1 +1,21 @@
+//! The authorization server over HTTP: [`router`] is the table of contents, one thin file per endpoint.
 //!
+//! A handler reads as extract, decide, render; [`reject`] is the only place that turns errors into HTTP.
+
+pub mod edge;
+pub mod extract;
+mod introspection;
+mod jwks;
+mod liveness;
+mod metadata;
+mod not_found;
+pub mod pages;
+mod peer;
+pub mod reject;
+mod revocation;
+mod revocation_feed;
+mod router;
+mod token;
+
+pub use peer::Peer;
+pub use router::{Web, router};

@@ -1,0 +1,139 @@
+//! What happens to every request before and after its endpoint: an id, the checks that any endpoint relies on, the headers that
+//! any answer carries, and the audit event of a refusal.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Extension;
+use axum::body::Body;
+use axum::extract::State;
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use http::{HeaderName, HeaderValue, Request, header};
+
+use super::reject::{Rejected, WebError};
+use super::{Peer, Web};
+use crate::domain::RequestId;
+use crate::event::{AuditEvent, Reason, Trailed};
+use crate::oauth::error::{Fault, OauthError};
+use crate::telemetry::metrics;
+use crate::wire::{self, Authority};
+
+/// The header that tells the caller the request's id.
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
+const NO_REFERRER: HeaderValue = HeaderValue::from_static("no-referrer");
+/// Two years, as the preload list wants it.
+const HSTS: HeaderValue = HeaderValue::from_static("max-age=63072000");
+
+/// An answer that no cache may keep (RFC 6749 §5.1).
+pub fn no_store(content: impl IntoResponse) -> Response {
+    let mut response = content.into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::PRAGMA, HeaderValue::from_static("no-cache"));
+    response
+}
+
+/// The endpoint takes POST alone.
+pub async fn only_post() -> WebError {
+    WebError::MethodNotAllowed("POST")
+}
+
+/// The endpoint takes GET alone.
+pub async fn only_get() -> WebError {
+    WebError::MethodNotAllowed("GET, HEAD")
+}
+
+/// Wraps every endpoint.
+pub async fn every_request(
+    State(web): State<Arc<Web>>,
+    Extension(peer): Extension<Arc<Peer>>,
+    mut request: Request<Body>,
+    next: Next,
+) -> Response {
+    let started = web.server.clock.monotonic();
+    let Ok(request_id) = RequestId::random(&*web.server.randomness) else {
+        return WebError::Oauth(OauthError::Failed(Fault::Unavailable(Reason::RandomnessUnavailable))).into_response();
+    };
+    let endpoint = endpoint_name(request.uri().path(), web.server.issuer.path());
+    let authority = wire::authority(&request).map_err(|_| WebError::Ambiguous).and_then(|authority| {
+        if peer.facts().serves(authority.host()) { Ok(authority) } else { Err(WebError::Misdirected) }
+    });
+    let (mut response, strict_transport) = match authority {
+        Ok(authority) => {
+            let strict = is_public_name(&authority);
+            request.extensions_mut().insert(request_id.clone());
+            (next.run(request).await, strict)
+        }
+        Err(error) => (error.into_response(), false),
+    };
+    finish(&mut response, &request_id, strict_transport);
+    record(&web, &peer, &response, &request_id, endpoint);
+    let took = web.server.clock.monotonic().saturating_sub(started);
+    metrics::http_request(endpoint, response.status(), took);
+    response
+}
+
+fn finish(response: &mut Response, request_id: &RequestId, strict_transport: bool) {
+    let is_refusal = response.extensions().get::<Rejected>().is_some();
+    let headers = response.headers_mut();
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, NOSNIFF);
+    headers.insert(header::REFERRER_POLICY, NO_REFERRER);
+    if strict_transport {
+        headers.insert(header::STRICT_TRANSPORT_SECURITY, HSTS);
+    }
+    if is_refusal {
+        headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+        headers.entry(header::PRAGMA).or_insert(HeaderValue::from_static("no-cache"));
+    }
+    if let Ok(value) = HeaderValue::from_str(request_id.as_str()) {
+        headers.insert(REQUEST_ID, value);
+    }
+}
+
+/// A refusal goes to the audit trail and the log. It never waits and never costs a database write: when the queue is full the
+/// refusal stands and the event is counted as dropped.
+fn record(web: &Web, peer: &Peer, response: &Response, request_id: &RequestId, endpoint: &'static str) {
+    let Some(rejected) = response.extensions().get::<Rejected>() else { return };
+    let rejection = &rejected.rejection;
+    let certificate = peer.facts().peer.as_ref().ok().and_then(Option::as_ref).map(|certificate| certificate.thumbprint());
+    metrics::refusal(endpoint, rejection.reason);
+    tracing::info!(%request_id, endpoint, reason = %rejection.reason, status = rejection.status.as_u16(), "refused");
+    let Ok(time) = web.server.clock.now() else { return };
+    let event = AuditEvent::RequestRefused {
+        request_id: request_id.clone(),
+        endpoint,
+        client_id: rejected.client_id.clone(),
+        peer_address: Some(peer.facts().peer_address),
+        certificate,
+        error: rejection.error,
+        reason: rejection.reason,
+        status: rejection.status.as_u16(),
+    };
+    let _ = web.server.audit.record(Trailed { time, event });
+}
+
+/// HSTS is for names that a browser will come back to: not for localhost and IP literals (RFC 6797 §8.1.1).
+fn is_public_name(authority: &Authority) -> bool {
+    let host = authority.host();
+    host != "localhost" && !host.ends_with(".localhost") && host.trim_matches(['[', ']']).parse::<IpAddr>().is_err()
+}
+
+/// A name of bounded variety for metrics and audit events, whatever path a caller invents.
+fn endpoint_name(path: &str, base: &str) -> &'static str {
+    use crate::oauth::metadata::path as known;
+    match path.strip_prefix(base).unwrap_or(path) {
+        known::TOKEN => "token",
+        known::INTROSPECTION => "introspection",
+        known::REVOCATION => "revocation",
+        known::REVOCATION_FEED => "revocation_feed",
+        known::JWKS => "jwks",
+        "/livez" | "/readyz" => "health",
+        other if other.starts_with("/.well-known/") => "metadata",
+        _ => "other",
+    }
+}
+

@@ -1,0 +1,121 @@
+//! What a handler takes out of a request: a form, or a query, within limits.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, Request, header};
+use http_body_util::BodyExt as _;
+
+use crate::oauth::client_auth;
+use crate::oauth::error::Refusal;
+use crate::oauth::parameters::Parameters;
+
+/// Limits on a request's body.
+#[derive(Clone, Copy, Debug)]
+pub struct BodyLimits {
+    /// Bytes.
+    pub bytes: usize,
+    /// Time for all of it to arrive.
+    pub time: Duration,
+}
+
+/// Why nothing could be taken out of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ExtractError {
+    /// Not `application/x-www-form-urlencoded`, or in another character set than UTF-8.
+    ContentType,
+    /// Larger than the limit.
+    TooLarge,
+    /// It did not arrive in time.
+    TooSlow,
+    /// It broke off.
+    Broken,
+    /// It arrived, and is not a set of parameters.
+    Refused(Refusal),
+}
+
+impl From<Refusal> for ExtractError {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+/// The parameters of a form (RFC 6749 §3.2, Appendix B).
+pub async fn form(request: Request<Body>, limits: BodyLimits) -> Result<Parameters, ExtractError> {
+    let (head, body) = request.into_parts();
+    check_content_type(&head.headers)?;
+    // Every method our clients are registered for proves itself in the handshake: a header is another method.
+    if head.headers.contains_key(header::AUTHORIZATION) {
+        return Err(client_auth::refuse_authorization_header().into());
+    }
+    let declared = head.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    if declared.is_some_and(|length| length > limits.bytes as u64) {
+        return Err(ExtractError::TooLarge);
+    }
+    let body = tokio::time::timeout(limits.time, collect(body, limits.bytes)).await.map_err(|_| ExtractError::TooSlow)??;
+    Ok(Parameters::parse(&body)?)
+}
+
+/// The parameters of a query.
+pub fn query(request: &Request<Body>) -> Result<Parameters, ExtractError> {
+    if request.headers().contains_key(header::AUTHORIZATION) {
+        return Err(client_auth::refuse_authorization_header().into());
+    }
+    Ok(Parameters::parse(request.uri().query().unwrap_or_default().as_bytes())?)
+}
+
+fn check_content_type(headers: &HeaderMap) -> Result<(), ExtractError> {
+    let mut values = headers.get_all(header::CONTENT_TYPE).iter();
+    let value = match (values.next(), values.next()) {
+        (Some(value), None) => value.to_str().map_err(|_| ExtractError::ContentType)?,
+        _ => return Err(ExtractError::ContentType),
+    };
+    let mut parts = value.split(';').map(str::trim);
+    let is_form = parts.next().is_some_and(|essence| essence.eq_ignore_ascii_case("application/x-www-form-urlencoded"));
+    let is_utf8 = parts.all(|parameter| {
+        parameter.split_once('=').is_none_or(|(name, value)| {
+            !name.trim().eq_ignore_ascii_case("charset") || value.trim().trim_matches('"').eq_ignore_ascii_case("utf-8")
+        })
+    });
+    if is_form && is_utf8 { Ok(()) } else { Err(ExtractError::ContentType) }
+}
+
+async fn collect(mut body: Body, limit: usize) -> Result<Bytes, ExtractError> {
+    let mut collected = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        // Trailers carry nothing that a form could mean.
+        let Ok(data) = frame.map_err(|_| ExtractError::Broken)?.into_data() else { continue };
+        if collected.len() + data.len() > limit {
+            return Err(ExtractError::TooLarge);
+        }
+        collected.extend_from_slice(&data);
+    }
+    Ok(collected.freeze())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_forms_in_utf8_are_read() {
+        let table: &[(&[&str], bool)] = &[
+            (&["application/x-www-form-urlencoded"], true),
+            (&["Application/X-WWW-Form-Urlencoded; charset=UTF-8"], true),
+            (&["application/x-www-form-urlencoded;charset=\"utf-8\""], true),
+            (&["application/x-www-form-urlencoded; charset=iso-8859-1"], false),
+            (&["application/json"], false),
+            (&["text/plain"], false),
+            (&["application/x-www-form-urlencoded", "application/json"], false),
+            (&[], false),
+        ];
+        for (values, accepted) in table {
+            let mut headers = HeaderMap::new();
+            for value in *values {
+                headers.append(header::CONTENT_TYPE, value.parse().expect("header"));
+            }
+            assert_eq!(check_content_type(&headers).is_ok(), *accepted, "{values:?}");
+        }
+    }
+}

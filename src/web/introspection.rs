@@ -1,0 +1,26 @@
+//! `POST /introspect` (RFC 7662 §2).
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::response::Response;
+use axum::{Extension, Json};
+use http::Request;
+
+use super::edge::no_store;
+use super::reject::WebError;
+use super::{Peer, Web, extract};
+use crate::domain::RequestId;
+
+/// Tells an authenticated resource server what a token says.
+pub async fn post(
+    State(web): State<Arc<Web>>,
+    Extension(peer): Extension<Arc<Peer>>,
+    Extension(request_id): Extension<RequestId>,
+    request: Request<Body>,
+) -> Result<Response, WebError> {
+    let parameters = extract::form(request, web.body_limits).await?;
+    let answer = web.server.introspect(&parameters, &peer.presenter(), &request_id)?;
+    Ok(no_store(Json(answer)))
+}

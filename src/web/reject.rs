@@ -1,0 +1,227 @@
+//! The only place in the authorization server that turns errors into HTTP.
+
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
+use http::{HeaderName, HeaderValue, StatusCode, header};
+use serde_json::json;
+
+use super::extract::ExtractError;
+use crate::domain::ClientId;
+use crate::event::Reason;
+use crate::oauth::error::{ErrorCode, Fault, OauthError, Refusal};
+
+/// Seconds after which a caller may try again when something of ours was unavailable.
+const RETRY_AFTER_SECONDS: u64 = 1;
+
+/// How an error looks from outside, and why in truth.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejection {
+    /// The status.
+    pub status: StatusCode,
+    /// `error`.
+    pub error: &'static str,
+    /// `error_description`.
+    pub description: String,
+    /// A header beyond the usual ones.
+    pub header: Option<(HeaderName, HeaderValue)>,
+    /// The private reason.
+    pub reason: Reason,
+    /// Whether what is left of the request's body was not read, so that the connection cannot be used again.
+    pub body_unread: bool,
+}
+
+/// Everything that can go wrong between a request and its endpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WebError {
+    /// The endpoint said no, or could not.
+    Oauth(OauthError),
+    /// The request could not be read.
+    Extract(ExtractError),
+    /// No endpoint has this path.
+    NotFound,
+    /// The endpoint does not know this method; the value of `Allow`.
+    MethodNotAllowed(&'static str),
+    /// The authority belongs to another TLS policy than the connection (RFC 9110 §15.5.20).
+    Misdirected,
+    /// Two programs could read the request differently.
+    Ambiguous,
+}
+
+impl From<OauthError> for WebError {
+    fn from(error: OauthError) -> Self {
+        Self::Oauth(error)
+    }
+}
+
+impl From<ExtractError> for WebError {
+    fn from(error: ExtractError) -> Self {
+        Self::Extract(error)
+    }
+}
+
+fn rejection(status: StatusCode, error: &'static str, description: impl Into<String>, reason: Reason) -> Rejection {
+    Rejection { status, error, description: description.into(), header: None, reason, body_unread: false }
+}
+
+/// The table: every error, its status and its code.
+pub fn rejection_of(error: &WebError) -> Rejection {
+    match error {
+        WebError::Oauth(OauthError::Refused(refusal)) => refusal_of(refusal),
+        WebError::Oauth(OauthError::Failed(Fault::Unavailable(reason))) => Rejection {
+            header: Some((header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS))),
+            ..rejection(
+                StatusCode::SERVICE_UNAVAILABLE,
+                ErrorCode::TemporarilyUnavailable.as_str(),
+                "the server cannot do this right now; try again",
+                *reason,
+            )
+        },
+        WebError::Oauth(OauthError::Failed(Fault::Defect(reason))) => rejection(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            ErrorCode::ServerError.as_str(),
+            "the server met an unexpected condition; the request id leads its operator to the log",
+            *reason,
+        ),
+        WebError::Extract(error) => extract_rejection_of(error),
+        WebError::NotFound => rejection(StatusCode::NOT_FOUND, "not_found", "there is nothing at this path", Reason::NotFound),
+        WebError::MethodNotAllowed(allow) => Rejection {
+            header: Some((header::ALLOW, HeaderValue::from_static(allow))),
+            ..rejection(
+                StatusCode::METHOD_NOT_ALLOWED,
+                ErrorCode::InvalidRequest.as_str(),
+                format!("this endpoint takes {allow}"),
+                Reason::MethodNotAllowed,
+            )
+        },
+        WebError::Misdirected => rejection(
+            StatusCode::MISDIRECTED_REQUEST,
+            ErrorCode::InvalidRequest.as_str(),
+            "this host is served under another TLS policy than this connection: connect again",
+            Reason::RequestMisdirected,
+        ),
+        WebError::Ambiguous => Rejection {
+            body_unread: true,
+            ..rejection(
+                StatusCode::BAD_REQUEST,
+                ErrorCode::InvalidRequest.as_str(),
+                "the request is ambiguous: exactly one Host that agrees with the target",
+                Reason::RequestAmbiguous,
+            )
+        },
+    }
+}
+
+fn refusal_of(refusal: &Refusal) -> Rejection {
+    let status = match refusal.code {
+        // RFC 6749 §5.2.
+        ErrorCode::InvalidClient => StatusCode::UNAUTHORIZED,
+        ErrorCode::InvalidRequest
+        | ErrorCode::UnauthorizedClient
+        | ErrorCode::UnsupportedGrantType
+        | ErrorCode::InvalidScope
+        | ErrorCode::InvalidTarget => StatusCode::BAD_REQUEST,
+        ErrorCode::TemporarilyUnavailable => StatusCode::SERVICE_UNAVAILABLE,
+        ErrorCode::ServerError => StatusCode::INTERNAL_SERVER_ERROR,
+    };
+    rejection(status, refusal.code.as_str(), refusal.description.clone(), refusal.reason)
+}
+
+fn extract_rejection_of(error: &ExtractError) -> Rejection {
+    let code = ErrorCode::InvalidRequest.as_str();
+    match error {
+        ExtractError::ContentType => Rejection {
+            body_unread: true,
+            ..rejection(
+                StatusCode::BAD_REQUEST,
+                code,
+                "the body must be application/x-www-form-urlencoded in UTF-8 (RFC 6749 Appendix B)",
+                Reason::ContentType,
+            )
+        },
+        ExtractError::TooLarge => Rejection {
+            body_unread: true,
+            ..rejection(StatusCode::PAYLOAD_TOO_LARGE, code, "the body is larger than this server takes", Reason::BodyTooLarge)
+        },
+        ExtractError::TooSlow => Rejection {
+            body_unread: true,
+            ..rejection(StatusCode::REQUEST_TIMEOUT, code, "the body did not arrive in time", Reason::BodyIncomplete)
+        },
+        ExtractError::Broken => Rejection {
+            body_unread: true,
+            ..rejection(StatusCode::BAD_REQUEST, code, "the body broke off or is not HTTP", Reason::BodyIncomplete)
+        },
+        ExtractError::Refused(refusal) => Rejection { body_unread: true, ..refusal_of(refusal) },
+    }
+}
+
+impl IntoResponse for WebError {
+    fn into_response(self) -> Response {
+        let rejection = rejection_of(&self);
+        let mut response = respond(&rejection);
+        let client_id = match self {
+            Self::Oauth(OauthError::Refused(refusal)) | Self::Extract(ExtractError::Refused(refusal)) => refusal.client_id,
+            _ => None,
+        };
+        response.extensions_mut().insert(Rejected { rejection, client_id });
+        response
+    }
+}
+
+/// Left in a response for the audit trail.
+#[derive(Clone, Debug)]
+pub struct Rejected {
+    /// How it looked from outside, and why in truth.
+    pub rejection: Rejection,
+    /// The client that was named, once it was known to exist.
+    pub client_id: Option<ClientId>,
+}
+
+/// The answer: JSON as RFC 6749 §5.2 has it.
+pub fn respond(rejection: &Rejection) -> Response {
+    let body = json!({ "error": rejection.error, "error_description": rejection.description });
+    let mut response = Response::new(Body::from(body.to_string()));
+    *response.status_mut() = rejection.status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if let Some((name, value)) = &rejection.header {
+        headers.insert(name, value.clone());
+    }
+    if rejection.body_unread {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_error_has_its_answer() {
+        let refused = |code| WebError::Oauth(Refusal::new(code, Reason::ParameterAbsent, "why").into());
+        let mut errors: Vec<WebError> = ErrorCode::ALL.iter().map(|code| refused(*code)).collect();
+        errors.extend([
+            WebError::Oauth(Fault::Unavailable(Reason::StoreUnavailable).into()),
+            WebError::Oauth(Fault::Defect(Reason::Defect).into()),
+            WebError::Extract(ExtractError::ContentType),
+            WebError::Extract(ExtractError::TooLarge),
+            WebError::Extract(ExtractError::TooSlow),
+            WebError::Extract(ExtractError::Broken),
+            WebError::Extract(Refusal::new(ErrorCode::InvalidRequest, Reason::ParameterDuplicate, "why").into()),
+            WebError::NotFound,
+            WebError::MethodNotAllowed("POST"),
+            WebError::Misdirected,
+            WebError::Ambiguous,
+        ]);
+        let table: Vec<String> = errors
+            .iter()
+            .map(rejection_of)
+            .map(|row| {
+                let header = row.header.map(|(name, value)| format!(" {name}: {}", value.to_str().unwrap_or("?")));
+                let close = if row.body_unread { " close" } else { "" };
+                format!("{} {} [{}]{}{close}", row.status.as_u16(), row.error, row.reason, header.unwrap_or_default())
+            })
+            .collect();
+        insta::assert_snapshot!(table.join("\n"), @"");
+    }
+}

@@ -1,0 +1,66 @@
+//! Every route of the authorization server, on one page.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::routing::{get, post};
+use bytes::Bytes;
+
+use super::extract::BodyLimits;
+use super::pages::{PageError, Pages};
+use super::{edge, introspection, jwks, liveness, metadata, not_found, revocation, revocation_feed, token};
+use crate::config::settings::LimitSettings;
+use crate::oauth::AuthorizationServer;
+use crate::oauth::metadata::path;
+
+/// What the handlers share.
+#[derive(Debug)]
+pub struct Web {
+    /// The authorization server.
+    pub server: Arc<AuthorizationServer>,
+    /// Pages for people.
+    pub pages: Pages,
+    /// The metadata document, written once.
+    pub metadata: Bytes,
+    /// Limits on request bodies.
+    pub body_limits: BodyLimits,
+}
+
+impl Web {
+    /// Prepares what the handlers share.
+    pub fn new(server: Arc<AuthorizationServer>, limits: &LimitSettings) -> Result<Self, PageError> {
+        let metadata = server.endpoints.metadata(&server.resources.scopes()).to_string().into();
+        let body_limits = BodyLimits {
+            bytes: limits.request_body_bytes as usize,
+            time: Duration::from_secs(limits.request_body_seconds.into()),
+        };
+        Ok(Self { server, pages: Pages::new()?, metadata, body_limits })
+    }
+
+    /// The path of the metadata document (RFC 8414 §3.1).
+    pub fn metadata_path(&self) -> String {
+        format!("/.well-known/oauth-authorization-server{}", self.server.issuer.path())
+    }
+}
+
+/// The table of contents.
+pub fn router(web: Arc<Web>) -> Router {
+    let endpoints = Router::new()
+        .route(path::TOKEN, post(token::post).fallback(edge::only_post))
+        .route(path::INTROSPECTION, post(introspection::post).fallback(edge::only_post))
+        .route(path::REVOCATION, post(revocation::post).fallback(edge::only_post))
+        .route(path::REVOCATION_FEED, get(revocation_feed::get).fallback(edge::only_get))
+        .route(path::JWKS, get(jwks::get).fallback(edge::only_get));
+    let base = web.server.issuer.path();
+    let home = if base.is_empty() { "/" } else { base };
+    let endpoints = if base.is_empty() { endpoints } else { Router::new().nest(base, endpoints) };
+    endpoints
+        .route(home, get(not_found::home).fallback(edge::only_get))
+        .route(&web.metadata_path(), get(metadata::get).fallback(edge::only_get))
+        .route("/livez", get(liveness::live).fallback(edge::only_get))
+        .route("/readyz", get(liveness::ready).fallback(edge::only_get))
+        .fallback(not_found::fallback)
+        .layer(axum::middleware::from_fn_with_state(web.clone(), edge::every_request))
+        .with_state(web)
+}

@@ -1,0 +1,32 @@
+//! `POST /token` (RFC 6749 §3.2, §5.1).
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::response::Response;
+use axum::{Extension, Json};
+use http::Request;
+use serde_json::json;
+
+use super::edge::no_store;
+use super::reject::WebError;
+use super::{Peer, Web, extract};
+use crate::domain::RequestId;
+
+/// Mints an access token for an authenticated client.
+pub async fn post(
+    State(web): State<Arc<Web>>,
+    Extension(peer): Extension<Arc<Peer>>,
+    Extension(request_id): Extension<RequestId>,
+    request: Request<Body>,
+) -> Result<Response, WebError> {
+    let parameters = extract::form(request, web.body_limits).await?;
+    let issued = web.server.token(&parameters, &peer.presenter(), &request_id)?;
+    Ok(no_store(Json(json!({
+        "access_token": issued.access_token,
+        "token_type": "Bearer",
+        "expires_in": issued.expires_in,
+        "scope": issued.scope,
+    }))))
+}
