@@ -1,1 +1,166 @@
-//!
+//! The composition root: from a configuration to listeners, servers, background tasks, reload and shutdown.
+
+mod connection;
+mod control;
+mod front;
+mod listener;
+mod server;
+mod tasks;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use arc_swap::ArcSwap;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::Loaded;
+use crate::domain::{Clock, Randomness, SystemClock};
+use crate::gateway::Gateway;
+use crate::jose::random::SystemRandomness;
+use crate::oauth::AuthorizationServer;
+use crate::telemetry::audit::AuditSink;
+use crate::telemetry::metrics;
+use crate::trust::AnchorSets;
+use crate::web::{Web, router};
+use front::{Front, Health};
+use listener::{Listener, Service};
+
+pub use control::{ControlError, Question, ask};
+pub use server::{SealedStore, open_store};
+
+/// What this process is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// `symbolon serve`: the authorization server, and whatever else its listeners name.
+    Server,
+    /// `symbolon gateway`: the gateway alone; it opens no database.
+    Gateway,
+}
+
+/// A process whose listeners are bound and whose state is read, about to answer.
+#[derive(Debug)]
+pub struct App {
+    loaded: Arc<Loaded>,
+    listeners: Vec<Listener>,
+    anchors: Arc<ArcSwap<AnchorSets>>,
+    server: Option<Arc<AuthorizationServer>>,
+    gateway: Option<Arc<Gateway>>,
+    audit: AuditSink,
+    clock: Arc<dyn Clock>,
+}
+
+impl App {
+    /// Reads every file and state the configuration names, binds every address, and fails with the thing and the remedy when any
+    /// is missing.
+    pub async fn start(loaded: Loaded, role: Role) -> anyhow::Result<Self> {
+        let loaded = Arc::new(loaded);
+        let (settings, base) = (&loaded.settings, loaded.base_dir.as_path());
+        if settings.listener.is_empty() {
+            bail!("{}: no [[listener]]: there is no address to listen on", loaded.path.display());
+        }
+        metrics::install().context("metrics")?;
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        let randomness: Arc<dyn Randomness> = Arc::new(SystemRandomness::new());
+        let anchors = AnchorSets::load(&settings.anchor_set, base).context("[anchor_set]")?;
+        let mut listeners = Vec::new();
+        for written in &settings.listener {
+            listeners.push(Listener::bind(written, &settings.limits, base, &anchors).await?);
+        }
+        let serves = |service| listeners.iter().any(|listener| listener.services.contains(&service));
+        check_role(role, &serves)?;
+        let anchors = Arc::new(ArcSwap::from_pointee(anchors));
+        let audit = AuditSink::start(&settings.audit, base).context("[audit]")?;
+        let server = if serves(Service::AuthorizationServer) {
+            Some(server::build(&loaded, anchors.clone(), audit.clone(), clock.clone(), randomness.clone()).await?)
+        } else {
+            None
+        };
+        let gateway = if serves(Service::Gateway) {
+            let gateway = Gateway::from_settings(settings, base, audit.clone(), clock.clone(), randomness)?;
+            Some(Arc::new(gateway))
+        } else {
+            None
+        };
+        Ok(Self { loaded, listeners, anchors, server, gateway, audit, clock })
+    }
+
+    /// The addresses that are listened on, by listener name.
+    pub fn addresses(&self) -> Vec<(String, std::net::SocketAddr)> {
+        self.listeners
+            .iter()
+            .filter_map(|listener| Some((listener.name.clone(), listener.socket.local_addr().ok()?)))
+            .collect()
+    }
+
+    /// Answers until `stop`, then lets what is under way finish within the limit of the configuration.
+    pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
+        let limits = Arc::new(self.loaded.settings.limits.clone());
+        let connections = TaskTracker::new();
+        let background = TaskTracker::new();
+        let health =
+            Health { store: self.server.as_ref().map(|server| server.store.clone()), gateway: self.gateway.clone() };
+        let web = match &self.server {
+            Some(server) => Some(router(Arc::new(Web::new(server.clone(), &limits)?))),
+            None => None,
+        };
+        let tls = self.listeners.iter().map(|listener| (listener.name.clone(), listener.tls.clone())).collect();
+        let reloader = Arc::new(tasks::Reloader {
+            loaded: self.loaded.clone(),
+            anchors: self.anchors.clone(),
+            tls,
+            audit: self.audit.clone(),
+            clock: self.clock.clone(),
+        });
+        let control = control::Control { health: health.clone(), reloader: reloader.clone(), audit: self.audit.clone() };
+        control::listen(&self.loaded, control, &stop, &background)?;
+        tasks::spawn(self.server.clone(), self.gateway.clone(), reloader, &stop, &background)?;
+        for (name, address) in self.addresses() {
+            tracing::info!(listener = %name, %address, "listening");
+        }
+        for listener in self.listeners {
+            let has = |service| listener.services.contains(&service);
+            let front = Front {
+                server: web.clone().filter(|_| has(Service::AuthorizationServer)),
+                gateway: self.gateway.clone().filter(|_| has(Service::Gateway)),
+                metrics: has(Service::Metrics).then(|| health.clone()),
+            };
+            let accept =
+                connection::accept(listener, Arc::new(front), limits.clone(), stop.clone(), connections.clone());
+            background.spawn(accept);
+        }
+        stop.cancelled().await;
+        tracing::info!("stopping: requests under way are finished first");
+        connections.close();
+        let deadline = Duration::from_secs(limits.shutdown_seconds.into());
+        if tokio::time::timeout(deadline, connections.wait()).await.is_err() {
+            tracing::warn!(open = connections.len(), "stopping with connections still open");
+        }
+        background.close();
+        let _ = tokio::time::timeout(deadline, background.wait()).await;
+        self.audit.flush().await;
+        Ok(())
+    }
+}
+
+fn check_role(role: Role, serves: &dyn Fn(Service) -> bool) -> anyhow::Result<()> {
+    match role {
+        Role::Server if !serves(Service::AuthorizationServer) => {
+            bail!("no listener has the service `authorization_server`: add it, or run `symbolon gateway`")
+        }
+        Role::Gateway if serves(Service::AuthorizationServer) => {
+            bail!("a listener has the service `authorization_server`: run `symbolon serve`, which can be both")
+        }
+        Role::Gateway if !serves(Service::Gateway) => bail!("no listener has the service `gateway`"),
+        Role::Server | Role::Gateway => Ok(()),
+    }
+}
+
+/// Runs a configuration until the process is told to stop (SIGTERM, SIGINT), reloading on SIGHUP.
+pub async fn run(loaded: Loaded, role: Role) -> anyhow::Result<()> {
+    let stop = CancellationToken::new();
+    tasks::stop_on_signal(stop.clone())?;
+    App::start(loaded, role).await?.run(stop).await
+}
+

@@ -51,7 +51,7 @@ pub async fn only_get() -> WebError {
 pub async fn every_request(
     State(web): State<Arc<Web>>,
     Extension(peer): Extension<Arc<Peer>>,
-    mut request: Request<Body>,
+    request: Request<Body>,
     next: Next,
 ) -> Response {
     let started = web.server.clock.monotonic();
@@ -59,9 +59,12 @@ pub async fn every_request(
         return WebError::Oauth(OauthError::Failed(Fault::Unavailable(Reason::RandomnessUnavailable))).into_response();
     };
     let endpoint = endpoint_name(request.uri().path(), web.server.issuer.path());
-    let authority = wire::authority(&request).map_err(|_| WebError::Ambiguous).and_then(|authority| {
-        if peer.facts().serves(authority.host()) { Ok(authority) } else { Err(WebError::Misdirected) }
+    let (head, body) = request.into_parts();
+    let target = wire::inspect(&head, web.max_headers).map_err(|_| WebError::Ambiguous);
+    let authority = target.map(|target| target.authority).and_then(|authority| {
+        peer.may_ask_for(authority.host()).map(|()| authority).map_err(|_| WebError::Misdirected)
     });
+    let mut request = Request::from_parts(head, body);
     let (mut response, strict_transport) = match authority {
         Ok(authority) => {
             let strict = is_public_name(&authority);

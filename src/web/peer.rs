@@ -2,30 +2,51 @@
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
+
 use crate::oauth::client_auth::Presenter;
-use crate::tls::{ClientCertificate, ConnectionFacts};
+use crate::tls::{ClientCertificate, ConnectionFacts, PolicySet};
 use crate::trust::PeerTrust;
+
+/// The request's host belongs to another TLS policy than its connection (RFC 9110 §15.5.20).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Misdirected;
 
 /// One connection: the facts of its handshake, and what has been verified of its certificate's path since.
 #[derive(Debug)]
 pub struct Peer {
     facts: Arc<ConnectionFacts>,
+    policies: Arc<ArcSwap<PolicySet>>,
     trust: Option<Arc<PeerTrust>>,
 }
 
 impl Peer {
     /// A connection whose handshake has finished.
-    pub fn new(facts: Arc<ConnectionFacts>) -> Self {
+    pub fn new(facts: Arc<ConnectionFacts>, policies: Arc<ArcSwap<PolicySet>>) -> Self {
         let trust = match &facts.peer {
             Ok(Some(certificate)) => Some(Arc::new(PeerTrust::new(certificate.clone()))),
             Ok(None) | Err(_) => None,
         };
-        Self { facts, trust }
+        Self { facts, policies, trust }
     }
 
     /// The facts of the handshake.
     pub fn facts(&self) -> &Arc<ConnectionFacts> {
         &self.facts
+    }
+
+    /// The policies of the listener, as they stand now.
+    pub fn policies(&self) -> Arc<PolicySet> {
+        self.policies.load_full()
+    }
+
+    /// Whether a request for `host` may come on this connection: the host's policy is the one this connection was made under.
+    pub fn may_ask_for(&self, host: &str) -> Result<(), Misdirected> {
+        let policies = self.policies.load();
+        match policies.for_authority(host) {
+            Some(policy) if policy.id == self.facts.policy.id => Ok(()),
+            _ => Err(Misdirected),
+        }
     }
 
     /// What client authentication needs to know.

@@ -25,6 +25,8 @@ pub struct Web {
     pub metadata: Bytes,
     /// Limits on request bodies.
     pub body_limits: BodyLimits,
+    /// Header fields of a request, at most.
+    pub max_headers: usize,
 }
 
 impl Web {
@@ -35,7 +37,7 @@ impl Web {
             bytes: limits.request_body_bytes as usize,
             time: Duration::from_secs(limits.request_body_seconds.into()),
         };
-        Ok(Self { server, pages: Pages::new()?, metadata, body_limits })
+        Ok(Self { server, pages: Pages::new()?, metadata, body_limits, max_headers: limits.request_headers as usize })
     }
 
     /// The path of the metadata document (RFC 8414 §3.1).

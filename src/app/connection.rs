@@ -1,0 +1,161 @@
+//! Connections: accepted under limits, shaken hands with, served, and ended in an orderly way.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::front::Front;
+use super::listener::{Listener, ListenerTls};
+use crate::config::settings::LimitSettings;
+use crate::telemetry::metrics;
+use crate::web::Peer;
+
+/// Seconds between HTTP/2 pings on a quiet connection, and to wait for their answer.
+const HTTP2_PING: Duration = Duration::from_secs(30);
+
+/// How long to wait after the system refused to accept, for instance for want of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Accepts connections until `stop`; each runs as a task of `tracker`.
+pub async fn accept(listener: Listener, front: Arc<Front>, limits: Arc<LimitSettings>, stop: CancellationToken, tracker: TaskTracker) {
+    let connections = Arc::new(Semaphore::new(limits.connections as usize));
+    let handshakes = Arc::new(Semaphore::new(limits.handshakes as usize));
+    let name: Arc<str> = listener.name.as_str().into();
+    loop {
+        // At the limit the next peer waits in the system's queue instead of taking memory here.
+        let permit = tokio::select! {
+            () = stop.cancelled() => return,
+            permit = connections.clone().acquire_owned() => permit,
+        };
+        let Ok(permit) = permit else { return };
+        let accepted = tokio::select! {
+            () = stop.cancelled() => return,
+            accepted = listener.socket.accept() => accepted,
+        };
+        let (socket, peer_address) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(listener = %name, %error, "cannot accept a connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let task = Connection {
+            tls: listener.tls.clone(),
+            front: front.clone(),
+            limits: limits.clone(),
+            handshakes: handshakes.clone(),
+            stop: stop.clone(),
+            listener: name.clone(),
+        };
+        tracker.spawn(async move {
+            task.run(socket, peer_address).await;
+            drop(permit);
+        });
+    }
+}
+
+struct Connection {
+    tls: Option<ListenerTls>,
+    front: Arc<Front>,
+    limits: Arc<LimitSettings>,
+    handshakes: Arc<Semaphore>,
+    stop: CancellationToken,
+    listener: Arc<str>,
+}
+
+impl Connection {
+    async fn run(self, socket: TcpStream, peer_address: SocketAddr) {
+        if let Err(error) = socket.set_nodelay(true) {
+            tracing::debug!(%peer_address, %error, "cannot set TCP_NODELAY");
+        }
+        let Some(tls) = &self.tls else {
+            return self.serve(socket, None, false).await;
+        };
+        let Ok(permit) = self.handshakes.acquire().await else { return };
+        let accepted = tokio::select! {
+            () = self.stop.cancelled() => return,
+            accepted = tls.acceptor.accept(socket, peer_address) => accepted,
+        };
+        drop(permit);
+        match accepted {
+            Ok(accepted) => {
+                metrics::handshake(&self.listener, "completed");
+                let http2 = accepted.facts.alpn.as_deref() == Some(b"h2");
+                let peer = Arc::new(Peer::new(Arc::new(accepted.facts), tls.policies.clone()));
+                self.serve(accepted.stream, Some(peer), http2).await;
+            }
+            Err(error) => {
+                metrics::handshake(&self.listener, error.code());
+                tracing::info!(listener = %self.listener, %peer_address, reason = error.code(), %error, "handshake failed");
+            }
+        }
+    }
+
+    async fn serve<S>(&self, stream: S, peer: Option<Arc<Peer>>, http2: bool)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let front = self.front.clone();
+        let service = service_fn(move |request: Request<Incoming>| {
+            let (front, peer) = (front.clone(), peer.clone());
+            async move { Ok::<Response<Body>, Infallible>(front.call(request, peer).await) }
+        });
+        let io = TokioIo::new(stream);
+        let limits = &self.limits;
+        if http2 {
+            let mut builder = http2::Builder::new(TokioExecutor::new());
+            builder
+                .timer(TokioTimer::new())
+                .max_concurrent_streams(limits.http2_streams)
+                .max_header_list_size(limits.request_head_bytes)
+                .keep_alive_interval(HTTP2_PING)
+                .keep_alive_timeout(HTTP2_PING);
+            let connection = builder.serve_connection(io, service);
+            tokio::pin!(connection);
+            tokio::select! {
+                ended = connection.as_mut() => log_end(ended),
+                () = self.stop.cancelled() => {
+                    connection.as_mut().graceful_shutdown();
+                    log_end(connection.await);
+                }
+            }
+        } else {
+            let mut builder = http1::Builder::new();
+            builder
+                .timer(TokioTimer::new())
+                .header_read_timeout(Duration::from_secs(limits.request_head_seconds.into()))
+                .max_headers(limits.request_headers as usize)
+                .max_buf_size((limits.request_head_bytes as usize).max(8_192));
+            let connection = builder.serve_connection(io, service);
+            tokio::pin!(connection);
+            tokio::select! {
+                ended = connection.as_mut() => log_end(ended),
+                () = self.stop.cancelled() => {
+                    connection.as_mut().graceful_shutdown();
+                    log_end(connection.await);
+                }
+            }
+        }
+    }
+}
+
+fn log_end(ended: Result<(), hyper::Error>) {
+    if let Err(error) = ended {
+        // A peer that hangs up is everyday; what it did is worth a line only when someone looks for it.
+        tracing::debug!(%error, "connection ended");
+    }
+}

@@ -1,0 +1,105 @@
+//! What answers on a listener: the authorization server, the gateway, or the process's own health and metrics.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use hyper::body::Incoming;
+use tower::ServiceExt as _;
+
+use crate::gateway::Gateway;
+use crate::store::Store;
+use crate::telemetry::metrics;
+use crate::web::Peer;
+
+/// The services of one listener.
+#[derive(Debug, Default)]
+pub struct Front {
+    /// The authorization server's routes.
+    pub server: Option<Router>,
+    /// The gateway, for the authorities that it has routes for.
+    pub gateway: Option<Arc<Gateway>>,
+    /// `/metrics`, `/livez`, `/readyz`.
+    pub metrics: Option<Health>,
+}
+
+/// What the health answers stand on.
+#[derive(Clone, Debug)]
+pub struct Health {
+    /// The database, where there is one.
+    pub store: Option<Store>,
+    /// The gateway, where there is one.
+    pub gateway: Option<Arc<Gateway>>,
+}
+
+impl Health {
+    /// Whether this process can do its work, or what it lacks.
+    pub async fn ready(&self) -> Result<(), &'static str> {
+        if let Some(store) = &self.store {
+            store.ping().await.map_err(|_| "the database does not answer")?;
+        }
+        if let Some(gateway) = &self.gateway {
+            gateway.ready()?;
+        }
+        Ok(())
+    }
+
+    async fn answer(&self, request: &Request<Incoming>) -> Response<Body> {
+        if !matches!(*request.method(), Method::GET | Method::HEAD) {
+            return text(StatusCode::METHOD_NOT_ALLOWED, "GET alone\n");
+        }
+        match request.uri().path() {
+            "/metrics" => {
+                let mut response = text(StatusCode::OK, metrics::render());
+                let prometheus = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+                response.headers_mut().insert(header::CONTENT_TYPE, prometheus);
+                response
+            }
+            "/livez" => text(StatusCode::OK, "ok\n"),
+            "/readyz" => match self.ready().await {
+                Ok(()) => text(StatusCode::OK, "ok\n"),
+                Err(problem) => text(StatusCode::SERVICE_UNAVAILABLE, format!("{problem}\n")),
+            },
+            _ => text(StatusCode::NOT_FOUND, "there is nothing at this path\n"),
+        }
+    }
+}
+
+fn text(status: StatusCode, body: impl Into<Body>) -> Response<Body> {
+    let mut response = Response::new(body.into());
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+impl Front {
+    /// Answers one request. `peer` is absent on a plain listener, which serves metrics alone.
+    pub async fn call(&self, request: Request<Incoming>, peer: Option<Arc<Peer>>) -> Response<Body> {
+        let Some(peer) = peer else {
+            return match &self.metrics {
+                Some(health) => health.answer(&request).await,
+                None => text(StatusCode::NOT_FOUND, "nothing is served here\n"),
+            };
+        };
+        if let Some(gateway) = &self.gateway
+            && (self.server.is_none() || gateway.has_routes_for(&request))
+        {
+            return gateway.handle(request, peer.facts(), &peer.policies()).await;
+        }
+        match (&self.server, &self.metrics) {
+            (Some(router), _) => {
+                let mut request = request.map(Body::new);
+                request.extensions_mut().insert(peer);
+                match router.clone().oneshot(request).await {
+                    Ok(response) => response,
+                    Err(never) => match never {},
+                }
+            }
+            (None, Some(health)) => health.answer(&request).await,
+            (None, None) => text(StatusCode::NOT_FOUND, "nothing is served here\n"),
+        }
+    }
+}

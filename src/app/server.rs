@@ -1,0 +1,97 @@
+//! The authorization server, from its settings and its database.
+
+use std::sync::Arc;
+
+use anyhow::{Context as _, bail};
+use arc_swap::ArcSwap;
+
+use crate::clients::Directory;
+use crate::config::Loaded;
+use crate::domain::{Clock, Issuer, Randomness};
+use crate::jose::Algorithm;
+use crate::keys::SigningKeys;
+use crate::oauth::metadata::Endpoints;
+use crate::oauth::resources::Resources;
+use crate::oauth::{AuthorizationServer, Revocations};
+use crate::seal::KeyRing;
+use crate::store::Store;
+use crate::telemetry::audit::AuditSink;
+use crate::trust::AnchorSets;
+use crate::trust::revocation::RevocationRules;
+
+/// A database and the keys that open what is sealed in it.
+#[derive(Clone, Debug)]
+pub struct SealedStore {
+    /// The database.
+    pub store: Store,
+    /// The keys.
+    pub ring: Arc<KeyRing>,
+}
+
+/// Opens the database that a configuration names. The command line and the server share it.
+pub async fn open_store(loaded: &Loaded, clock: &dyn Clock, randomness: &dyn Randomness) -> anyhow::Result<SealedStore> {
+    let (settings, base) = (&loaded.settings, loaded.base_dir.as_path());
+    if settings.seal.key.is_empty() {
+        bail!(
+            "{}: no [[seal.key]]: state cannot be sealed; make one with `openssl rand -base64 32 > seal.key && chmod 600 seal.key`",
+            loaded.path.display()
+        );
+    }
+    let ring = Arc::new(KeyRing::load(&settings.seal, base).context("[seal]")?);
+    let store = Store::open(&settings.store, base, ring.clone(), randomness, clock.now()?).await.context("[store]")?;
+    Ok(SealedStore { store, ring })
+}
+
+/// Builds the authorization server.
+pub async fn build(
+    loaded: &Loaded,
+    anchors: Arc<ArcSwap<AnchorSets>>,
+    audit: AuditSink,
+    clock: Arc<dyn Clock>,
+    randomness: Arc<dyn Randomness>,
+) -> anyhow::Result<Arc<AuthorizationServer>> {
+    let settings = &loaded.settings;
+    let Some(issuer) = &settings.issuer else {
+        bail!("{}: `issuer` is missing: the URL that clients and resources know this server by", loaded.path.display());
+    };
+    let url = |key: &str, text: &str| {
+        text.parse::<Issuer>().map_err(|error| anyhow::anyhow!("{}: `{key}` = \"{text}\" {error}", loaded.path.display()))
+    };
+    let issuer = url("issuer", issuer)?;
+    let mtls_url = settings.mtls_url.as_deref().map(|text| url("mtls_url", text)).transpose()?;
+    if mtls_url.as_ref().is_some_and(|mtls| mtls.path() != issuer.path()) {
+        bail!("{}: `mtls_url` must have the same path as `issuer`", loaded.path.display());
+    }
+    let resources = Resources::from_settings(&settings.resource).context("[[resource]]")?;
+    let feed_clients = settings
+        .revocation_feed
+        .clients
+        .iter()
+        .map(|text| text.parse().with_context(|| format!("[revocation_feed]: client `{text}`")))
+        .collect::<Result<_, _>>()?;
+    let algorithm: Algorithm = settings
+        .signing
+        .algorithm
+        .parse()
+        .map_err(|_| anyhow::anyhow!("[signing]: algorithm `{}` is unknown: use ES256, ES384 or EdDSA", settings.signing.algorithm))?;
+    let SealedStore { store, ring } = open_store(loaded, &*clock, &*randomness).await?;
+    let keys = SigningKeys::ensure(&store, algorithm, &*randomness, clock.now()?).await.context("signing keys")?;
+    // The rules are read first: a change that lands between the two readings is then read twice rather than missed.
+    let rules = RevocationRules::from_rules(store.revocation_rules(0).await.context("revocation rules")?);
+    let clients = Directory::load(&store).await.context("clients")?;
+    Ok(Arc::new(AuthorizationServer {
+        endpoints: Endpoints::new(&issuer, mtls_url.as_ref()),
+        issuer,
+        resources,
+        feed_clients,
+        store,
+        ring,
+        audit,
+        clock,
+        randomness,
+        clients: ArcSwap::from_pointee(clients),
+        keys: ArcSwap::from_pointee(keys),
+        revocations: Revocations::new(rules),
+        anchors,
+    }))
+}
