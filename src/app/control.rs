@@ -75,7 +75,7 @@ pub enum ControlError {
 pub fn socket_path(loaded: &Loaded) -> PathBuf {
     match &loaded.settings.control.socket {
         Some(path) => loaded.base_dir.join(path),
-        None => loaded.path.with_extension("sock"),
+        None => loaded.file.with_extension("sock"),
     }
 }
 
@@ -172,7 +172,7 @@ pub async fn ask(loaded: &Loaded, question: &Question) -> Result<Value, ControlE
         let mut answer: Value = serde_json::from_str(&answer).map_err(|error| broken(&error))?;
         match answer.get("error").and_then(Value::as_str) {
             Some(problem) => Err(ControlError::Refused(problem.to_owned())),
-            None => Ok(answer["ok"].take()),
+            None => Ok(answer.get_mut("ok").map(Value::take).unwrap_or_default()),
         }
     };
     tokio::time::timeout(PATIENCE, conversation).await.map_err(|_| broken(&"no answer"))?

@@ -58,7 +58,7 @@ impl App {
         let loaded = Arc::new(loaded);
         let (settings, base) = (&loaded.settings, loaded.base_dir.as_path());
         if settings.listener.is_empty() {
-            bail!("{}: no [[listener]]: there is no address to listen on", loaded.path.display());
+            bail!("{}: no [[listener]]: there is no address to listen on", loaded.file.display());
         }
         metrics::install().context("metrics")?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
@@ -157,10 +157,8 @@ fn check_role(role: Role, serves: &dyn Fn(Service) -> bool) -> anyhow::Result<()
     }
 }
 
-/// Runs a configuration until the process is told to stop (SIGTERM, SIGINT), reloading on SIGHUP.
-pub async fn run(loaded: Loaded, role: Role) -> anyhow::Result<()> {
-    let stop = CancellationToken::new();
+/// Runs a configuration until `stop`, or until the process is told to stop (SIGTERM, SIGINT), reloading on SIGHUP.
+pub async fn run(loaded: Loaded, role: Role, stop: CancellationToken) -> anyhow::Result<()> {
     tasks::stop_on_signal(stop.clone())?;
     App::start(loaded, role).await?.run(stop).await
 }
-

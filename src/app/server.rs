@@ -34,7 +34,7 @@ pub async fn open_store(loaded: &Loaded, clock: &dyn Clock, randomness: &dyn Ran
     if settings.seal.key.is_empty() {
         bail!(
             "{}: no [[seal.key]]: state cannot be sealed; make one with `openssl rand -base64 32 > seal.key && chmod 600 seal.key`",
-            loaded.path.display()
+            loaded.file.display()
         );
     }
     let ring = Arc::new(KeyRing::load(&settings.seal, base).context("[seal]")?);
@@ -52,15 +52,15 @@ pub async fn build(
 ) -> anyhow::Result<Arc<AuthorizationServer>> {
     let settings = &loaded.settings;
     let Some(issuer) = &settings.issuer else {
-        bail!("{}: `issuer` is missing: the URL that clients and resources know this server by", loaded.path.display());
+        bail!("{}: `issuer` is missing: the URL that clients and resources know this server by", loaded.file.display());
     };
     let url = |key: &str, text: &str| {
-        text.parse::<Issuer>().map_err(|error| anyhow::anyhow!("{}: `{key}` = \"{text}\" {error}", loaded.path.display()))
+        text.parse::<Issuer>().map_err(|error| anyhow::anyhow!("{}: `{key}` = \"{text}\" {error}", loaded.file.display()))
     };
     let issuer = url("issuer", issuer)?;
     let mtls_url = settings.mtls_url.as_deref().map(|text| url("mtls_url", text)).transpose()?;
     if mtls_url.as_ref().is_some_and(|mtls| mtls.path() != issuer.path()) {
-        bail!("{}: `mtls_url` must have the same path as `issuer`", loaded.path.display());
+        bail!("{}: `mtls_url` must have the same path as `issuer`", loaded.file.display());
     }
     let resources = Resources::from_settings(&settings.resource).context("[[resource]]")?;
     let feed_clients = settings

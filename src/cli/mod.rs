@@ -1,1 +1,143 @@
-//!
+//! The command line: one file per command.
+
+mod ca;
+mod cert;
+mod client;
+mod completions;
+mod config;
+mod control;
+mod demo;
+mod files;
+mod run;
+mod sample_upstream;
+
+use std::io::{IsTerminal as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{Loaded, load};
+
+/// An OAuth 2.0 authorization server whose tokens are bound to the client's certificate (RFC 8705), and the gateway that enforces
+/// the binding on every request.
+#[derive(Debug, Parser)]
+#[command(name = "symbolon", version, propagate_version = true, arg_required_else_help = true)]
+#[command(after_help = "Examples:
+  symbolon demo                                  watch a bound token being minted, honoured, and refused
+  symbolon serve --config symbolon.toml          run the authorization server
+  symbolon gateway --config gateway.toml         run the gateway
+  symbolon client list --config symbolon.toml    see who may ask for tokens")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Show the whole story on this machine: a bound token, a gateway, a thief
+    Demo(demo::Demo),
+    /// Run the authorization server
+    Serve(run::Serve),
+    /// Run the gateway
+    Gateway(run::Gateway),
+    /// Check or print a configuration
+    #[command(subcommand)]
+    Config(config::Config),
+    /// Register, list, show and remove clients
+    #[command(subcommand)]
+    Client(client::Client),
+    /// Make a certification authority for development
+    #[command(subcommand)]
+    Ca(ca::Ca),
+    /// Issue a certificate from a development authority, or show one
+    #[command(subcommand)]
+    Cert(cert::Cert),
+    /// Ask a running process whether it can do its work
+    Status(control::Status),
+    /// Have a running process read certificates, keys and anchor sets again
+    Reload(control::Reload),
+    /// Ask a running process about a recent request
+    Explain(control::Explain),
+    /// Run an upstream that answers with what it received and verifies the gateway's assertion
+    SampleUpstream(sample_upstream::SampleUpstream),
+    /// Print a completion script for a shell
+    Completions(completions::Completions),
+}
+
+/// The configuration that a command works on.
+#[derive(Clone, Debug, Args)]
+struct ConfigArgument {
+    /// The configuration file; any value in it can be overridden by a variable such as SYMBOLON__STORE__URL
+    #[arg(long, short, value_name = "FILE", env = "SYMBOLON_CONFIG", default_value = "symbolon.toml")]
+    config: PathBuf,
+}
+
+impl ConfigArgument {
+    fn load(&self) -> anyhow::Result<Loaded> {
+        load_file(&self.config)
+    }
+}
+
+fn load_file(path: &Path) -> anyhow::Result<Loaded> {
+    Ok(load(path, std::env::vars())?)
+}
+
+/// Runs the command line and gives the process's exit code: 0 done, 1 could not, 2 misused.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    match run_command(cli.command) {
+        Ok(code) => code,
+        Err(error) => {
+            let (red, plain) = if std::io::stderr().is_terminal() { ("\x1b[1;31m", "\x1b[0m") } else { ("", "") };
+            let _ = writeln!(std::io::stderr(), "{red}error:{plain} {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run_command(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Demo(command) => runtime()?.block_on(command.run()),
+        Command::Serve(command) => runtime()?.block_on(command.run()),
+        Command::Gateway(command) => runtime()?.block_on(command.run()),
+        Command::Config(command) => command.run(),
+        Command::Client(command) => runtime()?.block_on(command.run()),
+        Command::Ca(command) => command.run(),
+        Command::Cert(command) => command.run(),
+        Command::Status(command) => runtime()?.block_on(command.run()),
+        Command::Reload(command) => runtime()?.block_on(command.run()),
+        Command::Explain(command) => runtime()?.block_on(command.run()),
+        Command::SampleUpstream(command) => runtime()?.block_on(command.run()),
+        Command::Completions(command) => command.run(),
+    }
+}
+
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the runtime")
+}
+
+/// Writes to standard output; a reader that went away is not an error.
+fn print(text: impl AsRef<str>) -> anyhow::Result<()> {
+    match std::io::stdout().lock().write_all(text.as_ref().as_bytes()) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        result => result.context("standard output"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,65 @@
+//! `symbolon serve`, `symbolon gateway`.
+
+use std::process::ExitCode;
+
+use clap::Args;
+use tokio::io::AsyncReadExt as _;
+use tokio_util::sync::CancellationToken;
+
+use super::ConfigArgument;
+use crate::app::{self, Role};
+use crate::telemetry::log;
+
+/// Run the authorization server
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  symbolon serve --config symbolon.toml
+  SYMBOLON__LOG__FILTER=debug symbolon serve")]
+pub struct Serve {
+    #[command(flatten)]
+    config: ConfigArgument,
+    /// Stop when standard input ends, so that no child outlives its parent
+    #[arg(long, hide = true)]
+    until_stdin_closes: bool,
+}
+
+/// Run the gateway
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  symbolon gateway --config gateway.toml
+  symbolon config check --config gateway.toml")]
+pub struct Gateway {
+    #[command(flatten)]
+    config: ConfigArgument,
+    /// Stop when standard input ends, so that no child outlives its parent
+    #[arg(long, hide = true)]
+    until_stdin_closes: bool,
+}
+
+impl Serve {
+    pub async fn run(self) -> anyhow::Result<ExitCode> {
+        run(self.config, Role::Server, self.until_stdin_closes).await
+    }
+}
+
+impl Gateway {
+    pub async fn run(self) -> anyhow::Result<ExitCode> {
+        run(self.config, Role::Gateway, self.until_stdin_closes).await
+    }
+}
+
+async fn run(config: ConfigArgument, role: Role, until_stdin_closes: bool) -> anyhow::Result<ExitCode> {
+    let loaded = config.load()?;
+    log::init(&loaded.settings.log)?;
+    let stop = CancellationToken::new();
+    if until_stdin_closes {
+        let stop = stop.clone();
+        tokio::spawn(async move {
+            let mut byte = [0u8; 1];
+            while matches!(tokio::io::stdin().read(&mut byte).await, Ok(1..)) {}
+            stop.cancel();
+        });
+    }
+    app::run(loaded, role, stop).await?;
+    Ok(ExitCode::SUCCESS)
+}
