@@ -1,1 +1,10 @@
+//! Whom to trust: named sets of authorities, and the judgement of a peer's certificate against them.
 //!
+//! That signatures verify is a fact kept with the connection. Dates, and whether an authority is still accepted, are looked at
+//! for every request.
+
+mod anchors;
+mod judgement;
+
+pub use anchors::{AnchorSet, AnchorSetError, AnchorSets};
+pub use judgement::{PeerTrust, TrustError, TrustedCertificate};
