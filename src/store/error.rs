@@ -89,7 +89,7 @@ impl StoreError {
         match self {
             Self::Unavailable(_) | Self::File(_) => Reason::StoreUnavailable,
             Self::Url(_) | Self::NewerSchema { .. } | Self::OldServer { .. } | Self::Schema { .. } => Reason::StoreUnavailable,
-            Self::MasterKey { .. } | Self::Seal { .. } => Reason::SealBroken,
+            Self::MasterKey { problem, .. } | Self::Seal { problem, .. } => problem.reason(),
             Self::Randomness(_) => Reason::RandomnessUnavailable,
             Self::Corrupt(_) | Self::Defect(_) => Reason::Defect,
         }

@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 use super::engine::{Db, read};
 use super::work::NumberedWork;
 use super::*;
-use crate::domain::{ClientId, RequestId, RuleKind, TokenId};
+use crate::domain::{ClientId, Redacted, RequestId, RuleKind, TokenId};
 use crate::event::{AuditEvent, Trailed};
 use crate::jose::random::SystemRandomness;
 
@@ -119,7 +119,8 @@ async fn events(store: &Store) -> Vec<String> {
 /// Everything in the database, to see that nothing changed.
 async fn contents(store: &Store) -> Vec<String> {
     let mut lines = Vec::new();
-    let rows: Vec<(String, Vec<u8>)> = read!(&store.inner.db, pool => sqlx::query_as(DEPLOYMENT).fetch_all(pool).await).expect("rows");
+    let rows: Vec<(String, Vec<u8>)> =
+        read!(&store.inner.db, pool => sqlx::query_as(DEPLOYMENT).fetch_all(pool).await).expect("rows");
     lines.extend(rows.iter().map(|row| format!("{row:?}")));
     lines.push(format!("{:?}", store.changes_after(0, 1000).await.expect("changes")));
     lines.push(format!("{:?}", store.clients().await.expect("clients")));
@@ -501,8 +502,7 @@ async fn what_cannot_be_opened_is_named_with_the_remedy() {
     let place = Place::sqlite();
     let directory = place.directory.path();
     std::fs::write(directory.join("garbage.db"), b"this is no database, however long it may be".repeat(100)).expect("written");
-    let foreign = sqlite_file(&directory.join("foreign.db"), "CREATE TABLE other (id INTEGER)").await;
-    drop(foreign);
+    sqlite_file(&directory.join("foreign.db"), "CREATE TABLE other (id INTEGER)").await;
     let table = [
         ("mysql://x", "postgres://USER@HOST/DATABASE"),
         ("sqlite::memory:", "name a file"),
@@ -552,7 +552,8 @@ fn time_is_a_parameter_of_every_statement() {
                 continue;
             }
             looked_at += 1;
-            for banned in ["now()", "current_timestamp", "current_time", "strftime", "datetime(", "assertsqlsafe", "querybuilder"] {
+            for banned in ["now()", "current_timestamp", "current_time", "strftime", "datetime(", "assertsqlsafe", "querybuilder"]
+            {
                 assert!(!text.contains(banned), "{}: {banned}", entry.path().display());
             }
         }
@@ -562,5 +563,6 @@ fn time_is_a_parameter_of_every_statement() {
 
 /// A ring of one key, made of one repeated byte.
 fn ring(name: &str, byte: u8) -> Arc<KeyRing> {
-    Arc::new(KeyRing(vec![(name.to_owned(), [byte; 32])]))
+    let key = (name.parse().expect("a key id"), Redacted::new([byte; 32]));
+    Arc::new(KeyRing::from_keys(vec![key]).expect("a ring"))
 }

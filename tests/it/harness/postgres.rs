@@ -63,7 +63,8 @@ fn start() -> Result<Server, String> {
     if let Ok(url) = std::env::var("SYMBOLON_TEST_POSTGRES_URL") {
         return Ok(Server::Given(url));
     }
-    let bin = binaries().ok_or("`initdb` is neither in PATH nor in /usr/lib/postgresql/*/bin (Debian: apt-get install postgresql)")?;
+    let bin =
+        binaries().ok_or("`initdb` is neither in PATH nor in /usr/lib/postgresql/*/bin (Debian: apt-get install postgresql)")?;
     // PostgreSQL refuses to run as root.
     let as_user: &[&str] = if is_root() { &["runuser", "-u", "postgres", "--"] } else { &[] };
     // The directory holds the socket too, whose path may have about 100 bytes.
