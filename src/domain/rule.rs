@@ -5,21 +5,21 @@ use serde::{Deserialize, Serialize};
 
 use super::Timestamp;
 
-/// What a revocation rule hits. The codes are stable: they stand in the database and in the revocation feed.
+/// By which property a revocation rule names tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RuleKind {
-    /// One token, by `jti`.
+    /// `jti`: one token.
     TokenId,
-    /// All tokens of one grant.
+    /// `family_id`: all tokens of one grant.
     Family,
-    /// All tokens of one client.
+    /// `client_id`: all tokens of one client.
     Client,
-    /// All tokens that speak of one subject.
+    /// `sub`: all tokens about one subject.
     Subject,
-    /// All tokens bound to one certificate, by `cnf.x5t#S256`.
+    /// `cnf.x5t#S256`: all tokens bound to one certificate.
     Certificate,
-    /// All tokens that one key signed, by `kid`.
+    /// `kid`, or the name of a master key: all tokens signed or sealed with one key.
     Key,
 }
 
@@ -27,8 +27,8 @@ impl RuleKind {
     /// Every kind there is.
     pub const ALL: [Self; 6] = [Self::TokenId, Self::Family, Self::Client, Self::Subject, Self::Certificate, Self::Key];
 
-    /// The stable code.
-    pub const fn code(self) -> &'static str {
+    /// The name, as the feed and the database have it. Stable.
+    pub const fn name(self) -> &'static str {
         match self {
             Self::TokenId => "token_id",
             Self::Family => "family",
@@ -40,38 +40,37 @@ impl RuleKind {
     }
 }
 
-impl fmt::Display for RuleKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.code())
-    }
-}
-
-/// Not the code of a kind of revocation rule.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not a kind of revocation rule")]
-pub struct RuleKindUnknown;
-
 impl FromStr for RuleKind {
     type Err = RuleKindUnknown;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Self::ALL.into_iter().find(|kind| kind.code() == text).ok_or(RuleKindUnknown)
+        Self::ALL.into_iter().find(|kind| kind.name() == text).ok_or(RuleKindUnknown)
     }
 }
 
-/// One rule: tokens that `kind` and `value` hit and whose `iat` is at or before `before` are revoked. The rule dies at `expires`,
-/// when nothing it can hit is alive.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+impl fmt::Display for RuleKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// The text names no kind of rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a kind of revocation rule: token_id, family, client, subject, certificate or key")]
+pub struct RuleKindUnknown;
+
+/// One rule: tokens that it names and that were issued at or before a moment are revoked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RevocationRule {
-    /// Its place in the change feed; grows with every change.
+    /// Its place in the change feed.
     pub sequence: i64,
-    /// What it hits.
+    /// By which property it names tokens.
     pub kind: RuleKind,
-    /// The value it hits.
+    /// The property's value.
     pub value: String,
-    /// `iat` at or before this moment is revoked.
+    /// Tokens issued at this moment or before are revoked.
     pub before: Timestamp,
-    /// The rule can be forgotten after this moment.
+    /// From this moment on nothing it could hit is alive.
     pub expires: Timestamp,
 }
 
@@ -80,10 +79,10 @@ mod tests {
     use super::RuleKind;
 
     #[test]
-    fn codes_are_read_as_they_are_written() {
+    fn names_are_read_as_they_are_written() {
         for kind in RuleKind::ALL {
-            assert_eq!(kind.code().parse(), Ok(kind));
-            assert_eq!(serde_json::to_value(kind).expect("serializable"), kind.code());
+            assert_eq!(kind.name().parse(), Ok(kind));
+            assert_eq!(serde_json::to_value(kind).expect("serializable"), kind.name());
         }
     }
 }
