@@ -11,16 +11,16 @@ use crate::event::Trailed;
 pub struct RuleWindow {
     /// Tokens issued (`iat`) at or before this moment are revoked.
     pub before: Timestamp,
-    /// After this moment no token that the rule can hit is alive.
+    /// From this moment on no token that the rule can hit is alive.
     pub expires: Timestamp,
 }
 
 /// A rule to be made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewRule {
-    /// What it hits.
+    /// By which property it names tokens.
     pub kind: RuleKind,
-    /// The value it hits.
+    /// The property's value.
     pub value: String,
     /// When.
     pub window: RuleWindow,
@@ -34,7 +34,7 @@ impl Store {
     /// A rule that already says as much is given back as it is, and nothing is written: revoking one token a thousand times costs
     /// one row. Of two rules for one value the later `before` and the later `expires` count, under a new sequence.
     pub async fn revoke(&self, rule: &NewRule, event: &Trailed) -> Result<RevocationRule, StoreError> {
-        let known: Option<Row> = read!(&self.inner.db, pool => sqlx::query_as(ONE).bind(rule.kind.code()).bind(&rule.value).fetch_optional(pool).await)?;
+        let known: Option<Row> = read!(&self.inner.db, pool => sqlx::query_as(ONE).bind(rule.kind.name()).bind(&rule.value).fetch_optional(pool).await)?;
         if let Some(known) = known.map(from_row).transpose()?
             && known.before >= rule.window.before
             && known.expires >= rule.window.expires
@@ -54,7 +54,7 @@ impl Store {
         rows.into_iter().map(from_row).collect()
     }
 
-    /// Deletes at most `batch` rules that expired before `now`; gives how many.
+    /// Deletes at most `batch` rules that are dead at `now`; gives how many.
     pub async fn delete_expired_rules(&self, now: Timestamp, batch: u32) -> Result<u64, StoreError> {
         let mut work = Work::begin(&self.inner.db).await?;
         let deleted = within!(&mut work, connection =>
@@ -72,7 +72,7 @@ pub(super) async fn write(unit: &mut NumberedWork, rule: &NewRule, at: Timestamp
     let row: Row = within!(&mut unit.work, connection =>
         sqlx::query_as(UPSERT)
             .bind(sequence)
-            .bind(rule.kind.code())
+            .bind(rule.kind.name())
             .bind(&rule.value)
             .bind(rule.window.before.seconds())
             .bind(rule.window.expires.seconds())
@@ -103,4 +103,4 @@ const UPSERT: &str = "INSERT INTO revocation_rule (sequence, kind, value, before
      expires = CASE WHEN excluded.expires > revocation_rule.expires THEN excluded.expires ELSE revocation_rule.expires END \
      RETURNING sequence, kind, value, before, expires";
 const DELETE_EXPIRED: &str = "DELETE FROM revocation_rule WHERE sequence IN \
-     (SELECT sequence FROM revocation_rule WHERE expires < $1 ORDER BY expires LIMIT $2)";
+     (SELECT sequence FROM revocation_rule WHERE expires <= $1 ORDER BY expires LIMIT $2)";
