@@ -6,6 +6,7 @@
 mod cnf;
 mod identifier;
 mod redacted;
+mod rule;
 mod scope;
 mod thumbprint;
 mod time;
@@ -15,6 +16,7 @@ pub use identifier::{
     Audience, ClientId, DeploymentId, FamilyId, IdentifierError, Issuer, IssuerError, KeyId, RequestId, Subject, TokenId,
 };
 pub use redacted::Redacted;
+pub use rule::{RevocationRule, RuleKind, RuleKindUnknown};
 pub use scope::{Scope, ScopeError};
 pub use thumbprint::{Thumbprint, ThumbprintError};
 pub use time::{Clock, ClockUnreadable, Lifetime, ManualClock, Randomness, RandomnessUnavailable, SystemClock, Timestamp};

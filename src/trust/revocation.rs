@@ -6,84 +6,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
-
+pub use crate::domain::{RevocationRule, RuleKind, RuleKindUnknown};
 use crate::domain::{Thumbprint, Timestamp};
 use crate::event::Reason;
 use crate::token::TokenFacts;
-
-/// By which property a rule names tokens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum RuleKind {
-    /// `jti`: one token.
-    TokenId,
-    /// `family_id`: all tokens of one grant.
-    Family,
-    /// `client_id`: all tokens of one client.
-    Client,
-    /// `sub`: all tokens about one subject.
-    Subject,
-    /// `cnf.x5t#S256`: all tokens bound to one certificate.
-    Certificate,
-    /// `kid`, or the name of a master key: all tokens signed or sealed with one key.
-    Key,
-}
-
-impl RuleKind {
-    /// Every kind there is.
-    pub const ALL: [Self; 6] = [Self::TokenId, Self::Family, Self::Client, Self::Subject, Self::Certificate, Self::Key];
-
-    /// The name, as the feed and the database have it.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::TokenId => "token_id",
-            Self::Family => "family",
-            Self::Client => "client",
-            Self::Subject => "subject",
-            Self::Certificate => "certificate",
-            Self::Key => "key",
-        }
-    }
-
-    const fn index(self) -> usize {
-        self as usize
-    }
-}
-
-impl std::str::FromStr for RuleKind {
-    type Err = RuleKindUnknown;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Self::ALL.into_iter().find(|kind| kind.name() == text).ok_or(RuleKindUnknown)
-    }
-}
-
-impl std::fmt::Display for RuleKind {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-/// The text names no kind of rule.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not a kind of revocation rule: token_id, family, client, subject, certificate or key")]
-pub struct RuleKindUnknown;
-
-/// One rule.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RevocationRule {
-    /// Its place in the change feed.
-    pub sequence: i64,
-    /// By which property it names tokens.
-    pub kind: RuleKind,
-    /// The property's value.
-    pub value: String,
-    /// Tokens issued at this moment or before are revoked.
-    pub before: Timestamp,
-    /// From this moment on nothing it could hit is alive.
-    pub expires: Timestamp,
-}
 
 /// Proof that no rule known at this sequence hits the token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -142,11 +68,11 @@ impl Index {
     }
 
     fn of(&self, kind: RuleKind) -> Option<&HashMap<Box<str>, Effect>> {
-        self.0.get(kind.index())
+        self.0.get(kind as usize)
     }
 
     fn insert(&mut self, kind: RuleKind, value: Box<str>, effect: Effect) {
-        if let Some(map) = self.0.get_mut(kind.index()) {
+        if let Some(map) = self.0.get_mut(kind as usize) {
             map.entry(value).and_modify(|present| *present = present.joined(effect)).or_insert(effect);
         }
     }

@@ -1,0 +1,106 @@
+//! Revocation rules: small, few, and dead as soon as nothing they can hit is alive.
+
+use super::engine::read;
+use super::work::{NumberedWork, Work, within};
+use super::{ChangeKind, Store, StoreError};
+use crate::domain::{RevocationRule, RuleKind, Timestamp};
+use crate::event::Trailed;
+
+/// When a rule bites and when it can be forgotten.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RuleWindow {
+    /// Tokens issued (`iat`) at or before this moment are revoked.
+    pub before: Timestamp,
+    /// From this moment on no token that the rule can hit is alive.
+    pub expires: Timestamp,
+}
+
+/// A rule to be made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewRule {
+    /// By which property it names tokens.
+    pub kind: RuleKind,
+    /// The property's value.
+    pub value: String,
+    /// When.
+    pub window: RuleWindow,
+}
+
+type Row = (i64, String, String, i64, i64);
+
+impl Store {
+    /// Makes a rule and commits it with its event. When it is answered, it lasts.
+    ///
+    /// A rule that already says as much is given back as it is, and nothing is written: revoking one token a thousand times costs
+    /// one row. Of two rules for one value the later `before` and the later `expires` count, under a new sequence.
+    pub async fn revoke(&self, rule: &NewRule, event: &Trailed) -> Result<RevocationRule, StoreError> {
+        let known: Option<Row> = read!(&self.inner.db, pool => sqlx::query_as(ONE).bind(rule.kind.name()).bind(&rule.value).fetch_optional(pool).await)?;
+        if let Some(known) = known.map(from_row).transpose()?
+            && known.before >= rule.window.before
+            && known.expires >= rule.window.expires
+        {
+            return Ok(known);
+        }
+        let mut unit = NumberedWork::begin(&self.inner.db).await?;
+        let written = write(&mut unit, rule, event.time).await?;
+        unit.commit(self, event).await?;
+        Ok(written)
+    }
+
+    /// At most `limit` rules after a sequence, in order. Page on with the last one's sequence.
+    pub async fn revocation_rules(&self, after_sequence: i64, limit: i64) -> Result<Vec<RevocationRule>, StoreError> {
+        let rows: Vec<Row> =
+            read!(&self.inner.db, pool => sqlx::query_as(AFTER).bind(after_sequence).bind(limit).fetch_all(pool).await)?;
+        rows.into_iter().map(from_row).collect()
+    }
+
+    /// Deletes at most `batch` rules that are dead at `now`; gives how many.
+    pub async fn delete_expired_rules(&self, now: Timestamp, batch: u32) -> Result<u64, StoreError> {
+        let mut work = Work::begin(&self.inner.db).await?;
+        let deleted = within!(&mut work, connection =>
+            sqlx::query(DELETE_EXPIRED).bind(now.seconds()).bind(i64::from(batch)).execute(connection).await.map(|done| done.rows_affected())
+        )?;
+        work.commit().await?;
+        Ok(deleted)
+    }
+}
+
+/// Writes a rule and its change; the caller commits.
+pub(super) async fn write(unit: &mut NumberedWork, rule: &NewRule, at: Timestamp) -> Result<RevocationRule, StoreError> {
+    let key = format!("{}:{}", rule.kind, rule.value);
+    let sequence = unit.record_change(ChangeKind::Revocation, &key, at).await?;
+    let row: Row = within!(&mut unit.work, connection =>
+        sqlx::query_as(UPSERT)
+            .bind(sequence)
+            .bind(rule.kind.name())
+            .bind(&rule.value)
+            .bind(rule.window.before.seconds())
+            .bind(rule.window.expires.seconds())
+            .fetch_one(connection)
+            .await
+    )?;
+    from_row(row)
+}
+
+fn from_row((sequence, kind, value, before, expires): Row) -> Result<RevocationRule, StoreError> {
+    let kind =
+        kind.parse().map_err(|problem| StoreError::Corrupt(format!("table revocation_rule: kind {kind:?} is {problem}")))?;
+    Ok(RevocationRule {
+        sequence,
+        kind,
+        value,
+        before: Timestamp::from_seconds(before),
+        expires: Timestamp::from_seconds(expires),
+    })
+}
+
+const ONE: &str = "SELECT sequence, kind, value, before, expires FROM revocation_rule WHERE kind = $1 AND value = $2";
+const AFTER: &str =
+    "SELECT sequence, kind, value, before, expires FROM revocation_rule WHERE sequence > $1 ORDER BY sequence LIMIT $2";
+const UPSERT: &str = "INSERT INTO revocation_rule (sequence, kind, value, before, expires) VALUES ($1, $2, $3, $4, $5) \
+     ON CONFLICT (kind, value) DO UPDATE SET sequence = excluded.sequence, \
+     before = CASE WHEN excluded.before > revocation_rule.before THEN excluded.before ELSE revocation_rule.before END, \
+     expires = CASE WHEN excluded.expires > revocation_rule.expires THEN excluded.expires ELSE revocation_rule.expires END \
+     RETURNING sequence, kind, value, before, expires";
+const DELETE_EXPIRED: &str = "DELETE FROM revocation_rule WHERE sequence IN \
+     (SELECT sequence FROM revocation_rule WHERE expires <= $1 ORDER BY expires LIMIT $2)";

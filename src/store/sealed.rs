@@ -1,0 +1,48 @@
+//! What is sealed, and where. Each sealed column is named here once; a value opens only in its own deployment, table, column and row.
+
+use zeroize::Zeroizing;
+
+use super::{Store, StoreError};
+use crate::domain::DeploymentId;
+use crate::seal::{KeyRing, RowContext};
+
+/// One sealed column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct SealedColumn {
+    pub(super) table: &'static str,
+    pub(super) column: &'static str,
+}
+
+/// Opens only with the deployment's own master keys.
+pub(super) const CANARY: SealedColumn = SealedColumn { table: "deployment", column: "canary_sealed" };
+/// The private half of a signing key, PKCS #8.
+pub(super) const SIGNING_KEY: SealedColumn = SealedColumn { table: "signing_key", column: "private_sealed" };
+
+/// All of them: a test compares this list with the schema.
+#[cfg(test)]
+pub(super) const SEALED_COLUMNS: &[SealedColumn] = &[CANARY, SIGNING_KEY];
+
+impl SealedColumn {
+    pub(super) fn context<'a>(&'a self, deployment: &'a DeploymentId, row: &'a str) -> RowContext<'a> {
+        RowContext { deployment, table: self.table, column: self.column, row }
+    }
+
+    pub(super) fn seal(&self, ring: &KeyRing, deployment: &DeploymentId, row: &str, value: &[u8]) -> Result<Vec<u8>, StoreError> {
+        ring.seal_row(&self.context(deployment, row), value).map_err(|problem| self.broken(row, problem))
+    }
+
+    fn broken(&self, row: &str, problem: crate::seal::SealError) -> StoreError {
+        StoreError::Seal { column: format!("{}.{}", self.table, self.column), row: row.to_owned(), problem }
+    }
+}
+
+impl Store {
+    pub(super) fn seal(&self, column: &SealedColumn, row: &str, value: &[u8]) -> Result<Vec<u8>, StoreError> {
+        column.seal(&self.inner.ring, &self.inner.deployment, row, value)
+    }
+
+    pub(super) fn unseal(&self, column: &SealedColumn, row: &str, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, StoreError> {
+        let context = column.context(&self.inner.deployment, row);
+        self.inner.ring.open_row(&context, sealed).map_err(|problem| column.broken(row, problem))
+    }
+}

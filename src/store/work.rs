@@ -1,0 +1,107 @@
+//! A unit of work: one write transaction, on either engine.
+
+use sqlx::{Postgres, Sqlite, Transaction};
+
+use super::engine::Db;
+use super::{ChangeKind, Store, StoreError};
+use crate::domain::Timestamp;
+use crate::event::Trailed;
+
+/// The transaction itself. Dropped without a commit, it is rolled back.
+pub(super) enum Work {
+    /// Begun with `BEGIN IMMEDIATE`: it is the only writer from its first statement.
+    Sqlite(Transaction<'static, Sqlite>),
+    /// Begun at the server's default level, READ COMMITTED: later statements see what committed meanwhile.
+    Postgres(Transaction<'static, Postgres>),
+}
+
+/// Runs one query inside a unit of work.
+macro_rules! within {
+    ($work:expr, $connection:ident => $query:expr) => {
+        match $work {
+            $crate::store::work::Work::Sqlite(transaction) => {
+                let $connection = &mut **transaction;
+                $query
+            }
+            $crate::store::work::Work::Postgres(transaction) => {
+                let $connection = &mut **transaction;
+                $query
+            }
+        }
+    };
+}
+pub(super) use within;
+
+impl Work {
+    pub(super) async fn begin(db: &Db) -> Result<Self, StoreError> {
+        Ok(match db {
+            Db::Sqlite { writer, .. } => Self::Sqlite(writer.begin_with("BEGIN IMMEDIATE").await?),
+            Db::Postgres(pool) => Self::Postgres(pool.begin().await?),
+        })
+    }
+
+    /// Writes an event that commits with this unit of work.
+    pub(super) async fn record_event(&mut self, event: &Trailed) -> Result<(), StoreError> {
+        let line = serde_json::to_string(event).map_err(|error| StoreError::Defect(format!("an audit event: {error}")))?;
+        within!(self, connection => sqlx::query(INSERT_EVENT).bind(event.time.seconds()).bind(line).execute(connection).await.map(drop))?;
+        Ok(())
+    }
+
+    pub(super) async fn commit(self) -> Result<(), StoreError> {
+        match self {
+            Self::Sqlite(transaction) => transaction.commit().await?,
+            Self::Postgres(transaction) => transaction.commit().await?,
+        }
+        Ok(())
+    }
+}
+
+/// A unit of work that changes the control plane and numbers its changes.
+///
+/// It begins by taking the lock that every other such unit waits for. So numbers commit in order and without gaps, two such units
+/// never wait for each other in a circle, and one that finds nothing to do is dropped without a trace. Work that is not about the
+/// control plane never takes this lock; work that turns out to be takes it before it touches any other row.
+pub(super) struct NumberedWork {
+    pub(super) work: Work,
+    first: i64,
+    last: i64,
+}
+
+impl NumberedWork {
+    pub(super) async fn begin(db: &Db) -> Result<Self, StoreError> {
+        let mut work = Work::begin(db).await?;
+        let (last,): (i64,) = within!(&mut work, connection => sqlx::query_as(LOCK_COUNTER).fetch_one(connection).await)?;
+        Ok(Self { work, first: last, last })
+    }
+
+    /// Tells of one change; gives its number.
+    pub(super) async fn record_change(&mut self, kind: ChangeKind, key: &str, at: Timestamp) -> Result<i64, StoreError> {
+        let sequence = self.last.saturating_add(1);
+        within!(&mut self.work, connection =>
+            sqlx::query(INSERT_CHANGE).bind(sequence).bind(kind.code()).bind(key).bind(at.seconds()).execute(connection).await.map(drop)
+        )?;
+        self.last = sequence;
+        Ok(sequence)
+    }
+
+    /// Commits the changes with the event of the audit trail that tells of them, and lets every replica know.
+    pub(super) async fn commit(mut self, store: &Store, event: &Trailed) -> Result<(), StoreError> {
+        debug_assert!(self.last > self.first, "a unit of work that changes nothing is dropped, not committed");
+        let last = self.last;
+        self.work.record_event(event).await?;
+        within!(&mut self.work, connection => sqlx::query(SET_COUNTER).bind(last).execute(connection).await.map(drop))?;
+        if let Work::Postgres(transaction) = &mut self.work {
+            // Delivered at the commit, to every replica that listens.
+            sqlx::query(NOTIFY).bind(super::feed::CHANNEL).bind(last.to_string()).execute(&mut **transaction).await?;
+        }
+        self.work.commit().await?;
+        store.announce(last);
+        Ok(())
+    }
+}
+
+const LOCK_COUNTER: &str = "UPDATE change_counter SET value = value WHERE id = 1 RETURNING value";
+const SET_COUNTER: &str = "UPDATE change_counter SET value = $1 WHERE id = 1";
+const INSERT_CHANGE: &str = "INSERT INTO change (sequence, kind, key, at) VALUES ($1, $2, $3, $4)";
+const INSERT_EVENT: &str = "INSERT INTO audit (at, event) VALUES ($1, $2)";
+const NOTIFY: &str = "SELECT pg_notify($1, $2)";
