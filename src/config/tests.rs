@@ -1,3 +1,5 @@
+#![allow(clippy::panic, reason = "a test that fails")]
+
 use std::path::Path;
 
 use proptest::prelude::*;

@@ -1,3 +1,5 @@
+#![allow(clippy::panic, reason = "a test that fails")]
+
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
