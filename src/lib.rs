@@ -37,6 +37,8 @@ pub mod store;
 #[cfg(feature = "server")]
 pub mod telemetry;
 pub mod tls;
+#[cfg(feature = "server")]
+pub mod wire;
 
 pub mod domain;
 pub mod event;

@@ -32,7 +32,6 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Accepts connections until `stop`; each runs as a task of `tracker`.
 pub async fn accept(listener: Listener, front: Arc<Front>, limits: Arc<LimitSettings>, stop: CancellationToken, tracker: TaskTracker) {
     let connections = Arc::new(Semaphore::new(limits.connections as usize));
-    let handshakes = Arc::new(Semaphore::new(limits.handshakes as usize));
     let name: Arc<str> = listener.name.as_str().into();
     loop {
         // At the limit the next peer waits in the system's queue instead of taking memory here.
@@ -57,12 +56,14 @@ pub async fn accept(listener: Listener, front: Arc<Front>, limits: Arc<LimitSett
             tls: listener.tls.clone(),
             front: front.clone(),
             limits: limits.clone(),
-            handshakes: handshakes.clone(),
             stop: stop.clone(),
             listener: name.clone(),
         };
+        let open = metrics::CONNECTIONS.with([listener.name.clone()]);
         tracker.spawn(async move {
+            open.increment(1);
             task.run(socket, peer_address).await;
+            open.decrement(1);
             drop(permit);
         });
     }
@@ -72,7 +73,6 @@ struct Connection {
     tls: Option<ListenerTls>,
     front: Arc<Front>,
     limits: Arc<LimitSettings>,
-    handshakes: Arc<Semaphore>,
     stop: CancellationToken,
     listener: Arc<str>,
 }
@@ -85,22 +85,21 @@ impl Connection {
         let Some(tls) = &self.tls else {
             return self.serve(socket, None, false).await;
         };
-        let Ok(permit) = self.handshakes.acquire().await else { return };
         let accepted = tokio::select! {
             () = self.stop.cancelled() => return,
             accepted = tls.acceptor.accept(socket, peer_address) => accepted,
         };
-        drop(permit);
         match accepted {
             Ok(accepted) => {
-                metrics::handshake(&self.listener, "completed");
+                let outcome = if accepted.facts.resumed { "resumed" } else { "full" };
+                metrics::HANDSHAKES.with([&*self.listener, outcome].map(str::to_owned)).increment(1);
                 let http2 = accepted.facts.alpn.as_deref() == Some(b"h2");
                 let peer = Arc::new(Peer::new(Arc::new(accepted.facts), tls.policies.clone()));
                 self.serve(accepted.stream, Some(peer), http2).await;
             }
             Err(error) => {
-                metrics::handshake(&self.listener, error.code());
-                tracing::info!(listener = %self.listener, %peer_address, reason = error.code(), %error, "handshake failed");
+                metrics::HANDSHAKES.with([&*self.listener, error.label()].map(str::to_owned)).increment(1);
+                tracing::info!(listener = %self.listener, %peer_address, reason = error.label(), %error, "handshake failed");
             }
         }
     }

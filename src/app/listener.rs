@@ -4,15 +4,18 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use arc_swap::ArcSwap;
 use tokio::net::TcpListener;
 
 use crate::config::settings::{LimitSettings, ListenerSettings, ServiceSetting};
-use crate::tls::{Acceptor, PeerLimits, PolicySet};
+use crate::domain::Clock;
+use crate::tls::{AcceptLimits, Acceptor, PolicySet};
 use crate::trust::AnchorSets;
+
+/// The epoch of the policies that a process starts with.
+pub const FIRST_EPOCH: u64 = 1;
 
 /// One bound address.
 #[derive(Debug)]
@@ -44,7 +47,7 @@ pub struct ListenerTls {
     /// The policies in force; swapped by a reload.
     pub policies: Arc<ArcSwap<PolicySet>>,
     /// Shakes hands under them.
-    pub acceptor: Arc<Acceptor>,
+    pub acceptor: Acceptor,
 }
 
 impl Listener {
@@ -54,20 +57,16 @@ impl Listener {
         limits: &LimitSettings,
         base: &Path,
         anchors: &AnchorSets,
+        clock: &Arc<dyn Clock>,
     ) -> anyhow::Result<Self> {
         let services: BTreeSet<_> = written.services.iter().map(service).collect();
         if services.is_empty() {
             bail!("listener `{}`: `services` is empty: name what is served at {}", written.name, written.address);
         }
-        let tls = match policies(written, base, anchors)? {
+        let tls = match policies(written, base, anchors, FIRST_EPOCH, clock)? {
             Some(policies) => {
                 let policies = Arc::new(ArcSwap::from_pointee(policies));
-                let peer_limits = PeerLimits {
-                    chain_certificates: limits.chain_certificates as usize,
-                    certificate_bytes: limits.certificate_bytes as usize,
-                };
-                let handshake_time = Duration::from_secs(limits.handshake_seconds.into());
-                let acceptor = Arc::new(Acceptor::new(policies.clone(), peer_limits, handshake_time));
+                let acceptor = Acceptor::new(policies.clone(), AcceptLimits::from(limits));
                 Some(ListenerTls { policies, acceptor })
             }
             None if services.iter().all(|service| *service == Service::Metrics) => None,
@@ -97,11 +96,19 @@ async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
 }
 
 /// The TLS policies of a listener, from its settings and the files they name.
-pub fn policies(written: &ListenerSettings, base: &Path, anchors: &AnchorSets) -> anyhow::Result<Option<PolicySet>> {
+///
+/// `epoch` counts the readings: TLS sessions of one epoch are not resumed in another.
+pub fn policies(
+    written: &ListenerSettings,
+    base: &Path,
+    anchors: &AnchorSets,
+    epoch: u64,
+    clock: &Arc<dyn Clock>,
+) -> anyhow::Result<Option<PolicySet>> {
     if written.host.is_empty() {
         return Ok(None);
     }
-    let policies = PolicySet::from_settings(&written.host, base, |name| anchors.get(name).map(|set| set.hints()))
+    let policies = PolicySet::load(&written.host, base, &anchors.hints(), epoch, clock)
         .with_context(|| format!("listener `{}`", written.name))?;
     Ok(Some(policies))
 }

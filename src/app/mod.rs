@@ -45,7 +45,7 @@ pub struct App {
     loaded: Arc<Loaded>,
     listeners: Vec<Listener>,
     anchors: Arc<ArcSwap<AnchorSets>>,
-    server: Option<Arc<AuthorizationServer>>,
+    server: Option<(Arc<AuthorizationServer>, i64)>,
     gateway: Option<Arc<Gateway>>,
     audit: AuditSink,
     clock: Arc<dyn Clock>,
@@ -62,11 +62,11 @@ impl App {
         }
         metrics::install().context("metrics")?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-        let randomness: Arc<dyn Randomness> = Arc::new(SystemRandomness::new());
+        let randomness: Arc<dyn Randomness> = Arc::new(SystemRandomness);
         let anchors = AnchorSets::load(&settings.anchor_set, base).context("[anchor_set]")?;
         let mut listeners = Vec::new();
         for written in &settings.listener {
-            listeners.push(Listener::bind(written, &settings.limits, base, &anchors).await?);
+            listeners.push(Listener::bind(written, &settings.limits, base, &anchors, &clock).await?);
         }
         let serves = |service| listeners.iter().any(|listener| listener.services.contains(&service));
         check_role(role, &serves)?;
@@ -100,9 +100,9 @@ impl App {
         let connections = TaskTracker::new();
         let background = TaskTracker::new();
         let health =
-            Health { store: self.server.as_ref().map(|server| server.store.clone()), gateway: self.gateway.clone() };
+            Health { store: self.server.as_ref().map(|(server, _)| server.store.clone()), gateway: self.gateway.clone() };
         let web = match &self.server {
-            Some(server) => Some(router(Arc::new(Web::new(server.clone(), &limits)?))),
+            Some((server, _)) => Some(router(Arc::new(Web::new(server.clone(), &limits)?))),
             None => None,
         };
         let tls = self.listeners.iter().map(|listener| (listener.name.clone(), listener.tls.clone())).collect();
@@ -112,6 +112,7 @@ impl App {
             tls,
             audit: self.audit.clone(),
             clock: self.clock.clone(),
+            epoch: listener::FIRST_EPOCH.into(),
         });
         let control = control::Control { health: health.clone(), reloader: reloader.clone(), audit: self.audit.clone() };
         control::listen(&self.loaded, control, &stop, &background)?;
@@ -139,7 +140,7 @@ impl App {
         }
         background.close();
         let _ = tokio::time::timeout(deadline, background.wait()).await;
-        self.audit.flush().await;
+        self.audit.flush().await?;
         Ok(())
     }
 }

@@ -8,14 +8,14 @@ use arc_swap::ArcSwap;
 use crate::clients::Directory;
 use crate::config::Loaded;
 use crate::domain::{Clock, Issuer, Randomness};
-use crate::jose::Algorithm;
-use crate::keys::SigningKeys;
+use crate::keys::{self, SigningKeys};
 use crate::oauth::metadata::Endpoints;
 use crate::oauth::resources::Resources;
 use crate::oauth::{AuthorizationServer, Revocations};
-use crate::seal::KeyRing;
+use crate::seal::{KeyRing, SealKeyId};
 use crate::store::Store;
 use crate::telemetry::audit::AuditSink;
+use super::tasks::load_rules;
 use crate::trust::AnchorSets;
 use crate::trust::revocation::RevocationRules;
 
@@ -37,19 +37,24 @@ pub async fn open_store(loaded: &Loaded, clock: &dyn Clock, randomness: &dyn Ran
             loaded.file.display()
         );
     }
-    let ring = Arc::new(KeyRing::load(&settings.seal, base).context("[seal]")?);
+    let mut keys = Vec::new();
+    for key in &settings.seal.key {
+        let id: SealKeyId = key.id.parse().with_context(|| format!("[[seal.key]] id `{}`", key.id))?;
+        keys.push((id, loaded.resolve(&key.file)));
+    }
+    let ring = Arc::new(KeyRing::load(&keys).context("[[seal.key]]")?);
     let store = Store::open(&settings.store, base, ring.clone(), randomness, clock.now()?).await.context("[store]")?;
     Ok(SealedStore { store, ring })
 }
 
-/// Builds the authorization server.
+/// Builds the authorization server. With it comes the last change that its snapshots are sure to contain.
 pub async fn build(
     loaded: &Loaded,
     anchors: Arc<ArcSwap<AnchorSets>>,
     audit: AuditSink,
     clock: Arc<dyn Clock>,
     randomness: Arc<dyn Randomness>,
-) -> anyhow::Result<Arc<AuthorizationServer>> {
+) -> anyhow::Result<(Arc<AuthorizationServer>, i64)> {
     let settings = &loaded.settings;
     let Some(issuer) = &settings.issuer else {
         bail!("{}: `issuer` is missing: the URL that clients and resources know this server by", loaded.file.display());
@@ -69,17 +74,14 @@ pub async fn build(
         .iter()
         .map(|text| text.parse().with_context(|| format!("[revocation_feed]: client `{text}`")))
         .collect::<Result<_, _>>()?;
-    let algorithm: Algorithm = settings
-        .signing
-        .algorithm
-        .parse()
-        .map_err(|_| anyhow::anyhow!("[signing]: algorithm `{}` is unknown: use ES256, ES384 or EdDSA", settings.signing.algorithm))?;
+    let algorithm = keys::algorithm(&settings.signing.algorithm).context("[signing]")?;
     let SealedStore { store, ring } = open_store(loaded, &*clock, &*randomness).await?;
     let keys = SigningKeys::ensure(&store, algorithm, &*randomness, clock.now()?).await.context("signing keys")?;
-    // The rules are read first: a change that lands between the two readings is then read twice rather than missed.
-    let rules = RevocationRules::from_rules(store.revocation_rules(0).await.context("revocation rules")?);
+    // The sequence is read first: what changes while the rest is read is then applied twice rather than missed.
+    let sequence = store.sequence().await.context("change feed")?;
+    let rules = RevocationRules::from_rules(load_rules(&store, 0).await.context("revocation rules")?);
     let clients = Directory::load(&store).await.context("clients")?;
-    Ok(Arc::new(AuthorizationServer {
+    let server = AuthorizationServer {
         endpoints: Endpoints::new(&issuer, mtls_url.as_ref()),
         issuer,
         resources,
@@ -93,5 +95,6 @@ pub async fn build(
         keys: ArcSwap::from_pointee(keys),
         revocations: Revocations::new(rules),
         anchors,
-    }))
+    };
+    Ok((Arc::new(server), sequence))
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -12,34 +13,45 @@ use tokio_util::task::TaskTracker;
 use super::listener::{ListenerTls, policies};
 use crate::clients::Directory;
 use crate::config::Loaded;
-use crate::domain::Clock;
+use crate::domain::{Clock, Lifetime, RevocationRule, Timestamp};
 use crate::event::{AuditEvent, Trailed};
 use crate::gateway::Gateway;
 use crate::keys::SigningKeys;
 use crate::oauth::AuthorizationServer;
-use crate::store::{ChangeKind, StoreError};
+use crate::store::{ChangeKind, Changes, Store, StoreError};
 use crate::telemetry::audit::AuditSink;
 use crate::telemetry::metrics;
 use crate::trust::AnchorSets;
 
 /// How often rows and rules that nothing alive can need are cleared.
 const CLEARING: Duration = Duration::from_secs(60);
-/// How often the metrics' own upkeep runs.
-const UPKEEP: Duration = Duration::from_secs(5);
+/// Rows that go at once, so that no writer waits long.
+const CLEARING_BATCH: u32 = 500;
+/// Changes that are kept for readers of the feed that come late; who comes later still reads everything anew.
+const KEEP_CHANGES: u32 = 100_000;
+/// How often committed events are copied to the audit trail, and how many at once.
+const RELAY: Duration = Duration::from_millis(100);
+const RELAY_PAGE: usize = 256;
+/// How long copied events stay in the database.
+const KEEP_RELAYED: Lifetime = Lifetime::from_seconds(7 * 86_400);
+/// Rules read at once.
+const PAGE: i64 = 1_000;
 /// The pause after the database did not answer.
 const AFTER_FAILURE: Duration = Duration::from_secs(1);
 
 /// Starts every background task. Each ends at `stop`.
 pub fn spawn(
-    server: Option<Arc<AuthorizationServer>>,
+    server: Option<(Arc<AuthorizationServer>, i64)>,
     gateway: Option<Arc<Gateway>>,
     reloader: Arc<Reloader>,
     stop: &CancellationToken,
     tracker: &TaskTracker,
 ) -> anyhow::Result<()> {
-    if let Some(server) = server {
+    if let Some((server, from)) = server {
         let follower = server.clone();
-        until(stop, tracker, async move { follow_changes(&follower).await });
+        until(stop, tracker, async move { follow_changes(&follower, from).await });
+        let relay = server.clone();
+        until(stop, tracker, async move { relay_events(&relay).await });
         until(stop, tracker, async move { clear_expired(&server).await });
     }
     if let Some(gateway) = gateway {
@@ -51,12 +63,7 @@ pub fn spawn(
             let _ = reloader.reload();
         }
     });
-    until(stop, tracker, async move {
-        loop {
-            tokio::time::sleep(UPKEEP).await;
-            metrics::upkeep();
-        }
-    });
+    until(stop, tracker, metrics::run_upkeep());
     Ok(())
 }
 
@@ -86,52 +93,106 @@ pub fn stop_on_signal(stop: CancellationToken) -> anyhow::Result<()> {
 
 /// Applies the change feed to the snapshots that requests read, whoever made the change: this process, the command line, or
 /// another replica.
-async fn follow_changes(server: &AuthorizationServer) {
-    let mut watch = server.store.watch();
-    let mut known = 0;
+async fn follow_changes(server: &AuthorizationServer, from: i64) {
+    let watch = server.store.watch_changes();
+    let mut cursor = watch.cursor(from);
     loop {
-        match apply_changes(server, known).await {
-            Ok(sequence) => known = sequence,
+        let changes = match cursor.next().await {
+            Ok(changes) => changes,
             Err(error) => {
                 tracing::warn!(%error, "cannot read the change feed");
                 tokio::time::sleep(AFTER_FAILURE).await;
                 continue;
             }
+        };
+        // A change that could not be applied is applied as soon as that is possible: later ones wait for it.
+        while let Err(problem) = apply(server, &changes).await {
+            tracing::warn!(problem, "cannot apply changes");
+            tokio::time::sleep(AFTER_FAILURE).await;
         }
-        if watch.changed_after(known).await.is_err() {
-            return;
+        metrics::CHANGE_SEQUENCE.alone().set(cursor.position() as f64);
+    }
+}
+
+async fn apply(server: &AuthorizationServer, changes: &Changes) -> Result<(), String> {
+    let touches = |kind| match changes {
+        Changes::Forgotten => true,
+        Changes::Next(changes) => changes.iter().any(|change| change.kind == kind),
+    };
+    // Revocations first: what ends access must not wait behind what grants it.
+    if touches(ChangeKind::Revocation) {
+        let after = if *changes == Changes::Forgotten { 0 } else { server.revocations.load().sequence() };
+        let rules = load_rules(&server.store, after).await.map_err(|error| error.to_string())?;
+        server.revocations.update(|present| present.with(rules.clone()));
+        metrics::REVOCATION_RULES.with([server.issuer.as_str().to_owned()]).set(server.revocations.load().len() as f64);
+    }
+    if touches(ChangeKind::Client) {
+        let clients = Directory::load(&server.store).await.map_err(|error| error.to_string())?;
+        server.clients.store(Arc::new(clients));
+    }
+    if touches(ChangeKind::SigningKey) {
+        let keys = SigningKeys::load(&server.store).await.map_err(|error| error.to_string())?;
+        server.keys.store(Arc::new(keys));
+    }
+    Ok(())
+}
+
+/// Every rule after a sequence, page by page.
+pub async fn load_rules(store: &Store, mut after: i64) -> Result<Vec<RevocationRule>, StoreError> {
+    let mut rules = Vec::new();
+    loop {
+        let page = store.revocation_rules(after, PAGE).await?;
+        let Some(last) = page.last() else { return Ok(rules) };
+        after = last.sequence;
+        rules.extend(page);
+    }
+}
+
+/// Copies the events that committed with their changes to the audit trail. One is marked only after it was written, so that a
+/// crash repeats it rather than losing it.
+async fn relay_events(server: &AuthorizationServer) {
+    loop {
+        match relay_page(server).await {
+            Ok(RELAY_PAGE..) => {}
+            Ok(_) => tokio::time::sleep(RELAY).await,
+            Err(problem) => {
+                tracing::warn!(problem, "cannot copy committed events to the audit trail");
+                tokio::time::sleep(AFTER_FAILURE).await;
+            }
         }
     }
 }
 
-async fn apply_changes(server: &AuthorizationServer, known: i64) -> Result<i64, StoreError> {
-    let changes = server.store.changes_after(known, 10_000).await?;
-    let Some(last) = changes.last().map(|change| change.sequence) else { return Ok(known) };
-    let touches = |kind| changes.iter().any(|change| change.kind == kind);
-    // Revocations first: what ends access must not wait behind what grants it.
-    if touches(ChangeKind::Revocation) {
-        let after = server.revocations.load().sequence();
-        let rules = server.store.revocation_rules(after).await?;
-        server.revocations.update(|present| present.with(rules.clone()));
+async fn relay_page(server: &AuthorizationServer) -> Result<usize, String> {
+    let pending = server.store.pending_events(RELAY_PAGE as u32).await.map_err(|error| error.to_string())?;
+    if pending.is_empty() {
+        return Ok(0);
     }
-    if touches(ChangeKind::Client) {
-        server.clients.store(Arc::new(Directory::load(&server.store).await?));
+    for event in &pending {
+        server.audit.copy(event.line.clone()).await.map_err(|error| error.to_string())?;
     }
-    if touches(ChangeKind::SigningKey) {
-        server.keys.store(Arc::new(SigningKeys::load(&server.store).await?));
-    }
-    Ok(last)
+    server.audit.flush().await.map_err(|error| error.to_string())?;
+    let now = server.clock.now().map_err(|error| error.to_string())?;
+    server.store.mark_relayed(&pending, now).await.map_err(|error| error.to_string())?;
+    Ok(pending.len())
 }
 
 async fn clear_expired(server: &AuthorizationServer) {
     loop {
         tokio::time::sleep(CLEARING).await;
         let Ok(now) = server.clock.now() else { continue };
-        if let Err(error) = server.store.delete_expired_rules(now).await {
-            tracing::warn!(%error, "cannot clear expired revocation rules");
+        if let Err(error) = clear(&server.store, now).await {
+            tracing::warn!(%error, "cannot clear what has expired");
         }
         server.revocations.update(|rules| rules.without_expired(now));
     }
+}
+
+async fn clear(store: &Store, now: Timestamp) -> Result<(), StoreError> {
+    while store.delete_expired_rules(now, CLEARING_BATCH).await? == u64::from(CLEARING_BATCH) {}
+    while store.forget_changes(KEEP_CHANGES, CLEARING_BATCH).await? == u64::from(CLEARING_BATCH) {}
+    while store.delete_relayed_events(now.minus(KEEP_RELAYED), CLEARING_BATCH).await? == u64::from(CLEARING_BATCH) {}
+    Ok(())
 }
 
 /// Reads files again and puts them in force, all or nothing.
@@ -147,6 +208,8 @@ pub struct Reloader {
     pub audit: AuditSink,
     /// The clock.
     pub clock: Arc<dyn Clock>,
+    /// Counts the readings.
+    pub epoch: AtomicU64,
 }
 
 impl Reloader {
@@ -158,12 +221,11 @@ impl Reloader {
         let event = match &result {
             Ok(()) => {
                 tracing::info!("reloaded {what}");
-                metrics::reload("completed");
                 AuditEvent::Reloaded { what }
             }
             Err(problem) => {
                 tracing::error!(%problem, "reload failed: everything stays as it was");
-                metrics::reload("failed");
+                metrics::RELOAD_FAILURES.alone().increment(1);
                 AuditEvent::ReloadFailed { what, problem: problem.clone() }
             }
         };
@@ -175,11 +237,12 @@ impl Reloader {
 
     fn read_and_swap(&self) -> anyhow::Result<()> {
         let (settings, base) = (&self.loaded.settings, self.loaded.base_dir.as_path());
-        let anchors = AnchorSets::load(&settings.anchor_set, base).context("[anchor_set]")?;
+        let anchors = AnchorSets::load(&settings.anchor_set, base).context("[anchor_set]")?.replacing(&self.anchors.load());
+        let epoch = self.epoch.fetch_add(1, Ordering::Relaxed) + 1;
         let mut fresh = Vec::new();
         for written in &settings.listener {
             let tls = self.tls.iter().find(|(name, _)| *name == written.name).and_then(|(_, tls)| tls.as_ref());
-            if let (Some(tls), Some(policies)) = (tls, policies(written, base, &anchors)?) {
+            if let (Some(tls), Some(policies)) = (tls, policies(written, base, &anchors, epoch, &self.clock)?) {
                 fresh.push((tls, policies));
             }
         }

@@ -25,11 +25,10 @@ use url::Url;
 use crate::domain::{Clock, SystemClock};
 use crate::fetch;
 use crate::jose::jwk::JwkSet;
-use crate::jose::jws::Compact;
+use crate::jose::jws::{Compact, JwsError};
 use crate::jose::verify::VerifyingKeys;
-use crate::jose::{Algorithm, JwsError};
-use crate::pki::pem;
-use crate::tls::client::ClientTls;
+use crate::jose::Algorithm;
+use crate::tls;
 
 /// The most of a request's body that is read, in bytes.
 const MAX_BODY: usize = 1 << 20;
@@ -85,13 +84,13 @@ impl Upstream {
     pub fn new(gateway: &str, ca: &std::path::Path, audience: String, header: String) -> anyhow::Result<Self> {
         let keys_url = format!("{gateway}/.well-known/symbolon/jwks.json");
         let keys_url = keys_url.parse().with_context(|| format!("gateway `{gateway}` is not a URL"))?;
-        let tls = ClientTls::new(&pem::load_certificates(ca)?, None)?;
+        let tls = tls::load_client_config(ca, None, &[], Arc::new(SystemClock::new()))?;
         Ok(Self {
             issuer: gateway.to_owned(),
             keys_url,
             audience,
             header,
-            client: fetch::Client::new(tls.config(), fetch::FetchLimits::default()),
+            client: fetch::Client::new(tls, fetch::FetchLimits::default()),
             keys: ArcSwapOption::empty(),
             clock: SystemClock::new(),
             received: AtomicU64::new(0),

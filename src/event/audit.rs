@@ -61,6 +61,18 @@ pub struct AccessDecision {
     pub status: u16,
 }
 
+impl AuditEvent {
+    /// The request that this event refuses, if it refuses one.
+    pub fn refused_request(&self) -> Option<&RequestId> {
+        match self {
+            Self::RequestRefused { request_id, .. } => Some(request_id),
+            Self::TokenIntrospected { request_id, reason: Some(_), .. } => Some(request_id),
+            Self::Access(decision) if decision.reason.is_some() => decision.request_id.as_ref(),
+            _ => None,
+        }
+    }
+}
+
 /// Everything the audit trail can say.
 #[derive(Clone, Debug, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]

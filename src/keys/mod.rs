@@ -130,6 +130,14 @@ impl SigningKeys {
         &self.set
     }
 
+    /// Verifies a token of ours with the key that its `kid` names.
+    ///
+    /// # Errors
+    /// No such key, or a signature that is not its own.
+    pub fn verify(&self, jws: &Compact<'_>) -> Result<VerifiedJws, JwsError> {
+        self.verifying.verify(jws)
+    }
+
     /// The JWKS document (RFC 7517 §5), as it is served.
     pub fn jwks(&self) -> &Bytes {
         &self.jwks

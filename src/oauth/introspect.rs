@@ -35,7 +35,7 @@ impl AuthorizationServer {
         });
         let answer = match verdict {
             Ok(facts) => token::introspection::answer(facts),
-            Err(_) => Map::from_iter([("active".to_owned(), Value::Bool(false))]),
+            Err(_) => token::introspection::inactive(),
         };
         let event = AuditEvent::TokenIntrospected {
             request_id: request_id.clone(),

@@ -60,7 +60,7 @@ impl Mint<'_> {
         let selected = approved.selected();
         let cnf = match binding {
             Binding::Confirmed(confirmation) => Some(confirmation.cnf()),
-            Binding::Unbound(Unbound { .. }) => None,
+            Binding::Unbound(_) => None,
         };
         let expires = self.now.plus(selected.lifetime);
         let token = AccessToken {
@@ -78,10 +78,10 @@ impl Mint<'_> {
         let access_token = match selected.format {
             TokenFormat::Jwt => self
                 .signing_key
-                .sign_compact(token::jwt::TYP, &token.to_jwt_payload())
-                .map_err(|_| Fault::Defect(Reason::SigningKeyAbsent))?,
+                .sign_compact(token::jwt::TYPE, &token.to_jwt_payload())
+                .map_err(|error| Fault::Defect(error.reason()))?,
             TokenFormat::Opaque => {
-                token::opaque::encode(&token, self.ring).map_err(|_| Fault::Unavailable(Reason::RandomnessUnavailable))?
+                token::opaque::encode(&token, self.ring).map_err(|error| Fault::Defect(error.reason()))?
             }
         };
         Ok(IssuedToken {

@@ -3,22 +3,25 @@
 //! `GET …/revocation-feed?client_id=…&after=SEQUENCE&wait=SECONDS` over mutual TLS answers
 //! `{"deployment", "sequence", "reset", "rules": [{"sequence", "kind", "value", "before", "expires"}]}`. With nothing newer than
 //! `after` the answer waits up to `wait` seconds. `reset: true` means that `after` is unknown here (another database) and the
-//! rules are all there are.
+//! rules are all there are, a page at a time.
 
 use std::time::Duration;
 
 use serde::Serialize;
 
 use super::client_auth::{self, Presenter, Registry};
-use super::error::{ErrorCode, OauthError, Refusal};
+use super::error::{ErrorCode, Fault, OauthError, Refusal};
 use super::parameters::Parameters;
 use super::server::AuthorizationServer;
 use crate::domain::DeploymentId;
 use crate::event::Reason;
 use crate::trust::revocation::RevocationRule;
 
+/// Rules in one answer. Whoever gets as many asks again at once.
+const PAGE: i64 = 1_000;
+
 /// The longest wait for news, in seconds.
-const LONGEST_WAIT_SECONDS: u64 = 30;
+const LONGEST_WAIT_SECONDS: i64 = 30;
 
 /// One answer of the feed.
 #[derive(Clone, Debug, Serialize)]
@@ -51,22 +54,19 @@ impl AuthorizationServer {
             .into());
         }
         let after = number(parameters, "after")?.unwrap_or(0);
-        let wait = number(parameters, "wait")?.unwrap_or(0).clamp(0, LONGEST_WAIT_SECONDS as i64).unsigned_abs();
+        let wait = number(parameters, "wait")?.unwrap_or(0).clamp(0, LONGEST_WAIT_SECONDS).unsigned_abs();
         let mut bell = self.revocations.subscribe();
         let known = *bell.borrow_and_update();
         if after == known && wait > 0 {
             // Whether the bell rang or the wait ended, the answer is what is in force now.
             let _ = tokio::time::timeout(Duration::from_secs(wait), bell.changed()).await;
         }
-        let rules = self.revocations.load();
-        let reset = after > rules.sequence() || after < 0;
+        let in_force = self.revocations.load().sequence();
+        let reset = after > in_force || after < 0;
         let after = if reset { 0 } else { after };
-        Ok(FeedPage {
-            deployment: self.store.deployment().clone(),
-            sequence: rules.sequence(),
-            reset,
-            rules: rules.after(after),
-        })
+        let rules = self.store.revocation_rules(after, PAGE).await.map_err(|error| Fault::Unavailable(error.reason()))?;
+        let sequence = rules.last().map_or(after, |rule| rule.sequence);
+        Ok(FeedPage { deployment: self.store.deployment().clone(), sequence, reset, rules })
     }
 }
 

@@ -6,7 +6,7 @@ use super::parameters::Parameters;
 use super::server::AuthorizationServer;
 use crate::domain::{Lifetime, RequestId};
 use crate::event::{AuditEvent, Reason, Trailed};
-use crate::store::NewRule;
+use crate::store::{NewRule, RuleWindow};
 use crate::trust::revocation::RuleKind;
 
 /// How long after a token's expiry its rule is kept: longer than any leeway that a resource may grant.
@@ -45,9 +45,11 @@ impl AuthorizationServer {
         let rule = NewRule {
             kind: RuleKind::TokenId,
             value: token_id.as_str().to_owned(),
-            // Another replica's clock may be ahead of ours: the rule must hit this token whatever its `iat`.
-            before: facts.issued_at.map_or(now, |issued_at| issued_at.max(now)),
-            expires: facts.expires.plus(BEYOND_EXPIRY),
+            window: RuleWindow {
+                // Another replica's clock may be ahead of ours: the rule must hit this token whatever its `iat`.
+                before: facts.issued_at.map_or(now, |issued_at| issued_at.max(now)),
+                expires: facts.expires.plus(BEYOND_EXPIRY),
+            },
         };
         let event =
             AuditEvent::TokenRevoked { request_id: request_id.clone(), client_id: caller.client_id().clone(), token_id };

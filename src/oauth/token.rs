@@ -6,7 +6,7 @@ use super::grant::{self, GrantType};
 use super::mint::{Binding, IssuedToken, Mint};
 use super::parameters::Parameters;
 use super::server::AuthorizationServer;
-use crate::binding::{BindingPolicy, Confirmation, Unbound};
+use crate::binding::{BindingRequired, Confirmation, Unbound};
 use crate::domain::{FamilyId, RequestId};
 use crate::event::Reason;
 
@@ -50,6 +50,6 @@ impl AuthorizationServer {
 fn confirm(client: &AuthenticatedClient) -> Binding {
     match Unbound::by_policy(client.client().binding) {
         Ok(unbound) => Binding::Unbound(unbound),
-        Err(BindingPolicy::Certificate) | Err(_) => Binding::Confirmed(Confirmation::certificate(client.certificate())),
+        Err(BindingRequired) => Binding::Confirmed(Confirmation::certificate(client.certificate())),
     }
 }

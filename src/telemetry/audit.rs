@@ -5,6 +5,7 @@
 //! the file cannot be written, `record` refuses, and whoever asked must refuse too: nothing is issued or admitted that leaves no
 //! trace.
 
+mod recent;
 mod target;
 mod writer;
 
@@ -23,6 +24,7 @@ use crate::config::settings::AuditSettings;
 use crate::event::{Reason, Trailed};
 use crate::telemetry::metrics::AUDIT_EVENTS;
 
+use recent::Recent;
 use target::Target;
 use writer::Writer;
 
@@ -77,6 +79,8 @@ pub struct AuditSink {
 
 enum Message {
     Event(Box<Trailed>),
+    /// A line that was written as JSON before.
+    Line(String),
     Flush(oneshot::Sender<Result<(), AuditUnavailable>>),
 }
 
@@ -85,6 +89,7 @@ enum Message {
 struct State {
     failing: AtomicBool,
     refused: AtomicU64,
+    recent: Recent,
 }
 
 impl AuditSink {
@@ -137,6 +142,19 @@ impl AuditSink {
             AUDIT_EVENTS.with(["refused"]).increment(1);
         }
         taken
+    }
+
+    /// Puts a line in the queue that tells of an event which has committed already; waits for room.
+    ///
+    /// # Errors
+    /// When the writer has ended.
+    pub async fn copy(&self, line: String) -> Result<(), AuditUnavailable> {
+        self.queue.send(Message::Line(line)).await.map_err(|_| AuditUnavailable::Closed)
+    }
+
+    /// What the trail says of a request that was refused a short while ago, by the id the caller was told.
+    pub fn recent(&self, request_id: &str) -> Option<serde_json::Value> {
+        self.state.recent.find(request_id)
     }
 
     /// Events that were refused since the start.

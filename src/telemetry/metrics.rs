@@ -177,6 +177,8 @@ registry! {
     STORE_SECONDS: Seconds = "symbolon_store_seconds" ["operation"] "Time of a database operation." FAST_BUCKETS;
     STORE_FAILURES: Counter = "symbolon_store_failures_total" ["operation"] "Database operations that failed.";
 
+    RELOAD_FAILURES: Counter = "symbolon_reload_failures_total" [] "Reloads that failed; the old state stayed in force.";
+
     AUDIT_EVENTS: Counter = "symbolon_audit_events_total" ["outcome"]
         "Audit events: written, or refused because the queue was full or the file could not be written.";
     AUDIT_WRITE_FAILURES: Counter = "symbolon_audit_write_failures_total" [] "Failed attempts to write the audit trail.";

@@ -80,6 +80,30 @@ pub fn client_config(
     Ok(Arc::new(config))
 }
 
+/// A configuration that shows a certificate whatever key it is given, also one that is not the certificate's: for showing that a
+/// server notices.
+///
+/// # Errors
+/// As [`client_config`].
+#[cfg(feature = "server")]
+pub fn danger_unmatched_client_config(
+    authorities: impl IntoIterator<Item = CertificateDer<'static>>,
+    identity: ClientIdentity,
+    clock: Arc<dyn Clock>,
+) -> Result<Arc<ClientConfig>, ClientTlsError> {
+    use rustls::client::ResolvesClientCert;
+    use rustls::sign::{CertifiedKey, SingleCertAndKey};
+    let mut config = Arc::unwrap_or_clone(client_config(authorities, None, &[], clock)?);
+    let key = config
+        .crypto_provider()
+        .key_provider
+        .load_private_key(identity.key)
+        .map_err(|error| ClientTlsError::Identity { path: None, error })?;
+    let resolver: Arc<dyn ResolvesClientCert> = Arc::new(SingleCertAndKey::from(CertifiedKey::new(identity.chain, key)));
+    config.client_auth_cert_resolver = resolver;
+    Ok(Arc::new(config))
+}
+
 /// The same from PEM files: the authorities', and the certificate and key to show.
 ///
 /// # Errors

@@ -3,7 +3,6 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Extension;
 use axum::body::Body;
@@ -76,7 +75,8 @@ pub async fn every_request(
     finish(&mut response, &request_id, strict_transport);
     record(&web, &peer, &response, &request_id, endpoint);
     let took = web.server.clock.monotonic().saturating_sub(started);
-    metrics::http_request(endpoint, response.status(), took);
+    metrics::REQUESTS.with([endpoint.to_owned(), response.status().as_u16().to_string()]).increment(1);
+    metrics::REQUEST_SECONDS.record([endpoint], took);
     response
 }
 
@@ -103,7 +103,7 @@ fn record(web: &Web, peer: &Peer, response: &Response, request_id: &RequestId, e
     let Some(rejected) = response.extensions().get::<Rejected>() else { return };
     let rejection = &rejected.rejection;
     let certificate = peer.facts().peer.as_ref().ok().and_then(Option::as_ref).map(|certificate| certificate.thumbprint());
-    metrics::refusal(endpoint, rejection.reason);
+    metrics::REFUSALS.with([endpoint, rejection.reason.code()]).increment(1);
     tracing::info!(%request_id, endpoint, reason = %rejection.reason, status = rejection.status.as_u16(), "refused");
     let Ok(time) = web.server.clock.now() else { return };
     let event = AuditEvent::RequestRefused {

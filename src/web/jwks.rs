@@ -11,7 +11,7 @@ use super::Web;
 
 /// Our public keys. Readers may keep them for five minutes.
 pub async fn get(State(web): State<Arc<Web>>) -> Response {
-    let mut response = Response::new(Body::from(web.server.keys.load().jwks()));
+    let mut response = Response::new(Body::from(web.server.keys.load().jwks().clone()));
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/jwk-set+json"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=300"));

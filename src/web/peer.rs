@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 
 use crate::oauth::client_auth::Presenter;
-use crate::tls::{ClientCertificate, ConnectionFacts, PolicySet};
+use crate::tls::{ClientCertificateMode, ConnectionFacts, PolicySet};
 use crate::trust::PeerTrust;
 
 /// The request's host belongs to another TLS policy than its connection (RFC 9110 §15.5.20).
@@ -44,7 +44,7 @@ impl Peer {
     pub fn may_ask_for(&self, host: &str) -> Result<(), Misdirected> {
         let policies = self.policies.load();
         match policies.for_authority(host) {
-            Some(policy) if policy.id == self.facts.policy.id => Ok(()),
+            Some(policy) if policy.id() == self.facts.policy.id() => Ok(()),
             _ => Err(Misdirected),
         }
     }
@@ -56,8 +56,8 @@ impl Peer {
                 Ok(_) => Ok(self.trust.as_ref()),
                 Err(error) => Err(error),
             },
-            host_anchor_set: self.facts.policy.anchor_set.as_deref(),
-            certificate_requested: !matches!(self.facts.policy.client_certificate, ClientCertificate::None),
+            host_anchor_set: self.facts.policy.anchor_set(),
+            certificate_requested: self.facts.policy.client_certificate() != ClientCertificateMode::None,
         }
     }
 }

@@ -16,7 +16,8 @@ use crate::cli::print;
 use crate::cli::sample_upstream::Upstream;
 use crate::jose::jws::Compact;
 use crate::pki::pem;
-use crate::tls::client::{ClientIdentity, ClientTls};
+use crate::domain::SystemClock;
+use crate::tls::{self, ClientIdentity};
 
 /// How often, and how many times, the gateway is asked whether a revocation has reached it.
 const ASK_AGAIN: Duration = Duration::from_millis(50);
@@ -255,15 +256,19 @@ impl<'a> Story<'a> {
     }
 
     fn tls(&self, identity: Option<(&Path, &Path)>) -> anyhow::Result<Arc<ClientConfig>> {
-        let anchors = pem::load_certificates(&self.deployment.path("ca.pem"))?;
-        let identity = identity
-            .map(|(certificate, key)| {
-                let (chain, key) = (pem::load_certificates(certificate)?, pem::load_private_key(key)?);
+        let der = |path: &Path| -> anyhow::Result<Vec<_>> {
+            Ok(pem::load_certificates(path)?.iter().map(|certificate| certificate.der().clone()).collect())
+        };
+        let authorities = der(&self.deployment.path("ca.pem"))?;
+        let clock = Arc::new(SystemClock::new());
+        Ok(match identity {
+            None => tls::client_config(authorities, None, &[], clock)?,
+            Some((certificate, key)) => {
+                let identity = ClientIdentity { chain: der(certificate)?, key: pem::load_private_key(key)? };
                 // Whether the key is the certificate's is for the server to find out.
-                anyhow::Ok(ClientIdentity::unchecked(chain, key)?)
-            })
-            .transpose()?;
-        Ok(ClientTls::new(&anchors, identity)?.config())
+                tls::danger_unmatched_client_config(authorities, identity, clock)?
+            }
+        })
     }
 
     fn title(&mut self, title: &str) -> anyhow::Result<()> {

@@ -16,16 +16,11 @@ pub(super) fn check(
     now: Timestamp,
 ) -> Result<Arc<PeerCertificate>, Refusal> {
     let refuse = |reason| invalid_client(reason, "client authentication failed");
-    let certificate = certificate_of(presenter)?.certificate();
+    let certificate = certificate_of(presenter)?.peer();
     let presented = certificate.thumbprint();
     if !registered.iter().any(|known| known.thumbprint().matches(&presented)) {
         return Err(refuse(Reason::CertificateNotRegistered));
     }
-    if now < certificate.leaf().not_before() {
-        return Err(refuse(Reason::CertificateNotYetValid));
-    }
-    if now > certificate.leaf().not_after() {
-        return Err(refuse(Reason::CertificateExpired));
-    }
+    certificate.leaf().check_dates(now).map_err(|error| refuse(error.reason()))?;
     Ok(certificate.clone())
 }

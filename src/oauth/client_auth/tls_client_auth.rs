@@ -20,5 +20,5 @@ pub(super) fn check(
     matcher
         .check(trusted.certificate().leaf())
         .map_err(|error| invalid_client(error.reason(), "client authentication failed"))?;
-    Ok(trusted.certificate().clone())
+    Ok(presented.peer().clone())
 }

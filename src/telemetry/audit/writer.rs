@@ -87,6 +87,9 @@ impl Writer {
                 let start = self.pending.len();
                 match serde_json::to_writer(&mut self.pending, &event) {
                     Ok(()) => {
+                        if let Some(request_id) = event.event.refused_request() {
+                            self.state.recent.remember(request_id.as_str(), self.pending.get(start..).unwrap_or_default());
+                        }
                         self.pending.push(b'\n');
                         self.pending_events += 1;
                     }
@@ -95,6 +98,12 @@ impl Writer {
                         tracing::error!(%error, "an audit event cannot be written as JSON");
                     }
                 }
+            }
+            Message::Line(line) => {
+                // One event, one line, whatever the line was made of.
+                self.pending.extend(line.bytes().filter(|byte| !matches!(byte, b'\n' | b'\r')));
+                self.pending.push(b'\n');
+                self.pending_events += 1;
             }
             Message::Flush(done) => self.waiting.push(done),
         }
