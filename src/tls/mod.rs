@@ -37,5 +37,6 @@ impl TimeProvider for ClockTime {
     }
 }
 
-#[cfg(all(test, feature = "server"))]
+#[cfg(test)]
+#[cfg(feature = "server")]
 mod tests;

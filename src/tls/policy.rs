@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -266,7 +266,7 @@ impl PolicySet {
     pub fn load(
         hosts: &[crate::config::settings::HostSettings],
         base_dir: &std::path::Path,
-        hints: &BTreeMap<String, Vec<Vec<u8>>>,
+        hints: &std::collections::BTreeMap<String, Vec<Vec<u8>>>,
         epoch: u64,
         clock: &Arc<dyn Clock>,
     ) -> Result<Self, PolicyError> {
@@ -340,3 +340,7 @@ fn written(name: &HostName) -> String {
         HostName::Any => "*".into(),
     }
 }
+
+#[cfg(test)]
+#[cfg(feature = "server")]
+mod tests;
