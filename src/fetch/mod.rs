@@ -1,1 +1,13 @@
+//! Every outbound HTTP request of ours: to issuers, for their metadata, keys, introspection and revocation feed.
 //!
+//! Only `https` to the certification authorities that the given [`rustls::ClientConfig`] names, never a redirect, and every
+//! wait and every body has a limit. Requests to a gateway's upstreams are not made here: they carry a caller's body.
+
+mod client;
+mod error;
+
+#[cfg(all(test, feature = "server"))]
+mod tests;
+
+pub use client::{Client, FetchLimits, Fetched};
+pub use error::FetchError;

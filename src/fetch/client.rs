@@ -1,0 +1,220 @@
+use std::error::Error;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{ACCEPT, CONTENT_TYPE, USER_AGENT};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri};
+use http_body::Body as _;
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use hyper_rustls::{HttpsConnectorBuilder, MaybeHttpsStream};
+use hyper_util::client::legacy;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::net::TcpStream;
+use tower::util::BoxCloneSyncService;
+use tower::{Service, service_fn};
+use url::Url;
+
+use super::FetchError;
+
+/// Idle connections kept for one host.
+const IDLE_CONNECTIONS: usize = 8;
+/// How long a connection may stand idle before it is closed.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+/// How often a busy HTTP/2 connection is asked whether it still lives.
+const PING_INTERVAL: Duration = Duration::from_secs(10);
+/// Bytes of an answer's head.
+const HEAD_BYTES: u32 = 32_768;
+/// Header fields of an answer.
+const HEADERS: usize = 100;
+
+type BoxError = Box<dyn Error + Send + Sync>;
+type Connector = BoxCloneSyncService<Uri, MaybeHttpsStream<TokioIo<TcpStream>>, BoxError>;
+
+/// What a request may cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FetchLimits {
+    /// Seconds for name resolution, TCP and TLS together.
+    pub connect_seconds: u32,
+    /// Seconds from the start of a request to the last byte of its answer, connecting included.
+    pub total_seconds: u32,
+    /// Bytes of an answer's body, and of a form.
+    pub body_bytes: u64,
+}
+
+impl Default for FetchLimits {
+    /// 5 s to connect, 10 s in all, 1 MiB.
+    fn default() -> Self {
+        Self { connect_seconds: 5, total_seconds: 10, body_bytes: 1_048_576 }
+    }
+}
+
+/// An answer, read to its end.
+#[derive(Clone, Debug)]
+pub struct Fetched {
+    /// The status, whatever it is: a redirect is not followed.
+    pub status: StatusCode,
+    /// The header fields.
+    pub headers: HeaderMap,
+    /// The whole body.
+    pub body: Bytes,
+}
+
+/// Makes requests as one TLS identity and keeps its connections. Clones share them.
+///
+/// Must be used inside a Tokio runtime.
+#[derive(Clone, Debug)]
+pub struct Client {
+    http: legacy::Client<Connector, Full<Bytes>>,
+    limits: FetchLimits,
+}
+
+impl Client {
+    /// A client that trusts and identifies itself as `tls` says. Its ALPN list is replaced by `h2` and `http/1.1`.
+    pub fn new(tls: Arc<rustls::ClientConfig>, limits: FetchLimits) -> Self {
+        let mut tls = Arc::unwrap_or_clone(tls);
+        // hyper-rustls sets the list itself, and panics over one that is there already.
+        tls.alpn_protocols.clear();
+        let mut tcp = HttpConnector::new();
+        tcp.enforce_http(false);
+        tcp.set_nodelay(true);
+        let https = HttpsConnectorBuilder::new().with_tls_config(tls).https_only().enable_all_versions().wrap_connector(tcp);
+        let http = legacy::Client::builder(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE_TIMEOUT)
+            .pool_max_idle_per_host(IDLE_CONNECTIONS)
+            .http1_max_buf_size(HEAD_BYTES as usize)
+            .http1_max_headers(HEADERS)
+            .http2_max_header_list_size(HEAD_BYTES)
+            .http2_keep_alive_interval(PING_INTERVAL)
+            .http2_keep_alive_timeout(PING_INTERVAL)
+            .build(within(https, limits.connect_seconds));
+        Self { http, limits }
+    }
+
+    /// The same client, its connections shared, with another limit on a whole request: for a long poll.
+    pub fn with_total_seconds(&self, total_seconds: u32) -> Self {
+        Self { http: self.http.clone(), limits: FetchLimits { total_seconds, ..self.limits } }
+    }
+
+    /// The limits in force.
+    pub fn limits(&self) -> FetchLimits {
+        self.limits
+    }
+
+    /// Fetches `url` with GET, asking for JSON.
+    ///
+    /// # Errors
+    /// Whatever kept an answer from arriving whole. An answer of any status is returned as it is.
+    pub async fn get(&self, url: &Url) -> Result<Fetched, FetchError> {
+        self.send(Method::GET, url, None).await
+    }
+
+    /// Posts `fields` to `url` as `application/x-www-form-urlencoded`, asking for JSON.
+    ///
+    /// # Errors
+    /// As [`Client::get`], and when the encoded form is larger than the limit on bodies.
+    pub async fn post_form(&self, url: &Url, fields: &[(&str, &str)]) -> Result<Fetched, FetchError> {
+        let form = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
+        if form.len() as u64 > self.limits.body_bytes {
+            return Err(FetchError::FormTooLarge { url: shown(url), limit: self.limits.body_bytes });
+        }
+        self.send(Method::POST, url, Some(form)).await
+    }
+
+    async fn send(&self, method: Method, url: &Url, form: Option<String>) -> Result<Fetched, FetchError> {
+        let request = request(method, url, form)?;
+        let seconds = self.limits.total_seconds;
+        let timeout = || FetchError::Timeout { url: shown(url), seconds };
+        tokio::time::timeout(Duration::from_secs(seconds.into()), self.exchange(url, request)).await.map_err(|_| timeout())?
+    }
+
+    async fn exchange(&self, url: &Url, request: Request<Full<Bytes>>) -> Result<Fetched, FetchError> {
+        let response = self.http.request(request).await.map_err(|error| self.refine(url, error))?;
+        let (head, body) = response.into_parts();
+        let body = self.read(url, body).await?;
+        Ok(Fetched { status: head.status, headers: head.headers, body })
+    }
+
+    async fn read(&self, url: &Url, body: Incoming) -> Result<Bytes, FetchError> {
+        let limit = self.limits.body_bytes;
+        let too_large = || FetchError::BodyTooLarge { url: shown(url), limit };
+        if body.size_hint().lower() > limit {
+            return Err(too_large());
+        }
+        match Limited::new(body, usize::try_from(limit).unwrap_or(usize::MAX)).collect().await {
+            Ok(collected) => Ok(collected.to_bytes()),
+            Err(error) if error.is::<LengthLimitError>() => Err(too_large()),
+            Err(source) => Err(FetchError::Broken { url: shown(url), source }),
+        }
+    }
+
+    fn refine(&self, url: &Url, error: legacy::Error) -> FetchError {
+        if !error.is_connect() {
+            return FetchError::Broken { url: shown(url), source: error.into() };
+        }
+        let authority = format!("{}:{}", url.host_str().unwrap_or_default(), url.port_or_known_default().unwrap_or_default());
+        let timed_out = error.source().is_some_and(|cause| cause.is::<tokio::time::error::Elapsed>());
+        match timed_out {
+            true => FetchError::ConnectTimeout { authority, seconds: self.limits.connect_seconds },
+            false => FetchError::Connect { authority, source: error.into() },
+        }
+    }
+}
+
+/// Connects by `connector`, giving up after `seconds` over name resolution, TCP and TLS together.
+fn within<C>(connector: C, seconds: u32) -> Connector
+where
+    C: Service<Uri, Response = MaybeHttpsStream<TokioIo<TcpStream>>, Error = BoxError> + Clone + Send + Sync + 'static,
+    C::Future: Future + Send + 'static,
+{
+    BoxCloneSyncService::new(service_fn(move |uri: Uri| {
+        let mut connector = connector.clone();
+        async move {
+            let connect = async {
+                std::future::poll_fn(|context| connector.poll_ready(context)).await?;
+                connector.call(uri).await
+            };
+            match tokio::time::timeout(Duration::from_secs(seconds.into()), connect).await {
+                Ok(connected) => connected,
+                Err(elapsed) => Err(elapsed.into()),
+            }
+        }
+    }))
+}
+
+fn request(method: Method, url: &Url, form: Option<String>) -> Result<Request<Full<Bytes>>, FetchError> {
+    let refused = |problem| FetchError::Url { url: shown(url), problem };
+    if url.scheme() != "https" {
+        return Err(refused("only `https` is fetched"));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(refused("it must not contain user information"));
+    }
+    let uri: Uri = url.as_str().parse().map_err(|_| refused("it is not a URI"))?;
+    let mut request = Request::new(Full::default());
+    *request.method_mut() = method;
+    *request.uri_mut() = uri;
+    let headers = request.headers_mut();
+    headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+    headers.insert(USER_AGENT, HeaderValue::from_static(concat!("symbolon/", env!("CARGO_PKG_VERSION"))));
+    if let Some(form) = form {
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
+        *request.body_mut() = Full::from(form);
+    }
+    Ok(request)
+}
+
+/// The URL as errors show it: without user information, and without the query, which may hold what is secret.
+fn shown(url: &Url) -> String {
+    let mut url = url.clone();
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    url.set_query(None);
+    url.set_fragment(None);
+    url.into()
+}
