@@ -3,5 +3,6 @@
 
 pub mod authority;
 pub mod path;
+pub mod route;
 pub mod sanity;
 pub mod strip;
