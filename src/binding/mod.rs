@@ -1,1 +1,11 @@
+//! THE rule: does this presenter hold this token's key?
 //!
+//! A token names the key it is bound to in `cnf` (RFC 7800, RFC 8705 §3.1). [`prove`] compares that name with the key that the
+//! presenter has just proven to hold, on every request, and leaves a [`Proven`] behind. For issuing, [`Confirmation`] and
+//! [`Unbound`] are the two things a token can be minted with.
+
+mod confirmation;
+mod proof;
+
+pub use confirmation::{BindingPolicy, BindingRequired, Confirmation, Unbound};
+pub use proof::{BindingError, Bound, Policy, Presenter, Proven, prove};
