@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer, StrDeserializer};
+use serde::de::value::StrDeserializer;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IntoDeserializer, MapAccess, SeqAccess, Visitor};
 use serde::forward_to_deserialize_any;
 
@@ -56,8 +56,8 @@ impl<'de> Deserializer<'de> for &'de Node {
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Refusal> {
         match &self.content {
-            Content::Table(members) => MapAccessDeserializer::new(Members(members.iter(), None)).deserialize_any(visitor),
-            Content::List(items) => SeqAccessDeserializer::new(Items(items.iter().enumerate())).deserialize_any(visitor),
+            Content::Table(members) => visitor.visit_map(Members(members.iter(), None)),
+            Content::List(items) => visitor.visit_seq(Items(items.iter().enumerate())),
             Content::Text(text) => visitor.visit_borrowed_str(text),
             Content::Integer(value) => visitor.visit_i64(*value),
             Content::Boolean(value) => visitor.visit_bool(*value),

@@ -59,10 +59,8 @@ fn section(text: &mut String, field: &Field, path: &str, variable: &str, bracket
             }
         }
         Shape::Map(inner) => {
-            let named =
-                Field { name: String::new(), doc: field.doc.clone(), presence: Presence::Optional, shape: Shape::Boolean };
             if let Shape::Table(fields) = &inner.shape {
-                table(text, &named.doc, fields, &format!("{path}.NAME"), &format!("{variable}__NAME"), brackets);
+                table(text, &field.doc, fields, &format!("{path}.NAME"), &format!("{variable}__NAME"), brackets);
             }
         }
         _ => {}

@@ -1,0 +1,156 @@
+//! The audit trail: one JSON object a line, appended to a file or to standard output.
+//!
+//! [`AuditSink::record`] never waits: events go through a bounded queue to a thread that writes them, [`LINGER`] later at the most.
+//! A process that dies loses what is in the queue; what was written is the operating system's to keep. While the queue is full, or
+//! the file cannot be written, `record` refuses, and whoever asked must refuse too: nothing is issued or admitted that leaves no
+//! trace.
+
+mod target;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::config::settings::AuditSettings;
+use crate::event::{Reason, Trailed};
+use crate::telemetry::metrics::AUDIT_EVENTS;
+
+use target::Target;
+use writer::Writer;
+
+/// How long an event waits for others to be written with it.
+pub const LINGER: Duration = Duration::from_millis(10);
+
+/// Why an event was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AuditUnavailable {
+    /// Events come faster than they can be written.
+    #[error("the audit queue is full")]
+    QueueFull,
+    /// The last attempt to write failed, and none has worked since.
+    #[error("the audit trail cannot be written")]
+    Failing,
+    /// The writer has ended.
+    #[error("the audit trail is closed")]
+    Closed,
+}
+
+impl AuditUnavailable {
+    /// The private reason for refusing what would have been recorded.
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::QueueFull | Self::Failing | Self::Closed => Reason::AuditUnavailable,
+        }
+    }
+}
+
+/// Why the audit trail cannot begin.
+#[derive(Debug, thiserror::Error)]
+pub enum AuditError {
+    /// The file cannot be opened for appending.
+    #[error("cannot open the audit trail `{}` for appending: {source}; set `audit.file` to a file that can be written", path.display())]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system says.
+        source: io::Error,
+    },
+    /// No thread.
+    #[error("cannot start the thread that writes the audit trail: {0}")]
+    Thread(io::Error),
+}
+
+/// Where events go. Clones share one queue; the writer ends when the last is dropped, after writing what is left.
+#[derive(Clone, Debug)]
+pub struct AuditSink {
+    queue: mpsc::Sender<Message>,
+    state: Arc<State>,
+}
+
+enum Message {
+    Event(Box<Trailed>),
+    Flush(oneshot::Sender<Result<(), AuditUnavailable>>),
+}
+
+/// What the sink and the writer tell each other.
+#[derive(Debug, Default)]
+struct State {
+    failing: AtomicBool,
+    refused: AtomicU64,
+}
+
+impl AuditSink {
+    /// Opens the trail and starts its writer. A relative file starts at `base_dir`; a new one is readable by its owner alone.
+    ///
+    /// # Errors
+    /// When the file cannot be opened, or no thread started.
+    pub fn start(settings: &AuditSettings, base_dir: &Path) -> Result<Self, AuditError> {
+        let target = match &settings.file {
+            Some(file) => {
+                let path = base_dir.join(file);
+                Target::file(&path).map_err(|source| AuditError::Open { path, source })?
+            }
+            None => Target::stream(io::stdout()),
+        };
+        Self::start_with(target, settings.queue)
+    }
+
+    /// Writes the trail to `stream`: for programs that embed this one, and for tests.
+    ///
+    /// # Errors
+    /// When no thread can be started.
+    pub fn to_stream(stream: impl io::Write + Send + 'static, queue: u32) -> Result<Self, AuditError> {
+        Self::start_with(Target::stream(stream), queue)
+    }
+
+    fn start_with(target: Target, queue: u32) -> Result<Self, AuditError> {
+        let capacity = usize::try_from(queue).unwrap_or(usize::MAX).clamp(1, tokio::sync::Semaphore::MAX_PERMITS);
+        let (queue, messages) = mpsc::channel(capacity);
+        let state = Arc::new(State::default());
+        let writer = Writer::new(target, messages, state.clone());
+        std::thread::Builder::new().name("audit".into()).spawn(move || writer.run()).map_err(AuditError::Thread)?;
+        Ok(Self { queue, state })
+    }
+
+    /// Puts an event in the queue, without waiting.
+    ///
+    /// # Errors
+    /// When it was not taken; what it speaks of must not happen then.
+    pub fn record(&self, event: Trailed) -> Result<(), AuditUnavailable> {
+        let taken = match self.state.failing.load(Ordering::Acquire) {
+            true => Err(AuditUnavailable::Failing),
+            false => self.queue.try_send(Message::Event(Box::new(event))).map_err(|error| match error {
+                mpsc::error::TrySendError::Full(_) => AuditUnavailable::QueueFull,
+                mpsc::error::TrySendError::Closed(_) => AuditUnavailable::Closed,
+            }),
+        };
+        if taken.is_err() {
+            self.state.refused.fetch_add(1, Ordering::Relaxed);
+            AUDIT_EVENTS.with(["refused"]).increment(1);
+        }
+        taken
+    }
+
+    /// Events that were refused since the start.
+    pub fn refused(&self) -> u64 {
+        self.state.refused.load(Ordering::Relaxed)
+    }
+
+    /// Waits until everything recorded before is written: at shutdown, and before an answer that must not be given without.
+    ///
+    /// # Errors
+    /// When it cannot be written now.
+    pub async fn flush(&self) -> Result<(), AuditUnavailable> {
+        let (done, waiting) = oneshot::channel();
+        self.queue.send(Message::Flush(done)).await.map_err(|_| AuditUnavailable::Closed)?;
+        waiting.await.unwrap_or(Err(AuditUnavailable::Closed))
+    }
+}
