@@ -1,1 +1,3 @@
-//!
+//! Who is trusted, and what no longer is.
+
+pub mod revocation;
