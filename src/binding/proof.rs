@@ -1,5 +1,7 @@
 //! The comparison.
 
+use std::marker::PhantomData;
+
 use crate::domain::{Cnf, Thumbprint};
 use crate::event::Reason;
 use crate::tls::PeerCertificate;
@@ -20,13 +22,15 @@ impl Bound for TokenFacts {
 /// Who presents a token: what this very connection has proven.
 #[derive(Clone, Copy, Debug)]
 pub struct Presenter<'a> {
-    certificate: Option<&'a Thumbprint>,
+    certificate: Option<Thumbprint>,
+    /// Not to be kept beyond the connection it speaks of.
+    connection: PhantomData<&'a PeerCertificate>,
 }
 
 impl<'a> Presenter<'a> {
     /// The other side of a connection, with the certificate it has proven to hold, if any.
     pub fn connection(certificate: Option<&'a PeerCertificate>) -> Self {
-        Self { certificate: certificate.map(PeerCertificate::thumbprint_ref) }
+        Self { certificate: certificate.map(PeerCertificate::thumbprint), connection: PhantomData }
     }
 }
 
@@ -100,7 +104,7 @@ pub fn prove<T: Bound>(token: T, presenter: &Presenter<'_>, policy: Policy) -> R
             }
             let bound_to = cnf.x5t_s256().ok_or(BindingError::ProofUnsupported)?;
             let certificate = presenter.certificate.ok_or(BindingError::CertificateAbsent)?;
-            if !bound_to.matches(certificate) {
+            if !bound_to.matches(&certificate) {
                 return Err(BindingError::CertificateMismatch);
             }
         }
@@ -144,7 +148,7 @@ mod tests {
         for (cnf, certificate, strict, optional) in table {
             let cnf = cnf.map(|value| Cnf::from_json(value).expect("a confirmation"));
             let thumbprint = certificate.map(|text| text.parse::<Thumbprint>().expect("a thumbprint"));
-            let presenter = Presenter { certificate: thumbprint.as_ref() };
+            let presenter = Presenter { certificate: thumbprint, connection: PhantomData };
             for (policy, expected) in [(Policy::Strict, strict), (Policy::Optional, optional)] {
                 assert_eq!(prove(Token(cnf), &presenter, policy).err(), expected, "{cnf:?} {certificate:?} {policy:?}");
             }

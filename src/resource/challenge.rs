@@ -91,7 +91,9 @@ mod tests {
             (
                 Answer::InvalidToken("The access token expired"),
                 401,
-                Some(r#"Bearer realm="https://api.example", error="invalid_token", error_description="The access token expired""#),
+                Some(
+                    r#"Bearer realm="https://api.example", error="invalid_token", error_description="The access token expired""#,
+                ),
             ),
             (
                 Answer::InvalidRequest("No"),

@@ -156,7 +156,8 @@ impl Asker {
             return Err(IntrospectionError::Status(answer.status.as_u16()));
         }
         let members = json::parse_object(&answer.body).map_err(IntrospectionError::Json)?;
-        let facts = introspection::read(&members).map_err(|error| IntrospectionError::Claims(Arc::new(error)))?;
+        let facts =
+            introspection::read(&members, self.server.issuer()).map_err(|error| IntrospectionError::Claims(Arc::new(error)))?;
         Ok(facts.map(Arc::new))
     }
 }

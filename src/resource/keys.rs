@@ -11,11 +11,11 @@ use super::metadata::{AuthorizationServer, MetadataError};
 use super::moment::Moment;
 use crate::domain::Clock;
 use crate::fetch::FetchError;
+use crate::jose::Algorithm;
 use crate::jose::digest::sha256;
 use crate::jose::jwk::{JwkError, JwkSet};
 use crate::jose::jws::{Compact, JwsError};
 use crate::jose::verify::{VerifiedJws, VerifyingKeys};
-use crate::jose::Algorithm;
 
 /// How often keys are fetched without being asked for.
 const REFRESH: Duration = Duration::from_secs(300);

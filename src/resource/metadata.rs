@@ -185,7 +185,9 @@ mod tests {
 
     #[test]
     fn refuses_documents_of_others_and_plain_http() {
-        let read = |document: Value| Metadata::read(document.to_string().as_bytes(), &issuer()).map(|_| ()).map_err(|error| error.to_string());
+        let read = |document: Value| {
+            Metadata::read(document.to_string().as_bytes(), &issuer()).map(|_| ()).map_err(|error| error.to_string())
+        };
         assert_eq!(
             read(json!({ "issuer": "https://evil.example" })),
             Err("the metadata is of another issuer: Some(\"https://evil.example\")".into())

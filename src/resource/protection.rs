@@ -98,11 +98,7 @@ impl Refusal {
             Self::Verify(VerifyError::Keys(_)) => Answer::Unavailable("The keys of the authorization server are not at hand"),
             Self::Verify(VerifyError::Introspection(_)) => Answer::Unavailable("The authorization server does not answer"),
             Self::Verify(
-                VerifyError::Jws(_)
-                | VerifyError::Token(_)
-                | VerifyError::Issuer
-                | VerifyError::NotAJwt
-                | VerifyError::Inactive,
+                VerifyError::Jws(_) | VerifyError::Token(_) | VerifyError::Issuer | VerifyError::NotAJwt | VerifyError::Inactive,
             ) => Answer::InvalidToken("The access token is not valid"),
             Self::Binding(BindingError::CnfAbsent) => {
                 Answer::InvalidToken("The access token is not bound to a certificate, and must be")

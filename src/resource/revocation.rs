@@ -28,7 +28,11 @@ impl Default for Revocations {
 impl Revocations {
     /// No rules, and nothing heard yet: stale.
     pub fn new() -> Self {
-        Self { rules: ArcSwap::from_pointee(RevocationRules::default()), heard: AtomicU64::new(0), changed: watch::Sender::new(()) }
+        Self {
+            rules: ArcSwap::from_pointee(RevocationRules::default()),
+            heard: AtomicU64::new(0),
+            changed: watch::Sender::new(()),
+        }
     }
 
     /// The rules in force.

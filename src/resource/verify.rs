@@ -192,7 +192,7 @@ impl TokenVerifier {
         let jws = Compact::parse(token).map_err(VerifyError::Jws)?;
         let (verified, generation) = self.keys.verify(&jws, moment).await?;
         let facts = jwt::read(&verified).map_err(|error| VerifyError::Token(Arc::new(error)))?;
-        if facts.issuer.as_ref() != Some(&self.issuer) {
+        if facts.issuer != self.issuer {
             return Err(VerifyError::Issuer);
         }
         let facts = Arc::new(facts);
@@ -207,12 +207,13 @@ impl TokenVerifier {
         digest: [u8; 32],
         moment: Moment,
     ) -> Result<Arc<TokenFacts>, VerifyError> {
-        let facts = introspection.ask(token, digest, moment).await.map_err(VerifyError::Introspection)?;
-        let facts = facts.ok_or(VerifyError::Inactive)?;
-        // RFC 7662 §2.2 makes `iss` optional; where it is there, it must be the one that was asked.
-        if facts.issuer.as_ref().is_some_and(|issuer| *issuer != self.issuer) {
-            return Err(VerifyError::Issuer);
+        match introspection.ask(token, digest, moment).await {
+            Ok(facts) => facts.ok_or(VerifyError::Inactive),
+            // What the server says of the token is clear and not for us; any other answer that cannot be read is the server's fault.
+            Err(IntrospectionError::Claims(error)) if matches!(*error, TokenError::Cnf(_) | TokenError::Issuer) => {
+                Err(VerifyError::Token(error))
+            }
+            Err(error) => Err(VerifyError::Introspection(error)),
         }
-        Ok(facts)
     }
 }
