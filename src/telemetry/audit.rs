@@ -5,6 +5,7 @@
 //! the file cannot be written, `record` refuses, and whoever asked must refuse too: nothing is issued or admitted that leaves no
 //! trace.
 
+mod reservation;
 mod target;
 mod writer;
 
@@ -22,6 +23,8 @@ use tokio::sync::{mpsc, oneshot};
 use crate::config::settings::AuditSettings;
 use crate::event::{Reason, Trailed};
 use crate::telemetry::metrics::AUDIT_EVENTS;
+
+pub use reservation::Reservation;
 
 use target::Target;
 use writer::Writer;
