@@ -1,1 +1,35 @@
+//! What any protected resource does with an access token, one step after the other:
+//! presented → verified → proven → admitted, or a challenge (RFC 6750, RFC 8705 §3).
 //!
+//! [`Protection::decide`] is the whole sentence; [`layer`] puts it before any `tower` service.
+
+mod admission;
+mod challenge;
+mod introspection;
+mod keys;
+pub mod layer;
+mod metadata;
+mod moment;
+mod present;
+mod protection;
+mod revocation;
+mod verify;
+
+use std::time::Duration;
+
+pub use admission::{Admission, AdmissionEnded, AdmitError, Requirements, RevocationCheck, admit};
+pub use challenge::Answer;
+pub use introspection::{Introspection, IntrospectionError};
+pub use keys::{IssuerKeys, KeysError, SignatureError};
+pub use metadata::{AuthorizationServer, Metadata, MetadataError};
+pub use moment::Moment;
+pub use present::{BearerToken, PresentError, Presented, present};
+pub use protection::{Denied, Protection, Refusal};
+pub use revocation::{Revocations, Staleness};
+pub use verify::{Source, TokenVerifier, Verification, VerifiedToken, VerifyError};
+
+/// How long to wait after so many failures in a row: half a second, doubling, at most thirty.
+pub fn backoff(failures: u32) -> Duration {
+    let doublings = failures.saturating_sub(1).min(6);
+    Duration::from_millis(500 << doublings).min(Duration::from_secs(30))
+}

@@ -6,6 +6,7 @@
 //! trace.
 
 mod recent;
+mod reservation;
 mod target;
 mod writer;
 
@@ -25,6 +26,8 @@ use crate::event::{Reason, Trailed};
 use crate::telemetry::metrics::AUDIT_EVENTS;
 
 use recent::Recent;
+pub use reservation::Reservation;
+
 use target::Target;
 use writer::Writer;
 

@@ -1,0 +1,208 @@
+//! Bodies that stream both ways, and end with the admission they were let through by.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use hyper::body::Incoming;
+
+use super::strip::Reserved;
+use crate::domain::Clock;
+use crate::resource::{Admission, AdmissionEnded};
+
+/// Trailers that may pass to an upstream. Whatever else a client sends behind its body could be taken for a header field.
+const REQUEST_TRAILERS: &[&str] = &["content-digest", "repr-digest"];
+/// Trailers that may pass to a client.
+const RESPONSE_TRAILERS: &[&str] =
+    &["content-digest", "grpc-message", "grpc-status", "grpc-status-details-bin", "repr-digest", "server-timing"];
+
+/// Why a body broke off.
+#[derive(Debug, thiserror::Error)]
+pub enum BodyError {
+    /// The other side's doing.
+    #[error("{0}")]
+    Broken(#[from] hyper::Error),
+    /// What it was let through by has ended.
+    #[error("{0}")]
+    Ended(AdmissionEnded),
+}
+
+/// When a body last moved, for telling a slow one from a dead one.
+#[derive(Clone, Debug)]
+pub struct Progress {
+    milliseconds: Arc<AtomicU64>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Progress {
+    /// It moves now.
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        let progress = Self { milliseconds: Arc::default(), clock };
+        progress.moved();
+        progress
+    }
+
+    fn moved(&self) {
+        let now = u64::try_from(self.clock.monotonic().as_millis()).unwrap_or(u64::MAX);
+        self.milliseconds.store(now, Ordering::Relaxed);
+    }
+
+    /// How long it has not moved.
+    pub fn idle(&self) -> Duration {
+        self.clock.monotonic().saturating_sub(Duration::from_millis(self.milliseconds.load(Ordering::Relaxed)))
+    }
+}
+
+/// A body that passes through the gateway.
+pub struct Passing<B = Incoming> {
+    inner: B,
+    admission: Admission,
+    clock: Arc<dyn Clock>,
+    trailers: &'static [&'static str],
+    reserved: Arc<Reserved>,
+    progress: Option<Progress>,
+    /// Made when the body first has to wait: most never do.
+    ended: Option<Pin<Box<dyn Future<Output = AdmissionEnded> + Send>>>,
+    /// Whether a frame has passed: the first comes right behind the admission.
+    begun: Begun,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Begun {
+    No,
+    Yes,
+}
+
+impl<B> std::fmt::Debug for Passing<B> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Passing").finish_non_exhaustive()
+    }
+}
+
+impl<B> Passing<B> {
+    /// A client's body on its way to an upstream.
+    pub fn request(
+        inner: B,
+        admission: Admission,
+        clock: Arc<dyn Clock>,
+        reserved: Arc<Reserved>,
+        progress: Option<Progress>,
+    ) -> Self {
+        Self { inner, admission, clock, trailers: REQUEST_TRAILERS, reserved, progress, ended: None, begun: Begun::No }
+    }
+
+    /// An upstream's body on its way to a client.
+    pub fn response(inner: B, admission: Admission, clock: Arc<dyn Clock>, reserved: Arc<Reserved>) -> Self {
+        Self { inner, admission, clock, trailers: RESPONSE_TRAILERS, reserved, progress: None, ended: None, begun: Begun::No }
+    }
+
+    fn allowed(&self, trailers: HeaderMap) -> HeaderMap {
+        let mut allowed = HeaderMap::new();
+        for name in self.trailers.iter().filter(|name| !self.reserved.covers(name)) {
+            for value in trailers.get_all(*name) {
+                allowed.append(*name, value.clone());
+            }
+        }
+        allowed
+    }
+}
+
+impl<B> HttpBody for Passing<B>
+where
+    B: HttpBody<Data = Bytes> + Unpin,
+    BodyError: From<B::Error>,
+{
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = &mut *self;
+        loop {
+            match Pin::new(&mut this.inner).poll_frame(context) {
+                Poll::Ready(Some(Ok(frame))) => {
+                    if this.begun == Begun::Yes
+                        && let Err(ended) = this.admission.standing(this.clock.as_ref())
+                    {
+                        return Poll::Ready(Some(Err(BodyError::Ended(ended))));
+                    }
+                    this.begun = Begun::Yes;
+                    if let Some(progress) = &this.progress {
+                        progress.moved();
+                    }
+                    match frame.into_trailers() {
+                        Err(frame) => return Poll::Ready(Some(Ok(frame))),
+                        Ok(trailers) => {
+                            let allowed = this.allowed(trailers);
+                            if !allowed.is_empty() {
+                                return Poll::Ready(Some(Ok(Frame::trailers(allowed))));
+                            }
+                        }
+                    }
+                }
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(Err(error.into()))),
+                Poll::Ready(None) => return Poll::Ready(None),
+                Poll::Pending => {
+                    let ended = this.ended.get_or_insert_with(|| Box::pin(this.admission.ended(Arc::clone(&this.clock))));
+                    return ended.as_mut().poll(context).map(|ended| Some(Err(BodyError::Ended(ended))));
+                }
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+/// The body of every answer of the gateway.
+#[derive(Debug)]
+pub enum Body {
+    /// Ours, whole.
+    Whole(Option<Bytes>),
+    /// An upstream's.
+    Passing(Box<Passing>),
+}
+
+impl From<Bytes> for Body {
+    fn from(bytes: Bytes) -> Self {
+        Self::Whole((!bytes.is_empty()).then_some(bytes))
+    }
+}
+
+impl HttpBody for Body {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match &mut *self {
+            Self::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Passing(body) => Pin::new(body.as_mut()).poll_frame(context),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Whole(bytes) => bytes.is_none(),
+            Self::Passing(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Whole(bytes) => {
+                SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| u64::try_from(bytes.len()).unwrap_or(u64::MAX)))
+            }
+            Self::Passing(body) => body.size_hint(),
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! The only way to an upstream: with a request that was stripped and an admission.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use http::header::{AUTHORIZATION, HOST, HeaderName};
+use http::uri::PathAndQuery;
+use http::{HeaderValue, Request, Response, StatusCode, Uri, Version};
+use http_body::Body as _;
+use hyper::body::Incoming;
+
+use super::authority::Authority;
+use super::body::{Body, Passing, Progress};
+use super::path::CanonicalPath;
+use super::strip::{Reserved, Stripped};
+use super::upstream::Upstream;
+use crate::domain::Clock;
+use crate::event::Reason;
+use crate::resource::Admission;
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+
+/// Why there is no answer of the upstream.
+#[derive(Debug, thiserror::Error)]
+pub enum ForwardError {
+    /// The request could not be written for the upstream. Cannot happen with a canonical path.
+    #[error("the request could not be written: {0}")]
+    Request(#[from] http::Error),
+    /// Not connected, broken off, or not HTTP.
+    #[error("the upstream failed: {0}")]
+    Failed(#[from] hyper_util::client::legacy::Error),
+    /// No response head in time.
+    #[error("the upstream did not answer in time")]
+    Timeout,
+    /// An upgrade that nobody asked for.
+    #[error("the upstream switched protocols unasked")]
+    Upgraded,
+}
+
+impl ForwardError {
+    /// The reason for log and audit trail.
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::Request(_) => Reason::Defect,
+            Self::Failed(error) => match malformed(error) {
+                Some(()) => Reason::UpstreamMalformed,
+                None => Reason::UpstreamUnavailable,
+            },
+            Self::Timeout => Reason::UpstreamUnavailable,
+            Self::Upgraded => Reason::UpstreamMalformed,
+        }
+    }
+}
+
+/// Whether the upstream spoke, but not HTTP that we pass on.
+fn malformed(error: &hyper_util::client::legacy::Error) -> Option<()> {
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        if cause.downcast_ref::<hyper::Error>().is_some_and(|cause| cause.is_parse()) {
+            return Some(());
+        }
+        source = cause.source();
+    }
+    None
+}
+
+/// What the gateway itself says to the upstream: set after everything of that kind was stripped.
+#[derive(Debug)]
+pub struct Statement<'a> {
+    /// The path that was matched and decided about.
+    pub path: &'a CanonicalPath,
+    /// The authority that was asked for.
+    pub authority: &'a Authority,
+    /// Who connected.
+    pub peer_address: SocketAddr,
+    /// The header of the assertion, and the assertion.
+    pub assertion: (&'a HeaderName, HeaderValue),
+    /// The `Authorization` to pass on, where the route does.
+    pub authorization: Option<HeaderValue>,
+}
+
+/// Sends an admitted request to its upstream and returns the answer, both bodies streaming. Tried once.
+///
+/// # Errors
+/// See [`ForwardError`]; all are faults on our side of the client.
+pub async fn forward(
+    request: Stripped<Request<Incoming>>,
+    admission: Admission,
+    upstream: &Upstream,
+    statement: Statement<'_>,
+    reserved: &Arc<Reserved>,
+    clock: &Arc<dyn Clock>,
+) -> Result<Response<Body>, ForwardError> {
+    let (mut head, body) = request.into_inner().into_parts();
+    head.uri = target(upstream, statement.path, head.uri.query())?;
+    // What the client spoke is its own hop's business.
+    head.version = Version::HTTP_11;
+    let headers = &mut head.headers;
+    headers.insert(HOST, upstream.host().clone());
+    headers.insert(X_FORWARDED_FOR, HeaderValue::try_from(statement.peer_address.ip().to_string()).map_err(http::Error::from)?);
+    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("https"));
+    headers.insert(X_FORWARDED_HOST, HeaderValue::try_from(statement.authority.as_str()).map_err(http::Error::from)?);
+    let (name, assertion) = statement.assertion;
+    headers.insert(name, assertion);
+    if let Some(authorization) = statement.authorization {
+        headers.insert(AUTHORIZATION, authorization);
+    }
+    // A body that is still arriving keeps the upstream's clock from running.
+    let progress = (!body.is_end_stream()).then(|| Progress::new(Arc::clone(clock)));
+    let body = Passing::request(body, admission.clone(), Arc::clone(clock), Arc::clone(reserved), progress.clone());
+    let answer = upstream.send(Request::from_parts(head, body));
+    let answer = within(upstream, answer, progress).await?;
+    if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
+        return Err(ForwardError::Upgraded);
+    }
+    let mut answer = answer.map(|body| {
+        Body::Passing(Box::new(Passing::response(body, admission, Arc::clone(clock), Arc::clone(reserved))))
+    });
+    reserved.strip_response(&mut answer);
+    *answer.version_mut() = Version::HTTP_11;
+    answer.extensions_mut().clear();
+    Ok(answer)
+}
+
+fn target(upstream: &Upstream, path: &CanonicalPath, query: Option<&str>) -> Result<Uri, http::Error> {
+    let path_and_query = match query {
+        None => PathAndQuery::try_from(path.as_str())?,
+        Some(query) => PathAndQuery::try_from(format!("{path}?{query}"))?,
+    };
+    Uri::builder()
+        .scheme(upstream.scheme().clone())
+        .authority(upstream.authority().clone())
+        .path_and_query(path_and_query)
+        .build()
+}
+
+/// Waits for the response's head, as long as the upstream may take from when the request's body last moved.
+async fn within(
+    upstream: &Upstream,
+    answer: hyper_util::client::legacy::ResponseFuture,
+    progress: Option<Progress>,
+) -> Result<Response<Incoming>, ForwardError> {
+    let timeout = upstream.timeout();
+    let Some(progress) = progress else {
+        return Ok(tokio::time::timeout(timeout, answer).await.map_err(|_| ForwardError::Timeout)??);
+    };
+    tokio::pin!(answer);
+    loop {
+        let left = timeout.saturating_sub(progress.idle());
+        if left.is_zero() {
+            return Err(ForwardError::Timeout);
+        }
+        if let Ok(answer) = tokio::time::timeout(left, &mut answer).await {
+            return Ok(answer?);
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! Where admitted requests go.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::uri::{Authority, Scheme};
+use http::{HeaderValue, Uri};
+use hyper::body::Incoming;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+
+use super::body::Passing;
+
+/// Idle connections kept for one upstream.
+const IDLE_CONNECTIONS: usize = 256;
+/// How long a connection may stand idle before it is closed. Shorter than what servers usually allow, so that they seldom close one
+/// that we are about to use.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
+/// The longest time to connect.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Bytes of a response's head, at most.
+const HEAD_BYTES: u32 = 65_536;
+/// Header fields of a response, at most.
+const HEADERS: usize = 200;
+
+/// Why an upstream's URL is none.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UpstreamError {
+    /// Not `http://HOST[:PORT]` or `https://HOST[:PORT]`.
+    #[error("`{0}` is not an upstream: write `http://HOST:PORT` or `https://HOST:PORT`, without path, query or user")]
+    Url(String),
+    /// `https` without authorities, or authorities without `https`.
+    #[error("`{0}`: an `https` upstream needs `upstream_ca_file`, and only such a one can use it")]
+    Authorities(String),
+}
+
+#[derive(Clone, Debug)]
+enum Client {
+    Plain(legacy::Client<HttpConnector, Passing>),
+    Tls(legacy::Client<HttpsConnector<HttpConnector>, Passing>),
+}
+
+/// One upstream, with connections of its own: they are never shared with another route, whose TLS identity may differ.
+#[derive(Debug)]
+pub struct Upstream {
+    client: Client,
+    scheme: Scheme,
+    authority: Authority,
+    host: HeaderValue,
+    timeout: Duration,
+}
+
+impl Upstream {
+    /// An upstream at `url`; `tls` is given for `https` alone. `timeout` is how long a response's head may take.
+    ///
+    /// Must be made inside a Tokio runtime.
+    ///
+    /// # Errors
+    /// See [`UpstreamError`].
+    pub fn new(url: &str, tls: Option<Arc<rustls::ClientConfig>>, timeout: Duration) -> Result<Self, UpstreamError> {
+        let wrong = || UpstreamError::Url(url.to_owned());
+        let uri: Uri = url.parse().map_err(|_| wrong())?;
+        let parts = uri.into_parts();
+        let (Some(scheme), Some(authority)) = (parts.scheme, parts.authority) else { return Err(wrong()) };
+        if parts.path_and_query.is_some_and(|path| path != "/") || authority.as_str().contains('@') || authority.host().is_empty() {
+            return Err(wrong());
+        }
+        let mut tcp = HttpConnector::new();
+        tcp.set_nodelay(true);
+        tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
+        let mut builder = legacy::Client::builder(TokioExecutor::new());
+        builder
+            .timer(TokioTimer::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE_TIMEOUT)
+            .pool_max_idle_per_host(IDLE_CONNECTIONS)
+            .retry_canceled_requests(false)
+            .set_host(false)
+            .http1_max_buf_size(HEAD_BYTES as usize)
+            .http1_max_headers(HEADERS)
+            .http2_max_header_list_size(HEAD_BYTES);
+        let client = match (scheme == Scheme::HTTPS, tls) {
+            (false, None) if scheme == Scheme::HTTP => Client::Plain(builder.build(tcp)),
+            (true, Some(tls)) => {
+                tcp.enforce_http(false);
+                let mut tls = Arc::unwrap_or_clone(tls);
+                // hyper-rustls sets the list itself, and panics over one that is there already.
+                tls.alpn_protocols.clear();
+                let https = HttpsConnectorBuilder::new().with_tls_config(tls).https_only().enable_http1().wrap_connector(tcp);
+                Client::Tls(builder.build(https))
+            }
+            (true, None) | (false, Some(_)) => return Err(UpstreamError::Authorities(url.to_owned())),
+            (false, None) => return Err(wrong()),
+        };
+        let host = HeaderValue::from_str(authority.as_str()).map_err(|_| wrong())?;
+        Ok(Self { client, scheme, authority, host, timeout })
+    }
+
+    /// The scheme.
+    pub const fn scheme(&self) -> &Scheme {
+        &self.scheme
+    }
+
+    /// `HOST[:PORT]`.
+    pub const fn authority(&self) -> &Authority {
+        &self.authority
+    }
+
+    /// The same, as `Host` says it.
+    pub const fn host(&self) -> &HeaderValue {
+        &self.host
+    }
+
+    /// How long a response's head may take.
+    pub const fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// Sends a request. Only `forward` does.
+    pub(super) fn send(&self, request: http::Request<Passing<Incoming>>) -> legacy::ResponseFuture {
+        match &self.client {
+            Client::Plain(client) => client.request(request),
+            Client::Tls(client) => client.request(request),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_upstream_is_a_host_and_nothing_else() {
+        let table = [
+            ("http://127.0.0.1:8080", None),
+            ("http://app.internal/", None),
+            ("http://[::1]:8080", None),
+            ("https://app.internal", Some(UpstreamError::Authorities("https://app.internal".into()))),
+            ("http://app.internal/base", Some(UpstreamError::Url("http://app.internal/base".into()))),
+            ("http://app.internal?x", Some(UpstreamError::Url("http://app.internal?x".into()))),
+            ("http://u:p@app.internal", Some(UpstreamError::Url("http://u:p@app.internal".into()))),
+            ("ftp://app.internal", Some(UpstreamError::Url("ftp://app.internal".into()))),
+            ("app.internal:80", Some(UpstreamError::Url("app.internal:80".into()))),
+            ("", Some(UpstreamError::Url(String::new()))),
+        ];
+        for (url, expected) in table {
+            assert_eq!(Upstream::new(url, None, Duration::from_secs(1)).err(), expected, "{url}");
+        }
+    }
+}

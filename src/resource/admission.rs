@@ -1,0 +1,194 @@
+//! The last step: is this token, proven to be its presenter's, good here and now?
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::moment::Moment;
+use super::revocation::{Revocations, Staleness};
+use super::verify::{Source, VerifiedToken};
+use crate::binding::Proven;
+use crate::domain::{Audience, Clock, Lifetime, Scope, Timestamp};
+use crate::event::Reason;
+use crate::token::{self, TokenError, TokenFacts};
+use crate::trust::revocation::Revoked;
+
+/// The longest sleep between two looks at the clock: wall time may jump.
+const LOOK_AGAIN: Duration = Duration::from_secs(30);
+
+/// What a resource asks of a token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Requirements {
+    /// One of the token's audiences must be this one (RFC 9068 §4).
+    pub audience: Audience,
+    /// All of these must be in the token's scope.
+    pub scopes: Scope,
+}
+
+/// A server's revocation rules, and what happens when some may be missing.
+#[derive(Clone, Debug)]
+pub struct RevocationCheck {
+    /// The rules.
+    pub revocations: Arc<Revocations>,
+    /// How old they may be.
+    pub staleness: Staleness,
+}
+
+/// Why a proven token is not admitted.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum AdmitError {
+    /// For somebody else.
+    #[error("the token is for another audience")]
+    Audience,
+    /// Not enough.
+    #[error("the token lacks a required scope")]
+    Scope,
+    /// Too early or too late.
+    #[error("{0}")]
+    Dates(Arc<TokenError>),
+    /// A rule hits it.
+    #[error("the token is revoked")]
+    Revoked(Revoked),
+    /// Rules may be missing.
+    #[error("the revocation feed was not heard for too long")]
+    Stale,
+}
+
+impl AdmitError {
+    /// The reason for log and audit trail.
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::Audience => Reason::TokenAudience,
+            Self::Scope => Reason::TokenScope,
+            Self::Dates(error) => error.reason(),
+            Self::Revoked(revoked) => revoked.reason(),
+            Self::Stale => Reason::RevocationStale,
+        }
+    }
+}
+
+/// Leave to be served, with what it rests on. It ends at its deadline, or when a revocation rule comes to hit the token: whatever is
+/// still streaming then is cut. Made only by [`admit`].
+#[derive(Clone, Debug)]
+pub struct Admission(Arc<Grounds>);
+
+#[derive(Debug)]
+struct Grounds {
+    token: VerifiedToken,
+    deadline: Timestamp,
+    revocations: Option<Arc<Revocations>>,
+}
+
+/// An admission came to its end while something was still streaming.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AdmissionEnded {
+    /// The token expired.
+    #[error("the token expired")]
+    Expired,
+    /// The token was revoked.
+    #[error("the token was revoked")]
+    Revoked,
+    /// The clock could not be read.
+    #[error("the clock could not be read")]
+    Clock,
+}
+
+impl AdmissionEnded {
+    /// The reason for log and audit trail.
+    pub fn reason(self) -> Reason {
+        match self {
+            Self::Expired => Reason::TokenExpired,
+            Self::Revoked => Reason::TokenRevoked,
+            Self::Clock => Reason::ClockUnreadable,
+        }
+    }
+}
+
+impl Admission {
+    /// What the token says.
+    pub fn facts(&self) -> &Arc<TokenFacts> {
+        self.0.token.facts()
+    }
+
+    /// The token it rests on.
+    pub fn token(&self) -> &VerifiedToken {
+        &self.0.token
+    }
+
+    /// When it ends, if nothing ends it before: `exp`, with the leeway that the issuer's clock is given.
+    pub fn deadline(&self) -> Timestamp {
+        self.0.deadline
+    }
+
+    /// Whether it still stands.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn standing(&self, clock: &dyn Clock) -> Result<(), AdmissionEnded> {
+        let now = clock.now().map_err(|_| AdmissionEnded::Clock)?;
+        if now >= self.0.deadline {
+            return Err(AdmissionEnded::Expired);
+        }
+        match &self.0.revocations {
+            Some(revocations) => revocations.rules().check(self.facts()).map(|_| ()).map_err(|_| AdmissionEnded::Revoked),
+            None => Ok(()),
+        }
+    }
+
+    /// Completes when it ends.
+    pub fn ended(&self, clock: Arc<dyn Clock>) -> impl Future<Output = AdmissionEnded> + Send + use<> {
+        let admission = self.clone();
+        async move {
+            let mut changed = admission.0.revocations.as_ref().map(|revocations| revocations.subscribe());
+            loop {
+                if let Err(ended) = admission.standing(clock.as_ref()) {
+                    return ended;
+                }
+                let Ok(now) = clock.now() else { return AdmissionEnded::Clock };
+                let left = Duration::from_secs(admission.0.deadline.seconds_since(now));
+                let sleep = tokio::time::sleep(left.min(LOOK_AGAIN));
+                match &mut changed {
+                    Some(changed) => {
+                        tokio::select! {
+                            () = sleep => {}
+                            // The sender lives as long as the admission.
+                            _ = changed.changed() => {}
+                        }
+                    }
+                    None => sleep.await,
+                }
+            }
+        }
+    }
+}
+
+/// Holds a proven token against the resource's requirements, the time and the revocation rules.
+///
+/// # Errors
+/// The first requirement that is not met.
+pub fn admit(
+    token: Proven<VerifiedToken>,
+    requirements: &Requirements,
+    revocations: Option<&RevocationCheck>,
+    moment: Moment,
+) -> Result<Admission, AdmitError> {
+    let token = token.into_inner();
+    let facts = token.facts();
+    token::check_dates(facts, moment.wall, token.leeway()).map_err(|error| AdmitError::Dates(Arc::new(error)))?;
+    if !facts.audience.contains(&requirements.audience) {
+        return Err(AdmitError::Audience);
+    }
+    if let Some(check) = revocations {
+        let revocations = &check.revocations;
+        revocations.rules().check(facts).map_err(AdmitError::Revoked)?;
+        // A server that was just asked about the token has spoken for its rules.
+        if token.source() == Source::Signature {
+            check.staleness.check(revocations.age(moment.monotonic)).map_err(|_| AdmitError::Stale)?;
+        }
+    }
+    if !requirements.scopes.is_subset(&facts.scope) {
+        return Err(AdmitError::Scope);
+    }
+    let deadline = facts.expires.plus(token.leeway());
+    Ok(Admission(Arc::new(Grounds { token, deadline, revocations: revocations.map(|check| Arc::clone(&check.revocations)) })))
+}
