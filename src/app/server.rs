@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, bail};
 use arc_swap::ArcSwap;
 
-use crate::clients::Directory;
+use crate::clients::Clients;
 use crate::config::Loaded;
 use crate::domain::{Clock, Issuer, Randomness};
 use crate::keys::{self, SigningKeys};
@@ -80,7 +80,7 @@ pub async fn build(
     // The sequence is read first: what changes while the rest is read is then applied twice rather than missed.
     let sequence = store.sequence().await.context("change feed")?;
     let rules = RevocationRules::from_rules(load_rules(&store, 0).await.context("revocation rules")?);
-    let clients = Directory::load(&store).await.context("clients")?;
+    let clients = Clients::load(&store).await.context("clients")?;
     let server = AuthorizationServer {
         endpoints: Endpoints::new(&issuer, mtls_url.as_ref()),
         issuer,
@@ -91,7 +91,7 @@ pub async fn build(
         audit,
         clock,
         randomness,
-        clients: ArcSwap::from_pointee(clients),
+        clients,
         keys: ArcSwap::from_pointee(keys),
         revocations: Revocations::new(rules),
         anchors,

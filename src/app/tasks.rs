@@ -11,7 +11,6 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::listener::{ListenerTls, policies};
-use crate::clients::Directory;
 use crate::config::Loaded;
 use crate::domain::{Clock, Lifetime, RevocationRule, Timestamp};
 use crate::event::{AuditEvent, Trailed};
@@ -126,10 +125,7 @@ async fn apply(server: &AuthorizationServer, changes: &Changes) -> Result<(), St
         server.revocations.update(|present| present.with(rules.clone()));
         metrics::REVOCATION_RULES.with([server.issuer.as_str().to_owned()]).set(server.revocations.load().len() as f64);
     }
-    if touches(ChangeKind::Client) {
-        let clients = Directory::load(&server.store).await.map_err(|error| error.to_string())?;
-        server.clients.store(Arc::new(clients));
-    }
+    server.clients.apply(&server.store, changes).await.map_err(|error| error.to_string())?;
     if touches(ChangeKind::SigningKey) {
         let keys = SigningKeys::load(&server.store).await.map_err(|error| error.to_string())?;
         server.keys.store(Arc::new(keys));

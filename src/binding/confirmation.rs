@@ -27,8 +27,8 @@ pub enum BindingPolicy {
     /// No token without a proven key (`tls_client_certificate_bound_access_tokens`, RFC 8705 §3.4).
     #[default]
     Required,
-    /// A token is bound where a key was proven, and a plain bearer token otherwise.
-    Optional,
+    /// Plain bearer tokens (`tls_client_certificate_bound_access_tokens` false): whoever has one can use it.
+    Unbound,
 }
 
 /// Leave to mint a token that is bound to nothing.
@@ -52,7 +52,7 @@ impl Unbound {
     pub fn by_policy(policy: BindingPolicy) -> Result<Self, BindingRequired> {
         match policy {
             BindingPolicy::Required => Err(BindingRequired),
-            BindingPolicy::Optional => Ok(Self(())),
+            BindingPolicy::Unbound => Ok(Self(())),
         }
     }
 }
@@ -64,7 +64,7 @@ mod tests {
     #[test]
     fn only_policy_makes_an_unbound_token() {
         assert_eq!(Unbound::by_policy(BindingPolicy::Required).err(), Some(BindingRequired));
-        assert!(Unbound::by_policy(BindingPolicy::Optional).is_ok());
+        assert!(Unbound::by_policy(BindingPolicy::Unbound).is_ok());
         assert_eq!(BindingPolicy::default(), BindingPolicy::Required);
     }
 }

@@ -10,7 +10,9 @@ use crate::domain::{KeyId, Randomness, Timestamp};
 use crate::event::Reason;
 use crate::jose::Algorithm;
 use crate::jose::jwk::{JwkSet, PublicJwk};
+use crate::jose::jws::{Compact, JwsError};
 use crate::jose::sign::{SignError, SigningKey};
+use crate::jose::verify::{VerifiedJws, VerifyingKeys};
 use crate::store::{KeyAdded, SigningKeyRecord, SigningKeyState, Store, StoreError};
 
 /// The signing keys at one moment.
@@ -18,6 +20,7 @@ use crate::store::{KeyAdded, SigningKeyRecord, SigningKeyState, Store, StoreErro
 pub struct SigningKeys {
     current: Arc<SigningKey>,
     set: Arc<JwkSet>,
+    verifying: VerifyingKeys,
     jwks: Bytes,
 }
 
@@ -117,7 +120,8 @@ impl SigningKeys {
         }
         let set = JwkSet::from_keys(published);
         let jwks = Bytes::from(set.to_json());
-        Ok(Self { current: current.ok_or(KeysError::Absent)?, set: Arc::new(set), jwks })
+        let verifying = VerifyingKeys::new(&set, &ALGORITHMS);
+        Ok(Self { current: current.ok_or(KeysError::Absent)?, set: Arc::new(set), verifying, jwks })
     }
 
     /// The key that signs now.

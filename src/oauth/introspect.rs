@@ -21,7 +21,7 @@ impl AuthorizationServer {
     ) -> Result<Map<String, Value>, OauthError> {
         let now = self.clock.now()?;
         let caller = {
-            let (clients, anchors) = (self.clients.load(), self.anchors.load());
+            let (clients, anchors) = (self.clients.current(), self.anchors.load());
             client_auth::authenticate(parameters, presenter, &Registry { clients: &clients, anchors: &anchors, now })?
         };
         let text = parameters.require("token").map_err(|refusal| refusal.of(caller.client_id()))?;

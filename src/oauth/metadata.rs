@@ -2,8 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::grant::GrantType;
-use crate::clients::Authentication;
+use crate::clients::{GrantType, SELF_SIGNED_TLS_CLIENT_AUTH, TLS_CLIENT_AUTH};
 use crate::domain::{Issuer, Scope};
 
 /// Where the endpoints are.
@@ -28,7 +27,7 @@ pub mod path {
 }
 
 /// The methods by which a client may authenticate, as metadata lists them.
-pub const AUTHENTICATION_METHODS: &[&str] = Authentication::METHODS;
+pub const AUTHENTICATION_METHODS: [&str; 2] = [TLS_CLIENT_AUTH, SELF_SIGNED_TLS_CLIENT_AUTH];
 
 impl Endpoints {
     /// Endpoints below the issuer, and for clients with certificates below `mtls_url` where that is another base.
@@ -42,7 +41,7 @@ impl Endpoints {
     /// The metadata document.
     pub fn metadata(&self, scopes: &Scope) -> Value {
         let methods = json!(AUTHENTICATION_METHODS);
-        let grants: Vec<_> = GrantType::ALL.iter().map(|grant| grant.as_str()).collect();
+        let grants: Vec<_> = GrantType::ALL.iter().map(|grant| grant.name()).collect();
         let mut document = Map::new();
         document.insert("issuer".into(), json!(self.base));
         self.insert_endpoints(&self.base, &mut document);

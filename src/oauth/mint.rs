@@ -94,7 +94,7 @@ impl Mint<'_> {
                     request_id: request_id.clone(),
                     client_id: token.client_id,
                     subject: token.subject,
-                    grant_type: approved.grant().as_str(),
+                    grant_type: approved.grant().name(),
                     format: selected.format,
                     token_id: token.token_id,
                     family: token.family,

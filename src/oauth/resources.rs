@@ -11,6 +11,9 @@ use crate::config::settings::ResourceSettings;
 use crate::domain::{Audience, ClientId, Lifetime, Scope};
 use crate::event::{Reason, TokenFormat};
 
+/// The longest lifetime that a resource may give its access tokens, in seconds.
+pub const LONGEST_LIFETIME_SECONDS: u32 = 86_400;
+
 /// One protected resource.
 #[derive(Clone, Debug)]
 pub struct Resource {
@@ -50,7 +53,7 @@ pub enum ResourceError {
         problem: String,
     },
     /// The lifetime is zero or longer than a day.
-    #[error("resource `{0}`: access_token_lifetime_seconds must be from 1 to 86400")]
+    #[error("resource `{0}`: access_token_lifetime_seconds must be from 1 to {LONGEST_LIFETIME_SECONDS}")]
     Lifetime(String),
 }
 
@@ -184,7 +187,7 @@ impl Resource {
             .iter()
             .map(|text| text.parse().map_err(|error| value("client", text, &error)))
             .collect::<Result<_, _>>()?;
-        if !(1..=86_400).contains(&written.access_token_lifetime_seconds) {
+        if !(1..=LONGEST_LIFETIME_SECONDS).contains(&written.access_token_lifetime_seconds) {
             return Err(ResourceError::Lifetime(identifier.clone()));
         }
         Ok(Self {

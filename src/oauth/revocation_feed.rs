@@ -41,7 +41,7 @@ impl AuthorizationServer {
     pub async fn revocation_feed(&self, parameters: &Parameters, presenter: &Presenter<'_>) -> Result<FeedPage, OauthError> {
         let now = self.clock.now()?;
         let reader = {
-            let (clients, anchors) = (self.clients.load(), self.anchors.load());
+            let (clients, anchors) = (self.clients.current(), self.anchors.load());
             client_auth::authenticate(parameters, presenter, &Registry { clients: &clients, anchors: &anchors, now })?
         };
         if !self.feed_clients.contains(reader.client_id()) {

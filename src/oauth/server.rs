@@ -6,7 +6,7 @@ use arc_swap::ArcSwap;
 
 use super::metadata::Endpoints;
 use super::resources::Resources;
-use crate::clients::Directory;
+use crate::clients::Clients;
 use crate::domain::{ClientId, Clock, Issuer, Randomness};
 use crate::keys::SigningKeys;
 use crate::seal::KeyRing;
@@ -37,7 +37,7 @@ pub struct AuthorizationServer {
     /// The source of randomness.
     pub randomness: Arc<dyn Randomness>,
     /// All clients, as of the last change.
-    pub clients: ArcSwap<Directory>,
+    pub clients: Clients,
     /// Our signing keys, as of the last change.
     pub keys: ArcSwap<SigningKeys>,
     /// What has been revoked, as of the last change.

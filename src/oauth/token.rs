@@ -2,11 +2,12 @@
 
 use super::client_auth::{self, AuthenticatedClient, Presenter, Registry};
 use super::error::{Fault, OauthError};
-use super::grant::{self, GrantType};
+use super::grant;
 use super::mint::{Binding, IssuedToken, Mint};
 use super::parameters::Parameters;
 use super::server::AuthorizationServer;
 use crate::binding::{BindingRequired, Confirmation, Unbound};
+use crate::clients::GrantType;
 use crate::domain::{FamilyId, RequestId};
 use crate::event::Reason;
 
@@ -19,9 +20,9 @@ impl AuthorizationServer {
         request_id: &RequestId,
     ) -> Result<IssuedToken, OauthError> {
         let now = self.clock.now()?;
-        let grant = GrantType::parse(parameters)?;
+        let grant = grant::requested(parameters)?;
         let client = {
-            let (clients, anchors) = (self.clients.load(), self.anchors.load());
+            let (clients, anchors) = (self.clients.current(), self.anchors.load());
             client_auth::authenticate(parameters, presenter, &Registry { clients: &clients, anchors: &anchors, now })?
         };
         let approved = match grant {

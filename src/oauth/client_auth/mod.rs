@@ -74,7 +74,7 @@ pub fn authenticate(
         client_id.parse().map_err(|_| invalid_client(Reason::ClientUnknown, "client authentication failed"))?;
     let client = registry
         .clients
-        .get(&client_id)
+        .client(&client_id)
         .ok_or_else(|| invalid_client(Reason::ClientUnknown, "client authentication failed"))?;
     for other in ["client_secret", "client_assertion", "client_assertion_type"] {
         if parameters.get(other).is_some() {

@@ -4,23 +4,19 @@
 use std::sync::Arc;
 
 use super::{Presenter, certificate_of, invalid_client};
-use crate::clients::RegisteredCertificate;
+use crate::clients::RegisteredCertificates;
 use crate::domain::Timestamp;
-use crate::event::Reason;
 use crate::oauth::error::Refusal;
 use crate::tls::PeerCertificate;
 
 pub(super) fn check(
-    registered: &[RegisteredCertificate],
+    registered: &RegisteredCertificates,
     presenter: &Presenter<'_>,
     now: Timestamp,
 ) -> Result<Arc<PeerCertificate>, Refusal> {
-    let refuse = |reason| invalid_client(reason, "client authentication failed");
     let certificate = certificate_of(presenter)?.peer();
-    let presented = certificate.thumbprint();
-    if !registered.iter().any(|known| known.thumbprint().matches(&presented)) {
-        return Err(refuse(Reason::CertificateNotRegistered));
-    }
-    certificate.leaf().check_dates(now).map_err(|error| refuse(error.reason()))?;
+    registered
+        .check(certificate.leaf(), now)
+        .map_err(|error| invalid_client(error.reason(), "client authentication failed"))?;
     Ok(certificate.clone())
 }

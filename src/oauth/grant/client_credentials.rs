@@ -1,7 +1,7 @@
 //! The client credentials grant (RFC 6749 §4.4): the client asks for itself. Never with a refresh token (§4.4.3).
 
-use super::{Approved, GrantType};
-use crate::clients::Client;
+use super::Approved;
+use crate::clients::{Client, GrantType};
 use crate::domain::{FamilyId, Scope, Subject};
 use crate::event::Reason;
 use crate::oauth::client_auth::AuthenticatedClient;
@@ -23,7 +23,7 @@ pub fn approve(
 }
 
 fn decide(client: &Client, parameters: &Parameters, resources: &Resources) -> Result<(Subject, Scope, Selected), Refusal> {
-    if !client.grant_types.iter().any(|grant| grant == GrantType::ClientCredentials.as_str()) {
+    if !client.grant_types.contains(&GrantType::ClientCredentials) {
         return Err(Refusal::new(
             ErrorCode::UnauthorizedClient,
             Reason::GrantNotAllowed,

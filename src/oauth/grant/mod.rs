@@ -7,34 +7,16 @@ pub use client_credentials::approve as approve_client_credentials;
 use super::error::{ErrorCode, Refusal};
 use super::parameters::Parameters;
 use super::resources::Selected;
+use crate::clients::GrantType;
 use crate::domain::{FamilyId, Scope, Subject};
 use crate::event::Reason;
 
-/// The grants this server knows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum GrantType {
-    /// RFC 6749 §4.4.
-    ClientCredentials,
-}
-
-impl GrantType {
-    /// Every grant, as metadata lists them.
-    pub const ALL: &'static [Self] = &[Self::ClientCredentials];
-
-    /// The value of `grant_type`.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::ClientCredentials => "client_credentials",
-        }
-    }
-
-    /// Reads `grant_type`.
-    pub fn parse(parameters: &Parameters) -> Result<Self, Refusal> {
-        let written = parameters.require("grant_type")?;
-        Self::ALL.iter().copied().find(|grant| grant.as_str() == written).ok_or_else(|| {
-            Refusal::new(ErrorCode::UnsupportedGrantType, Reason::GrantUnsupported, "this grant_type is not supported")
-        })
-    }
+/// The grant that a request asks for: `grant_type`.
+pub fn requested(parameters: &Parameters) -> Result<GrantType, Refusal> {
+    let written = parameters.require("grant_type")?;
+    GrantType::ALL.into_iter().find(|grant| grant.name() == written).ok_or_else(|| {
+        Refusal::new(ErrorCode::UnsupportedGrantType, Reason::GrantUnsupported, "this grant_type is not supported")
+    })
 }
 
 /// What a grant decided may be issued: to whom, for what, for how long. Made by the grants alone.

@@ -11,6 +11,9 @@ use x509_parser::x509::X509Name;
 
 pub use notation::NotationError;
 
+/// The attribute type of a common name (RFC 4519 §2.3).
+const COMMON_NAME: &str = "2.5.4.3";
+
 /// A distinguished name (RFC 5280 §4.1.2.4).
 ///
 /// Two names are equal when they have the same relative names in the same order, each a set of attributes; attributes are
@@ -81,6 +84,12 @@ impl DistinguishedName {
     /// What is none of these, or could be read in two ways; and the empty name, which says nothing about anybody.
     pub fn parse(text: &str) -> Result<Self, NotationError> {
         notation::parse(text)
+    }
+
+    /// The name that consists of a common name alone.
+    pub fn common_name(text: &str) -> Self {
+        let attribute = Attribute { oid: COMMON_NAME.to_owned(), value: AttributeValue::Text(text.to_owned()) };
+        Self { relative_names: vec![vec![attribute]] }
     }
 
     /// Whether the name has no part at all.
