@@ -1,1 +1,137 @@
+//! What a client may be: the metadata it was registered with, checked once and then held as types.
 //!
+//! Metadata is JSON in the words of RFC 7591 §2 and RFC 8705 §2 and §3.4, with two members of ours, `anchor_set` and `resources`.
+//! Whatever is not understood is refused: a misspelt restriction would otherwise restrict nothing.
+//!
+//! The data plane looks clients up in a [`Directory`], an immutable snapshot that [`Clients`] replaces as the change feed tells.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use crate::binding::BindingPolicy;
+use crate::domain::{ClientId, Lifetime, Scope, Timestamp};
+use crate::store::{ClientRecord, RuleWindow};
+
+mod certificate_matcher;
+mod directory;
+mod metadata;
+mod registered_certificate;
+#[cfg(test)]
+mod tests;
+
+pub use certificate_matcher::{CertificateMatcher, MatchError, Matched};
+pub use directory::{Clients, ClientsError, Directory};
+pub use metadata::MetadataError;
+pub use registered_certificate::{RegisteredCertificate, RegisteredCertificateError, RegisteredCertificates};
+
+/// One client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Client {
+    /// `client_id`.
+    pub client_id: ClientId,
+    /// `client_name`: for people, never for decisions.
+    pub name: Option<String>,
+    /// How it proves who it is.
+    pub authentication: Authentication,
+    /// Whether its tokens must be bound (`tls_client_certificate_bound_access_tokens`, RFC 8705 §3.4; true unless it says otherwise).
+    pub binding: BindingPolicy,
+    /// The anchor set that its certificate must come from, beside the listener's.
+    pub anchor_set: Option<String>,
+    /// The grants it may use. None for a client that only introspects tokens or follows the revocation feed.
+    pub grant_types: BTreeSet<GrantType>,
+    /// The identifiers of the resources it may ask tokens for, in the order of preference: the first is the default.
+    pub resources: Vec<String>,
+    /// The scope it may ask for.
+    pub scope: Scope,
+}
+
+/// How a client proves who it is (`token_endpoint_auth_method`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Authentication {
+    /// `tls_client_auth`: a certificate from a trusted authority with the registered name (RFC 8705 §2.1).
+    TlsClientAuth(CertificateMatcher),
+    /// `self_signed_tls_client_auth`: one of the registered certificates (RFC 8705 §2.2).
+    SelfSignedTlsClientAuth(RegisteredCertificates),
+}
+
+impl Authentication {
+    /// The method's registered name (RFC 8705 §2.1.1, §2.2.1).
+    pub const fn method(&self) -> &'static str {
+        match self {
+            Self::TlsClientAuth(_) => TLS_CLIENT_AUTH,
+            Self::SelfSignedTlsClientAuth(_) => SELF_SIGNED_TLS_CLIENT_AUTH,
+        }
+    }
+}
+
+/// RFC 8705 §2.1.1.
+pub const TLS_CLIENT_AUTH: &str = "tls_client_auth";
+/// RFC 8705 §2.2.1.
+pub const SELF_SIGNED_TLS_CLIENT_AUTH: &str = "self_signed_tls_client_auth";
+
+/// A grant that a client may use (`grant_types`, RFC 7591 §2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum GrantType {
+    /// RFC 6749 §4.4.
+    ClientCredentials,
+}
+
+impl GrantType {
+    /// Every grant there is.
+    pub const ALL: [Self; 1] = [Self::ClientCredentials];
+
+    /// The value of `grant_type`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::ClientCredentials => "client_credentials",
+        }
+    }
+}
+
+impl fmt::Display for GrantType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl Client {
+    /// Reads a registration. The document's `client_id` and the expected one must agree; one of them is enough.
+    ///
+    /// # Errors
+    /// See [`MetadataError`].
+    pub fn from_metadata(json: &[u8], expected: Option<&ClientId>) -> Result<Self, MetadataError> {
+        metadata::read(json, expected)
+    }
+
+    /// The registration, as one line of JSON: what [`Client::from_metadata`] reads back. The same for equal clients.
+    pub fn to_metadata(&self) -> String {
+        metadata::write(self).to_string()
+    }
+
+    /// As the store keeps it.
+    pub fn to_record(&self) -> ClientRecord {
+        ClientRecord { client_id: self.client_id.clone(), metadata_json: self.to_metadata() }
+    }
+
+    /// Reads what the store kept.
+    ///
+    /// # Errors
+    /// See [`MetadataError`].
+    pub fn from_record(record: &ClientRecord) -> Result<Self, MetadataError> {
+        metadata::read(record.metadata_json.as_bytes(), Some(&record.client_id))
+    }
+}
+
+/// A removed client may still get a token from a replica that has not heard of the removal: for at most a second, and as long again
+/// for clocks that differ.
+const REMOVAL_MARGIN: Lifetime = Lifetime::from_seconds(2);
+
+/// How long a rule outlives the last token it can hit, for verifiers that allow for clocks that differ.
+const RULE_SLACK: Lifetime = Lifetime::from_seconds(300);
+
+/// The window of the rule that a client's removal leaves behind, when its tokens live at most `longest`. A client that is added
+/// again at once gets tokens that last only after the first two seconds.
+pub fn removal_window(now: Timestamp, longest: Lifetime) -> RuleWindow {
+    let before = now.plus(REMOVAL_MARGIN);
+    RuleWindow { before, expires: before.plus(longest).plus(RULE_SLACK) }
+}
