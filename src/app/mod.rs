@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::Loaded;
+use crate::config::settings::ServiceSetting;
 use crate::domain::{Clock, Randomness, SystemClock};
 use crate::gateway::Gateway;
 use crate::jose::random::SystemRandomness;
@@ -156,6 +157,27 @@ fn check_role(role: Role, serves: &dyn Fn(Service) -> bool) -> anyhow::Result<()
         Role::Gateway if !serves(Service::Gateway) => bail!("no listener has the service `gateway`"),
         Role::Server | Role::Gateway => Ok(()),
     }
+}
+
+/// Checks what can be checked of a configuration without starting or writing anything: every file it names is read.
+pub fn check(loaded: &Loaded) -> anyhow::Result<()> {
+    let (settings, base) = (&loaded.settings, loaded.base_dir.as_path());
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let anchors = AnchorSets::load(&settings.anchor_set, base).context("[anchor_set]")?;
+    if settings.listener.is_empty() {
+        bail!("{}: no [[listener]]: there is no address to listen on", loaded.file.display());
+    }
+    let serves = |service| settings.listener.iter().any(|listener| listener.services.contains(&service));
+    for written in &settings.listener {
+        listener::policies(written, base, &anchors, listener::FIRST_EPOCH, &clock)?;
+    }
+    if serves(ServiceSetting::AuthorizationServer) {
+        server::check(loaded)?;
+    }
+    if serves(ServiceSetting::Gateway) {
+        Gateway::check(settings, base)?;
+    }
+    Ok(())
 }
 
 /// Runs a configuration until `stop`, or until the process is told to stop (SIGTERM, SIGINT), reloading on SIGHUP.

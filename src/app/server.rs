@@ -7,7 +7,8 @@ use arc_swap::ArcSwap;
 
 use crate::clients::Clients;
 use crate::config::Loaded;
-use crate::domain::{Clock, Issuer, Randomness};
+use crate::domain::{ClientId, Clock, Issuer, Randomness};
+use crate::jose::Algorithm;
 use crate::keys::{self, SigningKeys};
 use crate::oauth::metadata::Endpoints;
 use crate::oauth::resources::Resources;
@@ -28,9 +29,8 @@ pub struct SealedStore {
     pub ring: Arc<KeyRing>,
 }
 
-/// Opens the database that a configuration names. The command line and the server share it.
-pub async fn open_store(loaded: &Loaded, clock: &dyn Clock, randomness: &dyn Randomness) -> anyhow::Result<SealedStore> {
-    let (settings, base) = (&loaded.settings, loaded.base_dir.as_path());
+fn key_ring(loaded: &Loaded) -> anyhow::Result<KeyRing> {
+    let settings = &loaded.settings;
     if settings.seal.key.is_empty() {
         bail!(
             "{}: no [[seal.key]]: state cannot be sealed; make one with `openssl rand -base64 32 > seal.key && chmod 600 seal.key`",
@@ -42,19 +42,27 @@ pub async fn open_store(loaded: &Loaded, clock: &dyn Clock, randomness: &dyn Ran
         let id: SealKeyId = key.id.parse().with_context(|| format!("[[seal.key]] id `{}`", key.id))?;
         keys.push((id, loaded.resolve(&key.file)));
     }
-    let ring = Arc::new(KeyRing::load(&keys).context("[[seal.key]]")?);
+    KeyRing::load(&keys).context("[[seal.key]]")
+}
+
+/// Opens the database that a configuration names. The command line and the server share it.
+pub async fn open_store(loaded: &Loaded, clock: &dyn Clock, randomness: &dyn Randomness) -> anyhow::Result<SealedStore> {
+    let ring = Arc::new(key_ring(loaded)?);
+    let (settings, base) = (&loaded.settings, loaded.base_dir.as_path());
     let store = Store::open(&settings.store, base, ring.clone(), randomness, clock.now()?).await.context("[store]")?;
     Ok(SealedStore { store, ring })
 }
 
-/// Builds the authorization server. With it comes the last change that its snapshots are sure to contain.
-pub async fn build(
-    loaded: &Loaded,
-    anchors: Arc<ArcSwap<AnchorSets>>,
-    audit: AuditSink,
-    clock: Arc<dyn Clock>,
-    randomness: Arc<dyn Randomness>,
-) -> anyhow::Result<(Arc<AuthorizationServer>, i64)> {
+/// The authorization server's sections, checked.
+struct Checked {
+    issuer: Issuer,
+    mtls_url: Option<Issuer>,
+    resources: Resources,
+    feed_clients: Vec<ClientId>,
+    algorithm: Algorithm,
+}
+
+fn checked(loaded: &Loaded) -> anyhow::Result<Checked> {
     let settings = &loaded.settings;
     let Some(issuer) = &settings.issuer else {
         bail!("{}: `issuer` is missing: the URL that clients and resources know this server by", loaded.file.display());
@@ -75,6 +83,24 @@ pub async fn build(
         .map(|text| text.parse().with_context(|| format!("[revocation_feed]: client `{text}`")))
         .collect::<Result<_, _>>()?;
     let algorithm = keys::algorithm(&settings.signing.algorithm).context("[signing]")?;
+    Ok(Checked { issuer, mtls_url, resources, feed_clients, algorithm })
+}
+
+/// Checks the authorization server's sections and the master keys, without opening the database.
+pub fn check(loaded: &Loaded) -> anyhow::Result<()> {
+    checked(loaded)?;
+    key_ring(loaded).map(drop)
+}
+
+/// Builds the authorization server. With it comes the last change that its snapshots are sure to contain.
+pub async fn build(
+    loaded: &Loaded,
+    anchors: Arc<ArcSwap<AnchorSets>>,
+    audit: AuditSink,
+    clock: Arc<dyn Clock>,
+    randomness: Arc<dyn Randomness>,
+) -> anyhow::Result<(Arc<AuthorizationServer>, i64)> {
+    let Checked { issuer, mtls_url, resources, feed_clients, algorithm } = checked(loaded)?;
     let SealedStore { store, ring } = open_store(loaded, &*clock, &*randomness).await?;
     let keys = SigningKeys::ensure(&store, algorithm, &*randomness, clock.now()?).await.context("signing keys")?;
     // The sequence is read first: what changes while the rest is read is then applied twice rather than missed.

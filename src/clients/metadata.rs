@@ -182,7 +182,7 @@ pub(super) fn read(json: &[u8], expected: Option<&ClientId>) -> Result<Client, M
         authentication: authentication(&members)?,
         binding: match flag(&members, BOUND)? {
             None | Some(true) => BindingPolicy::Required,
-            Some(false) => BindingPolicy::Optional,
+            Some(false) => BindingPolicy::Unbound,
         },
         anchor_set: match text(&members, ANCHOR_SET)? {
             Some("") => return Err(MetadataError::AnchorSet),

@@ -61,6 +61,9 @@ impl KeysError {
     }
 }
 
+/// The algorithms that signing keys are made for.
+const ALGORITHMS: [Algorithm; 3] = [Algorithm::ES256, Algorithm::ES384, Algorithm::EdDSA];
+
 /// Reads `signing.algorithm`.
 pub fn algorithm(name: &str) -> Result<Algorithm, KeysError> {
     match name.parse() {
