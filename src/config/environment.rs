@@ -32,7 +32,11 @@ pub(super) fn apply(
         // On a copy, so that a name that turns out wrong leaves nothing half made behind.
         let mut changed = tree.clone();
         let variable = Variable { name: &name, value: &value };
-        match variable.set(&steps, shape, &mut changed, &Key::default()) {
+        let set = match name.strip_prefix(PREFIX) {
+            Some(_) => variable.set(&steps, shape, &mut changed, &Key::default()),
+            None => Err(format!("unknown variable; did you mean `{}`?", name.to_uppercase())),
+        };
+        match set {
             Ok(()) => *tree = changed,
             Err(text) => problems.push(Problem::new(Source::Variable(name), text)),
         }
@@ -68,7 +72,7 @@ impl Variable<'_> {
             None => {
                 let valid: Vec<String> = fields.iter().map(|field| segment(&field.name)).collect();
                 let known = if key.is_root() { PREFIX.to_owned() } else { format!("{}__", key.variable()) };
-                let shown = |step: &str| format!("{known}{}", [&[step], rest].concat().join("__"));
+                let shown = |step: &str| format!("{known}{}", [&[step], rest].concat().join("__").to_uppercase());
                 let advice = advice(step, valid.iter().map(String::as_str), shown, "valid ones");
                 Err(format!("unknown variable; {advice}"))
             }

@@ -62,6 +62,16 @@ impl Loaded {
     pub fn resolve(&self, path: &Path) -> PathBuf {
         self.base_dir.join(path)
     }
+
+    /// Where the value at `steps` (`["listener", "0", "address"]`) was set, for messages about what it says: `FILE:LINE` or a
+    /// variable's name; of what nobody set, where its table begins.
+    pub fn place(&self, steps: &[&str]) -> String {
+        match self.tree.source_at(steps) {
+            // The file as a whole.
+            Some(Source::Line(1)) | None => self.file.display().to_string(),
+            Some(source) => source.shown(&self.file),
+        }
+    }
 }
 
 /// Reads TOML against `shape`; `None` when it is not TOML, since everything after would be a guess.
@@ -156,12 +166,16 @@ fn scalar(shape: &Shape, value: &DeValue<'_>) -> Result<Content, String> {
         (Shape::Choice(choices), DeValue::String(text)) => chosen(choices, text),
         (Shape::Boolean, DeValue::Boolean(value)) => Ok(Content::Boolean(*value)),
         (Shape::Integer(maximum), DeValue::Integer(integer)) => {
-            let digits = integer.as_str().replace('_', "");
-            let value = i64::from_str_radix(&digits, integer.radix()).ok();
-            value
-                .filter(|value| (0..=*maximum).contains(value))
-                .map(Content::Integer)
-                .ok_or_else(|| format!("must be {}, not {}", shape.wanted(), integer.as_str()))
+            let value = i64::from_str_radix(integer.as_str(), integer.radix()).ok();
+            value.filter(|value| (0..=*maximum).contains(value)).map(Content::Integer).ok_or_else(|| {
+                let prefix = match integer.radix() {
+                    2 => "0b",
+                    8 => "0o",
+                    16 => "0x",
+                    _ => "",
+                };
+                format!("must be {}, not {prefix}{}", shape.wanted(), integer.as_str())
+            })
         }
         (shape, value) => Err(format!("must be {}, not {}", shape.wanted(), found(value))),
     }

@@ -10,7 +10,7 @@ const HIDDEN: &str = "***";
 
 /// The configuration in force as TOML, every value with its source in a comment: a line of the file, a variable, or `default`.
 ///
-/// Secrets are hidden: the password in a URL, and whatever a key that ends in `password`, `secret` or `token` holds.
+/// Secrets are hidden: the password in a URL, and whatever a key that ends in `password` or `secret` holds.
 pub fn print(loaded: &Loaded) -> String {
     let mut printer = Printer { file: &loaded.file, text: String::new() };
     if let (Shape::Table(fields), Content::Table(_)) = (Shape::of_settings(), &loaded.tree.content) {
@@ -39,8 +39,11 @@ impl Printer<'_> {
 
     fn group(&mut self, shape: &Shape, node: &Node, path: &str) {
         match (shape, &node.content) {
-            (Shape::Table(fields), _) => {
-                self.heading(&format!("[{path}]"));
+            (Shape::Table(fields), Content::Table(members)) => {
+                // A table that only has tables in it needs no heading of its own.
+                if fields.iter().any(|field| members.get(&field.name).is_some_and(|member| is_inline(&field.shape, member))) {
+                    self.heading(&format!("[{path}]"));
+                }
                 self.table(fields, node, path);
             }
             (Shape::Map(field), Content::Table(members)) => {
@@ -112,23 +115,26 @@ fn value(name: &str, node: &Node) -> Option<String> {
 
 /// `text` without what nobody else may read.
 fn hide(name: &str, text: &str) -> String {
-    if ["password", "secret", "token"].iter().any(|word| name.ends_with(word)) {
+    if ["password", "secret"].iter().any(|word| name.ends_with(word)) {
         return HIDDEN.into();
     }
     let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
+    // The last `@`, also of a query if need be: a password in which something was not escaped is hidden whole.
+    let user = match rest.split_once('?') {
+        Some((place, _)) if place.contains('@') => place.rfind('@'),
+        _ => rest.rfind('@'),
+    };
+    let (user, rest) = user.and_then(|end| rest.split_at_checked(end)).unwrap_or(("", rest));
+    let mut shown = format!("{scheme}://");
+    match user.split_once(':') {
+        Some((name, _)) => shown.push_str(&format!("{name}:{HIDDEN}")),
+        None => shown.push_str(user),
+    }
     let (place, query) = match rest.split_once('?') {
         Some((place, query)) => (place, Some(query)),
         None => (rest, None),
     };
-    let mut shown = format!("{scheme}://");
-    // The last `@`: a password in which one was not escaped is hidden whole.
-    match place.rsplit_once('@') {
-        Some((user, host)) => match user.split_once(':') {
-            Some((user, _)) => shown.push_str(&format!("{user}:{HIDDEN}@{host}")),
-            None => shown.push_str(place),
-        },
-        None => shown.push_str(place),
-    }
+    shown.push_str(place);
     if let Some(query) = query {
         let pairs = query.split('&').map(|pair| match pair.split_once('=') {
             Some((key, _)) if key.to_lowercase().contains("password") => format!("{key}={HIDDEN}"),

@@ -25,7 +25,7 @@ pub fn reference() -> String {
     let mut text = INTRODUCTION.to_owned();
     if let Shape::Table(fields) = Shape::of_settings() {
         let own: Vec<&Field> = fields.iter().filter(|field| field.shape.is_inline()).collect();
-        text.push_str("\n## Top level\n\n");
+        text.push_str("\n## Top level\n");
         rows(&mut text, &own, "");
         for field in fields.iter().filter(|field| !field.shape.is_inline()) {
             section(&mut text, field, &field.name, &segment(&field.name), Brackets::of(&field.shape));
@@ -69,8 +69,8 @@ fn section(text: &mut String, field: &Field, path: &str, variable: &str, bracket
 
 fn table(text: &mut String, doc: &str, fields: &[Field], path: &str, variable: &str, brackets: Brackets) {
     let _ = match brackets {
-        Brackets::One => writeln!(text, "\n## `[{path}]`\n\n{doc}\n"),
-        Brackets::Two => writeln!(text, "\n## `[[{path}]]`\n\n{doc}\n"),
+        Brackets::One => writeln!(text, "\n## `[{path}]`\n\n{doc}"),
+        Brackets::Two => writeln!(text, "\n## `[[{path}]]`\n\n{doc}"),
     };
     let own: Vec<&Field> = fields.iter().filter(|field| field.shape.is_inline()).collect();
     rows(text, &own, &format!("{variable}__"));
@@ -84,7 +84,7 @@ fn rows(text: &mut String, fields: &[&Field], variable: &str) {
     if fields.is_empty() {
         return;
     }
-    text.push_str("| Key | Meaning | Type | Default | Variable |\n|---|---|---|---|---|\n");
+    text.push_str("\n| Key | Meaning | Type | Default | Variable |\n|---|---|---|---|---|\n");
     for field in fields {
         let _ = writeln!(
             text,
@@ -118,7 +118,7 @@ fn kind(shape: &Shape) -> String {
     match shape {
         Shape::Text => "string".into(),
         Shape::Choice(_) => "one of these".into(),
-        Shape::Integer(maximum) => format!("0 to {maximum}"),
+        Shape::Integer(_) => "integer".into(),
         Shape::Boolean => "boolean".into(),
         Shape::List(item) => match item.as_ref() {
             Shape::Choice(_) => "list of these".into(),

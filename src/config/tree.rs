@@ -50,6 +50,16 @@ impl Node {
         Self { source, content }
     }
 
+    /// The source of what is at the end of `steps`, or of the innermost thing on the way that somebody set.
+    pub(super) fn source_at(&self, steps: &[&str]) -> Option<&Source> {
+        let inner = steps.split_first().and_then(|(step, rest)| match &self.content {
+            Content::Table(members) => members.get(*step)?.source_at(rest),
+            Content::List(items) => items.get(step.parse::<usize>().ok()?)?.source_at(rest),
+            _ => None,
+        });
+        inner.or(if self.source == Source::Default { None } else { Some(&self.source) })
+    }
+
     fn from_default(value: &Value) -> Self {
         let content = match value {
             Value::Object(members) => {
@@ -92,7 +102,8 @@ fn complete_field(field: &Field, members: &mut BTreeMap<String, Node>, table: &S
     let member = match (&field.presence, members.contains_key(&field.name)) {
         (Presence::Required, false) => {
             let owner = if key.is_root() { "the file".into() } else { format!("`{key}`") };
-            let text = format!("{owner} lacks `{}` (or the variable {})", field.name, here.variable());
+            let variable = if field.shape.is_inline() { format!(", or the variable {}", here.variable()) } else { String::new() };
+            let text = format!("{owner} needs `{}`{variable}", field.name);
             problems.push(Problem::new(table.clone(), text));
             Node { source: Source::Default, content: Content::Unset }
         }

@@ -6,7 +6,8 @@
 mod client;
 mod error;
 
-#[cfg(all(test, feature = "server"))]
+#[cfg(test)]
+#[cfg(feature = "server")]
 mod tests;
 
 pub use client::{Client, FetchLimits, Fetched};

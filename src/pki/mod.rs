@@ -1,1 +1,19 @@
+//! X.509 as people really have it: certificates, names, PEM files, path building, and a development authority.
 //!
+//! Everything here is pure but [`pem`], which reads files. Nothing here decides whom to trust: a [`path`] is the fact that
+//! signatures verify up to an authority that somebody else named.
+
+#[cfg(feature = "server")]
+pub mod authority;
+mod certificate;
+#[cfg(test)]
+#[cfg(feature = "server")]
+pub(crate) mod fixture;
+pub mod name;
+pub mod path;
+pub mod pem;
+mod subject_alt_names;
+
+pub use certificate::{Certificate, CertificateError, DateError, KeyUsage};
+pub use name::DistinguishedName;
+pub use subject_alt_names::{SubjectAltNameError, SubjectAltNames};

@@ -62,6 +62,7 @@ fn filter(text: &str) -> Result<EnvFilter, LogError> {
 
     // A word alone that is no level would be read as a module's name and silence everything else: a typing error costs the log.
     let is_level = |word: &str| LEVELS.iter().any(|level| level.eq_ignore_ascii_case(word));
+    let mut text = text.to_owned();
     if !text.contains('[') {
         for directive in text.split(',').map(str::trim) {
             let level = directive.rsplit_once('=').map_or(directive, |(_, level)| level);
@@ -69,8 +70,9 @@ fn filter(text: &str) -> Result<EnvFilter, LogError> {
                 return Err(LogError::Filter(format!("`{level}` is not a level")));
             }
         }
+        text.retain(|character| !character.is_whitespace());
     }
-    EnvFilter::builder().parse(text).map_err(|error| LogError::Filter(format!("`{text}`: {error}")))
+    EnvFilter::builder().parse(&text).map_err(|error| LogError::Filter(format!("`{text}`: {error}")))
 }
 
 #[cfg(test)]

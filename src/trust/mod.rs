@@ -1,3 +1,11 @@
-//! Who is trusted, and what no longer is.
+//! Whom to trust: named sets of authorities, the judgement of a peer's certificate against them, and the rules that revoke.
+//!
+//! That signatures verify is a fact kept with the connection. Dates, and whether an authority is still accepted, are looked at
+//! for every request.
 
+mod anchors;
+mod judgement;
 pub mod revocation;
+
+pub use anchors::{AnchorSet, AnchorSetError, AnchorSets};
+pub use judgement::{PeerTrust, TrustError, TrustedCertificate};

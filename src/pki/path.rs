@@ -1,0 +1,274 @@
+//! Paths from a client's certificate to an authority (RFC 5280 §6), on webpki.
+//!
+//! What is built is a fact that stays true: these signatures verify, up to this key. When it holds is a window that travels
+//! with it, so that whoever keeps the fact checks dates without verifying anything again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
+use webpki::{EndEntityCert, KeyUsage};
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+use crate::domain::{Thumbprint, Timestamp};
+use crate::event::Reason;
+
+use super::{Certificate, DateError};
+
+/// Authorities that paths may end at. Told apart by key: the name alone means nothing.
+#[derive(Clone, Debug, Default)]
+pub struct Anchors(Arc<Vec<Anchor>>);
+
+#[derive(Debug)]
+struct Anchor {
+    certificate: Certificate,
+    trust_anchor: TrustAnchor<'static>,
+}
+
+/// Why a certificate cannot be an anchor.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AnchorError {
+    /// Not a certification authority's certificate.
+    #[error(
+        "`{subject}` is not a certification authority's certificate: it has no `CA:TRUE`, or its key may not sign certificates"
+    )]
+    NotAnAuthority {
+        /// The certificate's subject.
+        subject: String,
+    },
+    /// A field that path building needs cannot be read.
+    #[error("`{subject}` cannot be used as an authority: {detail}")]
+    Unusable {
+        /// The certificate's subject.
+        subject: String,
+        /// What is wrong with it.
+        detail: String,
+    },
+}
+
+impl Anchors {
+    /// Takes authorities. A certificate that appears more than once counts once.
+    ///
+    /// # Errors
+    /// A certificate that is not an authority's.
+    pub fn new(certificates: impl IntoIterator<Item = Certificate>) -> Result<Self, AnchorError> {
+        let mut anchors: Vec<Anchor> = Vec::new();
+        for certificate in certificates {
+            if anchors.iter().any(|anchor| anchor.certificate == certificate) {
+                continue;
+            }
+            let subject = || certificate.subject().to_string();
+            // A leaf taken as an anchor could sign others; webpki looks at neither field.
+            if !certificate.is_authority() || certificate.key_usage().is_some_and(|usage| !usage.key_cert_sign) {
+                return Err(AnchorError::NotAnAuthority { subject: subject() });
+            }
+            let trust_anchor = webpki::anchor_from_trusted_cert(certificate.der())
+                .map_err(|error| AnchorError::Unusable { subject: subject(), detail: error.to_string() })?
+                .to_owned();
+            anchors.push(Anchor { certificate, trust_anchor });
+        }
+        Ok(Self(Arc::new(anchors)))
+    }
+
+    /// The authorities' certificates.
+    pub fn certificates(&self) -> impl Iterator<Item = &Certificate> {
+        self.0.iter().map(|anchor| &anchor.certificate)
+    }
+
+    /// Whether there is no authority, so that nobody can be trusted.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The encoded subjects, each once: what a server hints at in its `CertificateRequest`. Without their outer SEQUENCE.
+    pub fn subjects(&self) -> Vec<Vec<u8>> {
+        let mut subjects: Vec<Vec<u8>> = Vec::new();
+        for anchor in self.0.iter() {
+            let subject: &[u8] = &anchor.trust_anchor.subject;
+            if !subjects.iter().any(|known| known == subject) {
+                subjects.push(subject.to_vec());
+            }
+        }
+        subjects
+    }
+}
+
+/// The fact that a certificate's signatures verify up to an authority.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Path {
+    anchor: Thumbprint,
+    not_before: Timestamp,
+    not_after: Timestamp,
+}
+
+impl Path {
+    /// SHA-256 of the authority's public key.
+    pub fn anchor(&self) -> Thumbprint {
+        self.anchor
+    }
+
+    /// The latest `notBefore` of the path, the authority's included.
+    pub fn not_before(&self) -> Timestamp {
+        self.not_before
+    }
+
+    /// The earliest `notAfter` of the path, the authority's included.
+    pub fn not_after(&self) -> Timestamp {
+        self.not_after
+    }
+
+    /// Checks the dates of the whole path.
+    ///
+    /// # Errors
+    /// When `now` is outside the window.
+    pub fn check_dates(&self, now: Timestamp) -> Result<(), DateError> {
+        DateError::check(self.not_before, self.not_after, now)
+    }
+}
+
+/// Why there is no path.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PathError {
+    /// The certificate's own dates.
+    #[error("the certificate {0}")]
+    Dates(#[from] DateError),
+    /// There would be a path, but an authority on it has expired.
+    #[error("an authority on the path has expired")]
+    IssuerExpired,
+    /// There would be a path, but an authority on it is not valid yet.
+    #[error("an authority on the path is not valid yet")]
+    IssuerNotYetValid,
+    /// No authority of this name and key.
+    #[error("no path leads to an accepted authority")]
+    UnknownIssuer,
+    /// An issuer of the right name whose key did not sign.
+    #[error("a signature on the path does not verify: an authority of the same name has another key")]
+    Signature,
+    /// The extended key usage does not include client authentication.
+    #[error("the extended key usage does not allow client authentication")]
+    ExtendedKeyUsage,
+    /// The key usage does not include digital signature.
+    #[error("the key usage does not allow digital signatures")]
+    KeyUsage,
+    /// An authority's certificate shown as a client's.
+    #[error("the certificate is a certification authority's")]
+    Authority,
+    /// A name outside an authority's name constraints.
+    #[error("a name is outside an authority's name constraints")]
+    NameConstraints,
+    /// Not DER where path building needs it.
+    #[error("a certificate on the path is malformed: {0}")]
+    Malformed(String),
+    /// A version, algorithm or critical extension that is not supported, a path too long or too laborious.
+    #[error("the path cannot be validated: {0}")]
+    Unsupported(String),
+}
+
+impl PathError {
+    /// The private reason.
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::Dates(error) => error.reason(),
+            Self::IssuerExpired => Reason::CertificateExpired,
+            Self::IssuerNotYetValid => Reason::CertificateNotYetValid,
+            Self::UnknownIssuer => Reason::CertificateUnknownIssuer,
+            Self::Signature => Reason::CertificateSignature,
+            Self::ExtendedKeyUsage => Reason::CertificateExtendedKeyUsage,
+            Self::KeyUsage => Reason::CertificateKeyUsage,
+            Self::Authority => Reason::CertificateAuthorityAsClient,
+            Self::NameConstraints => Reason::CertificateNameConstraints,
+            Self::Malformed(_) => Reason::CertificateMalformed,
+            Self::Unsupported(_) => Reason::CertificatePath,
+        }
+    }
+
+    /// Whether time alone can turn this refusal into a path.
+    pub fn may_pass(&self) -> bool {
+        matches!(self, Self::Dates(DateError::NotYetValid { .. }) | Self::IssuerNotYetValid)
+    }
+
+    fn from_webpki(error: webpki::Error) -> Self {
+        use webpki::Error as E;
+        match error {
+            E::UnknownIssuer => Self::UnknownIssuer,
+            // The certificate's own dates are checked before: what is left is an authority's.
+            E::CertExpired { .. } => Self::IssuerExpired,
+            E::CertNotValidYet { .. } => Self::IssuerNotYetValid,
+            E::InvalidSignatureForPublicKey => Self::Signature,
+            E::RequiredEkuNotFoundContext(_) | E::EmptyEkuExtension => Self::ExtendedKeyUsage,
+            E::CaUsedAsEndEntity => Self::Authority,
+            E::NameConstraintViolation => Self::NameConstraints,
+            E::BadDer
+            | E::BadDerTime
+            | E::TrailingData(_)
+            | E::ExtensionValueInvalid
+            | E::InvalidCertValidity
+            | E::InvalidSerialNumber
+            | E::SignatureAlgorithmMismatch
+            | E::MalformedExtensions
+            | E::MalformedDnsIdentifier => Self::Malformed(error.to_string()),
+            _ => Self::Unsupported(error.to_string()),
+        }
+    }
+}
+
+/// Builds a path for client authentication: every signature and constraint between `leaf` and one of `anchors`, and the usages
+/// of the leaf. `intermediates` may hold anything; what does not parse is passed over.
+///
+/// # Errors
+/// Why there is none. An authority out of its own dates is not used.
+pub fn build_path(
+    leaf: &Certificate,
+    intermediates: &[CertificateDer<'_>],
+    anchors: &Anchors,
+    now: Timestamp,
+) -> Result<Path, PathError> {
+    leaf.check_dates(now)?;
+    if leaf.key_usage().is_some_and(|usage| !usage.digital_signature) {
+        return Err(PathError::KeyUsage);
+    }
+    let is_current = |anchor: &&Anchor| anchor.certificate.check_dates(now).is_ok();
+    let (current, others): (Vec<_>, Vec<_>) = anchors.0.iter().partition(is_current);
+    match build(leaf, intermediates, &current, now) {
+        // Only to say why: a path to an authority out of its dates is still none.
+        Err(PathError::UnknownIssuer) if !others.is_empty() => Err(match build(leaf, intermediates, &others, now) {
+            Ok(path) if now > path.not_after => PathError::IssuerExpired,
+            Ok(_) => PathError::IssuerNotYetValid,
+            Err(_) => PathError::UnknownIssuer,
+        }),
+        result => result,
+    }
+}
+
+fn build(
+    leaf: &Certificate,
+    intermediates: &[CertificateDer<'_>],
+    anchors: &[&Anchor],
+    now: Timestamp,
+) -> Result<Path, PathError> {
+    let end_entity = EndEntityCert::try_from(leaf.der()).map_err(PathError::from_webpki)?;
+    let trust_anchors: Vec<TrustAnchor<'_>> = anchors.iter().map(|anchor| anchor.trust_anchor.clone()).collect();
+    let time = UnixTime::since_unix_epoch(Duration::from_secs(u64::try_from(now.seconds()).unwrap_or(0)));
+    let path = end_entity
+        .verify_for_usage(webpki::ALL_VERIFICATION_ALGS, &trust_anchors, intermediates, time, KeyUsage::client_auth(), None, None)
+        .map_err(PathError::from_webpki)?;
+    let position = trust_anchors.iter().position(|anchor| std::ptr::eq(anchor, path.anchor()));
+    let anchor = position.and_then(|position| anchors.get(position)).ok_or(PathError::UnknownIssuer)?;
+    let mut window = Path {
+        anchor: anchor.certificate.spki_sha256(),
+        not_before: leaf.not_before().max(anchor.certificate.not_before()),
+        not_after: leaf.not_after().min(anchor.certificate.not_after()),
+    };
+    for intermediate in path.intermediate_certificates() {
+        let der = intermediate.der();
+        let (_, parsed) = X509Certificate::from_der(&der).map_err(|_| PathError::Malformed("intermediate".into()))?;
+        let validity = parsed.validity();
+        window.not_before = window.not_before.max(Timestamp::from_seconds(validity.not_before.timestamp()));
+        window.not_after = window.not_after.min(Timestamp::from_seconds(validity.not_after.timestamp()));
+    }
+    Ok(window)
+}
+
+#[cfg(test)]
+#[cfg(feature = "server")]
+mod tests;

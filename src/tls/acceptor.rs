@@ -1,0 +1,177 @@
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use rustls::{HandshakeKind, ProtocolVersion};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
+use tokio::sync::Semaphore;
+use tokio_rustls::LazyConfigAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use super::policy::{HostPolicy, PolicySet};
+use super::{PeerCertificate, PeerCertificateError, PeerLimits};
+
+/// A fatal `unrecognized_name` alert as a plaintext record (RFC 8446 §6, RFC 6066 §3).
+const UNRECOGNIZED_NAME: [u8; 7] = [0x15, 0x03, 0x03, 0x00, 0x02, 0x02, 0x70];
+
+/// Limits of handshakes on one listener.
+#[derive(Clone, Copy, Debug)]
+pub struct AcceptLimits {
+    /// From the first byte waited for to the handshake's end, waiting for a turn included.
+    pub handshake: Duration,
+    /// Handshakes under way at once.
+    pub handshakes: usize,
+    /// What a client may send.
+    pub peer: PeerLimits,
+}
+
+impl Default for AcceptLimits {
+    fn default() -> Self {
+        Self { handshake: Duration::from_secs(10), handshakes: 512, peer: PeerLimits::default() }
+    }
+}
+
+#[cfg(feature = "server")]
+impl From<&crate::config::settings::LimitSettings> for AcceptLimits {
+    fn from(settings: &crate::config::settings::LimitSettings) -> Self {
+        let size = |value: u32| usize::try_from(value).unwrap_or(usize::MAX);
+        Self {
+            handshake: Duration::from_secs(settings.handshake_seconds.into()),
+            handshakes: size(settings.handshakes),
+            peer: PeerLimits {
+                chain_certificates: size(settings.chain_certificates),
+                certificate_bytes: size(settings.certificate_bytes),
+            },
+        }
+    }
+}
+
+/// Accepts TLS connections on one listener, under whatever policies are current when a connection comes in.
+#[derive(Clone, Debug)]
+pub struct Acceptor {
+    policies: Arc<ArcSwap<PolicySet>>,
+    limits: AcceptLimits,
+    turns: Arc<Semaphore>,
+}
+
+/// A finished handshake.
+#[derive(Debug)]
+pub struct Accepted<IO> {
+    /// The connection.
+    pub stream: TlsStream<IO>,
+    /// What is known of it.
+    pub facts: ConnectionFacts,
+}
+
+/// What a handshake has made known. Stays with the connection.
+#[derive(Clone, Debug)]
+pub struct ConnectionFacts {
+    /// Where it comes from.
+    pub peer_address: SocketAddr,
+    /// The server name that the client asked for, lower case.
+    pub server_name: Option<String>,
+    /// The policy that it was accepted under.
+    pub policy: Arc<HostPolicy>,
+    /// The certificate that the client holds the key of, if it showed one; not judged.
+    pub peer: Result<Option<Arc<PeerCertificate>>, PeerCertificateError>,
+    /// TLS 1.2 or 1.3.
+    pub version: ProtocolVersion,
+    /// The protocol chosen by ALPN (RFC 7301).
+    pub alpn: Option<Vec<u8>>,
+    /// Whether the session was resumed, so that possession was shown in the handshake it comes from.
+    pub resumed: bool,
+}
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub enum AcceptError {
+    /// The client took too long, or its turn never came.
+    #[error("the handshake took longer than {} s", .0.as_secs())]
+    Timeout(Duration),
+    /// The listener is closing.
+    #[error("the listener is closing")]
+    Closing,
+    /// No TLS, or a client hello that is none.
+    #[error("no usable client hello: {0}")]
+    ClientHello(#[source] std::io::Error),
+    /// A server name that nobody here answers to.
+    #[error("no host here is called `{}`", .0.as_deref().unwrap_or("(no server name)"))]
+    UnknownName(Option<String>),
+    /// The handshake failed: no common version or suite, a required certificate missing, possession not shown.
+    #[error("the handshake failed: {0}")]
+    Handshake(#[source] std::io::Error),
+    /// A finished handshake that names no version: a bug.
+    #[error("the handshake finished without a protocol version")]
+    Version,
+}
+
+impl AcceptError {
+    /// A word for metrics.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::Timeout(_) => "timeout",
+            Self::Closing => "closing",
+            Self::ClientHello(_) => "client_hello",
+            Self::UnknownName(_) => "unknown_name",
+            Self::Handshake(_) => "handshake",
+            Self::Version => "defect",
+        }
+    }
+}
+
+impl Acceptor {
+    /// Accepts under `policies`, which may be exchanged while connections come in.
+    pub fn new(policies: Arc<ArcSwap<PolicySet>>, limits: AcceptLimits) -> Self {
+        let turns = Arc::new(Semaphore::new(limits.handshakes.clamp(1, Semaphore::MAX_PERMITS)));
+        Self { policies, limits, turns }
+    }
+
+    /// The policies that are current.
+    pub fn policies(&self) -> Arc<PolicySet> {
+        self.policies.load_full()
+    }
+
+    /// Performs a handshake, under one timeout for all of it.
+    ///
+    /// # Errors
+    /// Why there is no connection. A client certificate that cannot be read or trusted is no reason: see [`ConnectionFacts::peer`].
+    pub async fn accept<IO>(&self, io: IO, peer_address: SocketAddr) -> Result<Accepted<IO>, AcceptError>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        match tokio::time::timeout(self.limits.handshake, self.handshake(io, peer_address)).await {
+            Ok(result) => result,
+            Err(_) => Err(AcceptError::Timeout(self.limits.handshake)),
+        }
+    }
+
+    async fn handshake<IO>(&self, io: IO, peer_address: SocketAddr) -> Result<Accepted<IO>, AcceptError>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        let _turn = self.turns.acquire().await.map_err(|_| AcceptError::Closing)?;
+        let hello = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), io).await.map_err(AcceptError::ClientHello)?;
+        let server_name = hello.client_hello().server_name().map(str::to_owned);
+        let policies = self.policies.load_full();
+        let Some(policy) = policies.for_server_name(server_name.as_deref()).cloned() else {
+            let mut io = hello.io;
+            // The client may be gone; there is nothing more to say to it.
+            let _ = io.write_all(&UNRECOGNIZED_NAME).await;
+            let _ = io.shutdown().await;
+            return Err(AcceptError::UnknownName(server_name));
+        };
+        let stream = hello.into_stream(Arc::clone(policy.server_config())).await.map_err(AcceptError::Handshake)?;
+        let (_, connection) = stream.get_ref();
+        let facts = ConnectionFacts {
+            peer_address,
+            server_name,
+            policy,
+            peer: PeerCertificate::from_connection(connection, &self.limits.peer).map(|peer| peer.map(Arc::new)),
+            version: connection.protocol_version().ok_or(AcceptError::Version)?,
+            alpn: connection.alpn_protocol().map(<[u8]>::to_vec),
+            resumed: connection.handshake_kind() == Some(HandshakeKind::Resumed),
+        };
+        Ok(Accepted { stream, facts })
+    }
+}

@@ -1,0 +1,108 @@
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, RootCertStore};
+
+use crate::domain::Clock;
+use crate::pki::pem::{self, PemFileError};
+
+use super::{ClockTime, suites};
+
+/// A certificate chain and its key, to be shown to servers that ask for one.
+#[derive(Debug)]
+pub struct ClientIdentity {
+    /// The certificate first, then intermediates.
+    pub chain: Vec<CertificateDer<'static>>,
+    /// Its private key.
+    pub key: PrivateKeyDer<'static>,
+}
+
+/// Why connections cannot be opened with this configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientTlsError {
+    /// A PEM file.
+    #[error(transparent)]
+    Pem(#[from] PemFileError),
+    /// No authority: nobody would be trusted. The system's roots are never used.
+    #[error("no certification authority is named for the server: its certificate could never be accepted")]
+    NoAuthority,
+    /// An authority's certificate that cannot be used.
+    #[error("a certification authority's certificate cannot be used: {0}")]
+    Authority(#[source] rustls::Error),
+    /// The certificate and key.
+    #[error("{}the client certificate and its key cannot be used: {error}", file(path.as_deref()))]
+    Identity {
+        /// The certificate's file, when it came from one.
+        path: Option<PathBuf>,
+        /// What is wrong.
+        #[source]
+        error: rustls::Error,
+    },
+    /// Versions and suites.
+    #[error("cannot set TLS up: {0}")]
+    Setup(#[source] rustls::Error),
+}
+
+fn file(path: Option<&Path>) -> String {
+    path.map(|path| format!("{}: ", path.display())).unwrap_or_default()
+}
+
+/// How to open TLS connections to servers whose certificates come from `authorities`: TLS 1.2 and 1.3 with AEAD suites. `alpn` is in
+/// order of preference and may be empty.
+///
+/// # Errors
+/// No authority, or an authority or identity that cannot be used.
+pub fn client_config(
+    authorities: impl IntoIterator<Item = CertificateDer<'static>>,
+    identity: Option<ClientIdentity>,
+    alpn: &[&[u8]],
+    clock: Arc<dyn Clock>,
+) -> Result<Arc<ClientConfig>, ClientTlsError> {
+    let mut roots = RootCertStore::empty();
+    for authority in authorities {
+        roots.add(authority).map_err(ClientTlsError::Authority)?;
+    }
+    if roots.is_empty() {
+        return Err(ClientTlsError::NoAuthority);
+    }
+    let builder = ClientConfig::builder_with_details(suites::client_provider(), Arc::new(ClockTime(clock)))
+        .with_protocol_versions(suites::VERSIONS)
+        .map_err(ClientTlsError::Setup)?
+        .with_root_certificates(roots);
+    let mut config = match identity {
+        Some(identity) => builder
+            .with_client_auth_cert(identity.chain, identity.key)
+            .map_err(|error| ClientTlsError::Identity { path: None, error })?,
+        None => builder.with_no_client_auth(),
+    };
+    config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
+    Ok(Arc::new(config))
+}
+
+/// The same from PEM files: the authorities', and the certificate and key to show.
+///
+/// # Errors
+/// As [`client_config`], and files that cannot be read.
+pub fn load_client_config(
+    authority_file: &Path,
+    identity_files: Option<(&Path, &Path)>,
+    alpn: &[&[u8]],
+    clock: Arc<dyn Clock>,
+) -> Result<Arc<ClientConfig>, ClientTlsError> {
+    let authorities = pem::load_certificates(authority_file)?;
+    let identity = match identity_files {
+        None => None,
+        Some((certificate_file, key_file)) => {
+            let chain = pem::load_certificates(certificate_file)?.iter().map(|certificate| certificate.der().clone()).collect();
+            Some(ClientIdentity { chain, key: pem::load_private_key(key_file)? })
+        }
+    };
+    let authorities = authorities.iter().map(|certificate| certificate.der().clone());
+    client_config(authorities, identity, alpn, clock).map_err(|error| match (error, identity_files) {
+        (ClientTlsError::Identity { error, .. }, Some((certificate_file, _))) => {
+            ClientTlsError::Identity { path: Some(certificate_file.to_owned()), error }
+        }
+        (error, _) => error,
+    })
+}

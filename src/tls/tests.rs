@@ -1,0 +1,450 @@
+//! Handshakes, between rustls as we set it up and a client that may misbehave.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use rustls::client::{ClientSessionMemoryCache, ResolvesClientCert, Resumption, Tls12Resumption};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::sign::{CertifiedKey, Signer, SigningKey};
+use rustls::{ClientConfig, ProtocolVersion, RootCertStore, SignatureAlgorithm, SignatureScheme, SupportedProtocolVersion};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use crate::domain::ManualClock;
+use crate::pki::fixture::{Authority, Identity, NOW, date, self_signed};
+
+use super::*;
+
+static TLS12: &[&SupportedProtocolVersion] = &[&rustls::version::TLS12];
+static TLS13: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13];
+
+fn clock() -> Arc<dyn Clock> {
+    Arc::new(ManualClock::at(NOW))
+}
+
+/// One listener's certificate authority and policies.
+struct Listener {
+    server_ca: Authority,
+    policies: Arc<ArcSwap<PolicySet>>,
+    acceptor: Acceptor,
+}
+
+fn host(ca: &Authority, name: &str, mode: ClientCertificateMode, hints: Vec<Vec<u8>>, epoch: u64) -> HostPolicy {
+    let server = ca.server(&[name]);
+    let identity = ServerIdentity { chain: vec![server.certificate.der().clone()], key: server.key_der() };
+    let suites = SuiteProfile::Default;
+    let spec = HostPolicySpec { names: vec![name.into()], identity, client_certificate: mode, anchor_set: None, hints, suites };
+    HostPolicy::new(spec, epoch, clock()).expect("a policy")
+}
+
+impl Listener {
+    fn new(hosts: &[(&str, ClientCertificateMode)], limits: AcceptLimits) -> Self {
+        let server_ca = Authority::new("Server CA");
+        let set = PolicySet::new(hosts.iter().map(|(name, mode)| host(&server_ca, name, *mode, vec![], 1)));
+        let policies = Arc::new(ArcSwap::from_pointee(set.expect("a set")));
+        let acceptor = Acceptor::new(Arc::clone(&policies), limits);
+        Self { server_ca, policies, acceptor }
+    }
+
+    fn requesting() -> Self {
+        Self::new(&[("localhost", ClientCertificateMode::Request)], AcceptLimits::default())
+    }
+
+    async fn connect(&self, client: &Arc<ClientConfig>, name: &str) -> (Result<ConnectionFacts, AcceptError>, io::Result<()>) {
+        let (near, far) = duplex(64 * 1024);
+        let serve = async {
+            let mut accepted = self.acceptor.accept(far, SocketAddr::from(([127, 0, 0, 1], 1))).await?;
+            // One exchange, so that tickets reach the client before the connection ends.
+            let mut byte = [0u8; 1];
+            let exchange = async {
+                accepted.stream.read_exact(&mut byte).await?;
+                accepted.stream.write_all(&byte).await?;
+                accepted.stream.shutdown().await
+            };
+            exchange.await.map_err(AcceptError::Handshake)?;
+            Ok(accepted.facts)
+        };
+        let ask = async {
+            let name = ServerName::try_from(name.to_owned()).expect("a name");
+            let mut stream: TlsStream<DuplexStream> = TlsConnector::from(Arc::clone(client)).connect(name, near).await?;
+            stream.write_all(b"x").await?;
+            let mut answer = Vec::new();
+            stream.read_to_end(&mut answer).await?;
+            if answer == b"x" { Ok(()) } else { Err(io::Error::other("no answer")) }
+        };
+        tokio::join!(serve, ask)
+    }
+}
+
+#[derive(Debug)]
+struct Shows(Option<Arc<CertifiedKey>>);
+
+impl ResolvesClientCert for Shows {
+    fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        self.0.clone()
+    }
+    fn has_certs(&self) -> bool {
+        self.0.is_some()
+    }
+}
+
+/// Signs, and alters one bit of what it signed.
+#[derive(Debug)]
+struct Tampering<T>(T);
+
+impl SigningKey for Tampering<Arc<dyn SigningKey>> {
+    fn choose_scheme(&self, offered: &[SignatureScheme]) -> Option<Box<dyn Signer>> {
+        self.0.choose_scheme(offered).map(|signer| Box::new(Tampering(signer)) as Box<dyn Signer>)
+    }
+    fn algorithm(&self) -> SignatureAlgorithm {
+        self.0.algorithm()
+    }
+}
+
+impl Signer for Tampering<Box<dyn Signer>> {
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rustls::Error> {
+        let mut signature = self.0.sign(message)?;
+        if let Some(last) = signature.last_mut() {
+            *last ^= 1;
+        }
+        Ok(signature)
+    }
+    fn scheme(&self) -> SignatureScheme {
+        self.0.scheme()
+    }
+}
+
+fn signing_key(key: PrivateKeyDer<'static>) -> Arc<dyn SigningKey> {
+    rustls::crypto::aws_lc_rs::sign::any_supported_type(&key).expect("a key")
+}
+
+fn shows(identity: &Identity) -> Option<CertifiedKey> {
+    Some(CertifiedKey::new(vec![identity.certificate.der().clone()], signing_key(identity.key_der())))
+}
+
+fn client(listener: &Listener, versions: &[&'static SupportedProtocolVersion], shown: Option<CertifiedKey>) -> Arc<ClientConfig> {
+    let mut roots = RootCertStore::empty();
+    roots.add(listener.server_ca.certificate.der().clone()).expect("an authority");
+    let config = ClientConfig::builder_with_details(suites::client_provider(), Arc::new(ClockTime(clock())))
+        .with_protocol_versions(versions)
+        .expect("versions")
+        .with_root_certificates(roots)
+        .with_client_cert_resolver(Arc::new(Shows(shown.map(Arc::new))));
+    Arc::new(config)
+}
+
+fn thumbprint(facts: &ConnectionFacts) -> Option<crate::domain::Thumbprint> {
+    facts.peer.as_ref().expect("a readable certificate").as_ref().map(|peer| peer.thumbprint())
+}
+
+#[tokio::test]
+async fn any_certificate_passes_and_is_told() {
+    let listener = Listener::requesting();
+    let ca = Authority::new("Client CA");
+    let expired = ca.leaf("expired", |params| params.not_after = date(NOW.minus(crate::domain::Lifetime::from_seconds(9))));
+    let critical = ca.leaf("critical", |params| {
+        let mut extension = rcgen::CustomExtension::from_oid_content(&[1, 2, 3, 4], vec![5, 0]);
+        extension.set_criticality(true);
+        params.custom_extensions = vec![extension];
+    });
+    for identity in [ca.client("alice"), self_signed("alice"), expired, critical] {
+        for (versions, version) in [(TLS12, ProtocolVersion::TLSv1_2), (TLS13, ProtocolVersion::TLSv1_3)] {
+            let (facts, answer) = listener.connect(&client(&listener, versions, shows(&identity)), "localhost").await;
+            answer.expect("served");
+            let facts = facts.expect("accepted");
+            assert_eq!(thumbprint(&facts), Some(identity.certificate.thumbprint()));
+            assert_eq!((facts.version, facts.resumed), (version, false));
+            assert_eq!(facts.server_name.as_deref(), Some("localhost"));
+        }
+    }
+    let (facts, answer) = listener.connect(&client(&listener, TLS13, None), "localhost").await;
+    answer.expect("served");
+    assert_eq!(thumbprint(&facts.expect("accepted")), None);
+}
+
+#[tokio::test]
+async fn a_certificate_without_its_key_fails_the_handshake() {
+    let listener = Listener::requesting();
+    let ca = Authority::new("Client CA");
+    let (alice, mallory) = (ca.client("alice"), ca.client("mallory"));
+    let critical = ca.leaf("alice", |params| {
+        let mut extension = rcgen::CustomExtension::from_oid_content(&[1, 2, 3, 4], vec![5, 0]);
+        extension.set_criticality(true);
+        params.custom_extensions = vec![extension];
+    });
+    for versions in [TLS12, TLS13] {
+        for victim in [&alice, &critical] {
+            let chain = vec![victim.certificate.der().clone()];
+            // rustls would notice a foreign key by itself if it were asked to; `CertifiedKey::new` does not ask.
+            let stolen = CertifiedKey::new(chain.clone(), signing_key(mallory.key_der()));
+            let corrupted = CertifiedKey::new(chain, Arc::new(Tampering(signing_key(victim.key_der()))));
+            for shown in [stolen, corrupted] {
+                let (facts, answer) = listener.connect(&client(&listener, versions, Some(shown)), "localhost").await;
+                assert!(matches!(facts, Err(AcceptError::Handshake(_))), "{facts:?}");
+                answer.expect_err("not served");
+            }
+        }
+        // The same without tampering, so that it is the signature that made the difference.
+        let (facts, _) = listener.connect(&client(&listener, versions, shows(&critical)), "localhost").await;
+        facts.expect("accepted");
+    }
+}
+
+#[tokio::test]
+async fn a_version_1_certificate_is_for_the_judge() {
+    let listener = Listener::requesting();
+    let (certificate, key) = version_1();
+    let identity = || Some(CertifiedKey::new(vec![certificate.clone()], signing_key(key.clone_key())));
+    for versions in [TLS12, TLS13] {
+        let (facts, answer) = listener.connect(&client(&listener, versions, identity()), "localhost").await;
+        answer.expect("served");
+        let facts = facts.expect("accepted");
+        let peer = facts.peer.expect("readable").expect("shown");
+        assert_eq!(peer.leaf().version(), 1);
+        let tampering = Arc::new(Tampering(signing_key(key.clone_key())));
+        let corrupted = CertifiedKey::new(vec![certificate.clone()], tampering);
+        let (facts, _) = listener.connect(&client(&listener, versions, Some(corrupted)), "localhost").await;
+        assert!(matches!(facts, Err(AcceptError::Handshake(_))), "{facts:?}");
+    }
+}
+
+/// A version 1 certificate: the to-be-signed part of a version 3 one without its version and extensions. Its signature is
+/// wrong, which nothing here looks at.
+fn version_1() -> (CertificateDer<'static>, PrivateKeyDer<'static>) {
+    use x509_parser::prelude::{FromDer, X509Certificate};
+    let identity = self_signed("mtls");
+    let der = identity.certificate.der();
+    let (_, parsed) = X509Certificate::from_der(der).expect("a certificate");
+    let sequence = |parts: &[&[u8]]| {
+        let content = parts.concat();
+        let length = u16::try_from(content.len()).expect("short").to_be_bytes();
+        [&[0x30, 0x82], &length[..], &content].concat()
+    };
+    let subject = parsed.subject().as_raw();
+    let validity_start = parsed.issuer().as_raw().as_ptr() as usize - der.as_ptr() as usize + parsed.issuer().as_raw().len();
+    let validity_end = subject.as_ptr() as usize - der.as_ptr() as usize;
+    let algorithm: &[u8] = &[0x30, 0x0a, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, 0x02];
+    let tbs = sequence(&[
+        &[0x02, 0x01, 0x02],
+        algorithm,
+        parsed.issuer().as_raw(),
+        &der[validity_start..validity_end],
+        subject,
+        parsed.public_key().raw,
+    ]);
+    let certificate = sequence(&[&tbs, algorithm, &[0x03, 0x02, 0x00, 0x00]]);
+    (certificate.into(), identity.key_der())
+}
+
+#[tokio::test]
+async fn only_a_host_that_requires_a_certificate_fails_without_one() {
+    use ClientCertificateMode::{None as Never, Request, Require};
+    let listener = Listener::new(&[("never", Never), ("asked", Request), ("required", Require)], AcceptLimits::default());
+    let alice = Authority::new("Client CA").client("alice");
+    for versions in [TLS12, TLS13] {
+        for (name, shown, expected) in [
+            ("never", true, Some(false)),
+            ("never", false, Some(false)),
+            ("asked", true, Some(true)),
+            ("asked", false, Some(false)),
+            ("required", true, Some(true)),
+            ("required", false, None),
+        ] {
+            let shown = if shown { shows(&alice) } else { None };
+            let (facts, _) = listener.connect(&client(&listener, versions, shown), name).await;
+            assert_eq!(facts.ok().map(|facts| thumbprint(&facts).is_some()), expected, "{name}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_oversize_or_unreadable_chain_is_told_apart_from_none() {
+    let ca = Authority::new("Client CA");
+    let alice = ca.client("alice");
+    let limits = PeerLimits { chain_certificates: 2, certificate_bytes: 1_000 };
+    let hosts = [("localhost", ClientCertificateMode::Request)];
+    let listener = Listener::new(&hosts, AcceptLimits { peer: limits, ..AcceptLimits::default() });
+    let leaf = alice.certificate.der().clone();
+    let junk = CertificateDer::from(vec![0x30, 0x80, 0xff]);
+    let big = CertificateDer::from(vec![0u8; 1_001]);
+    let with = |chain: Vec<CertificateDer<'static>>| Some(CertifiedKey::new(chain, signing_key(alice.key_der())));
+    let trailing = CertificateDer::from([leaf.as_ref(), &[0]].concat());
+    let table: [(Vec<CertificateDer<'static>>, Option<PeerCertificateError>); 4] = [
+        (vec![leaf.clone(), junk.clone()], None),
+        (vec![leaf.clone(), junk.clone(), junk], Some(PeerCertificateError::TooMany { count: 3, limit: 2 })),
+        (vec![leaf, big], Some(PeerCertificateError::TooLarge { bytes: 1_001, limit: 1_000 })),
+        (vec![trailing], None),
+    ];
+    for (position, (chain, expected)) in table.into_iter().enumerate() {
+        let (facts, _) = listener.connect(&client(&listener, TLS13, with(chain)), "localhost").await;
+        match (position, facts) {
+            // Trailing bytes: the key cannot be read without doubt, so possession is not shown.
+            (3, facts) => assert!(matches!(facts, Err(AcceptError::Handshake(_))), "{facts:?}"),
+            (_, facts) => assert_eq!(facts.expect("accepted").peer.err(), expected),
+        }
+    }
+}
+
+/// How a client resumes.
+fn resumption(versions: &'static [&'static SupportedProtocolVersion], kind: Tls12Resumption) -> (Resumption, &'static str) {
+    let name = if versions[0].version == ProtocolVersion::TLSv1_3 {
+        "1.3 ticket"
+    } else if kind == Tls12Resumption::SessionIdOnly {
+        "1.2 id"
+    } else {
+        "1.2 ticket"
+    };
+    (Resumption::store(Arc::new(ClientSessionMemoryCache::new(32))).tls12_resumption(kind), name)
+}
+
+fn resuming(listener: &Listener, alice: &Identity) -> Vec<(Arc<ClientConfig>, &'static str)> {
+    let kinds = [
+        (TLS13, Tls12Resumption::SessionIdOrTickets),
+        (TLS12, Tls12Resumption::SessionIdOrTickets),
+        (TLS12, Tls12Resumption::SessionIdOnly),
+    ];
+    let configure = |(versions, kind)| {
+        let (resumption, name) = resumption(versions, kind);
+        let mut config = (*client(listener, versions, shows(alice))).clone();
+        config.resumption = resumption;
+        (Arc::new(config), name)
+    };
+    kinds.into_iter().map(configure).collect()
+}
+
+#[tokio::test]
+async fn a_session_resumes_with_its_certificate_until_the_reload() {
+    let listener = Listener::requesting();
+    let alice = Authority::new("Client CA").client("alice");
+    for (client, name) in resuming(&listener, &alice) {
+        let epoch = listener.policies.load().policies()[0].epoch();
+        let mut resumed = Vec::new();
+        for _ in 0..2 {
+            let (facts, answer) = listener.connect(&client, "localhost").await;
+            answer.expect("served");
+            let facts = facts.expect("accepted");
+            assert_eq!(thumbprint(&facts), Some(alice.certificate.thumbprint()), "{name}");
+            resumed.push(facts.resumed);
+        }
+        assert_eq!(resumed, [false, true], "{name}");
+        // Changed anchors: the same name, the same certificate authority, another epoch.
+        let hints = crate::pki::path::Anchors::new([Authority::new("New CA").certificate]).expect("anchors").subjects();
+        let next = host(&listener.server_ca, "localhost", ClientCertificateMode::Request, hints, epoch + 1);
+        listener.policies.store(Arc::new(PolicySet::new([next]).expect("a set")));
+        let (facts, _) = listener.connect(&client, "localhost").await;
+        let facts = facts.expect("accepted");
+        assert_eq!((facts.resumed, facts.policy.epoch()), (false, epoch + 1), "{name}");
+    }
+}
+
+/// Hands every server the sessions of one.
+#[derive(Debug)]
+struct OneStore(ClientSessionMemoryCache);
+
+impl rustls::client::ClientSessionStore for OneStore {
+    fn set_kx_hint(&self, _: ServerName<'static>, group: rustls::NamedGroup) {
+        self.0.set_kx_hint(name(), group);
+    }
+    fn kx_hint(&self, _: &ServerName<'_>) -> Option<rustls::NamedGroup> {
+        self.0.kx_hint(&name())
+    }
+    fn set_tls12_session(&self, _: ServerName<'static>, value: rustls::client::Tls12ClientSessionValue) {
+        self.0.set_tls12_session(name(), value);
+    }
+    fn tls12_session(&self, _: &ServerName<'_>) -> Option<rustls::client::Tls12ClientSessionValue> {
+        self.0.tls12_session(&name())
+    }
+    fn remove_tls12_session(&self, _: &ServerName<'static>) {
+        self.0.remove_tls12_session(&name());
+    }
+    fn insert_tls13_ticket(&self, _: ServerName<'static>, value: rustls::client::Tls13ClientSessionValue) {
+        self.0.insert_tls13_ticket(name(), value);
+    }
+    fn take_tls13_ticket(&self, _: &ServerName<'static>) -> Option<rustls::client::Tls13ClientSessionValue> {
+        self.0.take_tls13_ticket(&name())
+    }
+}
+
+fn name() -> ServerName<'static> {
+    ServerName::try_from("any.example").expect("a name")
+}
+
+#[tokio::test]
+async fn a_session_of_one_policy_does_not_resume_into_another() {
+    use ClientCertificateMode::Request;
+    let alice = Authority::new("Client CA").client("alice");
+    let listener = Listener::new(&[("one", Request), ("two", Request)], AcceptLimits::default());
+    // The same name on another listener: nothing but keys and storage can tell the sessions apart.
+    let twin = host(&listener.server_ca, "one", Request, vec![], 1);
+    let twin_set = Arc::new(ArcSwap::from_pointee(PolicySet::new([twin]).expect("a set")));
+    let other = Listener {
+        server_ca: Authority::new("unused"),
+        acceptor: Acceptor::new(Arc::clone(&twin_set), AcceptLimits::default()),
+        policies: twin_set,
+    };
+    for (config, kind) in resuming(&listener, &alice) {
+        let tls12 = if kind == "1.2 id" { Tls12Resumption::SessionIdOnly } else { Tls12Resumption::SessionIdOrTickets };
+        let with_one_store = || {
+            let mut config = (*config).clone();
+            let store = Arc::new(OneStore(ClientSessionMemoryCache::new(32)));
+            config.resumption = Resumption::store(store).tls12_resumption(tls12);
+            Arc::new(config)
+        };
+        for (into, name, expected) in [(&listener, "one", true), (&listener, "two", false), (&other, "one", false)] {
+            let client = with_one_store();
+            let (facts, _) = listener.connect(&client, "one").await;
+            assert!(!facts.expect("accepted").resumed, "{kind}");
+            let (facts, answer) = into.connect(&client, name).await;
+            answer.expect("served");
+            assert_eq!(facts.expect("accepted").resumed, expected, "{kind} into {name}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_name_that_nobody_answers_to_gets_an_alert() {
+    let listener = Listener::requesting();
+    let (facts, answer) = listener.connect(&client(&listener, TLS13, None), "elsewhere").await;
+    assert!(matches!(facts, Err(AcceptError::UnknownName(Some(name))) if name == "elsewhere"));
+    let error = answer.expect_err("not served").to_string();
+    assert!(error.contains("UnrecognisedName") || error.contains("UnrecognizedName"), "{error}");
+}
+
+#[tokio::test]
+async fn a_silent_or_senseless_client_is_cut_off() {
+    let limits = AcceptLimits { handshake: Duration::from_millis(50), handshakes: 1, peer: PeerLimits::default() };
+    let listener = Listener::new(&[("localhost", ClientCertificateMode::None)], limits);
+    let address = SocketAddr::from(([127, 0, 0, 1], 1));
+    let (_silent, far) = duplex(1_024);
+    assert!(matches!(listener.acceptor.accept(far, address).await, Err(AcceptError::Timeout(_))));
+    let (mut senseless, far) = duplex(1_024);
+    senseless.write_all(b"GET / HTTP/1.1\r\n\r\n").await.expect("written");
+    assert!(matches!(listener.acceptor.accept(far, address).await, Err(AcceptError::ClientHello(_))));
+    // The only turn is taken: waiting for it counts.
+    let (_first, far) = duplex(1_024);
+    let (_second, far_second) = duplex(1_024);
+    let (first, second) = tokio::join!(listener.acceptor.accept(far, address), listener.acceptor.accept(far_second, address));
+    assert!(matches!((first, second), (Err(AcceptError::Timeout(_)), Err(AcceptError::Timeout(_)))));
+}
+
+#[tokio::test]
+async fn our_own_client_trusts_whom_it_was_told_to_trust() {
+    let listener = Listener::requesting();
+    let alice = Authority::new("Client CA").client("alice");
+    let identity = ClientIdentity { chain: vec![alice.certificate.der().clone()], key: alice.key_der() };
+    let authorities = [listener.server_ca.certificate.der().clone()];
+    let config = client_config(authorities, Some(identity), &[b"http/1.1"], clock()).expect("a configuration");
+    let (facts, answer) = listener.connect(&config, "localhost").await;
+    answer.expect("served");
+    let facts = facts.expect("accepted");
+    assert_eq!((thumbprint(&facts), facts.alpn.as_deref()), (Some(alice.certificate.thumbprint()), Some(&b"http/1.1"[..])));
+    let stranger = [Authority::new("Server CA").certificate.der().clone()];
+    let config = client_config(stranger, None, &[], clock()).expect("a configuration");
+    let (_, answer) = listener.connect(&config, "localhost").await;
+    answer.expect_err("another authority of the same name");
+    assert!(matches!(client_config([], None, &[], clock()), Err(ClientTlsError::NoAuthority)));
+}

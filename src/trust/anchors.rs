@@ -1,0 +1,220 @@
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use rustls_pki_types::CertificateDer;
+
+use crate::pki::Certificate;
+use crate::pki::path::{AnchorError, Anchors};
+use crate::pki::pem::PemFileError;
+
+/// A named set of authorities, with intermediates that peers may leave out.
+#[derive(Debug)]
+pub struct AnchorSet {
+    name: String,
+    anchors: Anchors,
+    intermediates: Vec<CertificateDer<'static>>,
+}
+
+/// Why an anchor set cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum AnchorSetError {
+    /// A PEM file.
+    #[error("anchor set `{set}`: {error}")]
+    Pem {
+        /// The set.
+        set: String,
+        /// What is wrong.
+        #[source]
+        error: PemFileError,
+    },
+    /// A certificate that cannot be an anchor.
+    #[error("anchor set `{set}`: {error}")]
+    Anchor {
+        /// The set.
+        set: String,
+        /// What is wrong.
+        #[source]
+        error: AnchorError,
+    },
+}
+
+impl AnchorSet {
+    /// A set of authorities. A set without any accepts nobody.
+    ///
+    /// # Errors
+    /// A certificate that is not an authority's.
+    pub fn new(
+        name: impl Into<String>,
+        anchors: Vec<Certificate>,
+        intermediates: Vec<CertificateDer<'static>>,
+    ) -> Result<Self, AnchorSetError> {
+        let name = name.into();
+        match Anchors::new(anchors) {
+            Ok(anchors) => Ok(Self { name, anchors, intermediates }),
+            Err(error) => Err(AnchorSetError::Anchor { set: name, error }),
+        }
+    }
+
+    /// Its name in the configuration.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its authorities.
+    pub fn anchors(&self) -> &Anchors {
+        &self.anchors
+    }
+
+    /// Intermediates that peers may leave out.
+    pub fn intermediates(&self) -> &[CertificateDer<'static>] {
+        &self.intermediates
+    }
+
+    fn is_same(&self, other: &Self) -> bool {
+        self.name == other.name
+            && self.intermediates == other.intermediates
+            && self.anchors.certificates().eq(other.anchors.certificates())
+    }
+}
+
+/// Every anchor set at one time.
+///
+/// A set that a reload leaves as it was stays the same object, so that what connections know about it stays true.
+#[derive(Clone, Debug, Default)]
+pub struct AnchorSets {
+    sets: BTreeMap<String, Arc<AnchorSet>>,
+    epoch: u64,
+}
+
+impl AnchorSets {
+    /// The sets at the start: epoch 1. Of two with one name the later counts.
+    pub fn new(sets: impl IntoIterator<Item = AnchorSet>) -> Self {
+        Self { sets: sets.into_iter().map(|set| (set.name.clone(), Arc::new(set))).collect(), epoch: 1 }
+    }
+
+    /// Reads the sets of the configuration.
+    ///
+    /// # Errors
+    /// A file that is missing, empty or garbled; a certificate that is not an authority's.
+    #[cfg(feature = "server")]
+    pub fn load(
+        settings: &BTreeMap<String, crate::config::settings::AnchorSetSettings>,
+        base_dir: &std::path::Path,
+    ) -> Result<Self, AnchorSetError> {
+        let mut sets = Vec::with_capacity(settings.len());
+        for (name, settings) in settings {
+            let load = |files: &[std::path::PathBuf]| {
+                let mut certificates = Vec::new();
+                for file in files {
+                    let loaded = crate::pki::pem::load_certificates(&base_dir.join(file));
+                    certificates.extend(loaded.map_err(|error| AnchorSetError::Pem { set: name.clone(), error })?);
+                }
+                Ok(certificates)
+            };
+            let intermediates = load(&settings.intermediate_files)?;
+            let intermediates = intermediates.iter().map(|certificate| certificate.der().clone()).collect();
+            sets.push(AnchorSet::new(name.clone(), load(&settings.files)?, intermediates)?);
+        }
+        Ok(Self::new(sets))
+    }
+
+    /// These sets in place of `previous`: unchanged sets stay the same objects, and the epoch moves on if anything changed.
+    #[must_use]
+    pub fn replacing(mut self, previous: &Self) -> Self {
+        for (name, set) in &mut self.sets {
+            if let Some(known) = previous.sets.get(name).filter(|known| known.is_same(set)) {
+                *set = Arc::clone(known);
+            }
+        }
+        let is_unchanged = self.sets.len() == previous.sets.len()
+            && self.sets.values().zip(previous.sets.values()).all(|(set, known)| Arc::ptr_eq(set, known));
+        self.epoch = if is_unchanged { previous.epoch } else { previous.epoch.saturating_add(1) };
+        self
+    }
+
+    /// The set of this name.
+    pub fn get(&self, name: &str) -> Option<&Arc<AnchorSet>> {
+        self.sets.get(name)
+    }
+
+    /// Every set, by name.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<AnchorSet>> {
+        self.sets.values()
+    }
+
+    /// Counts the changes. TLS sessions belong to one epoch.
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// The encoded subjects of every set's authorities, by the set's name: what hosts hint at to clients.
+    pub fn hints(&self) -> BTreeMap<String, Vec<Vec<u8>>> {
+        self.sets.iter().map(|(name, set)| (name.clone(), set.anchors.subjects())).collect()
+    }
+}
+
+#[cfg(test)]
+#[cfg(feature = "server")]
+mod tests {
+    use super::*;
+    use crate::config::settings::AnchorSetSettings;
+    use crate::pki::authority::{CertificateUsage, DevelopmentAuthority, IssueRequest, self_signed};
+    use crate::pki::fixture::{Authority, NOW, TestRandomness};
+
+    fn set(name: &str, authority: &Authority) -> AnchorSet {
+        AnchorSet::new(name, vec![authority.certificate.clone()], vec![]).expect("a set")
+    }
+
+    #[test]
+    fn a_reload_keeps_what_it_does_not_change() {
+        let (a, b) = (Authority::new("A"), Authority::new("B"));
+        let first = AnchorSets::new([set("one", &a), set("two", &b)]);
+        assert_eq!(first.epoch(), 1);
+        let same = AnchorSets::new([set("one", &a), set("two", &b)]).replacing(&first);
+        assert_eq!(same.epoch(), 1);
+        assert!(Arc::ptr_eq(same.get("one").expect("one"), first.get("one").expect("one")));
+        let changed = AnchorSets::new([set("one", &a), set("two", &a)]).replacing(&same);
+        assert_eq!(changed.epoch(), 2);
+        assert!(Arc::ptr_eq(changed.get("one").expect("one"), first.get("one").expect("one")));
+        assert!(!Arc::ptr_eq(changed.get("two").expect("two"), first.get("two").expect("two")));
+        let fewer = AnchorSets::new([set("one", &a)]).replacing(&changed);
+        assert_eq!(fewer.epoch(), 3);
+        let renamed = AnchorSets::new([set("uno", &a)]).replacing(&fewer);
+        assert_eq!(renamed.epoch(), 4);
+        assert_eq!(renamed.hints().keys().collect::<Vec<_>>(), ["uno"]);
+    }
+
+    #[test]
+    fn files_are_read_whole_or_not_at_all() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let day = crate::domain::Lifetime::from_seconds(86_400);
+        let authority = |name: &str| DevelopmentAuthority::generate(name, NOW, day, &TestRandomness).expect("generated");
+        let both = [authority("A"), authority("B")].map(|authority| authority.certificate_pem().to_owned()).concat();
+        let subject = crate::pki::DistinguishedName::parse("CN=leaf").expect("a name");
+        let leaf = self_signed(&IssueRequest::new(subject, CertificateUsage::Client, day), NOW, &TestRandomness).expect("signed");
+        let garbled = both.replace("MII", "MIJ");
+        let files =
+            [("both.pem", both.as_str()), ("leaf.pem", &leaf.certificate_pem), ("empty.pem", ""), ("garbled.pem", &garbled)];
+        for (name, text) in files {
+            std::fs::write(directory.path().join(name), text).expect("written");
+        }
+        let load = |file: &str| {
+            let settings = AnchorSetSettings { files: vec![file.into()], intermediate_files: vec![] };
+            AnchorSets::load(&BTreeMap::from([("clients".to_owned(), settings)]), directory.path())
+        };
+        assert_eq!(
+            load("both.pem").expect("two authorities").get("clients").expect("the set").anchors().certificates().count(),
+            2
+        );
+        let table = [
+            ("leaf.pem", "`CN=leaf` is not a certification authority's certificate"),
+            ("empty.pem", "empty.pem: has no certificate"),
+            ("garbled.pem", "garbled.pem: certificate 1: "),
+            ("absent.pem", "absent.pem: cannot be read: "),
+        ];
+        for (file, expected) in table {
+            let message = load(file).expect_err(file).to_string();
+            assert!(message.starts_with("anchor set `clients`: ") && message.contains(expected), "{message}");
+        }
+    }
+}

@@ -1,0 +1,262 @@
+use std::sync::{Arc, Weak};
+
+use arc_swap::ArcSwap;
+
+use crate::domain::{Thumbprint, Timestamp};
+use crate::event::Reason;
+use crate::pki::path::{Path, PathError, build_path};
+use crate::tls::PeerCertificate;
+
+use super::AnchorSet;
+
+/// Anchor sets that one connection remembers its standing with. More are judged anew each time.
+const REMEMBERED_SETS: usize = 16;
+
+/// A connection's certificate, and what is already known about its signatures.
+///
+/// Lives as long as the connection. The first judgement against an anchor set verifies signatures; later ones against the same
+/// set look at dates alone.
+#[derive(Debug)]
+pub struct PeerTrust {
+    peer: Arc<PeerCertificate>,
+    known: ArcSwap<Vec<Known>>,
+}
+
+#[derive(Clone, Debug)]
+struct Known {
+    /// Weak: a set that a reload has replaced may go, and no other can take its place while this stands.
+    set: Weak<AnchorSet>,
+    verdict: Result<Path, PathError>,
+}
+
+/// Why a certificate is not trusted.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TrustError {
+    /// No set applies, or a set has no authority.
+    #[error("no certification authority is accepted here")]
+    NoAnchors,
+    /// One of the sets does not accept it.
+    #[error("anchor set `{set}`: {error}")]
+    Path {
+        /// The set.
+        set: String,
+        /// Why.
+        #[source]
+        error: PathError,
+    },
+}
+
+impl TrustError {
+    /// The private reason.
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::NoAnchors => Reason::CertificateNoAnchors,
+            Self::Path { error, .. } => error.reason(),
+        }
+    }
+}
+
+/// A certificate whose key the peer holds and that every anchor set that applies accepted, at one moment.
+#[derive(Clone, Debug)]
+pub struct TrustedCertificate {
+    certificate: Arc<PeerCertificate>,
+    anchor: Thumbprint,
+    not_after: Timestamp,
+}
+
+impl TrustedCertificate {
+    /// The certificate.
+    pub fn certificate(&self) -> &PeerCertificate {
+        &self.certificate
+    }
+
+    /// SHA-256 of the public key of the authority that the first set found.
+    pub fn anchor(&self) -> Thumbprint {
+        self.anchor
+    }
+
+    /// The last second at which the dates of every path still hold.
+    pub fn not_after(&self) -> Timestamp {
+        self.not_after
+    }
+}
+
+impl PeerTrust {
+    /// Nothing is known yet.
+    pub fn new(peer: Arc<PeerCertificate>) -> Self {
+        Self { peer, known: ArcSwap::default() }
+    }
+
+    /// The certificate, not judged.
+    pub fn peer(&self) -> &Arc<PeerCertificate> {
+        &self.peer
+    }
+
+    /// Judges the certificate: every one of `sets` must accept it now.
+    ///
+    /// # Errors
+    /// The first refusal. No set at all is one.
+    pub fn judge(&self, sets: &[&Arc<AnchorSet>], now: Timestamp) -> Result<TrustedCertificate, TrustError> {
+        let mut judged: Option<Path> = None;
+        let mut not_after = self.peer.leaf().not_after();
+        for set in sets {
+            if set.anchors().is_empty() {
+                return Err(TrustError::NoAnchors);
+            }
+            let path = self.path(set, now).map_err(|error| TrustError::Path { set: set.name().to_owned(), error })?;
+            not_after = not_after.min(path.not_after());
+            judged.get_or_insert(path);
+        }
+        let anchor = judged.ok_or(TrustError::NoAnchors)?.anchor();
+        Ok(TrustedCertificate { certificate: Arc::clone(&self.peer), anchor, not_after })
+    }
+
+    fn path(&self, set: &Arc<AnchorSet>, now: Timestamp) -> Result<Path, PathError> {
+        // Dates before anything else: nothing is verified for an expired certificate.
+        self.peer.leaf().check_dates(now)?;
+        let known = self.known.load();
+        match known.iter().find(|known| Weak::as_ptr(&known.set) == Arc::as_ptr(set)).map(|known| &known.verdict) {
+            Some(Ok(path)) if path.check_dates(now).is_ok() => return Ok(*path),
+            // An authority on it is out of its dates: there may be another path.
+            Some(Ok(_)) | None => {}
+            Some(Err(error)) => return Err(error.clone()),
+        }
+        let chain: Vec<_> = self.peer.chain().iter().chain(set.intermediates()).cloned().collect();
+        let verdict = build_path(self.peer.leaf(), &chain, set.anchors(), now);
+        if !matches!(&verdict, Err(error) if error.may_pass()) {
+            self.remember(set, &verdict);
+        }
+        verdict
+    }
+
+    fn remember(&self, set: &Arc<AnchorSet>, verdict: &Result<Path, PathError>) {
+        self.known.rcu(|known| {
+            let stays = |known: &&Known| known.set.strong_count() > 0 && Weak::as_ptr(&known.set) != Arc::as_ptr(set);
+            let mut known: Vec<Known> = known.iter().filter(stays).cloned().collect();
+            if known.len() < REMEMBERED_SETS {
+                known.push(Known { set: Arc::downgrade(set), verdict: verdict.clone() });
+            }
+            known
+        });
+    }
+}
+
+#[cfg(test)]
+#[cfg(feature = "server")]
+mod tests {
+    use super::*;
+    use crate::domain::Lifetime;
+    use crate::pki::DateError;
+    use crate::pki::fixture::{Authority, Identity, NOW, date, self_signed};
+
+    fn seconds(count: u32) -> Lifetime {
+        Lifetime::from_seconds(count)
+    }
+
+    fn set(name: &str, authorities: &[&Authority]) -> Arc<AnchorSet> {
+        let anchors = authorities.iter().map(|authority| authority.certificate.clone()).collect();
+        Arc::new(AnchorSet::new(name, anchors, vec![]).expect("a set"))
+    }
+
+    fn trust(identity: &Identity) -> PeerTrust {
+        PeerTrust::new(Arc::new(PeerCertificate::for_test(identity.certificate.clone(), vec![])))
+    }
+
+    fn refusal(set: &str, error: PathError) -> TrustError {
+        TrustError::Path { set: set.into(), error }
+    }
+
+    #[test]
+    fn every_set_must_accept() {
+        let (a, b) = (Authority::new("A"), Authority::new("B"));
+        let alice = trust(&a.client("alice"));
+        let (only_a, only_b, both) = (set("a", &[&a]), set("b", &[&b]), set("both", &[&a, &b]));
+        let trusted = alice.judge(&[&only_a, &both], NOW).expect("both accept");
+        assert_eq!(trusted.anchor(), a.certificate.spki_sha256());
+        assert_eq!(trusted.certificate().thumbprint(), alice.peer().thumbprint());
+        assert_eq!(alice.judge(&[&only_b], NOW).map(|_| ()), Err(refusal("b", PathError::UnknownIssuer)));
+        for sets in [[&only_a, &only_b], [&only_b, &only_a], [&both, &only_b]] {
+            assert_eq!(alice.judge(&sets, NOW).map(|_| ()), Err(refusal("b", PathError::UnknownIssuer)));
+        }
+        let error = alice.judge(&[], NOW).expect_err("no set");
+        assert_eq!((error.reason(), &error), (Reason::CertificateNoAnchors, &TrustError::NoAnchors));
+        let empty = set("empty", &[]);
+        assert_eq!(alice.judge(&[&only_a, &empty], NOW).map(|_| ()), Err(TrustError::NoAnchors));
+        let lonely = trust(&self_signed("alice"));
+        assert_eq!(lonely.judge(&[&only_a], NOW).map(|_| ()), Err(refusal("a", PathError::UnknownIssuer)));
+    }
+
+    #[test]
+    fn dates_are_looked_at_every_time() {
+        let late = NOW.plus(seconds(50));
+        let ca = Authority::new("CA");
+        let set = set("a", &[&ca]);
+        let alice = trust(&ca.leaf("alice", |params| params.not_after = date(late)));
+        assert_eq!(alice.judge(&[&set], NOW).expect("in date").not_after(), late);
+        alice.judge(&[&set], late).expect("the last second");
+        let expired = refusal("a", PathError::Dates(DateError::Expired { not_after: late }));
+        assert_eq!(alice.judge(&[&set], late.plus(seconds(1))).map(|_| ()), Err(expired));
+
+        let ending = Authority::with("Ending", |params| params.not_after = date(late));
+        let ending_set = self::set("b", &[&ending]);
+        let bob = trust(&ending.client("bob"));
+        assert_eq!(bob.judge(&[&ending_set], NOW).expect("in date").not_after(), late);
+        let expired = refusal("b", PathError::IssuerExpired);
+        assert_eq!(bob.judge(&[&ending_set], late.plus(seconds(1))).map(|_| ()), Err(expired));
+
+        let unborn = trust(&ca.leaf("carol", |params| params.not_before = date(late)));
+        assert!(unborn.judge(&[&set], NOW).is_err());
+        unborn.judge(&[&set], late).expect("time has passed");
+    }
+
+    #[test]
+    fn signatures_are_verified_once_for_a_connection_and_set() {
+        let (ca, other) = (Authority::new("CA"), Authority::new("CA"));
+        let (ours, theirs) = (set("ours", &[&ca]), set("theirs", &[&other]));
+        let alice = trust(&ca.client("alice"));
+        let known = || alice.known.load_full();
+        alice.judge(&[&ours], NOW).expect("accepted");
+        alice.judge(&[&theirs], NOW).expect_err("the other authority of that name");
+        let first = known();
+        assert_eq!(first.len(), 2);
+        for _ in 0..3 {
+            alice.judge(&[&ours], NOW).expect("accepted");
+            alice.judge(&[&theirs], NOW).expect_err("not accepted");
+        }
+        // Whoever builds a path remembers it, and nothing new was remembered.
+        assert!(Arc::ptr_eq(&first, &known()));
+    }
+
+    #[test]
+    fn a_replaced_set_is_forgotten() {
+        let (ca, other) = (Authority::new("CA"), Authority::new("Other"));
+        let alice = trust(&ca.client("alice"));
+        let before = set("a", &[&ca]);
+        alice.judge(&[&before], NOW).expect("accepted");
+        drop(before);
+        for _ in 0..40 {
+            let after = set("a", &[&other]);
+            alice.judge(&[&after], NOW).expect_err("the authority is gone");
+        }
+        assert_eq!(alice.known.load().len(), 1);
+        let many: Vec<_> = (0..40).map(|_| set("a", &[&ca])).collect();
+        for set in &many {
+            alice.judge(&[set], NOW).expect("accepted");
+        }
+        assert!(alice.known.load().len() <= REMEMBERED_SETS);
+    }
+
+    #[test]
+    fn the_set_helps_with_intermediates() {
+        let root = Authority::new("Root");
+        let intermediate = root.intermediate("Intermediate", |_| {});
+        let alice = intermediate.client("alice");
+        let without = set("a", &[&root]);
+        assert!(trust(&alice).judge(&[&without], NOW).is_err());
+        let chain = vec![intermediate.certificate.der().clone()];
+        let with = AnchorSet::new("a", vec![root.certificate.clone()], chain.clone()).expect("a set");
+        trust(&alice).judge(&[&Arc::new(with)], NOW).expect("from the set");
+        let sent = PeerTrust::new(Arc::new(PeerCertificate::for_test(alice.certificate, chain)));
+        sent.judge(&[&without], NOW).expect("from the peer");
+    }
+}
