@@ -115,9 +115,8 @@ pub async fn forward(
     if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
         return Err(ForwardError::Upgraded);
     }
-    let mut answer = answer.map(|body| {
-        Body::Passing(Box::new(Passing::response(body, admission, Arc::clone(clock), Arc::clone(reserved))))
-    });
+    let mut answer =
+        answer.map(|body| Body::Passing(Box::new(Passing::response(body, admission, Arc::clone(clock), Arc::clone(reserved)))));
     reserved.strip_response(&mut answer);
     *answer.version_mut() = Version::HTTP_11;
     answer.extensions_mut().clear();

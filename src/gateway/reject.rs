@@ -82,7 +82,12 @@ impl Rejection {
 
     /// Whose doing it was.
     pub fn doing(&self) -> Doing {
-        if self.answer().0.is_server_error() { Doing::Fault } else { Doing::Denied }
+        if self.status().is_server_error() { Doing::Fault } else { Doing::Denied }
+    }
+
+    /// The status.
+    pub fn status(&self) -> StatusCode {
+        self.answer().0
     }
 
     /// Status, error code and description.
@@ -137,7 +142,12 @@ impl Rejection {
     }
 
     /// The answer. `requirements` are those of the route, once one is known; `unread` is whether the request's body was left unread.
-    pub fn into_response(self, request_id: &RequestId, requirements: Option<&Requirements>, unread: Unread) -> Response<Body> {
+    pub fn into_response(
+        self,
+        request_id: Option<&RequestId>,
+        requirements: Option<&Requirements>,
+        unread: Unread,
+    ) -> Response<Body> {
         let (status, error, description) = self.answer();
         let body = serde_json::json!({ "error": error, "error_description": description, "request_id": request_id });
         let mut response = Response::new(Body::from(Bytes::from(body.to_string())));
@@ -147,8 +157,8 @@ impl Rejection {
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         match &self {
             Self::Refused(refusal) => {
-                let challenge =
-                    requirements.and_then(|requirements| refusal.answer().challenge(&requirements.audience, &requirements.scopes));
+                let challenge = requirements
+                    .and_then(|requirements| refusal.answer().challenge(&requirements.audience, &requirements.scopes));
                 if let Some(challenge) = challenge {
                     headers.insert(WWW_AUTHENTICATE, challenge);
                 }
@@ -179,4 +189,91 @@ pub enum Unread {
     Harmless,
     /// HTTP/1.1: what follows must not be taken for the next request.
     ClosesConnection,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::binding::BindingError;
+    use crate::gateway::authority::AuthorityError;
+    use crate::gateway::path::PathError;
+    use crate::resource::{AdmitError, IntrospectionError, KeysError, PresentError, VerifyError};
+
+    fn requirements() -> Requirements {
+        Requirements { audience: "https://api.example".parse().expect("an audience"), scopes: "read".parse().expect("a scope") }
+    }
+
+    /// The whole table: what each rejection tells the caller, and what it tells us.
+    #[test]
+    fn public_answers_and_private_reasons() {
+        let mut table = String::new();
+        let rejections: Vec<Rejection> = vec![
+            SanityError::Method.into(),
+            SanityError::HostAbsent.into(),
+            SanityError::HostDuplicate.into(),
+            SanityError::Host(AuthorityError::Character).into(),
+            SanityError::HostDiffers.into(),
+            SanityError::Scheme.into(),
+            SanityError::Path(PathError::DotSegment).into(),
+            SanityError::Query.into(),
+            SanityError::TransferEncoding.into(),
+            SanityError::ContentLength.into(),
+            SanityError::TooManyHeaders.into(),
+            Rejection::Misdirected,
+            RouteError::Unknown.into(),
+            RouteError::Ambiguous.into(),
+            Rejection::ReadOnly,
+            PeerCertificateError::TooMany { count: 11, limit: 10 }.into(),
+            Refusal::Absent.into(),
+            Refusal::Present(PresentError::Ambiguous).into(),
+            Refusal::Present(PresentError::InQuery).into(),
+            Refusal::Present(PresentError::Malformed).into(),
+            Refusal::Verify(VerifyError::NotAJwt).into(),
+            Refusal::Verify(VerifyError::Issuer).into(),
+            Refusal::Verify(VerifyError::Inactive).into(),
+            Refusal::Verify(VerifyError::Keys(KeysError::TooOld)).into(),
+            Refusal::Verify(VerifyError::Introspection(IntrospectionError::NoEndpoint)).into(),
+            Refusal::Verify(VerifyError::Introspection(IntrospectionError::Overloaded)).into(),
+            Refusal::Binding(BindingError::CnfAbsent).into(),
+            Refusal::Binding(BindingError::CertificateAbsent).into(),
+            Refusal::Binding(BindingError::CertificateMismatch).into(),
+            Refusal::Binding(BindingError::ProofUnsupported).into(),
+            Refusal::Admit(AdmitError::Audience).into(),
+            Refusal::Admit(AdmitError::Scope).into(),
+            Refusal::Admit(AdmitError::Stale).into(),
+            AuditUnavailable::QueueFull.into(),
+            ClockUnreadable.into(),
+            RandomnessUnavailable.into(),
+            AssertError::Encoding.into(),
+            ForwardError::Timeout.into(),
+            ForwardError::Upgraded.into(),
+        ];
+        for rejection in rejections {
+            use std::fmt::Write as _;
+            let reason = rejection.reason();
+            let (_, error, description) = rejection.answer();
+            let doing = rejection.doing();
+            let response = rejection.into_response(None, Some(&requirements()), Unread::Harmless);
+            let status = response.status().as_u16();
+            let challenge = response.headers().get(WWW_AUTHENTICATE);
+            // A fault never makes a client throw its token away; a 401 always says what is wanted.
+            assert_eq!(challenge.is_some(), status == 401 || error == "insufficient_scope" || challenge.is_some());
+            assert_eq!(challenge.is_none() || doing == Doing::Denied, true, "{reason}");
+            let _ = writeln!(table, "{reason}: {status} {error}: {description}");
+        }
+        insta::assert_snapshot!(table);
+    }
+
+    #[test]
+    fn the_body_names_the_request_and_an_unread_one_closes_the_connection() {
+        let id: RequestId = "abc".parse().expect("an id");
+        let response = Rejection::Misdirected.into_response(Some(&id), None, Unread::ClosesConnection);
+        assert_eq!(response.headers().get(CONNECTION), Some(&HeaderValue::from_static("close")));
+        let Body::Whole(Some(body)) = response.into_body() else { panic!("a whole body") };
+        let body: serde_json::Value = serde_json::from_slice(&body).expect("JSON");
+        assert_eq!(body["request_id"], "abc");
+        assert_eq!(body["error"], "misdirected_request");
+        let response = Rejection::Misdirected.into_response(Some(&id), None, Unread::Harmless);
+        assert_eq!(response.headers().get(CONNECTION), None);
+    }
 }
