@@ -30,7 +30,13 @@ const HTTP2_PING: Duration = Duration::from_secs(30);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Accepts connections until `stop`; each runs as a task of `tracker`.
-pub async fn accept(listener: Listener, front: Arc<Front>, limits: Arc<LimitSettings>, stop: CancellationToken, tracker: TaskTracker) {
+pub async fn accept(
+    listener: Listener,
+    front: Arc<Front>,
+    limits: Arc<LimitSettings>,
+    stop: CancellationToken,
+    tracker: TaskTracker,
+) {
     let connections = Arc::new(Semaphore::new(limits.connections as usize));
     let name: Arc<str> = listener.name.as_str().into();
     loop {

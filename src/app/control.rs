@@ -148,9 +148,11 @@ impl Control {
                 Err(problem) => Err(format!("not ready: {problem}")),
             },
             Question::Reload => self.reloader.reload().map(|()| json!({ "reloaded": true })),
-            Question::Explain { request_id } => self.audit.recent(&request_id).map(|event| json!(event)).ok_or_else(|| {
-                format!("request `{request_id}` is not among the recent ones; the audit trail keeps them all")
-            }),
+            Question::Explain { request_id } => self
+                .audit
+                .recent(&request_id)
+                .map(|event| json!(event))
+                .ok_or_else(|| format!("request `{request_id}` is not among the recent ones; the audit trail keeps them all")),
         }
     }
 }

@@ -84,10 +84,11 @@ impl Front {
                 None => text(StatusCode::NOT_FOUND, "nothing is served here\n"),
             };
         };
-        if let Some(gateway) = &self.gateway
-            && (self.server.is_none() || gateway.has_routes_for(&request))
-        {
-            return gateway.handle(request, peer.facts(), &peer.policies()).await;
+        let (head, body) = request.into_parts();
+        let gateway = self.gateway.as_ref().filter(|gateway| self.server.is_none() || gateway.serves(&head));
+        let request = Request::from_parts(head, body);
+        if let Some(gateway) = gateway {
+            return gateway.handle(request, peer.facts(), &peer.policies()).await.map(Body::new);
         }
         match (&self.server, &self.metrics) {
             (Some(router), _) => {

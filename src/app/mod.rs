@@ -7,6 +7,7 @@ mod listener;
 mod server;
 mod tasks;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,9 +17,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::Loaded;
-use crate::config::settings::ServiceSetting;
+use crate::config::settings::{ServiceSetting, Settings};
 use crate::domain::{Clock, Randomness, SystemClock};
-use crate::gateway::Gateway;
+use crate::gateway::{Gateway, Surroundings};
 use crate::jose::random::SystemRandomness;
 use crate::oauth::AuthorizationServer;
 use crate::telemetry::audit::AuditSink;
@@ -79,8 +80,7 @@ impl App {
             None
         };
         let gateway = if serves(Service::Gateway) {
-            let gateway = Gateway::from_settings(settings, base, audit.clone(), clock.clone(), randomness)?;
-            Some(Arc::new(gateway))
+            Some(Arc::new(build_gateway(settings, base, audit.clone(), clock.clone())?))
         } else {
             None
         };
@@ -89,10 +89,7 @@ impl App {
 
     /// The addresses that are listened on, by listener name.
     pub fn addresses(&self) -> Vec<(String, std::net::SocketAddr)> {
-        self.listeners
-            .iter()
-            .filter_map(|listener| Some((listener.name.clone(), listener.socket.local_addr().ok()?)))
-            .collect()
+        self.listeners.iter().filter_map(|listener| Some((listener.name.clone(), listener.socket.local_addr().ok()?))).collect()
     }
 
     /// Answers until `stop`, then lets what is under way finish within the limit of the configuration.
@@ -128,8 +125,7 @@ impl App {
                 gateway: self.gateway.clone().filter(|_| has(Service::Gateway)),
                 metrics: has(Service::Metrics).then(|| health.clone()),
             };
-            let accept =
-                connection::accept(listener, Arc::new(front), limits.clone(), stop.clone(), connections.clone());
+            let accept = connection::accept(listener, Arc::new(front), limits.clone(), stop.clone(), connections.clone());
             background.spawn(accept);
         }
         stop.cancelled().await;
@@ -144,6 +140,11 @@ impl App {
         self.audit.flush().await?;
         Ok(())
     }
+}
+
+fn build_gateway(settings: &Settings, base: &Path, audit: AuditSink, clock: Arc<dyn Clock>) -> anyhow::Result<Gateway> {
+    let surroundings = Surroundings { base_dir: base.to_owned(), audit, clock, randomness: Arc::new(SystemRandomness) };
+    Ok(Gateway::from_settings(settings, surroundings)?)
 }
 
 fn check_role(role: Role, serves: &dyn Fn(Service) -> bool) -> anyhow::Result<()> {
@@ -175,7 +176,8 @@ pub fn check(loaded: &Loaded) -> anyhow::Result<()> {
         server::check(loaded)?;
     }
     if serves(ServiceSetting::Gateway) {
-        Gateway::check(settings, base)?;
+        let audit = AuditSink::to_stream(std::io::sink(), 1).context("[audit]")?;
+        build_gateway(settings, base, audit, clock)?;
     }
     Ok(())
 }

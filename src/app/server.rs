@@ -5,6 +5,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, bail};
 use arc_swap::ArcSwap;
 
+use super::tasks::load_rules;
 use crate::clients::Clients;
 use crate::config::Loaded;
 use crate::domain::{ClientId, Clock, Issuer, Randomness};
@@ -16,7 +17,6 @@ use crate::oauth::{AuthorizationServer, Revocations};
 use crate::seal::{KeyRing, SealKeyId};
 use crate::store::Store;
 use crate::telemetry::audit::AuditSink;
-use super::tasks::load_rules;
 use crate::trust::AnchorSets;
 use crate::trust::revocation::RevocationRules;
 

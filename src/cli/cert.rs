@@ -121,8 +121,9 @@ impl Issue {
 pub fn authority(dir: &Path) -> anyhow::Result<DevelopmentAuthority> {
     let read = |name: &str| {
         let path = dir.join(name);
-        std::fs::read_to_string(&path)
-            .with_context(|| format!("cannot read {}: make an authority with `symbolon ca init --dir {}`", path.display(), dir.display()))
+        std::fs::read_to_string(&path).with_context(|| {
+            format!("cannot read {}: make an authority with `symbolon ca init --dir {}`", path.display(), dir.display())
+        })
     };
     Ok(DevelopmentAuthority::from_pem(&read("ca.pem")?, &read("ca-key.pem")?)?)
 }

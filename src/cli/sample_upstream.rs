@@ -24,10 +24,10 @@ use url::Url;
 
 use crate::domain::{Clock, SystemClock};
 use crate::fetch;
+use crate::jose::Algorithm;
 use crate::jose::jwk::JwkSet;
 use crate::jose::jws::{Compact, JwsError};
 use crate::jose::verify::VerifyingKeys;
-use crate::jose::Algorithm;
 use crate::tls;
 
 /// The most of a request's body that is read, in bytes.
@@ -58,8 +58,7 @@ pub struct SampleUpstream {
 impl SampleUpstream {
     pub async fn run(self) -> anyhow::Result<ExitCode> {
         let upstream = Upstream::new(&self.gateway, &self.ca, self.audience, self.header)?;
-        let listener =
-            TcpListener::bind(self.listen).await.with_context(|| format!("cannot listen on {}", self.listen))?;
+        let listener = TcpListener::bind(self.listen).await.with_context(|| format!("cannot listen on {}", self.listen))?;
         super::print(format!("listening on http://{}\n", self.listen))?;
         Arc::new(upstream).serve(listener).await;
         Ok(ExitCode::SUCCESS)

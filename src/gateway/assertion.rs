@@ -4,9 +4,7 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 use serde::Serialize;
 
-use crate::domain::{
-    ClientId, Cnf, Lifetime, Randomness, RandomnessUnavailable, Scope, Subject, Thumbprint, Timestamp, TokenId,
-};
+use crate::domain::{ClientId, Cnf, Lifetime, Randomness, RandomnessUnavailable, Scope, Subject, Thumbprint, Timestamp, TokenId};
 use crate::event::Reason;
 use crate::jose::jwk::JwkSet;
 use crate::jose::sign::{SignError, SigningKey};

@@ -9,14 +9,14 @@ use http::{HeaderValue, Request, Response, StatusCode, Uri, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
 
-use super::authority::Authority;
 use super::body::{Body, Passing, Progress};
-use super::path::CanonicalPath;
 use super::strip::{Reserved, Stripped};
 use super::upstream::Upstream;
 use crate::domain::Clock;
 use crate::event::Reason;
 use crate::resource::Admission;
+use crate::wire::Authority;
+use crate::wire::CanonicalPath;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -115,9 +115,8 @@ pub async fn forward(
     if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
         return Err(ForwardError::Upgraded);
     }
-    let mut answer = answer.map(|body| {
-        Body::Passing(Box::new(Passing::response(body, admission, Arc::clone(clock), Arc::clone(reserved))))
-    });
+    let mut answer =
+        answer.map(|body| Body::Passing(Box::new(Passing::response(body, admission, Arc::clone(clock), Arc::clone(reserved)))));
     reserved.strip_response(&mut answer);
     *answer.version_mut() = Version::HTTP_11;
     answer.extensions_mut().clear();

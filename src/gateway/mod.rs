@@ -1,8 +1,257 @@
 //! The resource gateway: a reverse proxy that lets a request through only when its token is bound to the certificate of the
 //! connection it came on.
+//!
+//! [`Gateway::handle`] is one request from its head to its answer:
+//!
+//! ```text
+//! inspect   sanity     one reading of host, path and framing, or 400
+//! route     route      host, then the longest path
+//! decide    resource   presented → verified → proven → admitted
+//! strip     strip      what a client may not say                     -> Stripped<Request>
+//! assert    assertion  the signed word of the gateway
+//! forward   forward    (Stripped<Request>, Admission, Upstream), the only way to an upstream
+//! ```
+//!
+//! It knows no room of the authorization server and needs no database: it is a client of authorization servers.
 
-pub mod authority;
-pub mod path;
+pub mod assertion;
+pub mod body;
+pub mod build;
+pub mod decision;
+pub mod feed;
+pub mod forward;
+pub mod reject;
 pub mod route;
-pub mod sanity;
 pub mod strip;
+pub mod upstream;
+
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use http::{HeaderValue, Method, Request, Response, Version, request};
+use http_body::Body as _;
+use hyper::body::Incoming;
+
+use crate::binding::Presenter;
+use crate::domain::{Clock, Randomness, RandomnessUnavailable, RequestId, Timestamp};
+use crate::event::AccessDecision;
+use crate::resource::{Admission, Denied, Moment, Presented, Protection, Refusal, present};
+use crate::telemetry::audit::AuditSink;
+use crate::tls::{ConnectionFacts, PeerCertificate, PolicySet};
+
+use crate::wire::{self, Target};
+use assertion::Asserter;
+use body::Body;
+use decision::{Admitted, RouteMetrics};
+use forward::{Statement, forward};
+use reject::{Rejection, Unread};
+use route::RouteTable;
+use strip::Reserved;
+use upstream::Upstream;
+
+pub use build::{BuildError, Surroundings};
+
+/// Where the gateway's keys are published, on every host of it, to anybody.
+pub const JWKS_PATH: &str = "/.well-known/symbolon/jwks.json";
+
+/// One protected place.
+#[derive(Debug)]
+struct Route {
+    name: String,
+    /// The name of its authorization server.
+    server: String,
+    /// Its place in the settings: part of what an assertion is for.
+    index: usize,
+    upstream: Upstream,
+    protection: Protection,
+    assertion_audience: String,
+    access_token: AccessToken,
+    metrics: OnceLock<RouteMetrics>,
+}
+
+/// What becomes of the access token behind the gateway.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum AccessToken {
+    Removed,
+    Passed,
+}
+
+/// The gateway: an immutable value, replaced as a whole when its settings change.
+#[derive(Debug)]
+pub struct Gateway {
+    routes: RouteTable<Route>,
+    reserved: Arc<Reserved>,
+    asserter: Asserter,
+    jwks: Bytes,
+    max_headers: usize,
+    audit: AuditSink,
+    clock: Arc<dyn Clock>,
+    randomness: Arc<dyn Randomness>,
+    servers: Vec<build::Server>,
+}
+
+/// What is known of a request while it is being decided about.
+struct Case<'a> {
+    connection: &'a ConnectionFacts,
+    request_id: RequestId,
+    decision: AccessDecision,
+    route: Option<Arc<Route>>,
+    unread: Unread,
+}
+
+impl Gateway {
+    /// Whether a request names an authority that has routes here: for listeners that serve something else too.
+    pub fn serves(&self, head: &request::Parts) -> bool {
+        wire::inspect(head, self.max_headers).is_ok_and(|target| self.routes.serves(&target.authority))
+    }
+
+    /// Whether the keys of every issuer are here, so that the first request needs not wait for them.
+    pub fn ready(&self) -> Result<(), &'static str> {
+        let moment = Moment::read(self.clock.as_ref()).map_err(|_| "the clock cannot be read")?;
+        match self.servers.iter().all(|server| server.has_keys(moment)) {
+            true => Ok(()),
+            false => Err("the keys of an authorization server have not been fetched yet"),
+        }
+    }
+
+    /// Answers one request that came on a connection. `policies` are those of the listener, to tell requests that came the wrong way.
+    pub async fn handle(&self, request: Request<Incoming>, connection: &ConnectionFacts, policies: &PolicySet) -> Response<Body> {
+        let unread = match request.version() < Version::HTTP_2 && !request.body().is_end_stream() {
+            true => Unread::ClosesConnection,
+            false => Unread::Harmless,
+        };
+        let Ok(request_id) = RequestId::random(self.randomness.as_ref()) else {
+            let rejection = Rejection::from(RandomnessUnavailable);
+            let status = rejection.status().as_u16();
+            decision::refused(&self.audit, self.clock.as_ref(), AccessDecision::default(), &rejection, status);
+            return rejection.into_response(None, None, unread);
+        };
+        let decision = AccessDecision {
+            request_id: Some(request_id.clone()),
+            method: request.method().as_str().to_owned(),
+            path: request.uri().path().to_owned(),
+            peer_address: Some(connection.peer_address),
+            certificate: connection.peer.as_ref().ok().and_then(Option::as_deref).map(PeerCertificate::thumbprint),
+            ..AccessDecision::default()
+        };
+        let mut case = Case { connection, request_id, decision, route: None, unread };
+        match self.answer(request, policies, &mut case).await {
+            Ok(response) => response,
+            Err(rejection) => self.reject(rejection, case),
+        }
+    }
+
+    /// The story of one request.
+    async fn answer(
+        &self,
+        request: Request<Incoming>,
+        policies: &PolicySet,
+        case: &mut Case<'_>,
+    ) -> Result<Response<Body>, Rejection> {
+        let started = self.clock.monotonic();
+        let (head, body) = request.into_parts();
+        let target = wire::inspect(&head, self.max_headers)?;
+        case.decision.authority = target.authority.as_str().to_owned();
+        case.decision.path = target.path.as_str().to_owned();
+        check_direction(&target, case.connection, policies)?;
+        if target.path.as_str() == JWKS_PATH && self.routes.serves(&target.authority) {
+            return self.publish_keys(&head.method);
+        }
+        let route = Arc::clone(case.route.insert(Arc::clone(self.routes.find(&target.authority, &target.path)?)));
+        case.decision.route = Some(route.name.clone());
+
+        let presented = present(&head.headers, &head.uri).map_err(Refusal::from)?;
+        let authorization = match (&presented, route.access_token) {
+            (Presented::Bearer(token), AccessToken::Passed) => Some(token.header_value()),
+            _ => None,
+        };
+        let (admission, now) = self.decide(&route, presented, case).await?;
+        decision::tell(&mut case.decision, admission.facts());
+
+        let stripped = self.reserved.strip(Request::from_parts(head, body));
+        let (certificate, audience) = (case.decision.certificate, &route.assertion_audience);
+        let assertion = self.asserter.assert(&admission, certificate, route.index, audience, now, self.randomness.as_ref())?;
+        let admitted = Admitted::begin(&self.audit, Arc::clone(&self.clock), std::mem::take(&mut case.decision)).map_err(
+            |(unavailable, decision)| {
+                case.decision = *decision;
+                Rejection::from(unavailable)
+            },
+        )?;
+        let metrics = route.metrics.get_or_init(|| RouteMetrics::new(&route.name));
+        let decided = self.clock.monotonic();
+        metrics.admitted(decided.saturating_sub(started));
+
+        let statement = Statement {
+            path: &target.path,
+            authority: &target.authority,
+            peer_address: case.connection.peer_address,
+            assertion: (self.asserter.header(), assertion),
+            authorization,
+        };
+        let answer = forward(stripped, admission, &route.upstream, statement, &self.reserved, &self.clock).await;
+        metrics.answered(self.clock.monotonic().saturating_sub(decided));
+        Ok(match answer {
+            Ok(response) => {
+                admitted.answered(response.status().as_u16(), None);
+                response
+            }
+            Err(error) => {
+                let rejection = Rejection::from(error);
+                let reason = rejection.reason();
+                tracing::warn!(%reason, route = route.name, error = %rejection, "upstream failed");
+                let response = rejection.into_response(Some(&case.request_id), None, case.unread);
+                admitted.answered(response.status().as_u16(), Some(reason));
+                response
+            }
+        })
+    }
+
+    /// Whether this caller may have this route: from the live connection, on every request.
+    async fn decide(
+        &self,
+        route: &Route,
+        presented: Presented,
+        case: &mut Case<'_>,
+    ) -> Result<(Admission, Timestamp), Rejection> {
+        let moment = Moment::read(self.clock.as_ref())?;
+        let certificate = case.connection.peer.as_ref().map_err(|error| Rejection::Certificate(error.clone()))?;
+        let presenter = Presenter::connection(certificate.as_deref());
+        let verdict = route.protection.decide(presented, &presenter, moment).await;
+        decision::count_introspection(&route.server, &verdict);
+        match verdict {
+            Ok(admission) => Ok((admission, moment.wall)),
+            Err(Denied { refusal, facts }) => {
+                if let Some(facts) = facts {
+                    decision::tell(&mut case.decision, &facts);
+                }
+                Err(refusal.into())
+            }
+        }
+    }
+
+    fn publish_keys(&self, method: &Method) -> Result<Response<Body>, Rejection> {
+        if !matches!(*method, Method::GET | Method::HEAD) {
+            return Err(Rejection::ReadOnly);
+        }
+        let mut response = Response::new(Body::from(self.jwks.clone()));
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/jwk-set+json"));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("public, max-age=300"));
+        Ok(response)
+    }
+
+    fn reject(&self, rejection: Rejection, case: Case<'_>) -> Response<Body> {
+        let requirements = case.route.as_ref().map(|route| &route.protection.requirements);
+        decision::refused(&self.audit, self.clock.as_ref(), case.decision, &rejection, rejection.status().as_u16());
+        rejection.into_response(Some(&case.request_id), requirements, case.unread)
+    }
+}
+
+/// A request whose authority belongs to another policy than its connection was let in under other rules (RFC 9110 §15.5.20).
+fn check_direction(target: &Target, connection: &ConnectionFacts, policies: &PolicySet) -> Result<(), Rejection> {
+    match policies.for_authority(target.authority.host()) {
+        Some(policy) if policy.id() == connection.policy.id() => Ok(()),
+        _ => Err(Rejection::Misdirected),
+    }
+}

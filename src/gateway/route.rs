@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::authority::{Authority, AuthorityError};
-use super::path::{CanonicalPath, PathError};
 use crate::event::Reason;
+use crate::wire::{Authority, AuthorityError};
+use crate::wire::{CanonicalPath, PathError};
 
 /// The host a route is for: with a port, for that port alone; without, for every port.
 #[derive(Clone, Debug, PartialEq, Eq)]

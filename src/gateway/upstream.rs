@@ -64,7 +64,8 @@ impl Upstream {
         let uri: Uri = url.parse().map_err(|_| wrong())?;
         let parts = uri.into_parts();
         let (Some(scheme), Some(authority)) = (parts.scheme, parts.authority) else { return Err(wrong()) };
-        if parts.path_and_query.is_some_and(|path| path != "/") || authority.as_str().contains('@') || authority.host().is_empty() {
+        if parts.path_and_query.is_some_and(|path| path != "/") || authority.as_str().contains('@') || authority.host().is_empty()
+        {
             return Err(wrong());
         }
         let mut tcp = HttpConnector::new();

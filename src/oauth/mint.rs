@@ -6,7 +6,7 @@ use super::error::{Fault, OauthError};
 use super::grant::Approved;
 use crate::binding::{Confirmation, Unbound};
 use crate::domain::{Issuer, Randomness, RequestId, Timestamp, TokenId};
-use crate::event::{AuditEvent, Reason, TokenFormat, Trailed};
+use crate::event::{AuditEvent, TokenFormat, Trailed};
 use crate::jose::sign::SigningKey;
 use crate::seal::KeyRing;
 use crate::token::{self, AccessToken};
@@ -80,9 +80,7 @@ impl Mint<'_> {
                 .signing_key
                 .sign_compact(token::jwt::TYPE, &token.to_jwt_payload())
                 .map_err(|error| Fault::Defect(error.reason()))?,
-            TokenFormat::Opaque => {
-                token::opaque::encode(&token, self.ring).map_err(|error| Fault::Defect(error.reason()))?
-            }
+            TokenFormat::Opaque => token::opaque::encode(&token, self.ring).map_err(|error| Fault::Defect(error.reason()))?,
         };
         Ok(IssuedToken {
             access_token,

@@ -95,11 +95,7 @@ impl Resources {
 
     /// The resources a token request means: those it names, all of which the client must be registered for; else the first one
     /// the client is registered for.
-    pub fn select<'a>(
-        &self,
-        client: &Client,
-        requested: impl Iterator<Item = &'a str>,
-    ) -> Result<Selected, Refusal> {
+    pub fn select<'a>(&self, client: &Client, requested: impl Iterator<Item = &'a str>) -> Result<Selected, Refusal> {
         let target = |reason, description: &'static str| Refusal::new(ErrorCode::InvalidTarget, reason, description);
         let mut chosen: Vec<Arc<Resource>> = Vec::new();
         for identifier in requested {
@@ -116,9 +112,8 @@ impl Resources {
             chosen.extend(default.cloned());
         }
         let mut resources = chosen.into_iter();
-        let first = resources
-            .next()
-            .ok_or_else(|| target(Reason::ResourceNotAllowed, "this client is registered for no resource"))?;
+        let first =
+            resources.next().ok_or_else(|| target(Reason::ResourceNotAllowed, "this client is registered for no resource"))?;
         let mut selected = Selected {
             audience: first.audiences.clone(),
             scopes: first.scopes.clone(),
@@ -175,8 +170,10 @@ impl Resource {
             problem: problem.to_string(),
         };
         let audiences = if written.audiences.is_empty() { std::slice::from_ref(identifier) } else { &written.audiences[..] };
-        let audiences =
-            audiences.iter().map(|text| text.parse().map_err(|error| value("audience", text, &error))).collect::<Result<_, _>>()?;
+        let audiences = audiences
+            .iter()
+            .map(|text| text.parse().map_err(|error| value("audience", text, &error)))
+            .collect::<Result<_, _>>()?;
         let mut scopes = Scope::default();
         for text in &written.scopes {
             let scope: Scope = text.parse().map_err(|error| value("scope", text, &error))?;

@@ -51,13 +51,9 @@ impl AuthorizationServer {
                 expires: facts.expires.plus(BEYOND_EXPIRY),
             },
         };
-        let event =
-            AuditEvent::TokenRevoked { request_id: request_id.clone(), client_id: caller.client_id().clone(), token_id };
-        let rule = self
-            .store
-            .revoke(&rule, &Trailed { time: now, event })
-            .await
-            .map_err(|error| Fault::Unavailable(error.reason()))?;
+        let event = AuditEvent::TokenRevoked { request_id: request_id.clone(), client_id: caller.client_id().clone(), token_id };
+        let rule =
+            self.store.revoke(&rule, &Trailed { time: now, event }).await.map_err(|error| Fault::Unavailable(error.reason()))?;
         self.revocations.update(|rules| rules.with([rule.clone()]));
         Ok(())
     }

@@ -33,13 +33,8 @@ impl AuthorizationServer {
         };
         let binding = confirm(&client);
         let keys = self.keys.load();
-        let mint = Mint {
-            issuer: &self.issuer,
-            signing_key: keys.current(),
-            ring: &self.ring,
-            randomness: &*self.randomness,
-            now,
-        };
+        let mint =
+            Mint { issuer: &self.issuer, signing_key: keys.current(), ring: &self.ring, randomness: &*self.randomness, now };
         let issued = mint.mint(&client, &approved, &binding, request_id)?;
         self.audit.record(issued.event.clone()).map_err(|_| Fault::Unavailable(Reason::AuditUnavailable))?;
         Ok(issued)

@@ -8,7 +8,7 @@ use super::moment::Moment;
 use super::revocation::{Revocations, Staleness};
 use super::verify::{Source, VerifiedToken};
 use crate::binding::Proven;
-use crate::domain::{Audience, Clock, Lifetime, Scope, Timestamp};
+use crate::domain::{Audience, Clock, Scope, Timestamp};
 use crate::event::Reason;
 use crate::token::{self, TokenError, TokenFacts};
 use crate::trust::revocation::Revoked;

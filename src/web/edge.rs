@@ -60,9 +60,9 @@ pub async fn every_request(
     let endpoint = endpoint_name(request.uri().path(), web.server.issuer.path());
     let (head, body) = request.into_parts();
     let target = wire::inspect(&head, web.max_headers).map_err(|_| WebError::Ambiguous);
-    let authority = target.map(|target| target.authority).and_then(|authority| {
-        peer.may_ask_for(authority.host()).map(|()| authority).map_err(|_| WebError::Misdirected)
-    });
+    let authority = target
+        .map(|target| target.authority)
+        .and_then(|authority| peer.may_ask_for(authority.host()).map(|()| authority).map_err(|_| WebError::Misdirected));
     let mut request = Request::from_parts(head, body);
     let (mut response, strict_transport) = match authority {
         Ok(authority) => {
@@ -139,4 +139,3 @@ fn endpoint_name(path: &str, base: &str) -> &'static str {
         _ => "other",
     }
 }
-

@@ -21,11 +21,7 @@ pub async fn home(State(web): State<Arc<Web>>) -> Response {
 }
 
 /// Nothing is here.
-pub async fn fallback(
-    State(web): State<Arc<Web>>,
-    Extension(request_id): Extension<RequestId>,
-    headers: HeaderMap,
-) -> Response {
+pub async fn fallback(State(web): State<Arc<Web>>, Extension(request_id): Extension<RequestId>, headers: HeaderMap) -> Response {
     let wants_page = headers
         .get(header::ACCEPT)
         .and_then(|value| value.to_str().ok())

@@ -41,6 +41,9 @@ pub enum SanityError {
     /// A path with two readings.
     #[error("{0}")]
     Path(PathError),
+    /// A query with characters outside RFC 3986 §3.4, or raw bytes outside ASCII.
+    #[error("the query has a character that must be percent-encoded")]
+    Query,
     /// `Transfer-Encoding` other than exactly `chunked`, or beside `Content-Length`, or on HTTP/2.
     #[error("the request's transfer encoding is not served")]
     TransferEncoding,
@@ -63,6 +66,7 @@ impl SanityError {
             | Self::HostDiffers
             | Self::Scheme
             | Self::Path(_)
+            | Self::Query
             | Self::TransferEncoding
             | Self::ContentLength
             | Self::TooManyHeaders => Reason::RequestAmbiguous,
@@ -85,6 +89,9 @@ pub fn inspect(head: &request::Parts, max_headers: usize) -> Result<Target, Sani
     let authority = authority(head)?;
     framing(head)?;
     let path = CanonicalPath::parse(head.uri.path()).map_err(SanityError::Path)?;
+    if !head.uri.query().unwrap_or_default().bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(SanityError::Query);
+    }
     Ok(Target { authority, path })
 }
 
@@ -190,6 +197,7 @@ mod tests {
             (Version::HTTP_11, "TRACE", "/a", &[HOST_OK], Method),
             (Version::HTTP_11, "OPTIONS", "*", &[HOST_OK], Path(PathError::NotAbsolute)),
             (Version::HTTP_11, "GET", "/a/../b", &[HOST_OK], Path(PathError::DotSegment)),
+            (Version::HTTP_11, "GET", "/a?é", &[HOST_OK], Query),
             (Version::HTTP_11, "POST", "/a", &[HOST_OK, ("transfer-encoding", "gzip, chunked")], TransferEncoding),
             (Version::HTTP_11, "POST", "/a", &[HOST_OK, ("transfer-encoding", "xchunked")], TransferEncoding),
             (

@@ -58,7 +58,8 @@ impl Demo {
         };
         let deployment = Deployment::prepare(&self.dir, ports).await?;
         let (gateway, audience) = (deployment.gateway_url(), deployment.gateway_authority());
-        let upstream = Arc::new(Upstream::new(&gateway, &deployment.path("ca.pem"), audience, "X-Symbolon-Assertion".to_owned())?);
+        let upstream =
+            Arc::new(Upstream::new(&gateway, &deployment.path("ca.pem"), audience, "X-Symbolon-Assertion".to_owned())?);
         let listener = tokio::net::TcpListener::bind(("127.0.0.1", ports.upstream))
             .await
             .with_context(|| format!("port {} is taken: choose another with --port-base", ports.upstream))?;

@@ -14,9 +14,9 @@ use super::deployment::Deployment;
 use super::exchange::{Call, Outcome, exchange};
 use crate::cli::print;
 use crate::cli::sample_upstream::Upstream;
+use crate::domain::SystemClock;
 use crate::jose::jws::Compact;
 use crate::pki::pem;
-use crate::domain::SystemClock;
 use crate::tls::{self, ClientIdentity};
 
 /// How often, and how many times, the gateway is asked whether a revocation has reached it.
@@ -55,18 +55,36 @@ impl<'a> Story<'a> {
 
         let jwt = self.alice_gets_a_jwt(&alice, &accounts).await?;
         self.the_gateway_admits_alice(&alice, &accounts, &jwt).await?;
-        self.refused("Mallory presents Alice's token with her own certificate", "a stolen token is worthless", &mallory, &accounts, &jwt)
-            .await?;
+        self.refused(
+            "Mallory presents Alice's token with her own certificate",
+            "a stolen token is worthless",
+            &mallory,
+            &accounts,
+            &jwt,
+        )
+        .await?;
         let nobody = self.tls(None)?;
-        self.refused("Somebody presents it with no certificate at all", "without a certificate nothing is proven", &nobody, &accounts, &jwt)
-            .await?;
+        self.refused(
+            "Somebody presents it with no certificate at all",
+            "without a certificate nothing is proven",
+            &nobody,
+            &accounts,
+            &jwt,
+        )
+        .await?;
         self.a_certificate_without_its_key(&accounts, &jwt).await?;
         self.a_spoofed_header(&alice, &accounts, &jwt).await?;
 
         let opaque = self.alice_gets_an_opaque_token(&alice, &reports).await?;
         self.introspected(&opaque, &alice).await?;
-        self.refused("Mallory presents the opaque token", "the binding travels in the introspection answer", &mallory, &reports, &opaque)
-            .await?;
+        self.refused(
+            "Mallory presents the opaque token",
+            "the binding travels in the introspection answer",
+            &mallory,
+            &reports,
+            &opaque,
+        )
+        .await?;
         self.revoked(&alice, &opaque, &reports, "The opaque token is revoked").await?;
         self.introspection_after_revocation(&opaque).await?;
         self.revoked(&alice, &jwt, &accounts, "The JWT is revoked too").await?;

@@ -97,10 +97,7 @@ pub fn authenticate(
 
 /// Credentials in an `Authorization` header belong to methods that no client is registered for.
 pub fn refuse_authorization_header() -> Refusal {
-    invalid_client(
-        Reason::ClientMethodMismatch,
-        "the request carries credentials of a method this client is not registered for",
-    )
+    invalid_client(Reason::ClientMethodMismatch, "the request carries credentials of a method this client is not registered for")
 }
 
 fn invalid_client(reason: Reason, description: &'static str) -> Refusal {
@@ -120,12 +117,14 @@ fn certificate_of<'a>(presenter: &Presenter<'a>) -> Result<&'a Arc<PeerTrust>, R
 }
 
 /// The anchor sets a certificate must satisfy, all of them: the host's and the registration's.
-fn anchor_sets<'a>(client: &Client, presenter: &Presenter<'_>, anchors: &'a AnchorSets) -> Result<Vec<&'a Arc<AnchorSet>>, Refusal> {
+fn anchor_sets<'a>(
+    client: &Client,
+    presenter: &Presenter<'_>,
+    anchors: &'a AnchorSets,
+) -> Result<Vec<&'a Arc<AnchorSet>>, Refusal> {
     [presenter.host_anchor_set, client.anchor_set.as_deref()]
         .into_iter()
         .flatten()
-        .map(|name| {
-            anchors.get(name).ok_or_else(|| invalid_client(Reason::CertificateNoAnchors, "client authentication failed"))
-        })
+        .map(|name| anchors.get(name).ok_or_else(|| invalid_client(Reason::CertificateNoAnchors, "client authentication failed")))
         .collect()
 }

@@ -15,8 +15,6 @@ pub(super) fn check(
     now: Timestamp,
 ) -> Result<Arc<PeerCertificate>, Refusal> {
     let certificate = certificate_of(presenter)?.peer();
-    registered
-        .check(certificate.leaf(), now)
-        .map_err(|error| invalid_client(error.reason(), "client authentication failed"))?;
+    registered.check(certificate.leaf(), now).map_err(|error| invalid_client(error.reason(), "client authentication failed"))?;
     Ok(certificate.clone())
 }

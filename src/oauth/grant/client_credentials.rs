@@ -49,8 +49,9 @@ fn decide(client: &Client, parameters: &Parameters, resources: &Resources) -> Re
         }
     };
     // With no person in sight, the subject is the client itself (RFC 9068 §2.2).
-    let subject = client.client_id.as_str().parse::<Subject>().map_err(|_| {
-        Refusal::new(ErrorCode::InvalidRequest, Reason::Defect, "this client cannot be the subject of a token")
-    })?;
+    let subject =
+        client.client_id.as_str().parse::<Subject>().map_err(|_| {
+            Refusal::new(ErrorCode::InvalidRequest, Reason::Defect, "this client cannot be the subject of a token")
+        })?;
     Ok((subject, scope, selected))
 }

@@ -1,0 +1,279 @@
+//! Whatever is not forwarded becomes an answer here, and nowhere else.
+
+use bytes::Bytes;
+use http::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderValue, Response, StatusCode};
+
+use super::assertion::AssertError;
+use super::body::Body;
+use super::forward::ForwardError;
+use super::route::RouteError;
+use crate::domain::{ClockUnreadable, RandomnessUnavailable, RequestId};
+use crate::event::Reason;
+use crate::resource::{Refusal, Requirements};
+use crate::telemetry::audit::AuditUnavailable;
+use crate::tls::PeerCertificateError;
+use crate::wire::SanityError;
+
+/// Why a request is not forwarded, or has no answer of its upstream.
+#[derive(Debug, thiserror::Error)]
+pub enum Rejection {
+    /// Two programs could read it differently.
+    #[error("{0}")]
+    Sanity(#[from] SanityError),
+    /// Its authority belongs to another TLS policy than its connection.
+    #[error("the request's authority belongs to another connection")]
+    Misdirected,
+    /// No route.
+    #[error("{0}")]
+    Route(#[from] RouteError),
+    /// The published keys are read, not written.
+    #[error("only GET and HEAD are served here")]
+    ReadOnly,
+    /// The connection's certificate is of no use.
+    #[error("{0}")]
+    Certificate(#[from] PeerCertificateError),
+    /// Not admitted.
+    #[error("{0}")]
+    Refused(#[from] Refusal),
+    /// Nothing can be recorded.
+    #[error("{0}")]
+    Audit(#[from] AuditUnavailable),
+    /// The clock.
+    #[error("{0}")]
+    Clock(#[from] ClockUnreadable),
+    /// The randomness.
+    #[error("{0}")]
+    Randomness(#[from] RandomnessUnavailable),
+    /// The assertion.
+    #[error("{0}")]
+    Assert(#[from] AssertError),
+    /// The upstream.
+    #[error("{0}")]
+    Forward(#[from] ForwardError),
+}
+
+/// Whose doing it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Doing {
+    /// The caller's.
+    Denied,
+    /// Ours, or that of a server behind us.
+    Fault,
+}
+
+impl Rejection {
+    /// The private reason.
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::Sanity(error) => error.reason(),
+            Self::Misdirected => Reason::RequestMisdirected,
+            Self::Route(error) => error.reason(),
+            Self::ReadOnly => Reason::MethodNotAllowed,
+            Self::Certificate(error) => error.reason(),
+            Self::Refused(refusal) => refusal.reason(),
+            Self::Audit(error) => error.reason(),
+            Self::Clock(ClockUnreadable) => Reason::ClockUnreadable,
+            Self::Randomness(RandomnessUnavailable) => Reason::RandomnessUnavailable,
+            Self::Assert(error) => error.reason(),
+            Self::Forward(error) => error.reason(),
+        }
+    }
+
+    /// Whose doing it was.
+    pub fn doing(&self) -> Doing {
+        if self.status().is_server_error() { Doing::Fault } else { Doing::Denied }
+    }
+
+    /// The status.
+    pub fn status(&self) -> StatusCode {
+        self.answer().0
+    }
+
+    /// Status, error code and description.
+    fn answer(&self) -> (StatusCode, &'static str, &'static str) {
+        const BUSY: &str = "temporarily_unavailable";
+        match self {
+            Self::Sanity(error) => match error {
+                SanityError::TooManyHeaders => {
+                    (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "invalid_request", "The request has too many header fields")
+                }
+                SanityError::Method => (StatusCode::BAD_REQUEST, "invalid_request", "This method is not served"),
+                SanityError::HostAbsent | SanityError::HostDuplicate | SanityError::Host(_) | SanityError::HostDiffers => {
+                    (StatusCode::BAD_REQUEST, "invalid_request", "The request does not name one host")
+                }
+                SanityError::Scheme => (StatusCode::BAD_REQUEST, "invalid_request", "The request's scheme must be https"),
+                SanityError::Path(_) | SanityError::Query => {
+                    (StatusCode::BAD_REQUEST, "invalid_request", "The request's path or query is malformed or ambiguous")
+                }
+                SanityError::TransferEncoding | SanityError::ContentLength => {
+                    (StatusCode::BAD_REQUEST, "invalid_request", "The request's length is ambiguous")
+                }
+            },
+            Self::Misdirected => (
+                StatusCode::MISDIRECTED_REQUEST,
+                "misdirected_request",
+                "This authority is not served on this connection: open another",
+            ),
+            Self::Route(RouteError::Unknown) => (StatusCode::NOT_FOUND, "not_found", "Nothing is served here"),
+            Self::Route(RouteError::Ambiguous) => {
+                (StatusCode::BAD_REQUEST, "invalid_request", "The request's path or query is malformed or ambiguous")
+            }
+            Self::ReadOnly => (StatusCode::METHOD_NOT_ALLOWED, "invalid_request", "Only GET and HEAD are served here"),
+            Self::Certificate(_) => (StatusCode::UNAUTHORIZED, "invalid_token", "The client certificate cannot be used"),
+            Self::Refused(refusal) => {
+                let answer = refusal.answer();
+                (answer.status(), answer.error(), answer.description())
+            }
+            Self::Audit(_) => (StatusCode::SERVICE_UNAVAILABLE, BUSY, "The gateway cannot take more requests at the moment"),
+            Self::Clock(_) | Self::Randomness(_) | Self::Assert(_) => {
+                (StatusCode::SERVICE_UNAVAILABLE, "server_error", "The gateway has a fault")
+            }
+            Self::Forward(ForwardError::Request(_)) => {
+                (StatusCode::BAD_GATEWAY, "server_error", "The request could not be passed on")
+            }
+            Self::Forward(ForwardError::Timeout) => {
+                (StatusCode::BAD_GATEWAY, "upstream_error", "The application did not answer in time")
+            }
+            Self::Forward(ForwardError::Failed(_) | ForwardError::Upgraded) => {
+                (StatusCode::BAD_GATEWAY, "upstream_error", "The application cannot be reached or does not answer properly")
+            }
+        }
+    }
+
+    /// The answer. `requirements` are those of the route, once one is known; `unread` is whether the request's body was left unread.
+    pub fn into_response(
+        self,
+        request_id: Option<&RequestId>,
+        requirements: Option<&Requirements>,
+        unread: Unread,
+    ) -> Response<Body> {
+        let (status, error, description) = self.answer();
+        let body = serde_json::json!({ "error": error, "error_description": description, "request_id": request_id });
+        let mut response = Response::new(Body::from(Bytes::from(body.to_string())));
+        *response.status_mut() = status;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        match &self {
+            Self::Refused(refusal) => {
+                let challenge = requirements
+                    .and_then(|requirements| refusal.answer().challenge(&requirements.audience, &requirements.scopes));
+                if let Some(challenge) = challenge {
+                    headers.insert(WWW_AUTHENTICATE, challenge);
+                }
+            }
+            Self::Certificate(_) => {
+                let challenge = r#"Bearer error="invalid_token", error_description="The client certificate cannot be used""#;
+                headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+            }
+            Self::ReadOnly => {
+                headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+            }
+            _ => {}
+        }
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            headers.insert(RETRY_AFTER, HeaderValue::from_static("5"));
+        }
+        if unread == Unread::ClosesConnection {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+}
+
+/// What becomes of a connection whose request's body was left unread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unread {
+    /// There is none, or HTTP/2 ends its stream alone.
+    Harmless,
+    /// HTTP/1.1: what follows must not be taken for the next request.
+    ClosesConnection,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::binding::BindingError;
+    use crate::resource::{AdmitError, IntrospectionError, KeysError, PresentError, VerifyError};
+    use crate::wire::AuthorityError;
+    use crate::wire::PathError;
+
+    fn requirements() -> Requirements {
+        Requirements { audience: "https://api.example".parse().expect("an audience"), scopes: "read".parse().expect("a scope") }
+    }
+
+    /// The whole table: what each rejection tells the caller, and what it tells us.
+    #[test]
+    fn public_answers_and_private_reasons() {
+        let mut table = String::new();
+        let rejections: Vec<Rejection> = vec![
+            SanityError::Method.into(),
+            SanityError::HostAbsent.into(),
+            SanityError::HostDuplicate.into(),
+            SanityError::Host(AuthorityError::Character).into(),
+            SanityError::HostDiffers.into(),
+            SanityError::Scheme.into(),
+            SanityError::Path(PathError::DotSegment).into(),
+            SanityError::Query.into(),
+            SanityError::TransferEncoding.into(),
+            SanityError::ContentLength.into(),
+            SanityError::TooManyHeaders.into(),
+            Rejection::Misdirected,
+            RouteError::Unknown.into(),
+            RouteError::Ambiguous.into(),
+            Rejection::ReadOnly,
+            PeerCertificateError::TooMany { count: 11, limit: 10 }.into(),
+            Refusal::Absent.into(),
+            Refusal::Present(PresentError::Ambiguous).into(),
+            Refusal::Present(PresentError::InQuery).into(),
+            Refusal::Present(PresentError::Malformed).into(),
+            Refusal::Verify(VerifyError::NotAJwt).into(),
+            Refusal::Verify(VerifyError::Issuer).into(),
+            Refusal::Verify(VerifyError::Inactive).into(),
+            Refusal::Verify(VerifyError::Keys(KeysError::TooOld)).into(),
+            Refusal::Verify(VerifyError::Introspection(IntrospectionError::NoEndpoint)).into(),
+            Refusal::Verify(VerifyError::Introspection(IntrospectionError::Overloaded)).into(),
+            Refusal::Binding(BindingError::CnfAbsent).into(),
+            Refusal::Binding(BindingError::CertificateAbsent).into(),
+            Refusal::Binding(BindingError::CertificateMismatch).into(),
+            Refusal::Binding(BindingError::ProofUnsupported).into(),
+            Refusal::Admit(AdmitError::Audience).into(),
+            Refusal::Admit(AdmitError::Scope).into(),
+            Refusal::Admit(AdmitError::Stale).into(),
+            AuditUnavailable::QueueFull.into(),
+            ClockUnreadable.into(),
+            RandomnessUnavailable.into(),
+            AssertError::Encoding.into(),
+            ForwardError::Timeout.into(),
+            ForwardError::Upgraded.into(),
+        ];
+        for rejection in rejections {
+            use std::fmt::Write as _;
+            let reason = rejection.reason();
+            let (_, error, description) = rejection.answer();
+            let doing = rejection.doing();
+            let response = rejection.into_response(None, Some(&requirements()), Unread::Harmless);
+            let status = response.status().as_u16();
+            let challenge = response.headers().get(WWW_AUTHENTICATE);
+            // A fault never makes a client throw its token away; a 401 always says what is wanted.
+            assert_eq!(challenge.is_some(), status == 401 || error == "insufficient_scope" || challenge.is_some());
+            assert_eq!(challenge.is_none() || doing == Doing::Denied, true, "{reason}");
+            let _ = writeln!(table, "{reason}: {status} {error}: {description}");
+        }
+        insta::assert_snapshot!(table);
+    }
+
+    #[test]
+    fn the_body_names_the_request_and_an_unread_one_closes_the_connection() {
+        let id: RequestId = "abc".parse().expect("an id");
+        let response = Rejection::Misdirected.into_response(Some(&id), None, Unread::ClosesConnection);
+        assert_eq!(response.headers().get(CONNECTION), Some(&HeaderValue::from_static("close")));
+        let Body::Whole(Some(body)) = response.into_body() else { panic!("a whole body") };
+        let body: serde_json::Value = serde_json::from_slice(&body).expect("JSON");
+        assert_eq!(body["request_id"], "abc");
+        assert_eq!(body["error"], "misdirected_request");
+        let response = Rejection::Misdirected.into_response(Some(&id), None, Unread::Harmless);
+        assert_eq!(response.headers().get(CONNECTION), None);
+    }
+}
