@@ -303,4 +303,4 @@ fn material(pair: &Pair) -> Option<Material> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
