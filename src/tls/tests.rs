@@ -424,11 +424,34 @@ async fn a_silent_or_senseless_client_is_cut_off() {
     let (mut senseless, far) = duplex(1_024);
     senseless.write_all(b"GET / HTTP/1.1\r\n\r\n").await.expect("written");
     assert!(matches!(listener.acceptor.accept(far, address).await, Err(AcceptError::ClientHello(_))));
-    // The only turn is taken: waiting for it counts.
-    let (_first, far) = duplex(1_024);
-    let (_second, far_second) = duplex(1_024);
-    let (first, second) = tokio::join!(listener.acceptor.accept(far, address), listener.acceptor.accept(far_second, address));
-    assert!(matches!((first, second), (Err(AcceptError::Timeout(_)), Err(AcceptError::Timeout(_)))));
+}
+
+#[tokio::test]
+async fn silence_takes_no_turn_but_a_stalled_handshake_does() {
+    let limits = AcceptLimits { handshakes: 1, ..AcceptLimits::default() };
+    let listener = Listener::new(&[("localhost", ClientCertificateMode::None)], limits);
+    let config = client(&listener, TLS13, None);
+    let address = SocketAddr::from(([127, 0, 0, 1], 1));
+    let (_silent, far) = duplex(1_024);
+    tokio::select! {
+        biased;
+        result = listener.acceptor.accept(far, address) => unreachable!("silent: {:?}", result.map(|_| ())),
+        (facts, _) = listener.connect(&config, "localhost") => assert!(facts.is_ok()),
+    }
+    // Says hello, and then nothing more.
+    let (mut stalling, far) = duplex(64 * 1024);
+    let mut hello = Vec::new();
+    let name = ServerName::try_from("localhost").expect("a name");
+    rustls::ClientConnection::new(Arc::clone(&config), name).expect("a client").write_tls(&mut hello).expect("written");
+    stalling.write_all(&hello).await.expect("written");
+    let second = tokio::time::timeout(Duration::from_millis(100), listener.connect(&config, "localhost"));
+    tokio::select! {
+        biased;
+        result = listener.acceptor.accept(far, address) => unreachable!("stalling: {:?}", result.map(|_| ())),
+        result = second => assert!(result.is_err(), "the only turn is taken"),
+    }
+    let (facts, _) = listener.connect(&config, "localhost").await;
+    facts.expect("the turn is free again");
 }
 
 #[tokio::test]
