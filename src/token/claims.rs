@@ -1,0 +1,160 @@
+//! The claims, as they stand in JSON.
+
+use std::str::FromStr;
+
+use serde_json::{Map, Value};
+
+use super::{AccessToken, TokenError, TokenFacts};
+use crate::domain::{Audience, Cnf, Issuer, KeyId, Scope, Timestamp};
+
+/// The most values `aud` may have.
+const MAX_AUDIENCES: usize = 100;
+/// 9999-12-31T23:59:59Z: later moments are mistakes (milliseconds, usually).
+const LAST_SECOND: i64 = 253_402_300_799;
+
+/// Writes RFC 9068 §2.2 claims. By hand: this stands between every request for a token and its signature.
+pub(super) fn write(token: &AccessToken) -> Vec<u8> {
+    let mut json = Vec::with_capacity(512);
+    json.push(b'{');
+    string(&mut json, "iss", token.issuer.as_str());
+    string(&mut json, "sub", token.subject.as_str());
+    json.extend_from_slice(b"\"aud\":");
+    match token.audience.as_slice() {
+        [one] => quoted(&mut json, one.as_str()),
+        several => {
+            json.push(b'[');
+            for (index, audience) in several.iter().enumerate() {
+                if index > 0 {
+                    json.push(b',');
+                }
+                quoted(&mut json, audience.as_str());
+            }
+            json.push(b']');
+        }
+    }
+    json.push(b',');
+    string(&mut json, "client_id", token.client_id.as_str());
+    if !token.scope.is_empty() {
+        string(&mut json, "scope", &token.scope.to_string());
+    }
+    json.extend_from_slice(format!("\"iat\":{},\"exp\":{},", token.issued_at, token.expires).as_bytes());
+    string(&mut json, "jti", token.token_id.as_str());
+    string(&mut json, "family_id", token.family.as_str());
+    // Only this last one needs no comma after it.
+    match &token.cnf {
+        Some(cnf) => {
+            json.extend_from_slice(b"\"cnf\":{");
+            for (name, thumbprint) in [("x5t#S256", cnf.x5t_s256()), ("jkt", cnf.jkt())] {
+                if let Some(thumbprint) = thumbprint {
+                    string(&mut json, name, &thumbprint.to_string());
+                }
+            }
+            json.pop();
+            json.extend_from_slice(b"}}");
+        }
+        None => {
+            json.pop();
+            json.push(b'}');
+        }
+    }
+    json
+}
+
+/// A member whose value is a string, and a comma.
+fn string(json: &mut Vec<u8>, name: &str, value: &str) {
+    quoted(json, name);
+    json.push(b':');
+    quoted(json, value);
+    json.push(b',');
+}
+
+/// RFC 8259 §7.
+fn quoted(json: &mut Vec<u8>, text: &str) {
+    json.push(b'"');
+    for byte in text.bytes() {
+        match byte {
+            b'"' | b'\\' => json.extend_from_slice(&[b'\\', byte]),
+            0..=0x1f => json.extend_from_slice(format!("\\u{byte:04x}").as_bytes()),
+            _ => json.push(byte),
+        }
+    }
+    json.push(b'"');
+}
+
+/// Claims that were strictly parsed, to be read one by one. `null` is a value of the wrong type.
+#[derive(Clone, Copy)]
+pub(super) struct Claims<'m>(pub(super) &'m Map<String, Value>);
+
+impl Claims<'_> {
+    pub(super) fn text(&self, name: &'static str) -> Result<Option<&str>, TokenError> {
+        match self.0.get(name) {
+            None => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text)),
+            Some(_) => Err(TokenError::Claim(name)),
+        }
+    }
+
+    /// A string in the syntax of `T`.
+    pub(super) fn identifier<T: FromStr>(&self, name: &'static str) -> Result<Option<T>, TokenError> {
+        self.text(name)?.map(|text| text.parse().map_err(|_| TokenError::Claim(name))).transpose()
+    }
+
+    /// A NumericDate (RFC 7519 §2), whole seconds. Fractions are refused: two readers could round them differently.
+    pub(super) fn date(&self, name: &'static str) -> Result<Option<Timestamp>, TokenError> {
+        let Some(value) = self.0.get(name) else { return Ok(None) };
+        let seconds = value.as_i64().filter(|seconds| (0..=LAST_SECOND).contains(seconds)).ok_or(TokenError::Claim(name))?;
+        Ok(Some(Timestamp::from_seconds(seconds)))
+    }
+
+    /// `aud`: a string or an array of strings (RFC 7519 §4.1.3).
+    pub(super) fn audience(&self) -> Result<Vec<Audience>, TokenError> {
+        let refused = TokenError::Claim("aud");
+        let read = |value: &Value| value.as_str().and_then(|text| text.parse().ok()).ok_or(refused.clone());
+        match self.0.get("aud") {
+            None => Ok(Vec::new()),
+            Some(Value::Array(values)) if (1..=MAX_AUDIENCES).contains(&values.len()) => values.iter().map(read).collect(),
+            Some(value) => Ok(vec![read(value)?]),
+        }
+    }
+
+    pub(super) fn scope(&self) -> Result<Scope, TokenError> {
+        Ok(self.identifier("scope")?.unwrap_or_default())
+    }
+
+    pub(super) fn cnf(&self) -> Result<Option<Cnf>, TokenError> {
+        Ok(self.0.get("cnf").map(Cnf::from_json).transpose()?)
+    }
+
+    pub(super) fn issuer(&self) -> Result<Option<Issuer>, TokenError> {
+        self.identifier("iss")
+    }
+
+    /// The facts of a token, as RFC 9068 §2.2 demands them: `iss`, `exp`, `aud`, `sub`, `client_id`, `iat`, `jti`.
+    pub(super) fn access_token(&self, key_id: Option<KeyId>) -> Result<TokenFacts, TokenError> {
+        let facts = TokenFacts {
+            issuer: self.issuer()?.ok_or(TokenError::ClaimAbsent("iss"))?,
+            subject: self.identifier("sub")?,
+            client_id: self.identifier("client_id")?,
+            token_id: self.identifier("jti")?,
+            family: self.identifier("family_id")?,
+            key_id,
+            audience: self.audience()?,
+            scope: self.scope()?,
+            issued_at: self.date("iat")?,
+            not_before: self.date("nbf")?,
+            expires: self.date("exp")?.ok_or(TokenError::ClaimAbsent("exp"))?,
+            cnf: self.cnf()?,
+        };
+        let present = [
+            ("aud", !facts.audience.is_empty()),
+            ("sub", facts.subject.is_some()),
+            ("client_id", facts.client_id.is_some()),
+            ("iat", facts.issued_at.is_some()),
+            ("jti", facts.token_id.is_some()),
+        ];
+        match present.into_iter().find(|(_, present)| !present) {
+            Some((name, _)) => Err(TokenError::ClaimAbsent(name)),
+            None => Ok(facts),
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! Revocation rules: what an issuer has taken back before it expired.
+//!
+//! A rule names tokens by one property and hits those issued at or before a moment. It is kept for as long as anything it can hit is
+//! alive. Values are those of one issuer: each issuer has its own [`RevocationRules`].
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::domain::{Thumbprint, Timestamp};
+use crate::event::Reason;
+use crate::token::TokenFacts;
+
+/// By which property a rule names tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RuleKind {
+    /// `jti`: one token.
+    TokenId,
+    /// `family_id`: all tokens of one grant.
+    Family,
+    /// `client_id`: all tokens of one client.
+    Client,
+    /// `sub`: all tokens about one subject.
+    Subject,
+    /// `cnf.x5t#S256`: all tokens bound to one certificate.
+    Certificate,
+    /// `kid`, or the name of a master key: all tokens signed or sealed with one key.
+    Key,
+}
+
+impl RuleKind {
+    /// Every kind there is.
+    pub const ALL: [Self; 6] = [Self::TokenId, Self::Family, Self::Client, Self::Subject, Self::Certificate, Self::Key];
+
+    /// The name, as the feed and the database have it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::TokenId => "token_id",
+            Self::Family => "family",
+            Self::Client => "client",
+            Self::Subject => "subject",
+            Self::Certificate => "certificate",
+            Self::Key => "key",
+        }
+    }
+
+    const fn index(self) -> usize {
+        self as usize
+    }
+}
+
+impl std::str::FromStr for RuleKind {
+    type Err = RuleKindUnknown;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::ALL.into_iter().find(|kind| kind.name() == text).ok_or(RuleKindUnknown)
+    }
+}
+
+impl std::fmt::Display for RuleKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// The text names no kind of rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a kind of revocation rule: token_id, family, client, subject, certificate or key")]
+pub struct RuleKindUnknown;
+
+/// One rule.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RevocationRule {
+    /// Its place in the change feed.
+    pub sequence: i64,
+    /// By which property it names tokens.
+    pub kind: RuleKind,
+    /// The property's value.
+    pub value: String,
+    /// Tokens issued at this moment or before are revoked.
+    pub before: Timestamp,
+    /// From this moment on nothing it could hit is alive.
+    pub expires: Timestamp,
+}
+
+/// Proof that no rule known at this sequence hits the token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotRevoked {
+    sequence: i64,
+}
+
+impl NotRevoked {
+    /// The sequence of the rules that were asked.
+    pub const fn sequence(self) -> i64 {
+        self.sequence
+    }
+}
+
+/// A rule hits the token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("revoked by rule {sequence} on its {kind}")]
+pub struct Revoked {
+    /// The rule's kind.
+    pub kind: RuleKind,
+    /// The rule's place in the change feed.
+    pub sequence: i64,
+}
+
+impl Revoked {
+    /// The private reason.
+    pub const fn reason(&self) -> Reason {
+        Reason::TokenRevoked
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Effect {
+    before: Timestamp,
+    expires: Timestamp,
+    sequence: i64,
+}
+
+impl Effect {
+    /// Two rules on one value: whatever either hits is hit.
+    fn joined(self, other: Self) -> Self {
+        Self {
+            before: self.before.max(other.before),
+            expires: self.expires.max(other.expires),
+            sequence: self.sequence.max(other.sequence),
+        }
+    }
+}
+
+#[derive(Clone, Debug, Default)]
+struct Index([HashMap<Box<str>, Effect>; RuleKind::ALL.len()]);
+
+impl Index {
+    fn len(&self) -> usize {
+        self.0.iter().map(HashMap::len).sum()
+    }
+
+    fn of(&self, kind: RuleKind) -> Option<&HashMap<Box<str>, Effect>> {
+        self.0.get(kind.index())
+    }
+
+    fn insert(&mut self, kind: RuleKind, value: Box<str>, effect: Effect) {
+        if let Some(map) = self.0.get_mut(kind.index()) {
+            map.entry(value).and_modify(|present| *present = present.joined(effect)).or_insert(effect);
+        }
+    }
+}
+
+/// The rules of one issuer: an immutable snapshot, asked on every request and replaced as a whole.
+///
+/// Most rules stand in `settled`, which snapshots share; the latest stand in `recent`, which is copied with each change and becomes
+/// part of `settled` when it has grown. So a change costs about the square root of the number of rules.
+#[derive(Clone, Debug, Default)]
+pub struct RevocationRules {
+    settled: Arc<Index>,
+    recent: Index,
+    sequence: i64,
+}
+
+impl RevocationRules {
+    /// `recent` may always grow to this many rules.
+    const RECENT: usize = 256;
+
+    /// A snapshot of these rules.
+    pub fn from_rules(rules: impl IntoIterator<Item = RevocationRule>) -> Self {
+        let (mut settled, mut sequence) = (Index::default(), 0);
+        for rule in rules {
+            sequence = sequence.max(rule.sequence);
+            let (kind, value, effect) = parts(rule);
+            settled.insert(kind, value, effect);
+        }
+        Self { settled: Arc::new(settled), recent: Index::default(), sequence }
+    }
+
+    /// These rules and some more.
+    #[must_use]
+    pub fn with(&self, rules: impl IntoIterator<Item = RevocationRule>) -> Self {
+        let mut next = self.clone();
+        for rule in rules {
+            next.sequence = next.sequence.max(rule.sequence);
+            let (kind, value, effect) = parts(rule);
+            next.recent.insert(kind, value, effect);
+        }
+        if next.recent.len() > Self::RECENT.max(next.settled.len().isqrt()) {
+            next.settle();
+        }
+        next
+    }
+
+    fn settle(&mut self) {
+        let recent = std::mem::take(&mut self.recent);
+        let settled = Arc::make_mut(&mut self.settled);
+        for (kind, map) in RuleKind::ALL.into_iter().zip(recent.0) {
+            for (value, effect) in map {
+                settled.insert(kind, value, effect);
+            }
+        }
+    }
+
+    /// The highest sequence among the rules that were ever part of this line of snapshots.
+    pub const fn sequence(&self) -> i64 {
+        self.sequence
+    }
+
+    /// These rules, known to be complete up to `sequence` although the changes in between were no rules.
+    #[must_use]
+    pub fn at_sequence(mut self, sequence: i64) -> Self {
+        self.sequence = self.sequence.max(sequence);
+        self
+    }
+
+    /// How many values are named.
+    pub fn len(&self) -> usize {
+        self.settled.len() + self.recent.len()
+    }
+
+    /// Whether there is no rule.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Without the rules that can hit nothing alive any more. The sequence stays.
+    #[must_use]
+    pub fn without_expired(&self, now: Timestamp) -> Self {
+        let mut next = self.clone();
+        next.settle();
+        for map in &mut Arc::make_mut(&mut next.settled).0 {
+            map.retain(|_, effect| effect.expires > now);
+        }
+        next
+    }
+
+    /// Judges a token. One without `iat` counts as issued before every rule.
+    ///
+    /// # Errors
+    /// [`Revoked`], naming the rule.
+    pub fn check(&self, facts: &TokenFacts) -> Result<NotRevoked, Revoked> {
+        let certificate = facts.certificate().map(Thumbprint::to_string);
+        let values = [
+            (RuleKind::TokenId, facts.token_id.as_ref().map(AsRef::as_ref)),
+            (RuleKind::Family, facts.family.as_ref().map(AsRef::as_ref)),
+            (RuleKind::Client, facts.client_id.as_ref().map(AsRef::as_ref)),
+            (RuleKind::Subject, facts.subject.as_ref().map(AsRef::as_ref)),
+            (RuleKind::Certificate, certificate.as_deref()),
+            (RuleKind::Key, facts.key_id.as_ref().map(AsRef::as_ref)),
+        ];
+        for (kind, value) in values {
+            let Some(effect) = value.and_then(|value: &str| self.effect(kind, value)) else { continue };
+            if facts.issued_at.is_none_or(|issued_at| issued_at <= effect.before) {
+                return Err(Revoked { kind, sequence: effect.sequence });
+            }
+        }
+        Ok(NotRevoked { sequence: self.sequence })
+    }
+
+    fn effect(&self, kind: RuleKind, value: &str) -> Option<Effect> {
+        let find = |index: &Index| index.of(kind).and_then(|map| map.get(value)).copied();
+        match (find(&self.settled), find(&self.recent)) {
+            (Some(first), Some(second)) => Some(first.joined(second)),
+            (first, second) => first.or(second),
+        }
+    }
+}
+
+fn parts(rule: RevocationRule) -> (RuleKind, Box<str>, Effect) {
+    let effect = Effect { before: rule.before, expires: rule.expires, sequence: rule.sequence };
+    (rule.kind, rule.value.into_boxed_str(), effect)
+}
+
+#[cfg(test)]
+mod tests;
