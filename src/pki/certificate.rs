@@ -10,6 +10,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::domain::{Thumbprint, Timestamp};
 use crate::event::Reason;
+use crate::jose::digest::sha256;
 
 use super::name::{DistinguishedName, NameError};
 use super::subject_alt_names::{SubjectAltNameError, SubjectAltNames};
@@ -129,13 +130,6 @@ impl DateError {
     }
 }
 
-pub(super) fn sha256(bytes: &[u8]) -> Thumbprint {
-    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes);
-    let mut copy = [0u8; 32];
-    copy.copy_from_slice(digest.as_ref());
-    Thumbprint::from_bytes(copy)
-}
-
 impl Certificate {
     /// Reads a certificate.
     ///
@@ -236,8 +230,8 @@ impl Fields {
         let mut fields = Self {
             der: CertificateDer::from(&[][..]),
             spki: SubjectPublicKeyInfoDer::from(parsed.public_key().raw.to_vec()),
-            thumbprint: sha256(bytes),
-            spki_sha256: sha256(parsed.public_key().raw),
+            thumbprint: Thumbprint::from_bytes(sha256(bytes)),
+            spki_sha256: Thumbprint::from_bytes(sha256(parsed.public_key().raw)),
             version: parsed.version().0.saturating_add(1),
             serial: parsed.raw_serial().to_vec(),
             subject: DistinguishedName::from_x509(parsed.subject())
