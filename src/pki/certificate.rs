@@ -4,11 +4,13 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use rustls_pki_types::{CertificateDer, SubjectPublicKeyInfoDer};
-use x509_parser::extensions::ParsedExtension;
+use x509_parser::der_parser::asn1_rs::Any;
+use x509_parser::extensions::{ExtendedKeyUsage, ParsedExtension, X509Extension};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::domain::{Thumbprint, Timestamp};
 use crate::event::Reason;
+use crate::jose::digest::sha256;
 
 use super::name::{DistinguishedName, NameError};
 use super::subject_alt_names::{SubjectAltNameError, SubjectAltNames};
@@ -128,13 +130,6 @@ impl DateError {
     }
 }
 
-pub(super) fn sha256(bytes: &[u8]) -> Thumbprint {
-    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes);
-    let mut copy = [0u8; 32];
-    copy.copy_from_slice(digest.as_ref());
-    Thumbprint::from_bytes(copy)
-}
-
 impl Certificate {
     /// Reads a certificate.
     ///
@@ -235,8 +230,8 @@ impl Fields {
         let mut fields = Self {
             der: CertificateDer::from(&[][..]),
             spki: SubjectPublicKeyInfoDer::from(parsed.public_key().raw.to_vec()),
-            thumbprint: sha256(bytes),
-            spki_sha256: sha256(parsed.public_key().raw),
+            thumbprint: Thumbprint::from_bytes(sha256(bytes)),
+            spki_sha256: Thumbprint::from_bytes(sha256(parsed.public_key().raw)),
             version: parsed.version().0.saturating_add(1),
             serial: parsed.raw_serial().to_vec(),
             subject: DistinguishedName::from_x509(parsed.subject())
@@ -260,7 +255,12 @@ impl Fields {
         Ok(fields)
     }
 
-    fn read_extension(&mut self, extension: &x509_parser::extensions::X509Extension<'_>) -> Result<(), CertificateError> {
+    fn read_extension(&mut self, extension: &X509Extension<'_>) -> Result<(), CertificateError> {
+        let malformed = || CertificateError::Extension(extension.oid.to_id_string());
+        // An extension that is known holds one value and nothing behind it, which the parser lets pass.
+        if !extension.parsed_extension().unsupported() && !Any::from_der(extension.value).is_ok_and(|(rest, _)| rest.is_empty()) {
+            return Err(malformed());
+        }
         match extension.parsed_extension() {
             ParsedExtension::SubjectAlternativeName(names) => self.sans = SubjectAltNames::from_x509(names)?,
             ParsedExtension::BasicConstraints(constraints) => self.is_authority = constraints.ca,
@@ -273,14 +273,14 @@ impl Fields {
             }
             ParsedExtension::ExtendedKeyUsage(usage) => self.extended_key_usages = Some(extended_key_usages(usage)),
             // Of those that are not read here, malformed ones are still a sign of two readings.
-            ParsedExtension::ParseError { .. } => return Err(CertificateError::Extension(extension.oid.to_id_string())),
+            ParsedExtension::ParseError { .. } => return Err(malformed()),
             _ => {}
         }
         Ok(())
     }
 }
 
-fn extended_key_usages(usage: &x509_parser::extensions::ExtendedKeyUsage<'_>) -> Vec<String> {
+fn extended_key_usages(usage: &ExtendedKeyUsage<'_>) -> Vec<String> {
     let known = [
         (usage.any, "2.5.29.37.0"),
         (usage.server_auth, "1.3.6.1.5.5.7.3.1"),
@@ -311,5 +311,108 @@ impl Hash for Certificate {
 impl fmt::Debug for Certificate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Certificate({} {})", self.0.subject, self.0.thumbprint)
+    }
+}
+
+#[cfg(test)]
+#[cfg(feature = "server")]
+mod tests {
+    use rcgen::{CertificateParams, CustomExtension, KeyPair, SanType};
+
+    use super::*;
+    use crate::pki::fixture::{NOW, date};
+
+    const SAN: &[u64] = &[2, 5, 29, 17];
+
+    fn der(change: impl FnOnce(&mut CertificateParams)) -> Vec<u8> {
+        let mut params = CertificateParams::default();
+        params.not_after = date(NOW);
+        change(&mut params);
+        params.self_signed(&KeyPair::generate().expect("a key")).expect("signed").der().to_vec()
+    }
+
+    fn with_extensions(extensions: &[(&[u64], &[u8])]) -> Result<Certificate, CertificateError> {
+        let der = der(|params| {
+            let extension = |(oid, content): &(&[u64], &[u8])| CustomExtension::from_oid_content(oid, content.to_vec());
+            params.custom_extensions = extensions.iter().map(extension).collect();
+        });
+        Certificate::from_der(der.into())
+    }
+
+    #[test]
+    fn what_two_programs_could_read_differently_is_refused() {
+        use CertificateError as E;
+        use SubjectAltNameError as S;
+        let san = |error| Err(E::SubjectAltName(error));
+        let good: &[u8] = b"\x30\x03\x82\x01a";
+        type Case<'a> = (&'a [(&'a [u64], &'a [u8])], Result<(), CertificateError>);
+        let table: &[Case<'_>] = &[
+            (&[(SAN, good)], Ok(())),
+            (&[(SAN, good), (SAN, b"\x30\x03\x82\x01b")], Err(E::DuplicateExtension("2.5.29.17".into()))),
+            (&[(SAN, b"\x30\x05\x82\x03a\0b")], san(S::Character("dNSName"))),
+            (&[(SAN, b"\x30\x03\x82\x01\xff")], Err(E::SubjectAltName(S::Malformed))),
+            (&[(SAN, b"\x30\x03\x87\x01\x7f")], san(S::Ip)),
+            (&[(SAN, b"\x30\x00")], san(S::Empty)),
+            // A length that reaches beyond the extension, and bytes behind the list.
+            (&[(SAN, b"\x30\x09\x82\x01a")], Err(E::Extension("2.5.29.17".into()))),
+            (&[(SAN, b"\x30\x03\x82\x01a\x00")], Err(E::Extension("2.5.29.17".into()))),
+            (&[(&[2, 5, 29, 15], b"\x30\x00")], Err(E::Extension("2.5.29.15".into()))),
+            (&[(&[1, 2, 3, 4], b"anything"), (&[1, 2, 3, 4], b"else")], Err(E::DuplicateExtension("1.2.3.4".into()))),
+            (&[(&[1, 2, 3, 4], b"anything")], Ok(())),
+        ];
+        for (extensions, expected) in table {
+            assert_eq!(with_extensions(extensions).map(|_| ()), *expected, "{extensions:?}");
+        }
+    }
+
+    #[test]
+    fn other_names_are_counted_and_not_read() {
+        let certificate = Certificate::from_der(
+            der(|params| {
+                let principal = (vec![1, 3, 6, 1, 4, 1, 311, 20, 2, 3], "alice.example".into());
+                params.subject_alt_names =
+                    vec![SanType::OtherName(principal), SanType::DnsName("a.example".try_into().expect("IA5"))];
+            })
+            .into(),
+        )
+        .expect("well-formed");
+        assert_eq!(certificate.sans().dns, ["a.example"]);
+        assert_eq!(certificate.sans().unread, 1);
+    }
+
+    #[test]
+    fn nothing_may_follow_and_nothing_may_be_missing() {
+        let der = der(|_| {});
+        assert!(Certificate::from_der(der.clone().into()).is_ok());
+        let longer = [der.as_slice(), &[0]].concat();
+        assert_eq!(Certificate::from_der(longer.into()), Err(CertificateError::TrailingBytes(1)));
+        for length in [0, 1, 10, der.len() / 2, der.len() - 1] {
+            assert_eq!(Certificate::from_der(der[..length].to_vec().into()), Err(CertificateError::Der), "{length}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_make_the_reader_fail(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..200)) {
+            let _ = Certificate::from_der(bytes.into());
+        }
+
+        #[test]
+        fn no_altered_byte_makes_the_reader_fail(position in 0usize..400, value in 0u8..=255) {
+            let mut der = pem_example();
+            if let Some(byte) = der.get_mut(position) {
+                *byte = value;
+            }
+            let _ = Certificate::from_der(der.into());
+        }
+    }
+
+    /// Made once: keys are slow.
+    fn pem_example() -> Vec<u8> {
+        static EXAMPLE: std::sync::OnceLock<Vec<u8>> = std::sync::OnceLock::new();
+        let san = |params: &mut CertificateParams| {
+            params.subject_alt_names = vec![SanType::DnsName("a.example".try_into().expect("IA5"))];
+        };
+        EXAMPLE.get_or_init(|| der(san)).clone()
     }
 }

@@ -6,22 +6,13 @@ use rcgen::{
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use time::OffsetDateTime;
 
-use crate::domain::{Lifetime, Randomness, RandomnessUnavailable, Timestamp};
+use crate::domain::{Lifetime, Randomness as _, Timestamp};
+pub(crate) use crate::jose::random::SystemRandomness as TestRandomness;
 
 use super::Certificate;
 
 /// The moment that tests take place at.
 pub(crate) const NOW: Timestamp = Timestamp::from_seconds(1_800_000_000);
-
-/// The machine's randomness.
-#[derive(Debug)]
-pub(crate) struct TestRandomness;
-
-impl Randomness for TestRandomness {
-    fn fill(&self, bytes: &mut [u8]) -> Result<(), RandomnessUnavailable> {
-        aws_lc_rs::rand::fill(bytes).map_err(|_| RandomnessUnavailable)
-    }
-}
 
 /// An authority of any shape.
 pub(crate) struct Authority {

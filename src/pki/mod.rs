@@ -6,7 +6,8 @@
 #[cfg(feature = "server")]
 pub mod authority;
 mod certificate;
-#[cfg(all(test, feature = "server"))]
+#[cfg(test)]
+#[cfg(feature = "server")]
 pub(crate) mod fixture;
 pub mod name;
 pub mod path;

@@ -269,5 +269,6 @@ fn build(
     Ok(window)
 }
 
-#[cfg(all(test, feature = "server"))]
+#[cfg(test)]
+#[cfg(feature = "server")]
 mod tests;

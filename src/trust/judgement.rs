@@ -140,3 +140,123 @@ impl PeerTrust {
         });
     }
 }
+
+#[cfg(test)]
+#[cfg(feature = "server")]
+mod tests {
+    use super::*;
+    use crate::domain::Lifetime;
+    use crate::pki::DateError;
+    use crate::pki::fixture::{Authority, Identity, NOW, date, self_signed};
+
+    fn seconds(count: u32) -> Lifetime {
+        Lifetime::from_seconds(count)
+    }
+
+    fn set(name: &str, authorities: &[&Authority]) -> Arc<AnchorSet> {
+        let anchors = authorities.iter().map(|authority| authority.certificate.clone()).collect();
+        Arc::new(AnchorSet::new(name, anchors, vec![]).expect("a set"))
+    }
+
+    fn trust(identity: &Identity) -> PeerTrust {
+        PeerTrust::new(Arc::new(PeerCertificate::for_test(identity.certificate.clone(), vec![])))
+    }
+
+    fn refusal(set: &str, error: PathError) -> TrustError {
+        TrustError::Path { set: set.into(), error }
+    }
+
+    #[test]
+    fn every_set_must_accept() {
+        let (a, b) = (Authority::new("A"), Authority::new("B"));
+        let alice = trust(&a.client("alice"));
+        let (only_a, only_b, both) = (set("a", &[&a]), set("b", &[&b]), set("both", &[&a, &b]));
+        let trusted = alice.judge(&[&only_a, &both], NOW).expect("both accept");
+        assert_eq!(trusted.anchor(), a.certificate.spki_sha256());
+        assert_eq!(trusted.certificate().thumbprint(), alice.peer().thumbprint());
+        assert_eq!(alice.judge(&[&only_b], NOW).map(|_| ()), Err(refusal("b", PathError::UnknownIssuer)));
+        for sets in [[&only_a, &only_b], [&only_b, &only_a], [&both, &only_b]] {
+            assert_eq!(alice.judge(&sets, NOW).map(|_| ()), Err(refusal("b", PathError::UnknownIssuer)));
+        }
+        let error = alice.judge(&[], NOW).expect_err("no set");
+        assert_eq!((error.reason(), &error), (Reason::CertificateNoAnchors, &TrustError::NoAnchors));
+        let empty = set("empty", &[]);
+        assert_eq!(alice.judge(&[&only_a, &empty], NOW).map(|_| ()), Err(TrustError::NoAnchors));
+        let lonely = trust(&self_signed("alice"));
+        assert_eq!(lonely.judge(&[&only_a], NOW).map(|_| ()), Err(refusal("a", PathError::UnknownIssuer)));
+    }
+
+    #[test]
+    fn dates_are_looked_at_every_time() {
+        let late = NOW.plus(seconds(50));
+        let ca = Authority::new("CA");
+        let set = set("a", &[&ca]);
+        let alice = trust(&ca.leaf("alice", |params| params.not_after = date(late)));
+        assert_eq!(alice.judge(&[&set], NOW).expect("in date").not_after(), late);
+        alice.judge(&[&set], late).expect("the last second");
+        let expired = refusal("a", PathError::Dates(DateError::Expired { not_after: late }));
+        assert_eq!(alice.judge(&[&set], late.plus(seconds(1))).map(|_| ()), Err(expired));
+
+        let ending = Authority::with("Ending", |params| params.not_after = date(late));
+        let ending_set = self::set("b", &[&ending]);
+        let bob = trust(&ending.client("bob"));
+        assert_eq!(bob.judge(&[&ending_set], NOW).expect("in date").not_after(), late);
+        let expired = refusal("b", PathError::IssuerExpired);
+        assert_eq!(bob.judge(&[&ending_set], late.plus(seconds(1))).map(|_| ()), Err(expired));
+
+        let unborn = trust(&ca.leaf("carol", |params| params.not_before = date(late)));
+        assert!(unborn.judge(&[&set], NOW).is_err());
+        unborn.judge(&[&set], late).expect("time has passed");
+    }
+
+    #[test]
+    fn signatures_are_verified_once_for_a_connection_and_set() {
+        let (ca, other) = (Authority::new("CA"), Authority::new("CA"));
+        let (ours, theirs) = (set("ours", &[&ca]), set("theirs", &[&other]));
+        let alice = trust(&ca.client("alice"));
+        let known = || alice.known.load_full();
+        alice.judge(&[&ours], NOW).expect("accepted");
+        alice.judge(&[&theirs], NOW).expect_err("the other authority of that name");
+        let first = known();
+        assert_eq!(first.len(), 2);
+        for _ in 0..3 {
+            alice.judge(&[&ours], NOW).expect("accepted");
+            alice.judge(&[&theirs], NOW).expect_err("not accepted");
+        }
+        // Whoever builds a path remembers it, and nothing new was remembered.
+        assert!(Arc::ptr_eq(&first, &known()));
+    }
+
+    #[test]
+    fn a_replaced_set_is_forgotten() {
+        let (ca, other) = (Authority::new("CA"), Authority::new("Other"));
+        let alice = trust(&ca.client("alice"));
+        let before = set("a", &[&ca]);
+        alice.judge(&[&before], NOW).expect("accepted");
+        drop(before);
+        for _ in 0..40 {
+            let after = set("a", &[&other]);
+            alice.judge(&[&after], NOW).expect_err("the authority is gone");
+        }
+        assert_eq!(alice.known.load().len(), 1);
+        let many: Vec<_> = (0..40).map(|_| set("a", &[&ca])).collect();
+        for set in &many {
+            alice.judge(&[set], NOW).expect("accepted");
+        }
+        assert!(alice.known.load().len() <= REMEMBERED_SETS);
+    }
+
+    #[test]
+    fn the_set_helps_with_intermediates() {
+        let root = Authority::new("Root");
+        let intermediate = root.intermediate("Intermediate", |_| {});
+        let alice = intermediate.client("alice");
+        let without = set("a", &[&root]);
+        assert!(trust(&alice).judge(&[&without], NOW).is_err());
+        let chain = vec![intermediate.certificate.der().clone()];
+        let with = AnchorSet::new("a", vec![root.certificate.clone()], chain.clone()).expect("a set");
+        trust(&alice).judge(&[&Arc::new(with)], NOW).expect("from the set");
+        let sent = PeerTrust::new(Arc::new(PeerCertificate::for_test(alice.certificate, chain)));
+        sent.judge(&[&without], NOW).expect("from the peer");
+    }
+}

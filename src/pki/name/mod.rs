@@ -134,7 +134,7 @@ impl AttributeValue {
     /// A value from its whole encoding, as after `#` in RFC 4514 §2.4.
     fn from_der(bytes: &[u8]) -> Result<Self, NameError> {
         match Any::from_der(bytes) {
-            Ok((rest, any)) if rest.is_empty() => Self::from_any(&any),
+            Ok(([], any)) => Self::from_any(&any),
             _ => Err(NameError::Encoding),
         }
     }

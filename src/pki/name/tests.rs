@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::*;
 
 fn parse(text: &str) -> DistinguishedName {
-    DistinguishedName::parse(text).unwrap_or_else(|error| panic!("{text}: {error}"))
+    DistinguishedName::parse(text).expect(text)
 }
 
 #[test]
