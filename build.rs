@@ -7,7 +7,8 @@ fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-changed=migrations");
     if env::var_os("CARGO_FEATURE_VENDORED_OPENSSL").is_some() && env::var_os("CARGO_FEATURE_SERVER").is_some() {
-        for variable in ["PATH", "CC", "MAKE", "OPENSSL_NO_VENDOR"] {
+        // Not PATH: a script that failed runs again anyway, and a shell's own PATH must not recompile everything.
+        for variable in ["CC", "MAKE", "OPENSSL_NO_VENDOR"] {
             println!("cargo::rerun-if-env-changed={variable}");
         }
         if env::var_os("OPENSSL_NO_VENDOR").is_none_or(|value| value == "0") {

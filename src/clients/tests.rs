@@ -211,7 +211,7 @@ fn a_certificate_matches_the_registered_subject_alone() {
     ];
     for (name, value, expected) in table {
         let client = read(&alice(json!({ "tls_client_auth_subject_dn": null, name: value }))).expect(value);
-        let Authentication::TlsClientAuth(matcher) = &client.authentication else { panic!("tls_client_auth") };
+        let Authentication::TlsClientAuth(matcher) = &client.authentication else { unreachable!("tls_client_auth") };
         let verdict = matcher.check(&certificate);
         assert_eq!(verdict.as_ref().err().map(MatchError::reason), expected, "{name} {value}");
         if value == backwards {
@@ -228,7 +228,7 @@ fn a_self_signed_certificate_is_matched_byte_for_byte_and_by_date() {
     let one = self_signed("Alice").certificate;
     let twin = self_signed("Alice").certificate;
     let client = read(&registered(vec![jwk(&self_signed("Bob").certificate), jwk(&one)])).expect("usable");
-    let Authentication::SelfSignedTlsClientAuth(certificates) = &client.authentication else { panic!("self-signed") };
+    let Authentication::SelfSignedTlsClientAuth(certificates) = &client.authentication else { unreachable!("self-signed") };
     assert!(certificates.check(&one, NOW).is_ok());
     let reason = |certificate: &Certificate, now| certificates.check(certificate, now).err().map(|error| error.reason());
     assert_eq!(reason(&twin, NOW), Some(Reason::CertificateNotRegistered), "the same name says nothing");
@@ -282,7 +282,7 @@ fn certificates_of_every_key_type_can_be_registered() {
         let jwk = jwk(&certificate);
         assert_eq!(jwk["kty"], kind);
         let client = read(&registered(vec![jwk])).expect("usable");
-        let Authentication::SelfSignedTlsClientAuth(certificates) = &client.authentication else { panic!("self-signed") };
+        let Authentication::SelfSignedTlsClientAuth(certificates) = &client.authentication else { unreachable!("self-signed") };
         assert!(certificates.check(&certificate, certificate.not_before()).is_ok());
     }
 }

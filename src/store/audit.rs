@@ -17,8 +17,7 @@ pub struct PendingEvent {
 impl Store {
     /// At most `limit` events, written by any process of the deployment, that were not copied to the audit trail yet.
     pub async fn pending_events(&self, limit: u32) -> Result<Vec<PendingEvent>, StoreError> {
-        let rows: Vec<(i64, String)> =
-            read!(&self.inner.db, pool => sqlx::query_as(PENDING).bind(i64::from(limit)).fetch_all(pool).await)?;
+        let rows: Vec<(i64, String)> = read!(&self.inner.db, fetch_all: sqlx::query_as(PENDING).bind(i64::from(limit)))?;
         Ok(rows.into_iter().map(|(id, line)| PendingEvent { id, line }).collect())
     }
 
@@ -26,9 +25,7 @@ impl Store {
     pub async fn mark_relayed(&self, events: &[PendingEvent], now: Timestamp) -> Result<(), StoreError> {
         let mut work = Work::begin(&self.inner.db).await?;
         for event in events {
-            within!(&mut work, connection =>
-                sqlx::query(MARK).bind(event.id).bind(now.seconds()).execute(connection).await.map(drop)
-            )?;
+            within!(&mut work, execute: sqlx::query(MARK).bind(event.id).bind(now.seconds()))?;
         }
         work.commit().await
     }
@@ -36,9 +33,7 @@ impl Store {
     /// Deletes at most `batch` events that were copied before `before`; gives how many.
     pub async fn delete_relayed_events(&self, before: Timestamp, batch: u32) -> Result<u64, StoreError> {
         let mut work = Work::begin(&self.inner.db).await?;
-        let deleted = within!(&mut work, connection =>
-            sqlx::query(DELETE).bind(before.seconds()).bind(i64::from(batch)).execute(connection).await.map(|done| done.rows_affected())
-        )?;
+        let deleted = within!(&mut work, execute: sqlx::query(DELETE).bind(before.seconds()).bind(i64::from(batch)))?;
         work.commit().await?;
         Ok(deleted)
     }

@@ -40,14 +40,13 @@ pub enum Put {
 impl Store {
     /// Every client, by name.
     pub async fn clients(&self) -> Result<Vec<ClientRecord>, StoreError> {
-        let rows: Vec<(String, String)> = read!(&self.inner.db, pool => sqlx::query_as(ALL).fetch_all(pool).await)?;
+        let rows: Vec<(String, String)> = read!(&self.inner.db, fetch_all: sqlx::query_as(ALL))?;
         rows.into_iter().map(record).collect()
     }
 
     /// The client of this name.
     pub async fn client(&self, client_id: &ClientId) -> Result<Option<ClientRecord>, StoreError> {
-        let row: Option<(String, String)> =
-            read!(&self.inner.db, pool => sqlx::query_as(ONE).bind(client_id.as_str()).fetch_optional(pool).await)?;
+        let row: Option<(String, String)> = read!(&self.inner.db, fetch_optional: sqlx::query_as(ONE).bind(client_id.as_str()))?;
         row.map(record).transpose()
     }
 
@@ -55,17 +54,14 @@ impl Store {
     pub async fn put_client(&self, client: &ClientRecord, mode: PutMode, now: Timestamp) -> Result<Put, StoreError> {
         let client_id = client.client_id.as_str();
         let mut unit = NumberedWork::begin(&self.inner.db).await?;
-        let known: Option<(String, String)> =
-            within!(&mut unit.work, connection => sqlx::query_as(ONE).bind(client_id).fetch_optional(connection).await)?;
+        let known: Option<(String, String)> = within!(&mut unit.work, fetch_optional: sqlx::query_as(ONE).bind(client_id))?;
         let (put, statement, event) = match known {
             None => (Put::Added, INSERT, AuditEvent::ClientAdded { client_id: client.client_id.clone() }),
             Some(_) if mode == PutMode::Add => return Ok(Put::Exists),
             Some((_, metadata)) if metadata == client.metadata_json => return Ok(Put::Unchanged),
             Some(_) => (Put::Changed, UPDATE, AuditEvent::ClientChanged { client_id: client.client_id.clone() }),
         };
-        within!(&mut unit.work, connection =>
-            sqlx::query(statement).bind(client_id).bind(&client.metadata_json).bind(now.seconds()).execute(connection).await.map(drop)
-        )?;
+        within!(&mut unit.work, execute: sqlx::query(statement).bind(client_id).bind(&client.metadata_json).bind(now.seconds()))?;
         unit.record_change(ChangeKind::Client, client_id, now).await?;
         unit.commit(self, &Trailed { time: now, event }).await?;
         Ok(put)
@@ -81,9 +77,7 @@ impl Store {
         now: Timestamp,
     ) -> Result<Option<RevocationRule>, StoreError> {
         let mut unit = NumberedWork::begin(&self.inner.db).await?;
-        let removed = within!(&mut unit.work, connection =>
-            sqlx::query(DELETE).bind(client_id.as_str()).execute(connection).await.map(|done| done.rows_affected())
-        )?;
+        let removed = within!(&mut unit.work, execute: sqlx::query(DELETE).bind(client_id.as_str()))?;
         if removed == 0 {
             return Ok(None);
         }

@@ -26,12 +26,13 @@ pub(super) enum Db {
     Postgres(PgPool),
 }
 
-/// Runs one query on whichever engine is open, outside a transaction: reads only.
+/// Runs one query, such as `read!(db, fetch_all: sqlx::query_as(SQL).bind(x))`, on whichever engine is open: outside a
+/// transaction, and on SQLite's readers, so it can only read.
 macro_rules! read {
-    ($db:expr, $pool:ident => $query:expr) => {
+    ($db:expr, $fetch:ident: $query:expr) => {
         match $db {
-            $crate::store::engine::Db::Sqlite { reader: $pool, .. } => $query,
-            $crate::store::engine::Db::Postgres($pool) => $query,
+            $crate::store::engine::Db::Sqlite { reader, .. } => $query.$fetch(reader).await,
+            $crate::store::engine::Db::Postgres(pool) => $query.$fetch(pool).await,
         }
     };
 }

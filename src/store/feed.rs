@@ -75,14 +75,15 @@ pub enum Changes {
 impl Store {
     /// The number of the last change; 0 before the first.
     pub async fn sequence(&self) -> Result<i64, StoreError> {
-        let (value,): (i64,) = read!(&self.inner.db, pool => sqlx::query_as(SEQUENCE).fetch_one(pool).await)?;
+        let (value,): (i64,) = read!(&self.inner.db, fetch_one: sqlx::query_as(SEQUENCE))?;
         Ok(value)
     }
 
     /// At most `limit` changes after number `after`, in order.
     pub async fn changes_after(&self, after: i64, limit: i64) -> Result<Changes, StoreError> {
         loop {
-            let rows: Vec<(i64, String, String, i64)> = read!(&self.inner.db, pool => sqlx::query_as(CHANGES_AFTER).bind(after).bind(limit.max(1)).fetch_all(pool).await)?;
+            let rows: Vec<(i64, String, String, i64)> =
+                read!(&self.inner.db, fetch_all: sqlx::query_as(CHANGES_AFTER).bind(after).bind(limit.max(1)))?;
             match rows.first() {
                 Some(first) if first.0 != after.saturating_add(1) => return Ok(Changes::Forgotten),
                 Some(_) => return Ok(Changes::Next(rows.into_iter().map(change).collect())),
@@ -99,9 +100,8 @@ impl Store {
     /// Forgets changes, at most `batch` of them, so that at least `keep` remain. Gives how many were forgotten.
     pub async fn forget_changes(&self, keep: u32, batch: u32) -> Result<u64, StoreError> {
         let mut work = super::work::Work::begin(&self.inner.db).await?;
-        let forgotten = super::work::within!(&mut work, connection =>
-            sqlx::query(FORGET_CHANGES).bind(i64::from(keep.max(1))).bind(i64::from(batch)).execute(connection).await.map(|done| done.rows_affected())
-        )?;
+        let (keep, batch) = (i64::from(keep.max(1)), i64::from(batch));
+        let forgotten = super::work::within!(&mut work, execute: sqlx::query(FORGET_CHANGES).bind(keep).bind(batch))?;
         work.commit().await?;
         Ok(forgotten)
     }
@@ -172,8 +172,8 @@ impl ChangeCursor {
         self.position
     }
 
-    /// Waits for the next changes; never empty. After [`Changes::Forgotten`] the cursor stands at the present end, taken before it
-    /// answers, so that whoever now reads everything anew misses nothing. After an error it stands where it stood: wait a moment
+    /// Waits for the next changes; never empty. After [`Changes::Forgotten`] the cursor stands at the present end, taken before
+    /// it answers, so that whoever now reads everything anew misses nothing. After an error it stands where it stood: wait a moment
     /// and ask again. May be dropped while it waits.
     pub async fn next(&mut self) -> Result<Changes, StoreError> {
         loop {
@@ -224,7 +224,8 @@ async fn poll(store: Store, wake: std::sync::Arc<Notify>, interval: Duration) {
     }
 }
 
-/// Wakes the poll whenever PostgreSQL tells of a commit. A lost connection is made again; what was missed meanwhile, the poll finds.
+/// Wakes the poll whenever PostgreSQL tells of a commit. A lost connection is made again; what was missed meanwhile, the poll
+/// finds.
 async fn listen(pool: sqlx::PgPool, wake: std::sync::Arc<Notify>) {
     loop {
         if let Ok(mut listener) = PgListener::connect_with(&pool).await

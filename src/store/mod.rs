@@ -128,11 +128,8 @@ async fn ensure_deployment(
     let fresh = DeploymentId::random(randomness)?;
     let canary = CANARY.seal(ring, &fresh, "1", CANARY_TEXT)?;
     let mut work = Work::begin(db).await?;
-    within!(&mut work, connection =>
-        sqlx::query(INSERT_DEPLOYMENT).bind(fresh.as_str()).bind(now.seconds()).bind(&canary).execute(connection).await.map(drop)
-    )?;
-    let (deployment, canary): (String, Vec<u8>) =
-        within!(&mut work, connection => sqlx::query_as(DEPLOYMENT).fetch_one(connection).await)?;
+    within!(&mut work, execute: sqlx::query(INSERT_DEPLOYMENT).bind(fresh.as_str()).bind(now.seconds()).bind(&canary))?;
+    let (deployment, canary): (String, Vec<u8>) = within!(&mut work, fetch_one: sqlx::query_as(DEPLOYMENT))?;
     let deployment = check_canary(target, ring, &deployment, &canary)?;
     work.commit().await?;
     Ok(deployment)

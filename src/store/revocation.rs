@@ -34,7 +34,8 @@ impl Store {
     /// A rule that already says as much is given back as it is, and nothing is written: revoking one token a thousand times costs
     /// one row. Of two rules for one value the later `before` and the later `expires` count, under a new sequence.
     pub async fn revoke(&self, rule: &NewRule, event: &Trailed) -> Result<RevocationRule, StoreError> {
-        let known: Option<Row> = read!(&self.inner.db, pool => sqlx::query_as(ONE).bind(rule.kind.name()).bind(&rule.value).fetch_optional(pool).await)?;
+        let known: Option<Row> =
+            read!(&self.inner.db, fetch_optional: sqlx::query_as(ONE).bind(rule.kind.name()).bind(&rule.value))?;
         if let Some(known) = known.map(from_row).transpose()?
             && known.before >= rule.window.before
             && known.expires >= rule.window.expires
@@ -49,17 +50,14 @@ impl Store {
 
     /// At most `limit` rules after a sequence, in order. Page on with the last one's sequence.
     pub async fn revocation_rules(&self, after_sequence: i64, limit: i64) -> Result<Vec<RevocationRule>, StoreError> {
-        let rows: Vec<Row> =
-            read!(&self.inner.db, pool => sqlx::query_as(AFTER).bind(after_sequence).bind(limit).fetch_all(pool).await)?;
+        let rows: Vec<Row> = read!(&self.inner.db, fetch_all: sqlx::query_as(AFTER).bind(after_sequence).bind(limit))?;
         rows.into_iter().map(from_row).collect()
     }
 
     /// Deletes at most `batch` rules that are dead at `now`; gives how many.
     pub async fn delete_expired_rules(&self, now: Timestamp, batch: u32) -> Result<u64, StoreError> {
         let mut work = Work::begin(&self.inner.db).await?;
-        let deleted = within!(&mut work, connection =>
-            sqlx::query(DELETE_EXPIRED).bind(now.seconds()).bind(i64::from(batch)).execute(connection).await.map(|done| done.rows_affected())
-        )?;
+        let deleted = within!(&mut work, execute: sqlx::query(DELETE_EXPIRED).bind(now.seconds()).bind(i64::from(batch)))?;
         work.commit().await?;
         Ok(deleted)
     }
@@ -69,16 +67,12 @@ impl Store {
 pub(super) async fn write(unit: &mut NumberedWork, rule: &NewRule, at: Timestamp) -> Result<RevocationRule, StoreError> {
     let key = format!("{}:{}", rule.kind, rule.value);
     let sequence = unit.record_change(ChangeKind::Revocation, &key, at).await?;
-    let row: Row = within!(&mut unit.work, connection =>
-        sqlx::query_as(UPSERT)
+    let row: Row = within!(&mut unit.work, fetch_one: sqlx::query_as(UPSERT)
             .bind(sequence)
             .bind(rule.kind.name())
             .bind(&rule.value)
             .bind(rule.window.before.seconds())
-            .bind(rule.window.expires.seconds())
-            .fetch_one(connection)
-            .await
-    )?;
+            .bind(rule.window.expires.seconds()))?;
     from_row(row)
 }
 

@@ -1,4 +1,5 @@
-//! What is sealed, and where. Each sealed column is named here once; a value opens only in its own deployment, table, column and row.
+//! What is sealed, and where. Each sealed column is named here once; a value opens only in its own deployment, table, column
+//! and row.
 
 use zeroize::Zeroizing;
 

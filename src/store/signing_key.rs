@@ -74,7 +74,7 @@ type Row = (String, String, String, String, Vec<u8>, i64);
 impl Store {
     /// Every signing key, oldest first.
     pub async fn signing_keys(&self) -> Result<Vec<SigningKeyRecord>, StoreError> {
-        let rows: Vec<Row> = read!(&self.inner.db, pool => sqlx::query_as(ALL).fetch_all(pool).await)?;
+        let rows: Vec<Row> = read!(&self.inner.db, fetch_all: sqlx::query_as(ALL))?;
         rows.into_iter().map(|row| self.signing_key(row)).collect()
     }
 
@@ -84,24 +84,18 @@ impl Store {
         let key_id = key.key_id.as_str();
         let sealed = self.seal(&SIGNING_KEY, key_id, &key.private_pkcs8)?;
         let mut unit = NumberedWork::begin(&self.inner.db).await?;
-        let current: Option<(String,)> = within!(&mut unit.work, connection =>
-            sqlx::query_as(IN_STATE).bind(SigningKeyState::Current.code()).fetch_optional(connection).await
-        )?;
+        let current: Option<(String,)> =
+            within!(&mut unit.work, fetch_optional: sqlx::query_as(IN_STATE).bind(SigningKeyState::Current.code()))?;
         if current.is_some() {
             return Ok(KeyAdded::Present);
         }
-        within!(&mut unit.work, connection =>
-            sqlx::query(INSERT)
+        within!(&mut unit.work, execute: sqlx::query(INSERT)
                 .bind(key_id)
                 .bind(&key.algorithm)
                 .bind(SigningKeyState::Current.code())
                 .bind(&key.public_jwk)
                 .bind(&sealed)
-                .bind(key.created.seconds())
-                .execute(connection)
-                .await
-                .map(drop)
-        )?;
+                .bind(key.created.seconds()))?;
         unit.record_change(ChangeKind::SigningKey, key_id, key.created).await?;
         let event = AuditEvent::SigningKeyCreated { key_id: key.key_id.clone(), algorithm: key.algorithm.clone() };
         unit.commit(self, &Trailed { time: key.created, event }).await?;

@@ -15,18 +15,19 @@ pub(super) enum Work {
     Postgres(Transaction<'static, Postgres>),
 }
 
-/// Runs one query inside a unit of work.
+/// Runs one query inside a unit of work: `within!(work, fetch_one: sqlx::query_as(SQL).bind(x))`. `execute` gives how many rows
+/// it touched.
 macro_rules! within {
-    ($work:expr, $connection:ident => $query:expr) => {
+    ($work:expr, execute: $query:expr) => {
         match $work {
-            $crate::store::work::Work::Sqlite(transaction) => {
-                let $connection = &mut **transaction;
-                $query
-            }
-            $crate::store::work::Work::Postgres(transaction) => {
-                let $connection = &mut **transaction;
-                $query
-            }
+            $crate::store::work::Work::Sqlite(unit) => $query.execute(&mut **unit).await.map(|done| done.rows_affected()),
+            $crate::store::work::Work::Postgres(unit) => $query.execute(&mut **unit).await.map(|done| done.rows_affected()),
+        }
+    };
+    ($work:expr, $fetch:ident: $query:expr) => {
+        match $work {
+            $crate::store::work::Work::Sqlite(unit) => $query.$fetch(&mut **unit).await,
+            $crate::store::work::Work::Postgres(unit) => $query.$fetch(&mut **unit).await,
         }
     };
 }
@@ -43,7 +44,7 @@ impl Work {
     /// Writes an event that commits with this unit of work.
     pub(super) async fn record_event(&mut self, event: &Trailed) -> Result<(), StoreError> {
         let line = serde_json::to_string(event).map_err(|error| StoreError::Defect(format!("an audit event: {error}")))?;
-        within!(self, connection => sqlx::query(INSERT_EVENT).bind(event.time.seconds()).bind(line).execute(connection).await.map(drop))?;
+        within!(self, execute: sqlx::query(INSERT_EVENT).bind(event.time.seconds()).bind(line))?;
         Ok(())
     }
 
@@ -70,16 +71,15 @@ pub(super) struct NumberedWork {
 impl NumberedWork {
     pub(super) async fn begin(db: &Db) -> Result<Self, StoreError> {
         let mut work = Work::begin(db).await?;
-        let (last,): (i64,) = within!(&mut work, connection => sqlx::query_as(LOCK_COUNTER).fetch_one(connection).await)?;
+        let (last,): (i64,) = within!(&mut work, fetch_one: sqlx::query_as(LOCK_COUNTER))?;
         Ok(Self { work, first: last, last })
     }
 
     /// Tells of one change; gives its number.
     pub(super) async fn record_change(&mut self, kind: ChangeKind, key: &str, at: Timestamp) -> Result<i64, StoreError> {
         let sequence = self.last.saturating_add(1);
-        within!(&mut self.work, connection =>
-            sqlx::query(INSERT_CHANGE).bind(sequence).bind(kind.code()).bind(key).bind(at.seconds()).execute(connection).await.map(drop)
-        )?;
+        let insert = INSERT_CHANGE;
+        within!(&mut self.work, execute: sqlx::query(insert).bind(sequence).bind(kind.code()).bind(key).bind(at.seconds()))?;
         self.last = sequence;
         Ok(sequence)
     }
@@ -89,7 +89,7 @@ impl NumberedWork {
         debug_assert!(self.last > self.first, "a unit of work that changes nothing is dropped, not committed");
         let last = self.last;
         self.work.record_event(event).await?;
-        within!(&mut self.work, connection => sqlx::query(SET_COUNTER).bind(last).execute(connection).await.map(drop))?;
+        within!(&mut self.work, execute: sqlx::query(SET_COUNTER).bind(last))?;
         if let Work::Postgres(transaction) = &mut self.work {
             // Delivered at the commit, to every replica that listens.
             sqlx::query(NOTIFY).bind(super::feed::CHANNEL).bind(last.to_string()).execute(&mut **transaction).await?;

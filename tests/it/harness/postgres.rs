@@ -3,6 +3,8 @@
 //! Used by the integration tests and, by path, by the store's own tests; it therefore names nothing of the crate.
 //! `SYMBOLON_TEST_POSTGRES_URL` names a server to use instead, with the right to create databases.
 
+#![allow(clippy::expect_used, reason = "a test that cannot start its server fails there and then")]
+
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
