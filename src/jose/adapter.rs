@@ -52,10 +52,7 @@ impl JwsSigner for KeySigner {
     }
 
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, JoseError> {
-        match self.key.sign(message) {
-            Ok(signature) => Ok(signature.as_ref().to_vec()),
-            Err(error) => Err(JoseError::InvalidSignature(error.into())),
-        }
+        self.key.sign(message).map_err(|error| JoseError::InvalidSignature(error.into()))
     }
 
     fn box_clone(&self) -> Box<dyn JwsSigner> {

@@ -190,11 +190,11 @@ impl SigningKey {
         }
     }
 
-    /// Signs bytes.
-    pub(super) fn sign(&self, message: &[u8]) -> Result<Signature, SignError> {
+    /// Signs bytes; the signature is as JWS writes it.
+    pub(super) fn sign(&self, message: &[u8]) -> Result<Vec<u8>, SignError> {
         match &self.pair {
-            Pair::Ec(_, pair) => pair.sign(&SystemRandom::new(), message).map(Signature::Fixed),
-            Pair::Ed25519(pair) => pair.try_sign(message).map(Signature::Fixed),
+            Pair::Ec(_, pair) => pair.sign(&SystemRandom::new(), message).map(|signature| signature.as_ref().to_vec()),
+            Pair::Ed25519(pair) => pair.try_sign(message).map(|signature| signature.as_ref().to_vec()),
             Pair::Rsa(pair) => {
                 let encoding: &'static dyn RsaEncoding = match self.algorithm {
                     Algorithm::PS256 => &RSA_PSS_SHA256,
@@ -204,34 +204,19 @@ impl SigningKey {
                     Algorithm::ES256 | Algorithm::ES384 | Algorithm::ES512 | Algorithm::EdDSA => return Err(SignError::Failed),
                 };
                 let mut signature = vec![0u8; pair.public_modulus_len()];
-                pair.sign(encoding, &SystemRandom::new(), message, &mut signature).map(|()| Signature::Rsa(signature))
+                pair.sign(encoding, &SystemRandom::new(), message, &mut signature).map(|()| signature)
             }
         }
         .map_err(|_| SignError::Failed)
     }
 }
 
-/// A signature as JWS writes it.
-pub(super) enum Signature {
-    Fixed(aws_lc_rs::signature::Signature),
-    Rsa(Vec<u8>),
-}
-
-impl AsRef<[u8]> for Signature {
-    fn as_ref(&self) -> &[u8] {
-        match self {
-            Self::Fixed(signature) => signature.as_ref(),
-            Self::Rsa(signature) => signature,
-        }
-    }
-}
-
 /// Header, payload and signature in one string, allocated once.
-pub(super) fn assemble<S: AsRef<[u8]>>(
+pub(super) fn assemble(
     header: &str,
     payload: &[u8],
     signature_length: usize,
-    sign: impl FnOnce(&[u8]) -> Result<S, SignError>,
+    sign: impl FnOnce(&[u8]) -> Result<Vec<u8>, SignError>,
 ) -> Result<String, SignError> {
     let length = header.len() + base64url::encoded_length(payload.len()) + 1 + base64url::encoded_length(signature_length);
     let mut text = String::with_capacity(length);
@@ -303,4 +288,4 @@ fn material(pair: &Pair) -> Option<Material> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

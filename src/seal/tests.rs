@@ -1,1 +1,225 @@
+use chacha20poly1305::aead::{Aead as _, Payload};
+use chacha20poly1305::{KeyInit as _, XChaCha20Poly1305, XNonce};
+use proptest::prelude::*;
 
+use super::*;
+use crate::domain::{DeploymentId, Redacted, Timestamp};
+use crate::jose::base64url;
+
+fn hex(text: &str) -> Vec<u8> {
+    (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).expect("hex")).collect()
+}
+
+fn master(first: u8) -> Redacted<[u8; 32]> {
+    Redacted::new(std::array::from_fn(|index| first.wrapping_add(index as u8)))
+}
+
+fn ring(keys: &[(&str, u8)]) -> KeyRing {
+    KeyRing::from_keys(keys.iter().map(|(id, first)| (id.parse().expect("valid"), master(*first))).collect()).expect("valid")
+}
+
+fn deployment(text: &str) -> DeploymentId {
+    text.parse().expect("valid")
+}
+
+fn nonce() -> XNonce {
+    XNonce::from(std::array::from_fn(|index| 0x40 + index as u8))
+}
+
+const BEARER: BearerContext<'static> = BearerContext { purpose: Purpose::AccessToken, issuer: "https://as.example" };
+const AUDIENCE: &str = "https://rs.example";
+const EXPIRES: Timestamp = Timestamp::from_seconds(1300);
+
+/// draft-irtf-cfrg-xchacha-03 A.3.1: the cipher is the one we mean.
+#[test]
+fn the_example_of_the_draft() {
+    let plaintext =
+        b"Ladies and Gentlemen of the class of '99: If I could offer you only one tip for the future, sunscreen would be it.";
+    let aad = hex("50515253c0c1c2c3c4c5c6c7");
+    let sealed = hex(concat!(
+        "bd6d179d3e83d43b9576579493c0e939572a1700252bfaccbed2902c21396cbb731c7f1b0b4aa6440bf3a82f4eda7e39ae64c6708c54c216cb96b72e1213b452",
+        "2f8c9ba40db5d945b11b69b982c1bb9e3f3fac2bc369488f76b2383565d3fff921f9664c97637da9768812f615c68b13b52e",
+        "c0875924c1c7987947deafd8780acf49",
+    ));
+    let cipher = XChaCha20Poly1305::new(master(0x80).expose().into());
+    let payload = Payload { msg: &sealed, aad: &aad };
+    assert_eq!(cipher.decrypt(&nonce(), payload).expect("opens"), plaintext);
+}
+
+/// The format, pinned: these values were computed from the description in this room's documentation by another program.
+#[test]
+fn the_format_is_what_the_documentation_says() {
+    let ring = ring(&[("one", 0)]);
+    let deployment = deployment("deployment");
+    let context = RowContext { deployment: &deployment, table: "signing_key", column: "private", row: "key-1" };
+    let row = hex(concat!(
+        "0101036f6e65",
+        "404142434445464748494a4b4c4d4e4f5051525354555657",
+        "11e32b4bcd11e35df843597ceb4754f4c6a605d8b65e",
+    ));
+    assert_eq!(ring.seal_row_with(&context, b"secret", &nonce()), Ok(row.clone()));
+    assert_eq!(ring.open_row(&context, &row).expect("opens").as_slice(), b"secret");
+
+    let bearer = "AQIDb25lAQAAAAAAAAUUNy7fZSYeLNVZR0dtT584gUBBQkNERUZHSElKS0xNTk9QUVJTVFVWV7sYQil6xn_aVn3JCw3uYVZ-b6xzm8k";
+    assert_eq!(ring.seal_bearer_with(&BEARER, AUDIENCE, EXPIRES, b"secret", &nonce()).as_deref(), Ok(bearer));
+    let opened = ring.open_bearer(&BEARER, bearer).expect("opens");
+    assert_eq!((opened.plaintext.as_slice(), opened.expires, opened.key_id.as_str()), (&b"secret"[..], EXPIRES, "one"));
+    assert!(ring.audience_matches(&BEARER, &opened, AUDIENCE));
+    assert!(!ring.audience_matches(&BEARER, &opened, "https://other.example"));
+
+    let index = hex("f7299d87eb7c8ba082cb1ec3da5b37a80aa312cda8d769e579b0965ddadc260a");
+    assert_eq!(ring.blind_index("email", b"a@example").as_slice(), index);
+    assert_ne!(ring.blind_index("emaila", b"@example").as_slice(), index);
+}
+
+#[test]
+fn a_row_opens_only_where_it_belongs() {
+    let ring = ring(&[("one", 0)]);
+    let (here, elsewhere) = (deployment("a"), deployment("b"));
+    let context = RowContext { deployment: &here, table: "t", column: "c", row: "r" };
+    let sealed = ring.seal_row(&context, b"secret").expect("sealed");
+    let others = [
+        RowContext { deployment: &elsewhere, ..context },
+        RowContext { table: "t2", ..context },
+        RowContext { column: "c2", ..context },
+        RowContext { row: "r2", ..context },
+        RowContext { row: "", ..context },
+        // The same letters, divided differently.
+        RowContext { table: "tc", column: "", ..context },
+        RowContext { table: "", column: "tc", ..context },
+        RowContext { column: "cr", row: "", ..context },
+        RowContext { table: "c", column: "t", ..context },
+    ];
+    for other in others {
+        assert_eq!(ring.open_row(&other, &sealed), Err(SealError::Broken("one".parse().expect("valid"))), "{other:?}");
+    }
+    assert_eq!(ring.open_row(&context, &sealed).expect("opens").as_slice(), b"secret");
+}
+
+#[test]
+fn a_bearer_opens_only_for_its_purpose_and_issuer() {
+    let ring = ring(&[("one", 0)]);
+    let text = ring.seal_bearer(&BEARER, AUDIENCE, EXPIRES, b"secret").expect("sealed");
+    let broken = SealError::Broken("one".parse().expect("valid"));
+    let issuer = BearerContext { issuer: "https://as2.example", ..BEARER };
+    assert_eq!(ring.open_bearer(&issuer, &text).err(), Some(broken.clone()));
+    let purpose = BearerContext { purpose: Purpose::RefreshToken, ..BEARER };
+    assert_eq!(ring.open_bearer(&purpose, &text).err(), Some(SealError::Malformed));
+    // The purpose's byte rewritten to what is asked for: key and associated data still differ.
+    let mut bytes = base64url::decode(&text).expect("base64url");
+    bytes[6] = 2;
+    assert_eq!(ring.open_bearer(&purpose, &base64url::encode(&bytes)).err(), Some(broken));
+}
+
+#[test]
+fn neither_kind_opens_as_the_other() {
+    let ring = ring(&[("one", 0)]);
+    let deployment = deployment("https://as.example");
+    let context = RowContext { deployment: &deployment, table: "", column: "", row: "" };
+    let row = ring.seal_row(&context, &[7u8; 100]).expect("sealed");
+    let bearer =
+        base64url::decode(ring.seal_bearer(&BEARER, AUDIENCE, EXPIRES, &[7u8; 100]).expect("sealed")).expect("base64url");
+    assert_eq!(ring.open_row(&context, &bearer), Err(SealError::Malformed));
+    assert_eq!(ring.open_bearer(&BEARER, &base64url::encode(&row)).err(), Some(SealError::Malformed));
+    // Not even with the kind's byte rewritten, and with a purpose that fits.
+    let (mut as_row, mut as_bearer) = (bearer, row);
+    as_row[1] = 1;
+    assert!(ring.open_row(&context, &as_row).is_err());
+    as_bearer[1] = 2;
+    as_bearer[6] = 1;
+    assert!(ring.open_bearer(&BEARER, &base64url::encode(&as_bearer)).is_err());
+}
+
+#[test]
+fn keys_change_and_old_values_still_open() {
+    let deployment = deployment("a");
+    let context = RowContext { deployment: &deployment, table: "t", column: "c", row: "r" };
+    let sealed = ring(&[("one", 0)]).seal_row(&context, b"secret").expect("sealed");
+    let both = ring(&[("two", 50), ("one", 0)]);
+    assert_eq!(both.open_row(&context, &sealed).expect("opens").as_slice(), b"secret");
+    assert!(both.needs_reseal(&sealed));
+    let again = both.seal_row(&context, b"secret").expect("sealed");
+    assert!(!both.needs_reseal(&again));
+    assert_eq!(both.key_ids().map(SealKeyId::as_str).collect::<Vec<_>>(), ["two", "one"]);
+    let old: SealKeyId = "one".parse().expect("valid");
+    assert_eq!(ring(&[("two", 50)]).open_row(&context, &sealed), Err(SealError::KeyUnknown(old.clone())));
+    // Another key under the old name.
+    assert_eq!(ring(&[("one", 1)]).open_row(&context, &sealed), Err(SealError::Broken(old)));
+    let indexes = both.blind_indexes("email", b"a");
+    assert_eq!(indexes, [both.blind_index("email", b"a"), ring(&[("one", 0)]).blind_index("email", b"a")]);
+}
+
+#[test]
+fn a_ring_has_distinct_keys() {
+    let key = |id: &str| (id.parse().expect("valid"), master(0));
+    assert!(matches!(KeyRing::from_keys(Vec::new()), Err(KeyRingError::Empty)));
+    assert!(matches!(KeyRing::from_keys(vec![key("a"), key("a")]), Err(KeyRingError::DuplicateName(_))));
+    for name in ["", "A", "a_b", "a b", "ä", &"a".repeat(33)] {
+        assert_eq!(name.parse::<SealKeyId>(), Err(SealKeyIdError), "{name:?}");
+    }
+}
+
+#[test]
+fn nothing_secret_is_printed() {
+    let ring = ring(&[("one", 0)]);
+    let opened = ring.open_bearer(&BEARER, &ring.seal_bearer(&BEARER, AUDIENCE, EXPIRES, b"secret").expect("sealed"));
+    let printed = format!("{ring:?} {opened:?} {:?}", master(0));
+    assert!(!printed.contains("secret") && !printed.contains("115, 101") && !printed.contains("0, 1, 2"), "{printed}");
+}
+
+#[test]
+fn each_object_has_a_nonce_of_its_own() {
+    let ring = ring(&[("one", 0)]);
+    let seal = || ring.seal_bearer(&BEARER, AUDIENCE, EXPIRES, b"secret").expect("sealed");
+    assert_ne!(seal(), seal());
+}
+
+proptest! {
+    #[test]
+    fn a_row_with_any_bit_changed_does_not_open(plaintext in proptest::collection::vec(any::<u8>(), 0..40), at in any::<prop::sample::Index>(), bit in 0u8..8) {
+        let ring = ring(&[("one", 0), ("two", 9)]);
+        let deployment = deployment("a");
+        let context = RowContext { deployment: &deployment, table: "t", column: "c", row: "r" };
+        let mut sealed = ring.seal_row(&context, &plaintext).expect("sealed");
+        let opened = ring.open_row(&context, &sealed).expect("opens");
+        prop_assert_eq!(opened.as_slice(), &plaintext[..]);
+        let at = at.index(sealed.len());
+        sealed[at] ^= 1 << bit;
+        prop_assert!(ring.open_row(&context, &sealed).is_err());
+    }
+
+    #[test]
+    fn a_bearer_with_any_bit_changed_does_not_open(plaintext in proptest::collection::vec(any::<u8>(), 0..40), expires in any::<i64>(), at in any::<prop::sample::Index>(), bit in 0u8..8) {
+        let ring = ring(&[("one", 0), ("two", 9)]);
+        let text = ring.seal_bearer(&BEARER, AUDIENCE, Timestamp::from_seconds(expires), &plaintext).expect("sealed");
+        let opened = ring.open_bearer(&BEARER, &text).expect("opens");
+        prop_assert_eq!((opened.plaintext.as_slice(), opened.expires.seconds()), (&plaintext[..], expires));
+        let mut bytes = base64url::decode(&text).expect("base64url");
+        let at = at.index(bytes.len());
+        bytes[at] ^= 1 << bit;
+        prop_assert!(ring.open_bearer(&BEARER, &base64url::encode(&bytes)).is_err());
+    }
+
+    #[test]
+    fn a_value_cut_short_or_lengthened_does_not_open(plaintext in proptest::collection::vec(any::<u8>(), 0..40), at in any::<prop::sample::Index>()) {
+        let ring = ring(&[("one", 0)]);
+        let deployment = deployment("a");
+        let context = RowContext { deployment: &deployment, table: "t", column: "c", row: "r" };
+        let mut sealed = ring.seal_row(&context, &plaintext).expect("sealed");
+        prop_assert!(ring.open_row(&context, &sealed[..at.index(sealed.len())]).is_err());
+        sealed.push(0);
+        prop_assert!(ring.open_row(&context, &sealed).is_err());
+    }
+
+    #[test]
+    fn opening_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..120), text in "[A-Za-z0-9_=-]{0,120}") {
+        let ring = ring(&[("one", 0)]);
+        let deployment = deployment("a");
+        let context = RowContext { deployment: &deployment, table: "t", column: "c", row: "r" };
+        prop_assert!(ring.open_row(&context, &bytes).is_err());
+        prop_assert!(ring.open_bearer(&BEARER, &text).is_err());
+        let mut bytes = bytes;
+        bytes.splice(0..0, [1, 2, 3, b'o', b'n', b'e']);
+        prop_assert!(ring.open_bearer(&BEARER, &base64url::encode(&bytes)).is_err());
+    }
+}

@@ -1,3 +1,5 @@
+//! Handshakes on a listener.
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +22,7 @@ const UNRECOGNIZED_NAME: [u8; 7] = [0x15, 0x03, 0x03, 0x00, 0x02, 0x02, 0x70];
 pub struct AcceptLimits {
     /// From the first byte waited for to the handshake's end, waiting for a turn included.
     pub handshake: Duration,
-    /// Handshakes under way at once.
+    /// Handshakes under way at once, counted from the client hello.
     pub handshakes: usize,
     /// What a client may send.
     pub peer: PeerLimits,
@@ -150,8 +152,9 @@ impl Acceptor {
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
-        let _turn = self.turns.acquire().await.map_err(|_| AcceptError::Closing)?;
         let hello = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), io).await.map_err(AcceptError::ClientHello)?;
+        // Only now does a handshake cost anything: whoever stays silent keeps nobody waiting.
+        let _turn = self.turns.acquire().await.map_err(|_| AcceptError::Closing)?;
         let server_name = hello.client_hello().server_name().map(str::to_owned);
         let policies = self.policies.load_full();
         let Some(policy) = policies.for_server_name(server_name.as_deref()).cloned() else {

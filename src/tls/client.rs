@@ -1,3 +1,5 @@
+//! Connections that we open.
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 

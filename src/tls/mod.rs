@@ -4,10 +4,10 @@
 //! afterwards, on every connection and again for every request. That also holds for resumed sessions, which carry the
 //! certificate of the handshake they come from; so a session belongs to one policy and one epoch, and dies with them.
 
-mod acceptor;
-mod client;
+pub mod acceptor;
+pub mod client;
 mod peer;
-mod policy;
+pub mod policy;
 mod suites;
 mod verifier;
 

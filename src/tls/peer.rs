@@ -120,6 +120,7 @@ impl PeerCertificate {
 
     /// As if a handshake had been.
     #[cfg(test)]
+    #[allow(dead_code, reason = "tests without the server feature may have no certificates to give it")]
     pub(crate) fn for_test(leaf: Certificate, chain: Vec<CertificateDer<'static>>) -> Self {
         Self { leaf, chain, possession: Possession::Handshake }
     }

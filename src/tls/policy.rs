@@ -1,3 +1,5 @@
+//! TLS policies, told apart by server name.
+
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -15,6 +17,9 @@ use super::{ClockTime, SuiteProfile};
 
 /// Sessions that a host remembers for TLS 1.2 clients that resume by id. Each holds a client's whole chain.
 const REMEMBERED_SESSIONS: usize = 256;
+
+/// Bytes of authorities' names that clients are told. The message holds no more than 65,535 in all; a host with more tells none.
+const HINT_BYTES: usize = 32_768;
 
 /// Whether clients are asked for a certificate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -171,7 +176,8 @@ impl HostPolicy {
         let builder = match spec.client_certificate {
             ClientCertificateMode::None => builder.with_no_client_auth(),
             mode @ (ClientCertificateMode::Request | ClientCertificateMode::Require) => {
-                let hints = spec.hints.iter().map(|subject| DistinguishedName::in_sequence(subject)).collect();
+                let hints = if spec.hints.iter().map(Vec::len).sum::<usize>() > HINT_BYTES { &[][..] } else { &spec.hints };
+                let hints = hints.iter().map(|subject| DistinguishedName::in_sequence(subject)).collect();
                 let is_mandatory = mode == ClientCertificateMode::Require;
                 builder.with_client_cert_verifier(Arc::new(PossessionVerifier::new(algorithms, hints, is_mandatory)))
             }
@@ -197,6 +203,11 @@ impl HostPolicy {
     /// The first of its names, for logs.
     pub fn id(&self) -> &str {
         &self.id
+    }
+
+    /// Its names, in their normal form.
+    pub fn names(&self) -> impl Iterator<Item = String> {
+        self.names.iter().map(written)
     }
 
     /// Whether clients are asked for a certificate.

@@ -92,7 +92,7 @@ fn concerns_the_certificate(error: &Error) -> bool {
 
 fn key(certificate: &CertificateDer<'_>) -> Result<SubjectPublicKeyInfoDer<'static>, Error> {
     match X509Certificate::from_der(certificate) {
-        Ok((rest, parsed)) if rest.is_empty() => Ok(SubjectPublicKeyInfoDer::from(parsed.public_key().raw.to_vec())),
+        Ok(([], parsed)) => Ok(SubjectPublicKeyInfoDer::from(parsed.public_key().raw.to_vec())),
         _ => Err(Error::InvalidCertificate(CertificateError::BadEncoding)),
     }
 }

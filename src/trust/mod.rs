@@ -1,4 +1,4 @@
-//! Whom to trust: named sets of authorities, the judgement of a peer's certificate against them, and the rules that revoke.
+//! Whom to trust: named sets of authorities, and the judgement of a peer's certificate against them; and what has been revoked.
 //!
 //! That signatures verify is a fact kept with the connection. Dates, and whether an authority is still accepted, are looked at
 //! for every request.

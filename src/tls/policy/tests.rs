@@ -87,3 +87,55 @@ fn a_policy_that_contradicts_itself_is_refused() {
     let error = HostPolicy::new(foreign, 1, clock()).expect_err("another certificate's key");
     assert!(matches!(error, PolicyError::Identity { ref host, .. } if host == "a.example"), "{error}");
 }
+
+#[test]
+fn hosts_are_read_from_their_files() {
+    use std::collections::BTreeMap;
+
+    use crate::config::settings::{ClientCertificateSetting, HostSettings, SuiteProfileSetting};
+    use crate::domain::Lifetime;
+    use crate::pki::authority::{CertificateUsage, DevelopmentAuthority, IssueRequest};
+    use crate::pki::fixture::TestRandomness;
+
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let day = Lifetime::from_seconds(86_400);
+    let ca = DevelopmentAuthority::generate("Server CA", NOW, day, &TestRandomness).expect("generated");
+    let subject = crate::pki::DistinguishedName::parse("CN=localhost").expect("a name");
+    let request = IssueRequest { dns: vec!["localhost".into()], ..IssueRequest::new(subject, CertificateUsage::Server, day) };
+    let issued = ca.issue(&request, NOW, &TestRandomness).expect("issued");
+    std::fs::write(directory.path().join("server.pem"), &issued.certificate_pem).expect("written");
+    let key = directory.path().join("server.key");
+    std::fs::write(&key, issued.key_pem.as_bytes()).expect("written");
+    let protect = |mode: u32| {
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt as _;
+            std::fs::set_permissions(&key, std::fs::Permissions::from_mode(mode)).expect("own file");
+        }
+    };
+    protect(0o600);
+    let settings = |anchor_set: Option<&str>| HostSettings {
+        names: vec!["localhost".into(), "127.0.0.1".into()],
+        certificate_file: "server.pem".into(),
+        key_file: "server.key".into(),
+        client_certificate: ClientCertificateSetting::Request,
+        anchor_set: anchor_set.map(str::to_owned),
+        suites: SuiteProfileSetting::Fapi2,
+    };
+    let hints = BTreeMap::from([("clients".to_owned(), vec![])]);
+    let load = |anchor_set| PolicySet::load(&[settings(anchor_set)], directory.path(), &hints, 7, &clock());
+    let loaded = load(Some("clients")).expect("a set");
+    let policy = loaded.for_authority("127.0.0.1").expect("a policy");
+    assert_eq!((policy.epoch(), policy.anchor_set()), (7, Some("clients")));
+    assert_eq!(policy.client_certificate(), ClientCertificateMode::Request);
+    assert_eq!(policy.names().collect::<Vec<_>>(), ["localhost", "127.0.0.1"]);
+    let message = load(Some("partners")).expect_err("no such set").to_string();
+    assert_eq!(message, "host `localhost` names the anchor set `partners`, which does not exist");
+    if cfg!(unix) {
+        protect(0o644);
+        let message = load(None).expect_err("a key for all to read").to_string();
+        assert!(
+            message.ends_with("server.key: holds a private key and is accessible to others (mode 644): run `chmod 600` on it")
+        );
+    }
+}

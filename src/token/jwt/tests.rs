@@ -1,1 +1,131 @@
+use serde_json::{Map, Value, json};
 
+use super::*;
+use crate::domain::CnfError;
+use crate::event::Reason;
+use crate::jose::Algorithm;
+use crate::jose::jws::Compact;
+use crate::jose::random::SystemRandomness;
+use crate::jose::sign::SigningKey;
+use crate::token::tests::access_token;
+
+fn verified(typ: &str, payload: &[u8]) -> (SigningKey, VerifiedJws) {
+    let key = SigningKey::generate(Algorithm::EdDSA, &SystemRandomness).expect("a key");
+    let text = key.sign_compact(typ, payload).expect("signed");
+    let jws = key.verifying_key().expect("valid").verify(&Compact::parse(&text).expect("well formed")).expect("verified");
+    (key, jws)
+}
+
+fn claims() -> Map<String, Value> {
+    crate::jose::json::parse_object(&access_token().to_jwt_payload()).expect("JSON")
+}
+
+#[test]
+fn what_was_minted_is_read() {
+    for typ in ["at+jwt", "application/at+jwt", "AT+JWT"] {
+        let (key, jws) = verified(typ, &access_token().to_jwt_payload());
+        assert_eq!(read(&jws), Ok(access_token().facts(Some(key.key_id().clone()))), "{typ}");
+    }
+}
+
+#[test]
+fn another_type_is_no_access_token() {
+    // An ID token, a DPoP proof, our own assertion, a logout token.
+    for typ in ["JWT", "dpop+jwt", "symbolon-assertion+jwt", "logout+jwt", "at+jwt2"] {
+        let (_, jws) = verified(typ, &access_token().to_jwt_payload());
+        assert_eq!(read(&jws), Err(TokenError::Type), "{typ}");
+    }
+}
+
+#[test]
+fn every_required_claim_is_required() {
+    for name in ["iss", "sub", "aud", "client_id", "iat", "exp", "jti"] {
+        let mut claims = claims();
+        claims.remove(name);
+        let (_, jws) = verified(TYPE, Value::Object(claims).to_string().as_bytes());
+        assert_eq!(read(&jws), Err(TokenError::ClaimAbsent(name)));
+    }
+    for name in ["scope", "family_id", "cnf"] {
+        let mut claims = claims();
+        claims.remove(name);
+        let (_, jws) = verified(TYPE, Value::Object(claims).to_string().as_bytes());
+        assert!(read(&jws).is_ok(), "{name}");
+    }
+}
+
+#[test]
+fn claims_have_one_type() {
+    let long = "a".repeat(256);
+    let table = [
+        ("iss", json!(["https://as.example"])),
+        ("iss", json!("http://as.example")),
+        ("iss", json!("https://as.example/")),
+        ("iss", json!(null)),
+        ("sub", json!(1)),
+        ("sub", json!("")),
+        ("sub", json!(null)),
+        ("sub", json!("a\u{0}b")),
+        ("sub", json!(long)),
+        ("client_id", json!({})),
+        ("jti", json!(7)),
+        ("family_id", json!(["a"])),
+        ("aud", json!([])),
+        ("aud", json!("")),
+        ("aud", json!([""])),
+        ("aud", json!([1])),
+        ("aud", json!(["https://rs.example", null])),
+        ("aud", json!({ "a": 1 })),
+        ("aud", json!(null)),
+        ("aud", json!(vec!["a"; 101])),
+        ("scope", json!(["read"])),
+        ("scope", json!("read\twrite")),
+        ("scope", json!(null)),
+        ("iat", json!("1000")),
+        ("iat", json!(1000.5)),
+        ("exp", json!(1300.0)),
+        ("exp", json!(1.3e3)),
+        ("exp", json!("1300")),
+        ("exp", json!(-1)),
+        ("exp", json!(true)),
+        ("exp", json!(null)),
+        ("exp", json!(u64::MAX)),
+        ("exp", json!(1_300_000_000_000i64)),
+        ("nbf", json!(999.9)),
+        ("nbf", json!("999")),
+    ];
+    for (name, value) in table {
+        let mut claims = claims();
+        claims.insert(name.into(), value.clone());
+        let (_, jws) = verified(TYPE, Value::Object(claims).to_string().as_bytes());
+        assert_eq!(read(&jws), Err(TokenError::Claim(name)), "{name}: {value}");
+    }
+}
+
+#[test]
+fn a_confirmation_that_is_not_understood_is_refused() {
+    let table = [
+        (json!(null), CnfError::NotAnObject, Reason::CnfMalformed),
+        (json!({}), CnfError::Empty, Reason::CnfMalformed),
+        (json!({ "kid": "a" }), CnfError::UnknownMember("kid".into()), Reason::CnfUnknown),
+        (json!({ "x5t#S256": "short" }), CnfError::Thumbprint("x5t#S256".into()), Reason::CnfMalformed),
+    ];
+    for (cnf, error, reason) in table {
+        let mut claims = claims();
+        claims.insert("cnf".into(), cnf);
+        let (_, jws) = verified(TYPE, Value::Object(claims).to_string().as_bytes());
+        let refused = read(&jws).expect_err("refused");
+        assert_eq!((refused.reason(), refused), (reason, TokenError::Cnf(error)));
+    }
+}
+
+#[test]
+fn several_audiences_and_what_we_do_not_know_are_read() {
+    let mut claims = claims();
+    claims.insert("aud".into(), json!(["https://rs.example", "b"]));
+    claims.insert("nbf".into(), json!(1000));
+    claims.insert("roles".into(), json!({ "any": ["thing"] }));
+    let (_, jws) = verified(TYPE, Value::Object(claims).to_string().as_bytes());
+    let facts = read(&jws).expect("read");
+    assert_eq!(facts.audience.iter().map(AsRef::as_ref).collect::<Vec<_>>(), ["https://rs.example", "b"]);
+    assert_eq!(facts.not_before.map(|at| at.seconds()), Some(1000));
+}

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use rustls::client::{ClientSessionMemoryCache, ResolvesClientCert, Resumption, Tls12Resumption};
+use rustls::client::ResolvesClientCert;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::sign::{CertifiedKey, Signer, SigningKey};
 use rustls::{ClientConfig, ProtocolVersion, RootCertStore, SignatureAlgorithm, SignatureScheme, SupportedProtocolVersion};
@@ -18,6 +18,8 @@ use crate::domain::ManualClock;
 use crate::pki::fixture::{Authority, Identity, NOW, date, self_signed};
 
 use super::*;
+
+mod resumption;
 
 static TLS12: &[&SupportedProtocolVersion] = &[&rustls::version::TLS12];
 static TLS13: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13];
@@ -289,122 +291,6 @@ async fn an_oversize_or_unreadable_chain_is_told_apart_from_none() {
     }
 }
 
-/// How a client resumes.
-fn resumption(versions: &'static [&'static SupportedProtocolVersion], kind: Tls12Resumption) -> (Resumption, &'static str) {
-    let name = if versions[0].version == ProtocolVersion::TLSv1_3 {
-        "1.3 ticket"
-    } else if kind == Tls12Resumption::SessionIdOnly {
-        "1.2 id"
-    } else {
-        "1.2 ticket"
-    };
-    (Resumption::store(Arc::new(ClientSessionMemoryCache::new(32))).tls12_resumption(kind), name)
-}
-
-fn resuming(listener: &Listener, alice: &Identity) -> Vec<(Arc<ClientConfig>, &'static str)> {
-    let kinds = [
-        (TLS13, Tls12Resumption::SessionIdOrTickets),
-        (TLS12, Tls12Resumption::SessionIdOrTickets),
-        (TLS12, Tls12Resumption::SessionIdOnly),
-    ];
-    let configure = |(versions, kind)| {
-        let (resumption, name) = resumption(versions, kind);
-        let mut config = (*client(listener, versions, shows(alice))).clone();
-        config.resumption = resumption;
-        (Arc::new(config), name)
-    };
-    kinds.into_iter().map(configure).collect()
-}
-
-#[tokio::test]
-async fn a_session_resumes_with_its_certificate_until_the_reload() {
-    let listener = Listener::requesting();
-    let alice = Authority::new("Client CA").client("alice");
-    for (client, name) in resuming(&listener, &alice) {
-        let epoch = listener.policies.load().policies()[0].epoch();
-        let mut resumed = Vec::new();
-        for _ in 0..2 {
-            let (facts, answer) = listener.connect(&client, "localhost").await;
-            answer.expect("served");
-            let facts = facts.expect("accepted");
-            assert_eq!(thumbprint(&facts), Some(alice.certificate.thumbprint()), "{name}");
-            resumed.push(facts.resumed);
-        }
-        assert_eq!(resumed, [false, true], "{name}");
-        // Changed anchors: the same name, the same certificate authority, another epoch.
-        let hints = crate::pki::path::Anchors::new([Authority::new("New CA").certificate]).expect("anchors").subjects();
-        let next = host(&listener.server_ca, "localhost", ClientCertificateMode::Request, hints, epoch + 1);
-        listener.policies.store(Arc::new(PolicySet::new([next]).expect("a set")));
-        let (facts, _) = listener.connect(&client, "localhost").await;
-        let facts = facts.expect("accepted");
-        assert_eq!((facts.resumed, facts.policy.epoch()), (false, epoch + 1), "{name}");
-    }
-}
-
-/// Hands every server the sessions of one.
-#[derive(Debug)]
-struct OneStore(ClientSessionMemoryCache);
-
-impl rustls::client::ClientSessionStore for OneStore {
-    fn set_kx_hint(&self, _: ServerName<'static>, group: rustls::NamedGroup) {
-        self.0.set_kx_hint(name(), group);
-    }
-    fn kx_hint(&self, _: &ServerName<'_>) -> Option<rustls::NamedGroup> {
-        self.0.kx_hint(&name())
-    }
-    fn set_tls12_session(&self, _: ServerName<'static>, value: rustls::client::Tls12ClientSessionValue) {
-        self.0.set_tls12_session(name(), value);
-    }
-    fn tls12_session(&self, _: &ServerName<'_>) -> Option<rustls::client::Tls12ClientSessionValue> {
-        self.0.tls12_session(&name())
-    }
-    fn remove_tls12_session(&self, _: &ServerName<'static>) {
-        self.0.remove_tls12_session(&name());
-    }
-    fn insert_tls13_ticket(&self, _: ServerName<'static>, value: rustls::client::Tls13ClientSessionValue) {
-        self.0.insert_tls13_ticket(name(), value);
-    }
-    fn take_tls13_ticket(&self, _: &ServerName<'static>) -> Option<rustls::client::Tls13ClientSessionValue> {
-        self.0.take_tls13_ticket(&name())
-    }
-}
-
-fn name() -> ServerName<'static> {
-    ServerName::try_from("any.example").expect("a name")
-}
-
-#[tokio::test]
-async fn a_session_of_one_policy_does_not_resume_into_another() {
-    use ClientCertificateMode::Request;
-    let alice = Authority::new("Client CA").client("alice");
-    let listener = Listener::new(&[("one", Request), ("two", Request)], AcceptLimits::default());
-    // The same name on another listener: nothing but keys and storage can tell the sessions apart.
-    let twin = host(&listener.server_ca, "one", Request, vec![], 1);
-    let twin_set = Arc::new(ArcSwap::from_pointee(PolicySet::new([twin]).expect("a set")));
-    let other = Listener {
-        server_ca: Authority::new("unused"),
-        acceptor: Acceptor::new(Arc::clone(&twin_set), AcceptLimits::default()),
-        policies: twin_set,
-    };
-    for (config, kind) in resuming(&listener, &alice) {
-        let tls12 = if kind == "1.2 id" { Tls12Resumption::SessionIdOnly } else { Tls12Resumption::SessionIdOrTickets };
-        let with_one_store = || {
-            let mut config = (*config).clone();
-            let store = Arc::new(OneStore(ClientSessionMemoryCache::new(32)));
-            config.resumption = Resumption::store(store).tls12_resumption(tls12);
-            Arc::new(config)
-        };
-        for (into, name, expected) in [(&listener, "one", true), (&listener, "two", false), (&other, "one", false)] {
-            let client = with_one_store();
-            let (facts, _) = listener.connect(&client, "one").await;
-            assert!(!facts.expect("accepted").resumed, "{kind}");
-            let (facts, answer) = into.connect(&client, name).await;
-            answer.expect("served");
-            assert_eq!(facts.expect("accepted").resumed, expected, "{kind} into {name}");
-        }
-    }
-}
-
 #[tokio::test]
 async fn a_name_that_nobody_answers_to_gets_an_alert() {
     let listener = Listener::requesting();
@@ -424,11 +310,71 @@ async fn a_silent_or_senseless_client_is_cut_off() {
     let (mut senseless, far) = duplex(1_024);
     senseless.write_all(b"GET / HTTP/1.1\r\n\r\n").await.expect("written");
     assert!(matches!(listener.acceptor.accept(far, address).await, Err(AcceptError::ClientHello(_))));
-    // The only turn is taken: waiting for it counts.
-    let (_first, far) = duplex(1_024);
-    let (_second, far_second) = duplex(1_024);
-    let (first, second) = tokio::join!(listener.acceptor.accept(far, address), listener.acceptor.accept(far_second, address));
-    assert!(matches!((first, second), (Err(AcceptError::Timeout(_)), Err(AcceptError::Timeout(_)))));
+}
+
+#[tokio::test]
+async fn silence_takes_no_turn_but_a_stalled_handshake_does() {
+    let limits = AcceptLimits { handshakes: 1, ..AcceptLimits::default() };
+    let listener = Listener::new(&[("localhost", ClientCertificateMode::None)], limits);
+    let config = client(&listener, TLS13, None);
+    let address = SocketAddr::from(([127, 0, 0, 1], 1));
+    let (_silent, far) = duplex(1_024);
+    tokio::select! {
+        biased;
+        result = listener.acceptor.accept(far, address) => unreachable!("silent: {:?}", result.map(|_| ())),
+        (facts, _) = listener.connect(&config, "localhost") => assert!(facts.is_ok()),
+    }
+    // Says hello, and then nothing more.
+    let (mut stalling, far) = duplex(64 * 1024);
+    let mut hello = Vec::new();
+    let name = ServerName::try_from("localhost").expect("a name");
+    rustls::ClientConnection::new(Arc::clone(&config), name).expect("a client").write_tls(&mut hello).expect("written");
+    stalling.write_all(&hello).await.expect("written");
+    let second = tokio::time::timeout(Duration::from_millis(100), listener.connect(&config, "localhost"));
+    tokio::select! {
+        biased;
+        result = listener.acceptor.accept(far, address) => unreachable!("stalling: {:?}", result.map(|_| ())),
+        result = second => assert!(result.is_err(), "the only turn is taken"),
+    }
+    let (facts, _) = listener.connect(&config, "localhost").await;
+    facts.expect("the turn is free again");
+}
+
+/// Writes down which authorities the server named.
+#[derive(Debug, Default)]
+struct Listens(std::sync::Mutex<Vec<Vec<u8>>>);
+
+impl ResolvesClientCert for Listens {
+    fn resolve(&self, hints: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        *self.0.lock().expect("not poisoned") = hints.iter().map(|hint| hint.to_vec()).collect();
+        None
+    }
+    fn has_certs(&self) -> bool {
+        true
+    }
+}
+
+#[tokio::test]
+async fn clients_are_told_the_authorities_of_the_host_they_asked_for() {
+    let listener = Listener::requesting();
+    let (ca, twin) = (Authority::new("Client CA"), Authority::new("Client CA"));
+    let anchors = crate::pki::path::Anchors::new([ca.certificate.clone(), twin.certificate]).expect("anchors");
+    let many: Vec<Vec<u8>> = (0..=0xffu8).map(|byte| vec![byte; 250]).collect();
+    let mode = ClientCertificateMode::Request;
+    let hosts = [("asked", anchors.subjects()), ("open", vec![]), ("many", many)];
+    let hosts = hosts.map(|(name, hints)| host(&listener.server_ca, name, mode, hints, 2));
+    listener.policies.store(Arc::new(PolicySet::new(hosts).expect("a set")));
+    for versions in [TLS12, TLS13] {
+        // Two authorities of one name are one hint; more than a message holds are none.
+        for (name, expected) in [("asked", 1), ("open", 0), ("many", 0)] {
+            let listens = Arc::new(Listens::default());
+            let mut config = (*client(&listener, versions, None)).clone();
+            config.client_auth_cert_resolver = Arc::clone(&listens) as Arc<dyn ResolvesClientCert>;
+            let (facts, _) = listener.connect(&Arc::new(config), name).await;
+            facts.expect("accepted");
+            assert_eq!(listens.0.lock().expect("not poisoned").len(), expected, "{name}");
+        }
+    }
 }
 
 #[tokio::test]
