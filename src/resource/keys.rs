@@ -158,7 +158,7 @@ impl IssuerKeys {
         loop {
             let monotonic = clock.monotonic();
             let outcome = self.0.refresh(monotonic).await;
-            report(outcome.as_ref().map(|()| ()));
+            report(outcome.as_ref().copied());
             let pause = match outcome {
                 Ok(()) => {
                     failures = 0;
