@@ -258,7 +258,7 @@ mod tests {
             let challenge = response.headers().get(WWW_AUTHENTICATE);
             // A fault never makes a client throw its token away; a 401 always says what is wanted.
             assert_eq!(challenge.is_some(), status == 401 || error == "insufficient_scope" || challenge.is_some());
-            assert_eq!(challenge.is_none() || doing == Doing::Denied, true, "{reason}");
+            assert!(challenge.is_none() || doing == Doing::Denied, "{reason}");
             let _ = writeln!(table, "{reason}: {status} {error}: {description}");
         }
         insta::assert_snapshot!(table);

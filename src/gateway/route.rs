@@ -214,8 +214,7 @@ mod tests {
 
     #[test]
     fn refuses_tables_that_cannot_be_meant() {
-        let error =
-            |routes: &[(&'static str, &'static str, u8)]| RouteTable::new(routes.iter().copied()).err().expect("an error");
+        let error = |routes: &[(&'static str, &'static str, u8)]| RouteTable::new(routes.iter().copied()).expect_err("an error");
         assert_eq!(
             error(&[("a.example", "/x", 1), ("A.example", "/x/", 2)]),
             RouteTableError::Duplicate { host: "a.example".into(), path: "/x".into() }

@@ -45,15 +45,15 @@ impl From<Refusal> for ExtractError {
 pub async fn form(request: Request<Body>, limits: BodyLimits) -> Result<Parameters, ExtractError> {
     let (head, body) = request.into_parts();
     check_content_type(&head.headers)?;
-    // Every method our clients are registered for proves itself in the handshake: a header is another method.
-    if head.headers.contains_key(header::AUTHORIZATION) {
-        return Err(client_auth::refuse_authorization_header().into());
-    }
     let declared = head.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     if declared.is_some_and(|length| length > limits.bytes as u64) {
         return Err(ExtractError::TooLarge);
     }
     let body = tokio::time::timeout(limits.time, collect(body, limits.bytes)).await.map_err(|_| ExtractError::TooSlow)??;
+    // Every method our clients are registered for proves itself in the handshake: a header is another method.
+    if head.headers.contains_key(header::AUTHORIZATION) {
+        return Err(client_auth::refuse_authorization_header().into());
+    }
     Ok(Parameters::parse(&body)?)
 }
 

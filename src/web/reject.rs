@@ -150,7 +150,7 @@ fn extract_rejection_of(error: &ExtractError) -> Rejection {
             body_unread: true,
             ..rejection(StatusCode::BAD_REQUEST, code, "the body broke off or is not HTTP", Reason::BodyIncomplete)
         },
-        ExtractError::Refused(refusal) => Rejection { body_unread: true, ..refusal_of(refusal) },
+        ExtractError::Refused(refusal) => refusal_of(refusal),
     }
 }
 
@@ -222,6 +222,6 @@ mod tests {
                 format!("{} {} [{}]{}{close}", row.status.as_u16(), row.error, row.reason, header.unwrap_or_default())
             })
             .collect();
-        insta::assert_snapshot!(table.join("\n"), @"");
+        insta::assert_snapshot!("answers", table.join("\n"));
     }
 }
