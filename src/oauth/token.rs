@@ -17,7 +17,7 @@ impl AuthorizationServer {
         &self,
         parameters: &Parameters,
         presenter: &Presenter<'_>,
-        request_id: &RequestId,
+        request_id: RequestId,
     ) -> Result<IssuedToken, OauthError> {
         let now = self.clock.now()?;
         let grant = grant::requested(parameters)?;
@@ -35,8 +35,8 @@ impl AuthorizationServer {
         let keys = self.keys.load();
         let mint =
             Mint { issuer: &self.issuer, signing_key: keys.current(), ring: &self.ring, randomness: &*self.randomness, now };
-        let issued = mint.mint(&client, &approved, &binding, request_id)?;
-        self.audit.record(issued.event.clone()).map_err(|_| Fault::Unavailable(Reason::AuditUnavailable))?;
+        let (issued, event) = mint.mint(&client, approved, &binding, request_id)?;
+        self.audit.record(event).map_err(|_| Fault::Unavailable(Reason::AuditUnavailable))?;
         Ok(issued)
     }
 }
