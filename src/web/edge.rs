@@ -11,6 +11,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderName, HeaderValue, Request, header};
 
+use super::endpoint::Endpoint;
 use super::reject::{Rejected, WebError};
 use super::{Peer, Web};
 use crate::domain::RequestId;
@@ -57,7 +58,7 @@ pub async fn every_request(
     let Ok(request_id) = RequestId::random(&*web.server.randomness) else {
         return WebError::Oauth(OauthError::Failed(Fault::Unavailable(Reason::RandomnessUnavailable))).into_response();
     };
-    let endpoint = endpoint_name(request.uri().path(), web.server.issuer.path());
+    let endpoint = Endpoint::of(request.uri().path(), web.server.issuer.path());
     let (head, body) = request.into_parts();
     let target = wire::inspect(&head, web.max_headers).map_err(|_| WebError::Ambiguous);
     let authority = target
@@ -73,10 +74,8 @@ pub async fn every_request(
         Err(error) => (error.into_response(), false),
     };
     finish(&mut response, &request_id, strict_transport);
-    record(&web, &peer, &response, &request_id, endpoint);
-    let took = web.server.clock.monotonic().saturating_sub(started);
-    metrics::REQUESTS.with([endpoint.to_owned(), response.status().as_u16().to_string()]).increment(1);
-    metrics::REQUEST_SECONDS.record([endpoint], took);
+    record(&web, &peer, &response, &request_id, endpoint.name());
+    web.metrics.answered(endpoint, response.status(), web.server.clock.monotonic().saturating_sub(started));
     response
 }
 
@@ -123,19 +122,4 @@ fn record(web: &Web, peer: &Peer, response: &Response, request_id: &RequestId, e
 fn is_public_name(authority: &Authority) -> bool {
     let host = authority.host();
     host != "localhost" && !host.ends_with(".localhost") && host.trim_matches(['[', ']']).parse::<IpAddr>().is_err()
-}
-
-/// A name of bounded variety for metrics and audit events, whatever path a caller invents.
-fn endpoint_name(path: &str, base: &str) -> &'static str {
-    use crate::oauth::metadata::path as known;
-    match path.strip_prefix(base).unwrap_or(path) {
-        known::TOKEN => "token",
-        known::INTROSPECTION => "introspection",
-        known::REVOCATION => "revocation",
-        known::REVOCATION_FEED => "revocation_feed",
-        known::JWKS => "jwks",
-        "/livez" | "/readyz" => "health",
-        other if other.starts_with("/.well-known/") => "metadata",
-        _ => "other",
-    }
 }

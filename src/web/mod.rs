@@ -3,6 +3,7 @@
 //! A handler reads as extract, decide, render; [`reject`] is the only place that turns errors into HTTP.
 
 pub mod edge;
+pub mod endpoint;
 pub mod extract;
 mod introspection;
 mod jwks;
