@@ -50,7 +50,7 @@ impl Web {
     }
 }
 
-/// The table of contents.
+/// The table of contents. Served behind [`edge::Edge`].
 pub fn router(web: Arc<Web>) -> Router {
     let endpoints = Router::new()
         .route(path::TOKEN, post(token::post).fallback(edge::only_post))
@@ -67,6 +67,5 @@ pub fn router(web: Arc<Web>) -> Router {
         .route("/livez", get(liveness::live).fallback(edge::only_get))
         .route("/readyz", get(liveness::ready).fallback(edge::only_get))
         .fallback(not_found::fallback)
-        .layer(axum::middleware::from_fn_with_state(web.clone(), edge::every_request))
         .with_state(web)
 }
