@@ -13,7 +13,7 @@ use crate::jose::Algorithm;
 use crate::keys::{self, SigningKeys};
 use crate::oauth::metadata::Endpoints;
 use crate::oauth::resources::Resources;
-use crate::oauth::{AuthorizationServer, Revocations};
+use crate::oauth::{AuthorizationServer, IssuedTokens, Revocations};
 use crate::seal::{KeyRing, SealKeyId};
 use crate::store::Store;
 use crate::telemetry::audit::AuditSink;
@@ -121,6 +121,7 @@ pub async fn build(
         keys: ArcSwap::from_pointee(keys),
         revocations: Revocations::new(rules),
         anchors,
+        issued: IssuedTokens::default(),
     };
     Ok((Arc::new(server), sequence))
 }

@@ -35,8 +35,10 @@ impl AuthorizationServer {
         let keys = self.keys.load();
         let mint =
             Mint { issuer: &self.issuer, signing_key: keys.current(), ring: &self.ring, randomness: &*self.randomness, now };
+        let format = approved.format();
         let (issued, event) = mint.mint(&client, approved, &binding, request_id)?;
         self.audit.record(event).map_err(|_| Fault::Unavailable(Reason::AuditUnavailable))?;
+        self.issued.count(grant, format);
         Ok(issued)
     }
 }
