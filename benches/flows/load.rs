@@ -2,6 +2,8 @@
 //!
 //! It is a process of its own with one thread, and does as little as it can beside checking: requests are written as prepared
 //! bytes, and the server's certificate is compared with the expected one instead of being verified anew.
+//!
+//! It never sleeps: waking it would be done, and paid for, by the server's core, and the more often the slower the server is.
 
 use std::cell::{Cell, RefCell};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -65,6 +67,7 @@ pub struct Counted {
     pub requests: u64,
     pub seconds: f64,
     pub server_processor_seconds: f64,
+    /// Without what it spent on waiting awake.
     pub load_processor_seconds: f64,
     /// Milliseconds.
     pub p50: f64,
@@ -123,15 +126,19 @@ async fn measure(orders: Rc<Orders>) -> anyhow::Result<Counted> {
             anyhow::Ok(())
         }));
     }
+    let idle = Rc::new(Cell::new(Duration::ZERO));
+    tokio::task::spawn_local(stay_awake(count.clone(), idle.clone()));
     tokio::time::sleep(WARM_UP).await;
     times.borrow_mut().clear();
     let own = std::process::id();
     let (first, begin) = (count.get(), Instant::now());
     let (server, load) = (processor_seconds(orders.server_pid)?, processor_seconds(own)?);
+    let idle_before = idle.get();
     tokio::time::sleep(Duration::from_secs_f64(orders.seconds)).await;
     let requests = count.get() - first;
     let seconds = begin.elapsed().as_secs_f64();
     let (server, load) = (processor_seconds(orders.server_pid)? - server, processor_seconds(own)? - load);
+    let idle = (idle.get() - idle_before).as_secs_f64();
     stop.set(Phase::Over);
     for task in tasks {
         task.await??;
@@ -144,11 +151,25 @@ async fn measure(orders: Rc<Orders>) -> anyhow::Result<Counted> {
         requests,
         seconds,
         server_processor_seconds: server,
-        load_processor_seconds: load,
+        load_processor_seconds: load * (1.0 - idle / seconds).clamp(0.0, 1.0),
         p50: quantile(0.5),
         p99: quantile(0.99),
         tls: tls.take(),
     })
+}
+
+/// Looks for events again and again. A turn in which no answer came was waiting.
+async fn stay_awake(count: Rc<Cell<u64>>, idle: Rc<Cell<Duration>>) {
+    let (mut seen, mut turn) = (count.get(), Instant::now());
+    loop {
+        tokio::task::yield_now().await;
+        let took = turn.elapsed();
+        turn += took;
+        if count.get() == seen {
+            idle.set(idle.get() + took);
+        }
+        seen = count.get();
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -22,6 +22,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::config::settings::AuditSettings;
+use crate::domain::RequestId;
 use crate::event::{Reason, Trailed};
 use crate::telemetry::metrics::AUDIT_EVENTS;
 
@@ -46,13 +47,16 @@ pub enum AuditUnavailable {
     /// The writer has ended.
     #[error("the audit trail is closed")]
     Closed,
+    /// The event has no form in JSON.
+    #[error("the audit event cannot be written as JSON")]
+    Unwritable,
 }
 
 impl AuditUnavailable {
     /// The private reason for refusing what would have been recorded.
     pub fn reason(&self) -> Reason {
         match self {
-            Self::QueueFull | Self::Failing | Self::Closed => Reason::AuditUnavailable,
+            Self::QueueFull | Self::Failing | Self::Closed | Self::Unwritable => Reason::AuditUnavailable,
         }
     }
 }
@@ -81,10 +85,32 @@ pub struct AuditSink {
 }
 
 enum Message {
-    Event(Box<Trailed>),
+    Event(Encoded),
     /// A line that was written as JSON before.
     Line(String),
     Flush(oneshot::Sender<Result<(), AuditUnavailable>>),
+}
+
+/// An event as it is written, made where it happened: what it is made of stays with the thread that allocated it.
+#[derive(Debug)]
+struct Encoded {
+    line: Vec<u8>,
+    refused: Option<RequestId>,
+}
+
+impl Encoded {
+    /// Room for most events, in bytes.
+    const USUAL: usize = 768;
+
+    fn new(event: &Trailed) -> Result<Self, AuditUnavailable> {
+        let mut line = Vec::with_capacity(Self::USUAL);
+        serde_json::to_writer(&mut line, event).map_err(|error| {
+            tracing::error!(%error, "an audit event cannot be written as JSON");
+            AuditUnavailable::Unwritable
+        })?;
+        line.push(b'\n');
+        Ok(Self { line, refused: event.event.refused_request().cloned() })
+    }
 }
 
 /// What the sink and the writer tell each other.
@@ -135,10 +161,14 @@ impl AuditSink {
     pub fn record(&self, event: Trailed) -> Result<(), AuditUnavailable> {
         let taken = match self.state.failing.load(Ordering::Acquire) {
             true => Err(AuditUnavailable::Failing),
-            false => self.queue.try_send(Message::Event(Box::new(event))).map_err(|error| match error {
-                mpsc::error::TrySendError::Full(_) => AuditUnavailable::QueueFull,
-                mpsc::error::TrySendError::Closed(_) => AuditUnavailable::Closed,
-            }),
+            false => self
+                .queue
+                .try_reserve()
+                .map_err(|error| match error {
+                    mpsc::error::TrySendError::Full(()) => AuditUnavailable::QueueFull,
+                    mpsc::error::TrySendError::Closed(()) => AuditUnavailable::Closed,
+                })
+                .and_then(|place| Encoded::new(&event).map(|event| place.send(Message::Event(event)))),
         };
         if taken.is_err() {
             self.state.refused.fetch_add(1, Ordering::Relaxed);

@@ -83,15 +83,25 @@ fn check_content_type(headers: &HeaderMap) -> Result<(), ExtractError> {
 
 async fn collect(mut body: Body, limit: usize) -> Result<Bytes, ExtractError> {
     let mut collected = BytesMut::new();
+    // Most forms come in one piece, which is taken as it is.
+    let mut whole: Option<Bytes> = None;
     while let Some(frame) = body.frame().await {
         // Trailers carry nothing that a form could mean.
         let Ok(data) = frame.map_err(|_| ExtractError::Broken)?.into_data() else { continue };
-        if collected.len() + data.len() > limit {
+        let before = collected.len() + whole.as_ref().map_or(0, Bytes::len);
+        if before + data.len() > limit {
             return Err(ExtractError::TooLarge);
+        }
+        if before == 0 {
+            whole = Some(data);
+            continue;
+        }
+        if let Some(first) = whole.take() {
+            collected.extend_from_slice(&first);
         }
         collected.extend_from_slice(&data);
     }
-    Ok(collected.freeze())
+    Ok(whole.unwrap_or_else(|| collected.freeze()))
 }
 
 #[cfg(test)]

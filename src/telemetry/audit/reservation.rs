@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use tokio::sync::mpsc;
 
-use super::{AuditSink, AuditUnavailable, Message};
+use super::{AuditSink, AuditUnavailable, Encoded, Message};
 use crate::event::Trailed;
 use crate::telemetry::metrics::AUDIT_EVENTS;
 
@@ -37,7 +37,10 @@ impl AuditSink {
 impl Reservation {
     /// Puts the event in the place that was kept for it.
     pub fn record(self, event: Trailed) {
-        self.0.send(Message::Event(Box::new(event)));
+        // One that cannot be written has been told of in the log.
+        if let Ok(event) = Encoded::new(&event) {
+            self.0.send(Message::Event(event));
+        }
     }
 }
 

@@ -84,20 +84,11 @@ impl Writer {
     fn take(&mut self, message: Message) {
         match message {
             Message::Event(event) => {
-                let start = self.pending.len();
-                match serde_json::to_writer(&mut self.pending, &event) {
-                    Ok(()) => {
-                        if let Some(request_id) = event.event.refused_request() {
-                            self.state.recent.remember(request_id.as_str(), self.pending.get(start..).unwrap_or_default());
-                        }
-                        self.pending.push(b'\n');
-                        self.pending_events += 1;
-                    }
-                    Err(error) => {
-                        self.pending.truncate(start);
-                        tracing::error!(%error, "an audit event cannot be written as JSON");
-                    }
+                if let Some(request_id) = event.refused {
+                    self.state.recent.remember(request_id.as_str(), event.line.trim_ascii_end());
                 }
+                self.pending.extend_from_slice(&event.line);
+                self.pending_events += 1;
             }
             Message::Line(line) => {
                 // One event, one line, whatever the line was made of.
