@@ -23,10 +23,14 @@ pub async fn post(
 ) -> Result<Response, WebError> {
     let parameters = extract::form(request, web.body_limits).await?;
     let issued = web.server.token(&parameters, &peer.presenter(), &request_id)?;
-    Ok(no_store(Json(json!({
+    let mut answer = json!({
         "access_token": issued.access_token,
         "token_type": "Bearer",
         "expires_in": issued.expires_in,
-        "scope": issued.scope,
-    }))))
+    });
+    // No scope has no spelling (RFC 6749 §3.3).
+    if !issued.scope.is_empty() {
+        answer["scope"] = issued.scope.into();
+    }
+    Ok(no_store(Json(answer)))
 }
