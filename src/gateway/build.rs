@@ -182,6 +182,12 @@ impl Server {
         self.verifier.keys().generation(moment).is_some()
     }
 
+    /// The rules of its feed, where it is followed.
+    #[cfg(test)]
+    pub(super) fn revocations(&self) -> Option<&Arc<Revocations>> {
+        self.revocations.as_ref()
+    }
+
     async fn run(&self, clock: &dyn Clock) {
         let keys = self.verifier.keys().run(clock, |outcome| {
             let label = if outcome.is_ok() { "ok" } else { "failed" };

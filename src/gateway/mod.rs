@@ -255,3 +255,6 @@ fn check_direction(target: &Target, connection: &ConnectionFacts, policies: &Pol
         _ => Err(Rejection::Misdirected),
     }
 }
+
+#[cfg(test)]
+mod tests;
