@@ -200,6 +200,22 @@ impl Identity {
         URL_SAFE_NO_PAD.encode(Sha256::digest(&self.chain[0]))
     }
 
+    /// The public key and the certificate as a JWK with `x5c`, as `self_signed_tls_client_auth` registers them (RFC 8705 §2.2.2).
+    pub fn jwk(&self) -> serde_json::Value {
+        use base64::engine::general_purpose::STANDARD;
+        use rcgen::PublicKeyData as _;
+        let key = KeyPair::from_pem(&self.key_pem).expect("a key");
+        // An uncompressed point on P-256.
+        let point = key.der_bytes();
+        serde_json::json!({
+            "kty": "EC",
+            "crv": "P-256",
+            "x": URL_SAFE_NO_PAD.encode(&point[1..33]),
+            "y": URL_SAFE_NO_PAD.encode(&point[33..65]),
+            "x5c": [STANDARD.encode(&self.chain[0])],
+        })
+    }
+
     /// Writes `NAME.pem` and `NAME-key.pem`, the key readable by its owner alone, and gives their paths.
     pub fn write(&self, dir: &Path) -> (PathBuf, PathBuf) {
         let (certificate, key) = (dir.join(format!("{}.pem", self.name)), dir.join(format!("{}-key.pem", self.name)));

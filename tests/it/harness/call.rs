@@ -36,6 +36,12 @@ impl Call {
         self
     }
 
+    /// Gives a header field another value.
+    pub fn replacing(mut self, name: &str, value: &str) -> Self {
+        self.headers.retain(|(present, _)| !present.eq_ignore_ascii_case(name));
+        self.header(name, value)
+    }
+
     /// `Authorization: Bearer TOKEN`.
     pub fn bearer(self, token: &str) -> Self {
         self.header("Authorization", &format!("Bearer {token}"))
@@ -59,7 +65,8 @@ impl Call {
         for (name, value) in &self.headers {
             let _ = write!(head, "{name}: {value}\r\n");
         }
-        if !self.body.is_empty() && !self.has("content-length") && !self.has("transfer-encoding") {
+        let has_body = !self.body.is_empty() || self.method == "POST";
+        if has_body && !self.has("content-length") && !self.has("transfer-encoding") {
             let _ = write!(head, "Content-Length: {}\r\n", self.body.len());
         }
         head.push_str("\r\n");

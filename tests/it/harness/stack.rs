@@ -38,7 +38,7 @@ pub struct Setup {
     pub server_changes: Vec<(String, String)>,
     /// Replacements in the gateway's configuration.
     pub gateway_changes: Vec<(String, String)>,
-    /// Clients beside alice, mallory and gateway, as metadata.
+    /// Clients beside alice, mallory and gateway, or instead of them, as metadata.
     pub clients: Vec<Value>,
     /// Leave the gateway away.
     pub without_gateway: bool,
@@ -113,6 +113,11 @@ impl Setup {
 
     /// Makes the files and registers the clients, and starts nothing.
     pub async fn prepare(&self, store: String) -> Stack {
+        self.prepare_with(store, &[]).await
+    }
+
+    /// The same, with more files that the configuration names.
+    pub async fn prepare_with(&self, store: String, files: &[(&str, &str)]) -> Stack {
         let dir = tempfile::Builder::new().prefix("symbolon-it-").tempdir().expect("a directory");
         let (client_ca, server_ca) = (Authority::new("Client CA"), Authority::new("Server CA"));
         let people = ["alice", "mallory", "gateway"].map(|name| client_ca.issue(Leaf::client(name)));
@@ -121,6 +126,9 @@ impl Setup {
             identity.write(dir.path());
         }
         let [alice, mallory, gateway_identity] = people;
+        for (name, text) in files {
+            std::fs::write(dir.path().join(name), text).expect("written");
+        }
         std::fs::write(dir.path().join("client-ca.pem"), &client_ca.pem).expect("written");
         std::fs::write(dir.path().join("server-ca.pem"), &server_ca.pem).expect("written");
         let key = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(random_key());
@@ -181,7 +189,9 @@ impl Setup {
             "grant_types": [],
         }));
         for client in &self.clients {
-            clients.push(serde_json::from_str(&configuration::fill(&client.to_string(), &stack.values)).expect("JSON"));
+            let client: Value = serde_json::from_str(&configuration::fill(&client.to_string(), &stack.values)).expect("JSON");
+            clients.retain(|known| known["client_id"] != client["client_id"]);
+            clients.push(client);
         }
         stack.apply(&clients).await.ok();
         stack
