@@ -35,7 +35,7 @@ pub struct Mint<'a> {
     pub now: Timestamp,
 }
 
-/// An access token on its way to the client, with the event that tells of it.
+/// An access token on its way to the client.
 #[derive(Debug)]
 pub struct IssuedToken {
     /// The token as the client sends it.
@@ -44,20 +44,18 @@ pub struct IssuedToken {
     pub expires_in: u32,
     /// `scope`, written out.
     pub scope: String,
-    /// The audit event. Issuing counts only once it is in the queue.
-    pub event: Trailed,
 }
 
 impl Mint<'_> {
-    /// Mints an access token.
+    /// Mints an access token, and the event that tells of it: issuing counts only once that is in the queue.
     pub fn mint(
         &self,
         client: &AuthenticatedClient,
-        approved: &Approved,
+        approved: Approved,
         binding: &Binding,
-        request_id: &RequestId,
-    ) -> Result<IssuedToken, OauthError> {
-        let selected = approved.selected();
+        request_id: RequestId,
+    ) -> Result<(IssuedToken, Trailed), OauthError> {
+        let (grant, subject, family, scope, selected) = approved.into_parts();
         let cnf = match binding {
             Binding::Confirmed(confirmation) => Some(confirmation.cnf()),
             Binding::Unbound(_) => None,
@@ -65,14 +63,14 @@ impl Mint<'_> {
         let expires = self.now.plus(selected.lifetime);
         let token = AccessToken {
             issuer: self.issuer.clone(),
-            subject: approved.subject().clone(),
-            audience: selected.audience.clone(),
+            subject,
+            audience: selected.audience,
             client_id: client.client_id().clone(),
-            scope: approved.scope().clone(),
+            scope,
             issued_at: self.now,
             expires,
             token_id: TokenId::random(self.randomness)?,
-            family: approved.family().clone(),
+            family,
             cnf,
         };
         let access_token = match selected.format {
@@ -82,26 +80,20 @@ impl Mint<'_> {
                 .map_err(|error| Fault::Defect(error.reason()))?,
             TokenFormat::Opaque => token::opaque::encode(&token, self.ring).map_err(|error| Fault::Defect(error.reason()))?,
         };
-        Ok(IssuedToken {
-            access_token,
-            expires_in: selected.lifetime.seconds(),
-            scope: token.scope.to_string(),
-            event: Trailed {
-                time: self.now,
-                event: AuditEvent::TokenIssued {
-                    request_id: request_id.clone(),
-                    client_id: token.client_id,
-                    subject: token.subject,
-                    grant_type: approved.grant().name(),
-                    format: selected.format,
-                    token_id: token.token_id,
-                    family: token.family,
-                    audience: token.audience,
-                    scope: token.scope,
-                    cnf,
-                    expires,
-                },
-            },
-        })
+        let issued = IssuedToken { access_token, expires_in: selected.lifetime.seconds(), scope: token.scope.to_string() };
+        let event = AuditEvent::TokenIssued {
+            request_id,
+            client_id: token.client_id,
+            subject: token.subject,
+            grant_type: grant.name(),
+            format: selected.format,
+            token_id: token.token_id,
+            family: token.family,
+            audience: token.audience,
+            scope: token.scope,
+            cnf,
+            expires,
+        };
+        Ok((issued, Trailed { time: self.now, event }))
     }
 }

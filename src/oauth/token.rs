@@ -18,7 +18,7 @@ impl AuthorizationServer {
         &self,
         parameters: &Parameters,
         presenter: &Presenter<'_>,
-        request_id: &RequestId,
+        request_id: RequestId,
     ) -> Result<IssuedToken, OauthError> {
         let now = self.clock.now()?;
         let grant = grant::requested(parameters)?;
@@ -36,14 +36,18 @@ impl AuthorizationServer {
         let keys = self.keys.load();
         let mint =
             Mint { issuer: &self.issuer, signing_key: keys.current(), ring: &self.ring, randomness: &*self.randomness, now };
-        let issued = mint.mint(&client, &approved, &binding, request_id)?;
-        self.audit.record(issued.event.clone()).map_err(|_| Fault::Unavailable(Reason::AuditUnavailable))?;
-        let format = match approved.selected().format {
-            TokenFormat::Jwt => "jwt",
-            TokenFormat::Opaque => "opaque",
-        };
-        metrics::TOKENS_ISSUED.with([approved.grant().name(), format]).increment(1);
+        let issuance = [approved.grant().name(), format_name(approved.selected().format)];
+        let (issued, event) = mint.mint(&client, approved, &binding, request_id)?;
+        self.audit.record(event).map_err(|_| Fault::Unavailable(Reason::AuditUnavailable))?;
+        metrics::TOKENS_ISSUED.with(issuance).increment(1);
         Ok(issued)
+    }
+}
+
+const fn format_name(format: TokenFormat) -> &'static str {
+    match format {
+        TokenFormat::Jwt => "jwt",
+        TokenFormat::Opaque => "opaque",
     }
 }
 
