@@ -9,7 +9,7 @@ use super::server::AuthorizationServer;
 use crate::binding::{BindingRequired, Confirmation, Unbound};
 use crate::clients::GrantType;
 use crate::domain::{FamilyId, RequestId};
-use crate::event::{Reason, TokenFormat};
+use crate::event::Reason;
 use crate::telemetry::metrics;
 
 impl AuthorizationServer {
@@ -34,20 +34,11 @@ impl AuthorizationServer {
         };
         let binding = confirm(&client);
         let keys = self.keys.load();
-        let mint =
-            Mint { issuer: &self.issuer, signing_key: keys.current(), ring: &self.ring, randomness: &*self.randomness, now };
-        let issuance = [approved.grant().name(), format_name(approved.selected().format)];
+        let mint = Mint { issuer: &self.issuer, signer: keys.signer(), ring: &self.ring, randomness: &*self.randomness, now };
         let (issued, event) = mint.mint(&client, approved, &binding, request_id)?;
         self.audit.record(event).map_err(|_| Fault::Unavailable(Reason::AuditUnavailable))?;
-        metrics::TOKENS_ISSUED.with(issuance).increment(1);
+        metrics::TOKENS_ISSUED.with([issued.grant.name(), issued.format.name()]).increment(1);
         Ok(issued)
-    }
-}
-
-const fn format_name(format: TokenFormat) -> &'static str {
-    match format {
-        TokenFormat::Jwt => "jwt",
-        TokenFormat::Opaque => "opaque",
     }
 }
 
