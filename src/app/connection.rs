@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use http::{Request, Response};
+use http::header::{CONNECTION, TRANSFER_ENCODING};
+use http::{HeaderValue, Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -123,7 +124,16 @@ impl Connection {
         let moving = movement.clone();
         let service = service_fn(move |request: Request<Incoming>| {
             let (front, peer, open) = (front.clone(), peer.clone(), moving.begin());
-            async move { Ok::<Response<Body>, Infallible>(front.call(request, peer).await.map(|body| open.answered(body))) }
+            // hyper has dropped a `Content-Length` that stood beside it: after such a request the connection must not be used again
+            // (RFC 9112 §6.1), and which request was such a one cannot be told any more.
+            let is_last = request.headers().contains_key(TRANSFER_ENCODING);
+            async move {
+                let mut response = front.call(request, peer).await.map(|body| open.answered(body));
+                if is_last {
+                    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                }
+                Ok::<Response<Body>, Infallible>(response)
+            }
         });
         let io = TokioIo::new(Patient::new(stream, WRITE_STALL));
         let limits = &self.limits;
