@@ -1,0 +1,1 @@
+//! The negative space: what thieves, forgers and broken peers try.
