@@ -9,7 +9,8 @@ use super::server::AuthorizationServer;
 use crate::binding::{BindingRequired, Confirmation, Unbound};
 use crate::clients::GrantType;
 use crate::domain::{FamilyId, RequestId};
-use crate::event::Reason;
+use crate::event::{Reason, TokenFormat};
+use crate::telemetry::metrics;
 
 impl AuthorizationServer {
     /// Answers a token request. The token exists for the client only once its audit event is queued.
@@ -37,6 +38,11 @@ impl AuthorizationServer {
             Mint { issuer: &self.issuer, signing_key: keys.current(), ring: &self.ring, randomness: &*self.randomness, now };
         let issued = mint.mint(&client, &approved, &binding, request_id)?;
         self.audit.record(issued.event.clone()).map_err(|_| Fault::Unavailable(Reason::AuditUnavailable))?;
+        let format = match approved.selected().format {
+            TokenFormat::Jwt => "jwt",
+            TokenFormat::Opaque => "opaque",
+        };
+        metrics::TOKENS_ISSUED.with([approved.grant().name(), format]).increment(1);
         Ok(issued)
     }
 }

@@ -1,1 +1,4 @@
 //! Journeys, in numbered steps.
+
+mod compose;
+mod readme;
