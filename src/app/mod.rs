@@ -4,6 +4,7 @@ mod connection;
 mod control;
 mod front;
 mod listener;
+mod patience;
 mod server;
 mod tasks;
 
