@@ -35,6 +35,10 @@ use crate::tls::{ClientTlsError, load_client_config};
 /// How often the feed's age is told to the metrics.
 const AGE_INTERVAL: Duration = Duration::from_secs(5);
 
+/// The most by which an issuer's clock may differ from ours. An authorization server drops its revocation rules five minutes after
+/// what they hit has expired: whoever served tokens for longer than that would take revoked ones again.
+const MAX_LEEWAY_SECONDS: u32 = 120;
+
 /// What a gateway is handed from outside.
 #[derive(Clone, Debug)]
 pub struct Surroundings {
@@ -180,6 +184,12 @@ impl Gateway {
 impl Server {
     pub(super) fn has_keys(&self, moment: Moment) -> bool {
         self.verifier.keys().generation(moment).is_some()
+    }
+
+    /// The rules of its feed, where it is followed.
+    #[cfg(test)]
+    pub(super) fn revocations(&self) -> Option<&Arc<Revocations>> {
+        self.revocations.as_ref()
     }
 
     async fn run(&self, clock: &dyn Clock) {
@@ -333,6 +343,10 @@ fn build_server(
         }
     };
     let introspects = if introspection.is_some() { Introspects::Yes } else { Introspects::No };
+    if settings.leeway_seconds > MAX_LEEWAY_SECONDS {
+        let problem = format!("must be at most {MAX_LEEWAY_SECONDS}: revocations are not kept for much longer than tokens live");
+        return Err(setting(at("leeway_seconds"), problem));
+    }
     let leeway = Lifetime::from_seconds(settings.leeway_seconds);
     let verifier = Arc::new(TokenVerifier::new(issuer, keys, introspection, leeway));
     Ok(Server { name: name.to_owned(), verifier, introspects, revocations, feed })

@@ -45,7 +45,7 @@ use assertion::Asserter;
 use body::Body;
 use decision::{Admitted, RouteMetrics};
 use forward::{Statement, forward};
-use reject::{Rejection, Unread};
+use reject::{Doing, Rejection, Unread};
 use route::RouteTable;
 use strip::Reserved;
 use upstream::Upstream;
@@ -205,7 +205,10 @@ impl Gateway {
             Err(error) => {
                 let rejection = Rejection::from(error);
                 let reason = rejection.reason();
-                tracing::warn!(%reason, route = route.name, error = %rejection, "upstream failed");
+                match rejection.doing() {
+                    Doing::Fault => tracing::warn!(%reason, route = route.name, error = %rejection, "upstream failed"),
+                    Doing::Denied => tracing::debug!(%reason, route = route.name, "request broke off"),
+                }
                 let response = rejection.into_response(Some(&case.request_id), None, case.unread);
                 admitted.answered(response.status().as_u16(), Some(reason));
                 response
@@ -271,3 +274,6 @@ fn check_direction(target: &Target, connection: &ConnectionFacts, policies: &Pol
         _ => Err(Rejection::Misdirected),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,6 +3,8 @@
 mod another_issuer;
 mod change_feed;
 mod command_line;
+mod compose;
 mod demo;
 mod openid_client;
+mod readme;
 mod restart;

@@ -1,0 +1,321 @@
+//! How many requests a second of processor time serves, beside the least that the same bytes on the wire cost.
+//!
+//! `cargo bench --bench flows` is a quick look; `cargo bench --bench flows -- --rounds 7 --seconds 3` is for figures to keep.
+//! The method is told in docs/performance.md. Nothing here passes or fails by its speed: it fails when an answer is wrong.
+
+#![allow(clippy::disallowed_methods, reason = "a bench reads the clock")]
+
+mod answer;
+mod deployment;
+mod floor;
+mod load;
+mod process;
+mod report;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use anyhow::{Context as _, bail, ensure};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use clap::Parser;
+
+use answer::{Expectation, PublicKey, token};
+use deployment::Deployment;
+use floor::Kind;
+use load::{Counted, Mode, Target};
+use process::{Core, Running};
+use report::{Conditions, Report, Row};
+
+/// Measure both flows beside their floors
+#[derive(Debug, Parser)]
+struct Options {
+    /// How often each is measured; they take turns
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+    /// How long each is measured in a round
+    #[arg(long, default_value_t = 1.0)]
+    seconds: f64,
+    /// Connections of the load generator
+    #[arg(long, default_value_t = 32)]
+    connections: usize,
+    /// Only what has this in its name, with its floors
+    #[arg(long)]
+    only: Option<String>,
+    /// Write the report as JSON here too
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Measure this program instead of the one that cargo has built
+    #[arg(long, value_name = "FILE", default_value = env!("CARGO_BIN_EXE_symbolon"))]
+    program: PathBuf,
+    /// Only put this under load, for this many seconds, and print the pid to attach a profiler to
+    #[arg(long, value_name = "NAME", requires = "seconds")]
+    profile: Option<String>,
+    /// Given by cargo
+    #[arg(long, hide = true)]
+    bench: bool,
+    /// What this process is, when the bench has started it
+    #[arg(long, hide = true)]
+    role: Option<String>,
+}
+
+/// Something to measure, and what its figure is to be read beside.
+struct Case {
+    name: &'static str,
+    mode: Mode,
+    target: Target,
+    pid: u32,
+    floors: Vec<&'static str>,
+}
+
+fn main() -> anyhow::Result<()> {
+    let options = Options::parse();
+    match options.role.as_deref() {
+        Some("floor") => floor::run(),
+        Some("upstream") => floor::upstream::run(),
+        Some("load") => load::run(),
+        Some(other) => bail!("no role {other}"),
+        None => measure(&options),
+    }
+}
+
+fn measure(options: &Options) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (_upstream, upstream): (_, floor::upstream::Ready) = Running::role("upstream", &(), Core::Load)?;
+    let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("flows");
+    let deployment = Deployment::start(&options.program, &dir, upstream.address)?;
+    let (cases, _floors) = runtime.block_on(cases(&deployment, &upstream))?;
+    if let Some(name) = &options.profile {
+        return profile(options, &cases, name);
+    }
+    let wanted = |case: &Case| options.only.as_ref().is_none_or(|part| case.name.contains(part.as_str()));
+    let mut names: Vec<&str> = Vec::new();
+    for case in cases.iter().filter(|case| !case.floors.is_empty() && wanted(case)) {
+        names.push(case.name);
+        names.extend(&case.floors);
+    }
+    let chosen: Vec<&Case> = cases.iter().filter(|case| names.contains(&case.name)).collect();
+    ensure!(!chosen.is_empty(), "nothing has that in its name");
+
+    let mut counted: BTreeMap<&str, Vec<Counted>> = BTreeMap::new();
+    for round in 0..options.rounds {
+        eprintln!("round {} of {}", round + 1, options.rounds);
+        // Forwards and backwards by turns, so that none is always after the same other.
+        let order: Vec<&&Case> = if round % 2 == 0 { chosen.iter().collect() } else { chosen.iter().rev().collect() };
+        for case in order {
+            counted.entry(case.name).or_default().push(count(options, case)?);
+        }
+    }
+    let rows = chosen.iter().map(|case| row(case, &counted)).collect::<anyhow::Result<Vec<_>>>()?;
+    let report = Report {
+        conditions: conditions(options),
+        rows,
+        server_mib: process::resident_mib(deployment.server.pid())?,
+        gateway_mib: process::resident_mib(deployment.gateway.pid())?,
+    };
+    println!("{}", report.table());
+    let json = serde_json::to_string_pretty(&report)?;
+    std::fs::write(dir.with_extension("json"), &json)?;
+    if let Some(file) = &options.json {
+        std::fs::write(file, &json)?;
+    }
+    drop(deployment);
+    Ok(std::fs::remove_dir_all(&dir)?)
+}
+
+fn orders(options: &Options, case: &Case) -> load::Orders {
+    load::Orders {
+        target: case.target.clone(),
+        connections: options.connections,
+        mode: case.mode,
+        seconds: options.seconds,
+        server_pid: case.pid,
+    }
+}
+
+fn count(options: &Options, case: &Case) -> anyhow::Result<Counted> {
+    let (_, counted) = Running::role("load", &orders(options, case), Core::Load).with_context(|| case.name.to_owned())?;
+    Ok(counted)
+}
+
+fn profile(options: &Options, cases: &[Case], name: &str) -> anyhow::Result<()> {
+    let case = cases.iter().find(|case| case.name == name).with_context(|| {
+        let names: Vec<&str> = cases.iter().map(|case| case.name).collect();
+        format!("not one of: {}", names.join(", "))
+    })?;
+    eprintln!("pid {}", case.pid);
+    let counted = count(options, case)?;
+    println!("{:.0} requests per processor second", report::rate(&counted));
+    Ok(())
+}
+
+fn row(case: &Case, counted: &BTreeMap<&str, Vec<Counted>>) -> anyhow::Result<Row> {
+    let own = counted.get(case.name).context("counts")?;
+    let mode = match case.mode {
+        Mode::KeptAlive => "kept alive",
+        Mode::NewConnection => "new each time",
+    };
+    let mut row = Row::new(case.name, mode, own);
+    for floor in &case.floors {
+        let floors = counted.get(floor).context("a floor's counts")?;
+        let same = own.iter().chain(floors).all(|counted| counted.tls == row.tls);
+        ensure!(same, "{} and {floor} do not speak the same TLS: {} and {:?}", case.name, row.tls, floors.first());
+        row = row.beside(floor, own, floors);
+    }
+    Ok(row)
+}
+
+fn conditions(options: &Options) -> Conditions {
+    let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = cpu.lines().find_map(|line| line.strip_prefix("model name")).and_then(|line| line.split_once(": "));
+    Conditions {
+        processors: std::thread::available_parallelism().map_or(1, usize::from),
+        processor: model.map_or_else(|| "unknown".to_owned(), |(_, name)| name.trim().to_owned()),
+        pinned: process::can_pin(),
+        rounds: options.rounds,
+        seconds: options.seconds,
+        connections: options.connections,
+        build: format!("symbolon {}", env!("CARGO_PKG_VERSION")),
+    }
+}
+
+/// Asks for everything once, to know how long answers are, then opens floors that answer as long.
+async fn cases(deployment: &Deployment, upstream: &floor::upstream::Ready) -> anyhow::Result<(Vec<Case>, Running)> {
+    let (server, gateway) = (deployment.server.pid(), deployment.gateway.pid());
+    let mtls = |who: &str, request: String| Target {
+        address: deployment.mtls(),
+        server_name: "127.0.0.1".into(),
+        server_certificate: deployment.file("server.pem"),
+        certificate: deployment.file(&format!("{who}.pem")),
+        key: deployment.file(&format!("{who}-key.pem")),
+        request,
+        expectation: Expectation::Success,
+    };
+    let encoded = |text: &str| url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
+    let host = deployment.mtls().to_string();
+    let ask = |resource: &str| {
+        let resource = encoded(&deployment.resource(resource));
+        post(&host, "/token", &format!("grant_type=client_credentials&client_id=alice&scope=read&resource={resource}"))
+    };
+
+    let mut jwt = mtls("alice", ask("jwt"));
+    let answer = load::probe(&jwt).await?;
+    let bearer = token(answer.body.as_bytes(), "{\"access_token\":\"eyJ", 3)?.to_owned();
+    let (message, _) = bearer.rsplit_once('.').context("a JWT")?;
+    let keys = load::probe(&mtls("alice", format!("GET /jwks HTTP/1.1\r\nhost: {host}\r\n\r\n"))).await?;
+    let jwt_length = answer.length();
+    jwt.expectation =
+        Expectation::Jwt { length: jwt_length, thumbprint: thumbprint(&jwt.certificate)?, key: public_key(&keys.body)? };
+
+    let mut opaque = mtls("alice", ask("opaque"));
+    let answer = load::probe(&opaque).await?;
+    let sealed = token(answer.body.as_bytes(), "{\"access_token\":\"sy_at_", 6)?.to_owned();
+    let opaque_length = answer.length();
+    opaque.expectation = Expectation::Opaque { length: opaque_length };
+
+    let mut introspection = mtls("gateway", post(&host, "/introspect", &format!("client_id=gateway&token={sealed}")));
+    let answer = load::probe(&introspection).await?;
+    ensure!(answer.body.contains("\"active\":true"), "{}", answer.body);
+    let introspection_length = answer.length();
+    introspection.expectation = Expectation::Exactly(answer.body);
+
+    let gate = deployment.gateway_address();
+    let through = Target {
+        address: gate,
+        server_name: "localhost".into(),
+        request: format!(
+            "GET /jwt HTTP/1.1\r\nhost: localhost:{}\r\nauthorization: Bearer {bearer}\r\naccept: */*\r\n\r\n",
+            gate.port()
+        ),
+        expectation: Expectation::Exactly(upstream.body.clone()),
+        ..mtls("alice", String::new())
+    };
+    // The gateway may still be fetching the issuer's keys.
+    for _ in 0..100 {
+        if load::probe(&through).await?.head.starts_with("HTTP/1.1 200 ") {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+
+    let floors = floor::Orders {
+        certificate: deployment.file("server.pem"),
+        key: deployment.file("server-key.pem"),
+        client_authorities: deployment.file("ca.pem"),
+        floors: vec![
+            Kind::Constant { answer: jwt_length },
+            Kind::Signing { answer: jwt_length, payload: message.len() },
+            Kind::Constant { answer: opaque_length },
+            Kind::Constant { answer: introspection_length },
+            Kind::Proxy { upstream: upstream.address },
+        ],
+    };
+    let (floors, ready): (Running, floor::Ready) = Running::role("floor", &floors, Core::Measured)?;
+    let [jwt_constant, jwt_signing, opaque_constant, introspection_constant, proxy] = ready.addresses[..] else {
+        bail!("not as many floors as were ordered")
+    };
+    let key = ready.key;
+    let at = |address, like: &Target, expectation| Target { address, expectation, ..like.clone() };
+    let floor_pid = floors.pid();
+    let case = |name, mode, target: &Target, pid, floors: &[&'static str]| Case {
+        name,
+        mode,
+        target: target.clone(),
+        pid,
+        floors: floors.to_vec(),
+    };
+    let constant = at(jwt_constant, &jwt, Expectation::Length(jwt_length));
+    let signing = at(jwt_signing, &jwt, Expectation::Signature { length: jwt_length, payload: message.len(), key });
+    let opaque_constant = at(opaque_constant, &opaque, Expectation::Length(opaque_length));
+    let introspection_constant = at(introspection_constant, &introspection, Expectation::Length(introspection_length));
+    let proxy = at(proxy, &through, through.expectation.clone());
+    use Mode::{KeptAlive, NewConnection};
+    let cases = vec![
+        case("token, JWT", KeptAlive, &jwt, server, &["signing floor", "constant floor"]),
+        case("signing floor", KeptAlive, &signing, floor_pid, &[]),
+        case("constant floor", KeptAlive, &constant, floor_pid, &[]),
+        case("token, opaque", KeptAlive, &opaque, server, &["constant floor, opaque"]),
+        case("constant floor, opaque", KeptAlive, &opaque_constant, floor_pid, &[]),
+        case("introspection", KeptAlive, &introspection, server, &["constant floor, introspection"]),
+        case("constant floor, introspection", KeptAlive, &introspection_constant, floor_pid, &[]),
+        case("gateway, JWT", KeptAlive, &through, gateway, &["bare proxy"]),
+        case("bare proxy", KeptAlive, &proxy, floor_pid, &[]),
+        case("token, JWT, new", NewConnection, &jwt, server, &["signing floor, new"]),
+        case("signing floor, new", NewConnection, &signing, floor_pid, &[]),
+        case("gateway, JWT, new", NewConnection, &through, gateway, &["bare proxy, new"]),
+        case("bare proxy, new", NewConnection, &proxy, floor_pid, &[]),
+    ];
+    for case in &cases {
+        // The first answer of each, with the expectation that all the others will meet.
+        let answer = load::probe(&case.target).await.with_context(|| case.name.to_owned())?;
+        let mut checker = answer::Checker::new(&case.target.expectation)?;
+        let answer = answer::Answer { head: answer.head.as_bytes(), body: answer.body.as_bytes() };
+        checker.check(&answer).with_context(|| case.name.to_owned())?;
+    }
+    Ok((cases, floors))
+}
+
+fn post(host: &str, path: &str, body: &str) -> String {
+    let length = body.len();
+    format!(
+        "POST {path} HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/x-www-form-urlencoded\r\naccept: */*\r\n\
+         content-length: {length}\r\n\r\n{body}"
+    )
+}
+
+/// `x5t#S256` (RFC 8705 §3.1).
+fn thumbprint(file: &str) -> anyhow::Result<String> {
+    use rustls::pki_types::CertificateDer;
+    use rustls::pki_types::pem::PemObject as _;
+    let certificate = CertificateDer::from_pem_file(file)?;
+    Ok(URL_SAFE_NO_PAD.encode(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &certificate)))
+}
+
+fn public_key(keys: &str) -> anyhow::Result<PublicKey> {
+    let keys: serde_json::Value = serde_json::from_str(keys)?;
+    let coordinate = |name: &str| {
+        let text = keys.pointer(&format!("/keys/0/{name}")).and_then(serde_json::Value::as_str).context("an EC key")?;
+        anyhow::Ok(URL_SAFE_NO_PAD.decode(text)?)
+    };
+    Ok(PublicKey([vec![4], coordinate("x")?, coordinate("y")?].concat()))
+}
