@@ -115,7 +115,9 @@ pub enum PolicyError {
 
 fn identity_problem(error: &rustls::Error) -> String {
     match error {
-        rustls::Error::InconsistentKeys(_) => "the key in `key_file` is not that of the certificate in `certificate_file`".to_owned(),
+        rustls::Error::InconsistentKeys(_) => {
+            "the key in `key_file` is not that of the certificate in `certificate_file`".to_owned()
+        }
         error => format!("its certificate and key cannot be used: {error}"),
     }
 }

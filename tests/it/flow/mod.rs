@@ -7,4 +7,5 @@ mod compose;
 mod demo;
 mod openid_client;
 mod readme;
+mod reload;
 mod restart;
