@@ -68,6 +68,17 @@ async fn rules_come_in_order_and_at_once(engine: Engine) {
     symbolon(stack.dir.path(), &["client", "remove", "mallory"]).await.ok();
     let page = feed(&stack, gateway, "gateway", &format!("&after={after}&wait=10")).await.json();
     assert_eq!((&page["rules"][0]["kind"], &page["rules"][0]["value"]), (&json!("client"), &json!("mallory")));
+
+    // A place between rules, where another kind of change stands: whoever waits there waits for the next rule.
+    let place = page["sequence"].as_i64().expect("a sequence") + 1;
+    symbolon(stack.dir.path(), &["client", "add", "other", "--subject-dn", "CN=other"]).await.ok();
+    let token = stack.token(&stack.alice).await;
+    let waiting = format!("&after={place}&wait=20");
+    let (page, _) = tokio::join!(feed(&stack, gateway, "gateway", &waiting), async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        stack.revoke(&stack.alice, &token).await
+    });
+    assert_eq!(page.json()["rules"][0]["value"], token::claims(&token)["jti"]);
 }
 
 #[tokio::test]
