@@ -105,7 +105,6 @@ pub enum PolicyError {
         /// The host's first name.
         host: String,
         /// What is wrong.
-        #[source]
         error: rustls::Error,
     },
     /// Versions, suites, tickets.
@@ -115,7 +114,9 @@ pub enum PolicyError {
 
 fn identity_problem(error: &rustls::Error) -> String {
     match error {
-        rustls::Error::InconsistentKeys(_) => "the key in `key_file` is not that of the certificate in `certificate_file`".to_owned(),
+        rustls::Error::InconsistentKeys(_) => {
+            "the key in `key_file` is not that of the certificate in `certificate_file`".to_owned()
+        }
         error => format!("its certificate and key cannot be used: {error}"),
     }
 }
