@@ -87,7 +87,7 @@ async fn the_printed_commands_work() {
     let shown = said.clone().ok();
     // The upstream's words about alice, then the gateway's about mallory, then the metadata.
     assert!(shown.contains("X-Symbolon-Assertion") || shown.contains("x-symbolon-assertion"), "{shown}");
-    assert!(shown.contains("401 Unauthorized") && shown.contains(r#"error="invalid_token""#), "{shown}");
+    assert!(shown.contains("\nHTTP/2 401") && shown.contains(r#"error="invalid_token""#), "{shown}");
     assert!(shown.contains("mtls_endpoint_aliases"), "{shown}");
 
     let id = child.id().expect("running").to_string();

@@ -60,6 +60,7 @@ async fn an_orderly_stop_loses_nothing() {
     connection.write(&bytes).await.expect("written");
     tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     let server = stack.server.take().expect("running");
+    let started = std::time::Instant::now();
     let stopping = tokio::spawn(server.stop());
     tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     connection.write(&[last]).await.expect("written");
@@ -67,6 +68,8 @@ async fn an_orderly_stop_loses_nothing() {
     assert_eq!(answer.status, 200, "{}", answer.text());
     assert!(connection.closed_within(std::time::Duration::from_secs(10)).await);
     assert_eq!(stopping.await.expect("stopped"), Some(0));
+    // The gateway, which waits for news of revocations, does not hold the stop up.
+    assert!(started.elapsed() < std::time::Duration::from_secs(5), "{:?}", started.elapsed());
     assert_eq!(stack.event_of(answer.request_id()).await["event"], "token_issued");
 }
 
