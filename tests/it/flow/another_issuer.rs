@@ -169,7 +169,7 @@ async fn the_gateway_guards_another_issuers_resource() {
         ("an ID token", issuer.token(&alice, "JWT", &[]), 401, "token_type"),
         ("too little scope", issuer.token(&alice, "at+jwt", &[("scope", json!("write"))]), 403, "token_scope"),
         ("no cnf", issuer.token(&alice, "at+jwt", &[("cnf", Value::Null)]), 401, "cnf_absent"),
-        ("an empty cnf", issuer.token(&alice, "at+jwt", &[("cnf", json!({}))]), 401, "cnf_unknown"),
+        ("an empty cnf", issuer.token(&alice, "at+jwt", &[("cnf", json!({}))]), 401, "cnf_malformed"),
         ("a cnf that is no object", issuer.token(&alice, "at+jwt", &[("cnf", json!("x"))]), 401, "cnf_malformed"),
         ("a truncated thumbprint", issuer.token(&alice, "at+jwt", &[("cnf", sha1)]), 401, "cnf_malformed"),
         ("a DPoP key", issuer.token(&alice, "at+jwt", &[("cnf", jkt)]), 401, "binding_proof_unsupported"),

@@ -23,8 +23,10 @@ async fn until(stack: &Stack, identity: &Identity, client_id: &str, status: u16)
     started.elapsed()
 }
 
-/// 1. A client is added and listed, and a running server takes it in. 2. It gets a token. 3. Another process removes it: within a
-/// second the server, which has the client cached and used, refuses it, and its tokens are dead at the gateway too.
+/// 1. A client is added and listed, and a running server takes it in.
+/// 2. It gets a token.
+/// 3. Another process removes it: within a second the server, which has the client cached and used, refuses it, and its tokens
+///    are dead at the gateway too.
 async fn registrations_reach_a_running_server(engine: Engine) {
     let Some(stack) = Stack::start_on(engine).await else { return };
     let bob = stack.client_ca.issue(Leaf::client("bob"));

@@ -12,7 +12,8 @@ use crate::harness::command::{run, symbolon};
 use crate::harness::ports;
 use crate::harness::process::BINARY;
 
-/// 1. The story ends well. 2. With alice's and mallory's certificates swapped it does not: it tells what it sees, not what it expects.
+/// 1. The story ends well.
+/// 2. With alice's and mallory's certificates swapped it does not: it tells what it sees, not what it expects.
 /// 3. Swapped back, in the same directory, it ends well again.
 #[tokio::test]
 async fn the_story_is_observed_and_not_recited() {
@@ -71,7 +72,7 @@ async fn the_printed_commands_work() {
     let reading = async {
         while let Some(line) = lines.next_line().await.expect("a line") {
             if invited && line.starts_with("  ") {
-                commands.push(line.trim_end_matches(|c| c == '#').to_owned());
+                commands.push(line.to_owned());
                 if line.contains("oauth-authorization-server") {
                     return;
                 }

@@ -4,9 +4,10 @@ use serde_json::json;
 
 use crate::harness::{Call, Engine, Stack, token};
 
-/// 1. Tokens are issued, one of each kind is revoked. 2. The server is killed (SIGKILL). 3. Started again, it signs with the same key,
-/// opens the opaque tokens it sealed, and knows what was revoked. 4. The gateway, killed and started again, refuses from its first
-/// answer on.
+/// 1. Tokens are issued, one of each kind is revoked.
+/// 2. The server is killed (SIGKILL).
+/// 3. Started again, it signs with the same key, opens the opaque tokens it sealed, and knows what was revoked.
+/// 4. The gateway, killed and started again, refuses from its first answer on.
 async fn what_was_revoked_stays_revoked(engine: Engine) {
     let Some(mut stack) = Stack::start_on(engine).await else { return };
     let (jwt, opaque) = (stack.token(&stack.alice).await, stack.opaque_token(&stack.alice).await);
