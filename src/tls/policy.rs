@@ -105,7 +105,6 @@ pub enum PolicyError {
         /// The host's first name.
         host: String,
         /// What is wrong.
-        #[source]
         error: rustls::Error,
     },
     /// Versions, suites, tickets.

@@ -8,6 +8,7 @@
 #![allow(clippy::disallowed_methods, reason = "the harness waits by the real clock and makes certificates relative to it")]
 #![allow(dead_code, reason = "the harness offers more than one file uses")]
 
+mod architecture;
 mod flow;
 mod harness;
 mod spec;

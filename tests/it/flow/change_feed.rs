@@ -12,9 +12,11 @@ async fn feed(stack: &Stack, identity: &Identity, client_id: &str, more: &str) -
     stack.caller(identity).send(&stack.mtls_authority, &call).await
 }
 
-/// 1. Nothing was revoked: an empty page. 2. Each revocation is one rule, in order, and a reader that remembers its place gets what
-/// came after. 3. Whoever waits is answered when it happens. 4. A place that this database never had starts the reader anew. 5. A
-/// removed client is a rule too.
+/// 1. Nothing was revoked: an empty page.
+/// 2. Each revocation is one rule, in order, and a reader that remembers its place gets what came after.
+/// 3. Whoever waits is answered when it happens.
+/// 4. A place that this database never had starts the reader anew.
+/// 5. A removed client is a rule too.
 async fn rules_come_in_order_and_at_once(engine: Engine) {
     let setup = Setup { engine, without_gateway: true, ..Setup::default() };
     let Some(stack) = setup.try_start().await else { return };
