@@ -39,6 +39,9 @@ const AGE_INTERVAL: Duration = Duration::from_secs(5);
 /// what they hit has expired: whoever served tokens for longer than that would take revoked ones again.
 const MAX_LEEWAY_SECONDS: u32 = 120;
 
+/// The least time without word from a feed that can be told from its ordinary pauses.
+const MIN_STALENESS_SECONDS: u32 = 3;
+
 /// What a gateway is handed from outside.
 #[derive(Clone, Debug)]
 pub struct Surroundings {
@@ -125,6 +128,8 @@ pub(super) struct Server {
     introspects: Introspects,
     revocations: Option<Arc<Revocations>>,
     feed: Option<Feed>,
+    /// What some route refuses to do without.
+    awaited: Option<Arc<Revocations>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -184,6 +189,10 @@ impl Gateway {
 impl Server {
     pub(super) fn has_keys(&self, moment: Moment) -> bool {
         self.verifier.keys().generation(moment).is_some()
+    }
+
+    pub(super) fn has_rules(&self, moment: Moment) -> bool {
+        self.awaited.as_ref().is_none_or(|revocations| revocations.age(moment.monotonic).is_some())
     }
 
     async fn run(&self, clock: &dyn Clock) {
@@ -325,17 +334,13 @@ fn build_server(
             return Err(setting(at("revocation_feed"), problem));
         }
         (true, Some(client_id)) => {
-            let strictest = routes
-                .iter()
-                .filter(|route| route.authorization_server == name && route.stale_revocations == StaleRevocationsSetting::Refuse)
-                .map(|route| route.max_revocation_staleness_seconds)
-                .min()
-                .unwrap_or(u32::MAX);
+            let strictest = strictest(name, routes)?.unwrap_or(u32::MAX);
             let revocations = Arc::new(Revocations::new());
             let feed = Feed::new(Arc::clone(&server), client_id, Arc::clone(&revocations), strictest);
             (Some(revocations), Some(feed))
         }
     };
+    let awaited = revocations.clone().filter(|_| strictest(name, routes).is_ok_and(|limit| limit.is_some()));
     let introspects = if introspection.is_some() { Introspects::Yes } else { Introspects::No };
     if settings.leeway_seconds > MAX_LEEWAY_SECONDS {
         let problem = format!("must be at most {MAX_LEEWAY_SECONDS}: revocations are not kept for much longer than tokens live");
@@ -343,7 +348,22 @@ fn build_server(
     }
     let leeway = Lifetime::from_seconds(settings.leeway_seconds);
     let verifier = Arc::new(TokenVerifier::new(issuer, keys, introspection, leeway));
-    Ok(Server { name: name.to_owned(), verifier, introspects, revocations, feed })
+    Ok(Server { name: name.to_owned(), verifier, introspects, revocations, feed, awaited })
+}
+
+/// The shortest time after which some route that accepts this server's tokens refuses them for want of news from its feed.
+fn strictest(server: &str, routes: &[RouteSettings]) -> Result<Option<u32>, BuildError> {
+    let refuses = |route: &&RouteSettings| {
+        route.authorization_server == server && route.stale_revocations == StaleRevocationsSetting::Refuse
+    };
+    let strictest = routes.iter().filter(refuses).min_by_key(|route| route.max_revocation_staleness_seconds);
+    match strictest {
+        Some(route) if route.max_revocation_staleness_seconds < MIN_STALENESS_SECONDS => Err(setting(
+            format!("route.{}.max_revocation_staleness_seconds", route.name),
+            format!("must be at least {MIN_STALENESS_SECONDS}: the feed is heard about once a second"),
+        )),
+        found => Ok(found.map(|route| route.max_revocation_staleness_seconds)),
+    }
 }
 
 fn build_route(

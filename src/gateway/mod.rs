@@ -106,13 +106,17 @@ impl Gateway {
         wire::inspect(head, self.max_headers).is_ok_and(|target| self.routes.serves(&target.authority))
     }
 
-    /// Whether the keys of every issuer are here, so that the first request needs not wait for them.
+    /// Whether the keys of every issuer are here, and the revocations that routes insist on, so that the first request needs not wait
+    /// for them.
     pub fn ready(&self) -> Result<(), &'static str> {
         let moment = Moment::read(self.clock.as_ref()).map_err(|_| "the clock cannot be read")?;
-        match self.servers.iter().all(|server| server.has_keys(moment)) {
-            true => Ok(()),
-            false => Err("the keys of an authorization server have not been fetched yet"),
+        if !self.servers.iter().all(|server| server.has_keys(moment)) {
+            return Err("the keys of an authorization server have not been fetched yet");
         }
+        if !self.servers.iter().all(|server| server.has_rules(moment)) {
+            return Err("the revocations of an authorization server have not been heard of yet");
+        }
+        Ok(())
     }
 
     /// Answers one request that came on a connection. `policies` are those of the listener, to tell requests that came the wrong way.

@@ -94,6 +94,7 @@ async fn listing_our_headers_in_connection_does_not_remove_them() {
             .header("X-Listed", "forged")
             .header("Connection", "x-listed");
         let answer = stack.caller(&stack.alice).send(&stack.gateway_authority, &call).await;
+        assert_eq!(answer.status, 200, "{name}: {}", answer.text());
         assert_clean(&stack, name);
         let received = stack.upstream.last();
         for name in ours {
