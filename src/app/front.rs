@@ -2,22 +2,20 @@
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::body::Body;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
-use tower::ServiceExt as _;
 
 use crate::gateway::Gateway;
 use crate::store::Store;
 use crate::telemetry::metrics;
-use crate::web::Peer;
+use crate::web::{Edge, Peer};
 
 /// The services of one listener.
 #[derive(Debug, Default)]
 pub struct Front {
     /// The authorization server's routes.
-    pub server: Option<Router>,
+    pub server: Option<Edge>,
     /// The gateway, for the authorities that it has routes for.
     pub gateway: Option<Arc<Gateway>>,
     /// `/metrics`, `/livez`, `/readyz`.
@@ -84,21 +82,19 @@ impl Front {
                 None => text(StatusCode::NOT_FOUND, "nothing is served here\n"),
             };
         };
-        let (head, body) = request.into_parts();
-        let gateway = self.gateway.as_ref().filter(|gateway| self.server.is_none() || gateway.serves(&head));
-        let request = Request::from_parts(head, body);
+        let (request, gateway) = match &self.gateway {
+            Some(gateway) if self.server.is_some() => {
+                let (head, body) = request.into_parts();
+                let is_for_gateway = gateway.serves(&head);
+                (Request::from_parts(head, body), Some(gateway).filter(|_| is_for_gateway))
+            }
+            gateway => (request, gateway.as_ref()),
+        };
         if let Some(gateway) = gateway {
             return gateway.handle(request, peer.facts(), &peer.policies()).await.map(Body::new);
         }
         match (&self.server, &self.metrics) {
-            (Some(router), _) => {
-                let mut request = request.map(Body::new);
-                request.extensions_mut().insert(peer);
-                match router.clone().oneshot(request).await {
-                    Ok(response) => response,
-                    Err(never) => match never {},
-                }
-            }
+            (Some(server), _) => server.answer(request.map(Body::new), peer).await,
             (None, Some(health)) => health.answer(&request).await,
             (None, None) => text(StatusCode::NOT_FOUND, "nothing is served here\n"),
         }

@@ -26,7 +26,7 @@ use crate::oauth::AuthorizationServer;
 use crate::telemetry::audit::AuditSink;
 use crate::telemetry::metrics;
 use crate::trust::AnchorSets;
-use crate::web::{Web, router};
+use crate::web::{Edge, Web};
 use front::{Front, Health};
 use listener::{Listener, Service};
 
@@ -101,7 +101,7 @@ impl App {
         let health =
             Health { store: self.server.as_ref().map(|(server, _)| server.store.clone()), gateway: self.gateway.clone() };
         let web = match &self.server {
-            Some((server, _)) => Some(router(Arc::new(Web::new(server.clone(), &limits)?))),
+            Some((server, _)) => Some(Edge::new(Arc::new(Web::new(server.clone(), &limits)?))),
             None => None,
         };
         let tls = self.listeners.iter().map(|listener| (listener.name.clone(), listener.tls.clone())).collect();

@@ -105,9 +105,9 @@ impl Clients {
         Ok(Self { current: ArcSwap::from_pointee(Directory::load(store).await?) })
     }
 
-    /// The present snapshot. Take it once for one request.
-    pub fn current(&self) -> Arc<Directory> {
-        self.current.load_full()
+    /// The present snapshot. Take it once for one request, and not across a wait: see [`arc_swap::Guard`].
+    pub fn current(&self) -> arc_swap::Guard<Arc<Directory>> {
+        self.current.load()
     }
 
     /// The client of this name now.

@@ -128,8 +128,6 @@ pub(super) struct Server {
     introspects: Introspects,
     revocations: Option<Arc<Revocations>>,
     feed: Option<Feed>,
-    /// What some route refuses to do without.
-    awaited: Option<Arc<Revocations>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -191,8 +189,10 @@ impl Server {
         self.verifier.keys().generation(moment).is_some()
     }
 
-    pub(super) fn has_rules(&self, moment: Moment) -> bool {
-        self.awaited.as_ref().is_none_or(|revocations| revocations.age(moment.monotonic).is_some())
+    /// The rules of its feed, where it is followed.
+    #[cfg(test)]
+    pub(super) fn revocations(&self) -> Option<&Arc<Revocations>> {
+        self.revocations.as_ref()
     }
 
     async fn run(&self, clock: &dyn Clock) {
@@ -340,7 +340,6 @@ fn build_server(
             (Some(revocations), Some(feed))
         }
     };
-    let awaited = revocations.clone().filter(|_| strictest(name, routes).is_ok_and(|limit| limit.is_some()));
     let introspects = if introspection.is_some() { Introspects::Yes } else { Introspects::No };
     if settings.leeway_seconds > MAX_LEEWAY_SECONDS {
         let problem = format!("must be at most {MAX_LEEWAY_SECONDS}: revocations are not kept for much longer than tokens live");
@@ -348,7 +347,7 @@ fn build_server(
     }
     let leeway = Lifetime::from_seconds(settings.leeway_seconds);
     let verifier = Arc::new(TokenVerifier::new(issuer, keys, introspection, leeway));
-    Ok(Server { name: name.to_owned(), verifier, introspects, revocations, feed, awaited })
+    Ok(Server { name: name.to_owned(), verifier, introspects, revocations, feed })
 }
 
 /// The shortest time after which some route that accepts this server's tokens refuses them for want of news from its feed.

@@ -106,15 +106,15 @@ impl Gateway {
         wire::inspect(head, self.max_headers).is_ok_and(|target| self.routes.serves(&target.authority))
     }
 
-    /// Whether the keys of every issuer are here, and the revocations that routes insist on, so that the first request needs not wait
-    /// for them.
+    /// Whether the keys of every issuer are here, so that the first request needs not wait for them, and no route refuses everybody
+    /// because revocations may be missing.
     pub fn ready(&self) -> Result<(), &'static str> {
         let moment = Moment::read(self.clock.as_ref()).map_err(|_| "the clock cannot be read")?;
         if !self.servers.iter().all(|server| server.has_keys(moment)) {
             return Err("the keys of an authorization server have not been fetched yet");
         }
-        if !self.servers.iter().all(|server| server.has_rules(moment)) {
-            return Err("the revocations of an authorization server have not been heard of yet");
+        if self.routes.routes().any(|route| route.protection.check_revocations(moment).is_err()) {
+            return Err("a revocation feed has not been heard for too long");
         }
         Ok(())
     }
@@ -262,3 +262,6 @@ fn check_direction(target: &Target, connection: &ConnectionFacts, policies: &Pol
         _ => Err(Rejection::Misdirected),
     }
 }
+
+#[cfg(test)]
+mod tests;

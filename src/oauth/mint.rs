@@ -5,9 +5,10 @@ use super::client_auth::AuthenticatedClient;
 use super::error::{Fault, OauthError};
 use super::grant::Approved;
 use crate::binding::{Confirmation, Unbound};
+use crate::clients::GrantType;
 use crate::domain::{Issuer, Randomness, RequestId, Timestamp, TokenId};
 use crate::event::{AuditEvent, TokenFormat, Trailed};
-use crate::jose::sign::SigningKey;
+use crate::jose::adapter::TokenSigner;
 use crate::seal::KeyRing;
 use crate::token::{self, AccessToken};
 
@@ -26,7 +27,7 @@ pub struct Mint<'a> {
     /// `iss`.
     pub issuer: &'a Issuer,
     /// Signs JWTs.
-    pub signing_key: &'a SigningKey,
+    pub signer: &'a TokenSigner,
     /// Seals opaque tokens.
     pub ring: &'a KeyRing,
     /// The source of `jti`.
@@ -35,7 +36,7 @@ pub struct Mint<'a> {
     pub now: Timestamp,
 }
 
-/// An access token on its way to the client, with the event that tells of it.
+/// An access token on its way to the client.
 #[derive(Debug)]
 pub struct IssuedToken {
     /// The token as the client sends it.
@@ -44,20 +45,22 @@ pub struct IssuedToken {
     pub expires_in: u32,
     /// `scope`, written out.
     pub scope: String,
-    /// The audit event. Issuing counts only once it is in the queue.
-    pub event: Trailed,
+    /// The grant it was issued by.
+    pub grant: GrantType,
+    /// How it travels.
+    pub format: TokenFormat,
 }
 
 impl Mint<'_> {
-    /// Mints an access token.
+    /// Mints an access token, and the event that tells of it: issuing counts only once that is in the queue.
     pub fn mint(
         &self,
         client: &AuthenticatedClient,
-        approved: &Approved,
+        approved: Approved,
         binding: &Binding,
-        request_id: &RequestId,
-    ) -> Result<IssuedToken, OauthError> {
-        let selected = approved.selected();
+        request_id: RequestId,
+    ) -> Result<(IssuedToken, Trailed), OauthError> {
+        let (grant, subject, family, scope, selected) = approved.into_parts();
         let cnf = match binding {
             Binding::Confirmed(confirmation) => Some(confirmation.cnf()),
             Binding::Unbound(_) => None,
@@ -65,43 +68,42 @@ impl Mint<'_> {
         let expires = self.now.plus(selected.lifetime);
         let token = AccessToken {
             issuer: self.issuer.clone(),
-            subject: approved.subject().clone(),
-            audience: selected.audience.clone(),
+            subject,
+            audience: selected.audience,
             client_id: client.client_id().clone(),
-            scope: approved.scope().clone(),
+            scope,
             issued_at: self.now,
             expires,
             token_id: TokenId::random(self.randomness)?,
-            family: approved.family().clone(),
+            family,
             cnf,
         };
         let access_token = match selected.format {
-            TokenFormat::Jwt => self
-                .signing_key
-                .sign_compact(token::jwt::TYPE, &token.to_jwt_payload())
-                .map_err(|error| Fault::Defect(error.reason()))?,
+            TokenFormat::Jwt => {
+                self.signer.sign_compact(&token.to_jwt_payload()).map_err(|error| Fault::Defect(error.reason()))?
+            }
             TokenFormat::Opaque => token::opaque::encode(&token, self.ring).map_err(|error| Fault::Defect(error.reason()))?,
         };
-        Ok(IssuedToken {
+        let issued = IssuedToken {
             access_token,
             expires_in: selected.lifetime.seconds(),
             scope: token.scope.to_string(),
-            event: Trailed {
-                time: self.now,
-                event: AuditEvent::TokenIssued {
-                    request_id: request_id.clone(),
-                    client_id: token.client_id,
-                    subject: token.subject,
-                    grant_type: approved.grant().name(),
-                    format: selected.format,
-                    token_id: token.token_id,
-                    family: token.family,
-                    audience: token.audience,
-                    scope: token.scope,
-                    cnf,
-                    expires,
-                },
-            },
-        })
+            grant,
+            format: selected.format,
+        };
+        let event = AuditEvent::TokenIssued {
+            request_id,
+            client_id: token.client_id,
+            subject: token.subject,
+            grant_type: grant.name(),
+            format: selected.format,
+            token_id: token.token_id,
+            family: token.family,
+            audience: token.audience,
+            scope: token.scope,
+            cnf,
+            expires,
+        };
+        Ok((issued, Trailed { time: self.now, event }))
     }
 }

@@ -9,7 +9,7 @@ use super::server::AuthorizationServer;
 use crate::binding::{BindingRequired, Confirmation, Unbound};
 use crate::clients::GrantType;
 use crate::domain::{FamilyId, RequestId};
-use crate::event::{Reason, TokenFormat};
+use crate::event::Reason;
 use crate::telemetry::metrics;
 
 impl AuthorizationServer {
@@ -18,7 +18,7 @@ impl AuthorizationServer {
         &self,
         parameters: &Parameters,
         presenter: &Presenter<'_>,
-        request_id: &RequestId,
+        request_id: RequestId,
     ) -> Result<IssuedToken, OauthError> {
         let now = self.clock.now()?;
         let grant = grant::requested(parameters)?;
@@ -34,15 +34,10 @@ impl AuthorizationServer {
         };
         let binding = confirm(&client);
         let keys = self.keys.load();
-        let mint =
-            Mint { issuer: &self.issuer, signing_key: keys.current(), ring: &self.ring, randomness: &*self.randomness, now };
-        let issued = mint.mint(&client, &approved, &binding, request_id)?;
-        self.audit.record(issued.event.clone()).map_err(|_| Fault::Unavailable(Reason::AuditUnavailable))?;
-        let format = match approved.selected().format {
-            TokenFormat::Jwt => "jwt",
-            TokenFormat::Opaque => "opaque",
-        };
-        metrics::TOKENS_ISSUED.with([approved.grant().name(), format]).increment(1);
+        let mint = Mint { issuer: &self.issuer, signer: keys.signer(), ring: &self.ring, randomness: &*self.randomness, now };
+        let (issued, event) = mint.mint(&client, approved, &binding, request_id)?;
+        self.audit.record(event).map_err(|_| Fault::Unavailable(Reason::AuditUnavailable))?;
+        metrics::TOKENS_ISSUED.with([issued.grant.name(), issued.format.name()]).increment(1);
         Ok(issued)
     }
 }

@@ -5,6 +5,10 @@
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
+/// A counter with its labels' values: looked up once, cheap to count.
+pub use metrics::Counter as CounterHandle;
+/// A histogram with its labels' values.
+pub use metrics::Histogram as HistogramHandle;
 use metrics::{Label, SharedString, Unit};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 

@@ -4,14 +4,15 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use axum::Extension;
+use axum::Router;
 use axum::body::Body;
-use axum::extract::State;
-use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderName, HeaderValue, Request, header};
+use tower::ServiceExt as _;
 
+use super::endpoint::Endpoint;
 use super::reject::{Rejected, WebError};
+use super::router::router;
 use super::{Peer, Web};
 use crate::domain::RequestId;
 use crate::event::{AuditEvent, Reason, Trailed};
@@ -46,18 +47,33 @@ pub async fn only_get() -> WebError {
     WebError::MethodNotAllowed("GET, HEAD")
 }
 
-/// Wraps every endpoint.
-pub async fn every_request(
-    State(web): State<Arc<Web>>,
-    Extension(peer): Extension<Arc<Peer>>,
-    request: Request<Body>,
-    next: Next,
-) -> Response {
+/// The authorization server over HTTP: its routes, and what happens around every one of them.
+///
+/// Not a layer of the router: that would box and clone itself and the endpoint for each request.
+#[derive(Clone, Debug)]
+pub struct Edge {
+    web: Arc<Web>,
+    router: Router,
+}
+
+impl Edge {
+    /// Puts the routes behind the edge.
+    pub fn new(web: Arc<Web>) -> Self {
+        Self { router: router(web.clone()), web }
+    }
+
+    /// Answers one request that came on the connection of `peer`.
+    pub async fn answer(&self, request: Request<Body>, peer: Arc<Peer>) -> Response {
+        every_request(&self.web, &self.router, peer, request).await
+    }
+}
+
+async fn every_request(web: &Web, router: &Router, peer: Arc<Peer>, request: Request<Body>) -> Response {
     let started = web.server.clock.monotonic();
     let Ok(request_id) = RequestId::random(&*web.server.randomness) else {
         return WebError::Oauth(OauthError::Failed(Fault::Unavailable(Reason::RandomnessUnavailable))).into_response();
     };
-    let endpoint = endpoint_name(request.uri().path(), web.server.issuer.path());
+    let endpoint = Endpoint::of(request.uri().path(), web.server.issuer.path());
     let (head, body) = request.into_parts();
     let target = wire::inspect(&head, web.max_headers).map_err(|_| WebError::Ambiguous);
     let authority = target
@@ -67,16 +83,17 @@ pub async fn every_request(
     let (mut response, strict_transport) = match authority {
         Ok(authority) => {
             let strict = is_public_name(&authority);
-            request.extensions_mut().insert(request_id.clone());
-            (next.run(request).await, strict)
+            let extensions = request.extensions_mut();
+            extensions.insert(request_id.clone());
+            extensions.insert(peer.clone());
+            let Ok(response) = router.clone().oneshot(request).await;
+            (response, strict)
         }
         Err(error) => (error.into_response(), false),
     };
     finish(&mut response, &request_id, strict_transport);
-    record(&web, &peer, &response, &request_id, endpoint);
-    let took = web.server.clock.monotonic().saturating_sub(started);
-    metrics::REQUESTS.with([endpoint.to_owned(), response.status().as_u16().to_string()]).increment(1);
-    metrics::REQUEST_SECONDS.record([endpoint], took);
+    record(web, &peer, &response, &request_id, endpoint.name());
+    web.metrics.answered(endpoint, response.status(), web.server.clock.monotonic().saturating_sub(started));
     response
 }
 
@@ -123,19 +140,4 @@ fn record(web: &Web, peer: &Peer, response: &Response, request_id: &RequestId, e
 fn is_public_name(authority: &Authority) -> bool {
     let host = authority.host();
     host != "localhost" && !host.ends_with(".localhost") && host.trim_matches(['[', ']']).parse::<IpAddr>().is_err()
-}
-
-/// A name of bounded variety for metrics and audit events, whatever path a caller invents.
-fn endpoint_name(path: &str, base: &str) -> &'static str {
-    use crate::oauth::metadata::path as known;
-    match path.strip_prefix(base).unwrap_or(path) {
-        known::TOKEN => "token",
-        known::INTROSPECTION => "introspection",
-        known::REVOCATION => "revocation",
-        known::REVOCATION_FEED => "revocation_feed",
-        known::JWKS => "jwks",
-        "/livez" | "/readyz" => "health",
-        other if other.starts_with("/.well-known/") => "metadata",
-        _ => "other",
-    }
 }

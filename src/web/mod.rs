@@ -1,8 +1,9 @@
-//! The authorization server over HTTP: [`router`] is the table of contents, one thin file per endpoint.
+//! The authorization server over HTTP: [`router`](mod@router) is the table of contents, one thin file per endpoint.
 //!
 //! A handler reads as extract, decide, render; [`reject`] is the only place that turns errors into HTTP.
 
 pub mod edge;
+pub mod endpoint;
 pub mod extract;
 mod introspection;
 mod jwks;
@@ -17,5 +18,6 @@ mod revocation_feed;
 mod router;
 mod token;
 
+pub use edge::Edge;
 pub use peer::Peer;
-pub use router::{Web, router};
+pub use router::Web;

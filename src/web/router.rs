@@ -7,6 +7,7 @@ use axum::Router;
 use axum::routing::{get, post};
 use bytes::Bytes;
 
+use super::endpoint::EndpointMetrics;
 use super::extract::BodyLimits;
 use super::pages::{PageError, Pages};
 use super::{edge, introspection, jwks, liveness, metadata, not_found, revocation, revocation_feed, token};
@@ -25,6 +26,8 @@ pub struct Web {
     pub metadata: Bytes,
     /// Limits on request bodies.
     pub body_limits: BodyLimits,
+    /// What is counted.
+    pub metrics: EndpointMetrics,
     /// Header fields of a request, at most.
     pub max_headers: usize,
 }
@@ -37,7 +40,8 @@ impl Web {
             bytes: limits.request_body_bytes as usize,
             time: Duration::from_secs(limits.request_body_seconds.into()),
         };
-        Ok(Self { server, pages: Pages::new()?, metadata, body_limits, max_headers: limits.request_headers as usize })
+        let (pages, metrics) = (Pages::new()?, EndpointMetrics::default());
+        Ok(Self { server, pages, metadata, body_limits, metrics, max_headers: limits.request_headers as usize })
     }
 
     /// The path of the metadata document (RFC 8414 §3.1).
@@ -46,7 +50,7 @@ impl Web {
     }
 }
 
-/// The table of contents.
+/// The table of contents. Served behind [`edge::Edge`].
 pub fn router(web: Arc<Web>) -> Router {
     let endpoints = Router::new()
         .route(path::TOKEN, post(token::post).fallback(edge::only_post))
@@ -63,6 +67,5 @@ pub fn router(web: Arc<Web>) -> Router {
         .route("/livez", get(liveness::live).fallback(edge::only_get))
         .route("/readyz", get(liveness::ready).fallback(edge::only_get))
         .fallback(not_found::fallback)
-        .layer(axum::middleware::from_fn_with_state(web.clone(), edge::every_request))
         .with_state(web)
 }

@@ -7,12 +7,23 @@ use axum::extract::State;
 use axum::response::Response;
 use axum::{Extension, Json};
 use http::Request;
-use serde_json::json;
+use serde::Serialize;
 
 use super::edge::no_store;
 use super::reject::WebError;
 use super::{Peer, Web, extract};
 use crate::domain::RequestId;
+
+/// A successful answer (RFC 6749 §5.1).
+#[derive(Debug, Serialize)]
+struct Answer {
+    access_token: String,
+    token_type: &'static str,
+    expires_in: u32,
+    /// Left out when empty: no scope has no spelling (RFC 6749 §3.3).
+    #[serde(skip_serializing_if = "String::is_empty")]
+    scope: String,
+}
 
 /// Mints an access token for an authenticated client.
 pub async fn post(
@@ -22,11 +33,11 @@ pub async fn post(
     request: Request<Body>,
 ) -> Result<Response, WebError> {
     let parameters = extract::form(request, web.body_limits).await?;
-    let issued = web.server.token(&parameters, &peer.presenter(), &request_id)?;
-    Ok(no_store(Json(json!({
-        "access_token": issued.access_token,
-        "token_type": "Bearer",
-        "expires_in": issued.expires_in,
-        "scope": issued.scope,
-    }))))
+    let issued = web.server.token(&parameters, &peer.presenter(), request_id)?;
+    Ok(no_store(Json(Answer {
+        access_token: issued.access_token,
+        token_type: "Bearer",
+        expires_in: issued.expires_in,
+        scope: issued.scope,
+    })))
 }

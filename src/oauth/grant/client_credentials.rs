@@ -31,14 +31,13 @@ fn decide(client: &Client, parameters: &Parameters, resources: &Resources) -> Re
         ));
     }
     let selected = resources.select(client, parameters.all("resource"))?;
-    let available = client.scope.intersection(&selected.scopes);
     let scope = match parameters.get("scope") {
-        None => available,
+        None => client.scope.intersection(&selected.scopes),
         Some(text) => {
             let requested: Scope = text.parse().map_err(|_| {
                 Refusal::new(ErrorCode::InvalidScope, Reason::ParameterMalformed, "scope is malformed (RFC 6749 section 3.3)")
             })?;
-            if !requested.is_subset(&available) {
+            if !requested.is_subset(&client.scope) || !requested.is_subset(&selected.scopes) {
                 return Err(Refusal::new(
                     ErrorCode::InvalidScope,
                     Reason::ScopeNotAllowed,

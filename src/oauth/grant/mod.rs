@@ -30,28 +30,8 @@ pub struct Approved {
 }
 
 impl Approved {
-    /// The grant that approved.
-    pub const fn grant(&self) -> GrantType {
-        self.grant
-    }
-
-    /// `sub`.
-    pub const fn subject(&self) -> &Subject {
-        &self.subject
-    }
-
-    /// What the token will descend from.
-    pub const fn family(&self) -> &FamilyId {
-        &self.family
-    }
-
-    /// The scope granted.
-    pub const fn scope(&self) -> &Scope {
-        &self.scope
-    }
-
-    /// Audience, lifetime and format.
-    pub const fn selected(&self) -> &Selected {
-        &self.selected
+    /// The grant that approved, the subject, what the token will descend from, its scope, and its audience, lifetime and format.
+    pub fn into_parts(self) -> (GrantType, Subject, FamilyId, Scope, Selected) {
+        (self.grant, self.subject, self.family, self.scope, self.selected)
     }
 }

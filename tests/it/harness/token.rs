@@ -22,3 +22,8 @@ fn part(jwt: &str, index: usize) -> Value {
     assert_eq!(parts.len(), 3, "{jwt} is no JWT");
     serde_json::from_slice(&URL_SAFE_NO_PAD.decode(parts[index]).expect("base64url")).expect("JSON")
 }
+
+/// JSON in base64url, as a part of a JWT.
+pub fn encode(value: &Value) -> String {
+    URL_SAFE_NO_PAD.encode(value.to_string())
+}

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::harness::stack::PROTOCOLS;
-use crate::harness::{Answer, Call, Engine, Setup, Stack};
+use crate::harness::{Answer, Call, Engine, Setup};
 
 const FORM: &str = "application/x-www-form-urlencoded";
 const GOOD: &str = "grant_type=client_credentials&client_id=alice";
@@ -145,7 +145,7 @@ async fn every_error_is_the_standards_on_postgres() {
 async fn credentials_in_a_header_are_answered_with_their_scheme() {
     let stack = Setup { without_gateway: true, ..Setup::default() }.start().await;
     let alice = stack.caller(&stack.alice);
-    for (value, scheme) in [("Basic YWxpY2U6eA==", "Basic"), ("basic YWxpY2U6eA==", "Basic"), ("Bearer abc", "Bearer")] {
+    for (value, scheme) in [("Basic YWxpY2U6eA==", "Basic"), ("basic YWxpY2U6eA==", "basic"), ("Bearer abc", "Bearer")] {
         for path in ["/token", "/introspect", "/revoke"] {
             let call = Call::form(path, &[("grant_type", "client_credentials"), ("client_id", "alice"), ("token", "x")]);
             let answer = alice.send(&stack.mtls_authority, &call.clone().header("Authorization", value)).await;

@@ -68,7 +68,7 @@ async fn each_refusal_is_the_standards() {
         ("no token of ours", bearer("abc"), 401, "invalid_token", "token_malformed"),
         ("an opaque token where JWTs are", bearer(&opaque), 401, "invalid_token", "token_malformed"),
         ("an altered signature", bearer(&tampered), 401, "invalid_token", "token_signature"),
-        ("no signature", bearer(&without_signature), 401, "invalid_token", "token_malformed"),
+        ("no signature", bearer(&without_signature), 401, "invalid_token", "token_signature"),
         ("too little scope", Call::get("/accounts/write").bearer(&reader), 403, "insufficient_scope", "token_scope"),
         ("another scope", bearer(&writer), 403, "insufficient_scope", "token_scope"),
         ("for another resource", Call::get("/reports").bearer(&jwt), 401, "invalid_token", "token_audience"),

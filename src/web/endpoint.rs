@@ -1,0 +1,89 @@
+//! The endpoints by name, for metrics and audit events: a bounded variety, whatever path a caller invents.
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use http::StatusCode;
+
+use crate::oauth::metadata::path;
+use crate::telemetry::metrics::{self, REQUEST_SECONDS, REQUESTS};
+
+/// What a request asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Endpoint {
+    /// `/token`.
+    Token,
+    /// `/introspect`.
+    Introspection,
+    /// `/revoke`.
+    Revocation,
+    /// The revocation feed.
+    RevocationFeed,
+    /// `/jwks`.
+    Jwks,
+    /// `/livez`, `/readyz`.
+    Health,
+    /// `/.well-known/`.
+    Metadata,
+    /// Anything else.
+    Other,
+}
+
+impl Endpoint {
+    const COUNT: usize = 8;
+
+    /// The endpoint at a path of a server whose issuer has the path `base`.
+    pub fn of(request_path: &str, base: &str) -> Self {
+        match request_path.strip_prefix(base).unwrap_or(request_path) {
+            path::TOKEN => Self::Token,
+            path::INTROSPECTION => Self::Introspection,
+            path::REVOCATION => Self::Revocation,
+            path::REVOCATION_FEED => Self::RevocationFeed,
+            path::JWKS => Self::Jwks,
+            "/livez" | "/readyz" => Self::Health,
+            other if other.starts_with("/.well-known/") => Self::Metadata,
+            _ => Self::Other,
+        }
+    }
+
+    /// The name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Token => "token",
+            Self::Introspection => "introspection",
+            Self::Revocation => "revocation",
+            Self::RevocationFeed => "revocation_feed",
+            Self::Jwks => "jwks",
+            Self::Health => "health",
+            Self::Metadata => "metadata",
+            Self::Other => "other",
+        }
+    }
+}
+
+/// The metrics of each endpoint, looked up once.
+#[derive(Debug, Default)]
+pub struct EndpointMetrics([OnceLock<OfEndpoint>; Endpoint::COUNT]);
+
+#[derive(Debug)]
+struct OfEndpoint {
+    served: metrics::CounterHandle,
+    seconds: metrics::HistogramHandle,
+}
+
+impl EndpointMetrics {
+    /// A request was answered.
+    pub fn answered(&self, endpoint: Endpoint, status: StatusCode, took: Duration) {
+        let name = endpoint.name();
+        let Some(slot) = self.0.get(endpoint as usize) else { return };
+        let known = slot.get_or_init(|| OfEndpoint {
+            served: REQUESTS.with([name, StatusCode::OK.as_str()].map(str::to_owned)),
+            seconds: REQUEST_SECONDS.with([name]),
+        });
+        match status {
+            StatusCode::OK => known.served.increment(1),
+            other => REQUESTS.with([name.to_owned(), other.as_str().to_owned()]).increment(1),
+        }
+        known.seconds.record(took.as_secs_f64());
+    }
+}
