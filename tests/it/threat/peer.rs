@@ -132,6 +132,12 @@ async fn too_much_is_refused_before_it_is_kept() {
     let long = Call::get(&format!("/accounts/{}", "x".repeat(9_000))).bearer(&token);
     let answer = alice.send(&stack.gateway_authority, &long).await;
     refused(&stack, &answer, 400, "invalid_request", "request_ambiguous", "a path of 9,000 bytes").await;
+    // Nor does the audit trail keep all of what strangers make up.
+    let made_up = Call::new(&"X".repeat(5_000), &format!("/{}", "x".repeat(8_000)));
+    let answer = stack.nobody().send(&stack.gateway_authority, &made_up).await;
+    refused(&stack, &answer, 404, "not_found", "route_unknown", "a path of 8,000 bytes").await;
+    let event = stack.event_of(answer.request_id()).await.to_string();
+    assert!(event.len() < 2_000, "{} bytes: {event:.300}", event.len());
 
     let form = |padding: usize| {
         let padding = "x".repeat(padding);

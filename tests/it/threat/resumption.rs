@@ -1,7 +1,7 @@
 //! TLS sessions carry what was proven in them, and nothing beyond the policy they were made under.
 
 use super::{passed, refused};
-use crate::harness::{Call, Setup, Stack, Tls};
+use crate::harness::{Authority, Call, Setup, Stack, Tls};
 
 fn two_certificate_hosts() -> Setup {
     // A second host of the gateway's listener that asks for certificates, of another anchor set.
@@ -93,5 +93,49 @@ async fn a_host_is_not_reached_over_another_hosts_handshake() {
         let call = Call::get("/accounts").bearer(&token).header("Host", &format!("{host}:{port}"));
         let answer = alice.clone().server_name("LOCALHOST").send(&stack.gateway_authority, &call).await;
         passed(&stack, &answer, host);
+    }
+}
+
+/// Reads certificates, keys and anchor sets again.
+async fn reload(config: &std::path::Path) {
+    let loaded = symbolon::config::load(config, []).expect("a configuration");
+    symbolon::app::ask(&loaded, &symbolon::app::Question::Reload).await.expect("reloaded");
+}
+
+/// apisix#9525, golang/go#77217: neither a resumed session nor an open connection outlives the trust that it was made under.
+#[tokio::test]
+async fn trust_that_is_withdrawn_is_withdrawn_from_sessions_and_open_connections() {
+    let stack = Setup { without_gateway: true, ..Setup::default() }.start().await;
+    let call = Call::form("/token", &[("grant_type", "client_credentials"), ("client_id", "alice")]);
+    for tls in [Tls::V12, Tls::V13] {
+        let caller = stack.caller(&stack.alice).tls(tls).prepared();
+        let mut open = caller.connect(&stack.mtls_authority).await.expect("a connection");
+        assert_eq!(open.send(&call).await.status, 200);
+        let mut resumed = caller.connect(&stack.mtls_authority).await.expect("a connection");
+        assert!(resumed.resumed);
+        assert_eq!(resumed.send(&call).await.status, 200);
+
+        // The same name, another key.
+        std::fs::write(stack.path("client-ca.pem"), Authority::new("Client CA").pem).expect("written");
+        reload(&stack.server_config()).await;
+        let mut fresh = caller.connect(&stack.mtls_authority).await.expect("a connection");
+        assert!(!fresh.resumed, "{tls:?}: a session of before the reload");
+        for connection in [&mut open, &mut resumed, &mut fresh] {
+            let answer = connection.send(&call).await;
+            let verdict = stack.verdict(&answer).await;
+            assert_eq!((verdict.0, verdict.1.as_str()), (401, "invalid_client"), "{tls:?}: {}", answer.text());
+            assert!(["certificate_unknown_issuer", "certificate_signature"].contains(&verdict.2.as_str()), "{}", verdict.2);
+        }
+        // A file that is none changes nothing: neither does trust come back, nor is everybody trusted.
+        std::fs::write(stack.path("client-ca.pem"), "nothing").expect("written");
+        let loaded = symbolon::config::load(&stack.server_config(), []).expect("a configuration");
+        symbolon::app::ask(&loaded, &symbolon::app::Question::Reload).await.map(drop).expect_err("a file without certificates");
+        assert_eq!(open.send(&call).await.status, 401);
+
+        std::fs::write(stack.path("client-ca.pem"), &stack.client_ca.pem).expect("written");
+        reload(&stack.server_config()).await;
+        for connection in [&mut open, &mut resumed, &mut fresh] {
+            assert_eq!(connection.send(&call).await.status, 200, "{tls:?}: trusted again");
+        }
     }
 }
