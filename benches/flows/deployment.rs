@@ -152,6 +152,7 @@ anchor_set = "clients"
 name = "metrics"
 address = "127.0.0.1:{metrics}"
 services = ["metrics"]
+host = []
 
 [anchor_set.clients]
 files = ["ca.pem"]

@@ -14,7 +14,7 @@ use crate::jose::Algorithm;
 use crate::keys::{self, SigningKeys};
 use crate::oauth::metadata::Endpoints;
 use crate::oauth::resources::Resources;
-use crate::oauth::{AuthorizationServer, Revocations};
+use crate::oauth::{AuthorizationServer, IssuedTokens, Revocations};
 use crate::seal::{KeyRing, KeySource, SealKeyId};
 use crate::store::Store;
 use crate::telemetry::audit::AuditSink;
@@ -139,6 +139,7 @@ pub async fn build(
         keys: ArcSwap::from_pointee(keys),
         revocations: Revocations::new(rules),
         anchors,
+        issued: IssuedTokens::default(),
     };
     Ok((Arc::new(server), sequence))
 }

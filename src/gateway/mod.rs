@@ -28,7 +28,7 @@ pub mod upstream;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request, Response, Version, request};
 use http_body::Body as _;
 use hyper::body::Incoming;
@@ -140,10 +140,12 @@ impl Gateway {
             ..AccessDecision::default()
         };
         let mut case = Case { connection, request_id, decision, route: None, unread };
-        match self.answer(request, policies, &mut case).await {
+        let is_head = request.method() == Method::HEAD;
+        let response = match self.answer(request, policies, &mut case).await {
             Ok(response) => response,
             Err(rejection) => self.reject(rejection, case),
-        }
+        };
+        if is_head { without_content(response) } else { response }
     }
 
     /// The story of one request.
@@ -253,6 +255,16 @@ impl Gateway {
         decision::refused(&self.audit, self.clock.as_ref(), case.decision, &rejection, rejection.status().as_u16());
         rejection.into_response(Some(&case.request_id), requirements, case.unread)
     }
+}
+
+/// The answer to HEAD: what GET would have, but for the content (RFC 9110 §9.3.2). Over HTTP/2 nobody else leaves it away.
+fn without_content(response: Response<Body>) -> Response<Body> {
+    let (mut head, body) = response.into_parts();
+    if let Body::Whole(Some(bytes)) = &body {
+        head.headers.insert(CONTENT_LENGTH, HeaderValue::from(bytes.len()));
+        return Response::from_parts(head, Body::Whole(None));
+    }
+    Response::from_parts(head, body)
 }
 
 /// A request whose authority belongs to another policy than its connection was let in under other rules (RFC 9110 §15.5.20).

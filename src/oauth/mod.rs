@@ -20,4 +20,4 @@ mod token;
 
 pub use inspect::Recognised;
 pub use revocation_feed::FeedPage;
-pub use server::{AuthorizationServer, Revocations};
+pub use server::{AuthorizationServer, IssuedTokens, Revocations};

@@ -1,17 +1,19 @@
 //! The authorization server as a value: its settings, and the snapshots its endpoints read.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 
 use super::metadata::Endpoints;
 use super::resources::Resources;
-use crate::clients::Clients;
+use crate::clients::{Clients, GrantType};
 use crate::domain::{ClientId, Clock, Issuer, Randomness};
+use crate::event::TokenFormat;
 use crate::keys::SigningKeys;
 use crate::seal::KeyRing;
 use crate::store::Store;
 use crate::telemetry::audit::AuditSink;
+use crate::telemetry::metrics::{CounterHandle, TOKENS_ISSUED};
 use crate::trust::AnchorSets;
 use crate::trust::revocation::RevocationRules;
 
@@ -44,6 +46,28 @@ pub struct AuthorizationServer {
     pub revocations: Revocations,
     /// Whose certificates count, as of the last reload.
     pub anchors: Arc<ArcSwap<AnchorSets>>,
+    /// What has been issued.
+    pub issued: IssuedTokens,
+}
+
+/// Counts access tokens. The counters are looked up once.
+#[derive(Debug, Default)]
+pub struct IssuedTokens {
+    client_credentials: [OnceLock<CounterHandle>; 2],
+}
+
+impl IssuedTokens {
+    /// One more.
+    pub fn count(&self, grant: GrantType, format: TokenFormat) {
+        let [jwt, opaque] = match grant {
+            GrantType::ClientCredentials => &self.client_credentials,
+        };
+        let (counter, format) = match format {
+            TokenFormat::Jwt => (jwt, "jwt"),
+            TokenFormat::Opaque => (opaque, "opaque"),
+        };
+        counter.get_or_init(|| TOKENS_ISSUED.with([grant.name(), format])).increment(1);
+    }
 }
 
 /// The revocation rules in force, and a bell for whoever waits for the next one.

@@ -10,7 +10,6 @@ use crate::binding::{BindingRequired, Confirmation, Unbound};
 use crate::clients::GrantType;
 use crate::domain::{FamilyId, RequestId};
 use crate::event::Reason;
-use crate::telemetry::metrics;
 
 impl AuthorizationServer {
     /// Answers a token request. The token exists for the client only once its audit event is queued.
@@ -37,7 +36,7 @@ impl AuthorizationServer {
         let mint = Mint { issuer: &self.issuer, signer: keys.signer(), ring: &self.ring, randomness: &*self.randomness, now };
         let (issued, event) = mint.mint(&client, approved, &binding, request_id)?;
         self.audit.record(event).map_err(|_| Fault::Unavailable(Reason::AuditUnavailable))?;
-        metrics::TOKENS_ISSUED.with([issued.grant.name(), issued.format.name()]).increment(1);
+        self.issued.count(issued.grant, issued.format);
         Ok(issued)
     }
 }

@@ -21,3 +21,14 @@ pub fn free() -> u16 {
     }
     panic!("no free port on 127.0.0.1");
 }
+
+/// The first of `count` ports in a row.
+pub fn row(count: u16) -> u16 {
+    loop {
+        let first = free();
+        let rest: Vec<u16> = (1..count).map(|_| free()).collect();
+        if rest.iter().zip(1..).all(|(port, distance)| *port == first + distance) {
+            return first;
+        }
+    }
+}

@@ -141,7 +141,8 @@ async fn every_listed_grant_works_and_no_other() {
 /// §3.1: with a path in the issuer, the well-known part goes between host and path; endpoints are below the issuer.
 #[tokio::test]
 async fn an_issuer_with_a_path() {
-    let changes = vec![("issuer = \"{issuer}\"".to_owned(), "issuer = \"{issuer}/tenant\"".to_owned())];
+    let changes = ["issuer", "mtls_url"].map(|key| (format!("{key} = \"{{{key}}}\""), format!("{key} = \"{{{key}}}/tenant\"")));
+    let changes = changes.to_vec();
     let stack = Setup { without_gateway: true, server_changes: changes, ..Setup::default() }.start().await;
     let get = async |path: &str| stack.nobody().send(&stack.issuer_authority, &Call::get(path)).await;
     let answer = get("/.well-known/oauth-authorization-server/tenant").await;

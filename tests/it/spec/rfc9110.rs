@@ -65,7 +65,14 @@ async fn head_is_get_without_content() {
             let head = connection.send(&Call::new("HEAD", path)).await;
             assert_eq!((head.status, head.body.len()), (200, 0), "{path}");
             assert_eq!(head.header("content-type"), get.header("content-type"), "{path}");
+            assert!(head.header("content-length").is_none_or(|length| length == get.body.len().to_string()), "{path}");
             // The connection is still in step.
+            assert_eq!(connection.send(&Call::get(path)).await.body, get.body, "{path}");
+            // Refusals have none either.
+            for path in ["/accounts", "/nothing", "/token"] {
+                let head = connection.send(&Call::new("HEAD", path)).await;
+                assert!(head.status >= 400 && head.body.is_empty(), "{path}");
+            }
             assert_eq!(connection.send(&Call::get(path)).await.body, get.body, "{path}");
         }
     }
