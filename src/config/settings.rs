@@ -283,7 +283,7 @@ pub struct AuthorizationServerSettings {
     /// Algorithms that this issuer's tokens may be signed with.
     #[serde(default = "default_algorithms")]
     pub algorithms: Vec<String>,
-    /// Seconds by which the issuer's clock may differ from ours.
+    /// Seconds by which the issuer's clock may differ from ours, at most 120.
     #[serde(default = "default_leeway_seconds")]
     pub leeway_seconds: u32,
     /// Whether to follow the server's revocation feed (a Symbolon server offers one).
@@ -332,7 +332,7 @@ pub struct RouteSettings {
     /// What happens when the revocation feed was last heard longer ago than `max_revocation_staleness_seconds`.
     #[serde(default)]
     pub stale_revocations: StaleRevocationsSetting,
-    /// Seconds without word from the revocation feed after which it counts as stale.
+    /// Seconds without word from the revocation feed after which it counts as stale, at least 3.
     #[serde(default = "default_staleness")]
     pub max_revocation_staleness_seconds: u32,
     /// The `aud` of the assertion. Default: the route's authority.
