@@ -1,5 +1,94 @@
 //! Symbolon: an OAuth 2.0 authorization server whose access tokens are bound to the client's certificate (RFC 8705), and the
 //! gateway that enforces the binding on every request.
+//!
+//! A *symbolon* was a token broken in two: whoever held the matching half was who they said they were. Here the authorization
+//! server signs one half, an access token that names a certificate's thumbprint (`cnf.x5t#S256`); the client holds the other, the
+//! certificate's private key; and the gateway lets a request through only when the two fit.
+//!
+//! # Ideas
+//!
+//! 1. A check leaves a type behind, and the next step demands it. No function answers `bool` for "may proceed".
+//! 2. A request reads as one sentence in one place.
+//! 3. Every requirement of a standard can be found from the standard, and back.
+//! 4. The public answer and the private reason are two things ([`event::Reason`]).
+//! 5. Pure in the middle, I/O at the rim: rules take the time and the randomness as parameters ([`domain::Clock`],
+//!    [`domain::Randomness`]).
+//!
+//! # Rooms
+//!
+//! A room imports only rooms further down. `gateway`, `resource`, `trust`, `binding` and `token` never import `oauth`, `clients`,
+//! `keys` or `store`: their state is handed to them.
+//!
+//! | room | what it is |
+//! |---|---|
+//! | `cli` | one file per command |
+//! | `app` | the composition root: configuration → servers, listeners, tasks, reload, shutdown |
+//! | `web` | the authorization server over HTTP: `router` is the table of contents |
+//! | `gateway` | proxying: routes, strip, assert, forward |
+//! | `oauth` | the authorization server: one file per endpoint, `grant/`, `client_auth/` |
+//! | `clients` | what a client may be |
+//! | `keys` | the life of signing keys |
+//! | [`resource`] | what any protected resource does: presented → verified → proven → admitted → challenge |
+//! | [`trust`] | anchor sets, judging a certificate, revocation rules |
+//! | [`binding`] | THE rule: does this presenter hold this token's key? |
+//! | [`token`] | what a token says |
+//! | `store` | sqlx: SQLite and PostgreSQL through one SQL text; the change feed |
+//! | [`fetch`] | every outbound HTTP request |
+//! | `wire` | a request's authority and path in one spelling, or a refusal |
+//! | [`tls`] | rustls: policies per server name, peer certificates, resumption epochs |
+//! | [`pki`] | x509-parser and webpki: certificates, names, paths; the development authority |
+//! | [`jose`] | aws-lc-rs and josekit: JWS, JWK |
+//! | `seal` | XChaCha20-Poly1305: rows, opaque tokens, the key ring |
+//! | `telemetry` | log, metrics, audit trail |
+//! | `config` | settings as written |
+//! | [`event`] | audit events and private reasons, closed enums |
+//! | [`domain`] | the words that three rooms share |
+//!
+//! # Two flows, as types
+//!
+//! ```text
+//! POST /token over mutual TLS
+//!   tls      accept      handshake under limits, possession checked      -> PeerCertificate
+//!   web      extract     form; duplicates refused                        -> Parameters
+//!   oauth    grant       one variant per grant                           -> GrantType
+//!   oauth    client_auth the registered method, judged now               -> AuthenticatedClient
+//!   oauth    approve     pure                                            -> Approved
+//!   oauth    confirm     the certificate, or leave by policy             -> Binding (Confirmation | Unbound)
+//!   oauth    mint        signed or sealed; not a row                     -> IssuedToken with its event
+//!   telemetry audit      the event is queued, or 503
+//!   web      render      no-store, JSON
+//!
+//! request through the gateway
+//!   tls      accept                                                      -> PeerCertificate?
+//!   wire     inspect     one reading of host, path and framing           -> Target
+//!   gateway  route       host, then the longest path                     -> &Route
+//!   resource present     one bearer token                                -> Presented
+//!   resource verify      issuer's keys (claims cached) or introspection  -> VerifiedToken
+//!   binding  prove       every request, from the live connection         -> Proven<VerifiedToken>
+//!   resource admit       audience, scope, dates, revocation              -> Admission
+//!   gateway  strip       what a client may not say                       -> Stripped<Request>
+//!   gateway  assert      the gateway's signed word
+//!   gateway  forward     (Stripped<Request>, Admission, Upstream)        -> Response
+//! ```
+//!
+//! # Standards
+//!
+//! | standard | code | tests |
+//! |---|---|---|
+//! | RFC 6749 (framework) | `oauth::token`, `oauth::parameters`, `oauth::error`, `web::reject` | `tests/it/spec/rfc6749.rs` |
+//! | RFC 6750 (bearer usage, challenges) | [`resource`] | `tests/it/spec/rfc6750.rs` |
+//! | RFC 7009 (revocation) | `oauth::revoke` | `tests/it/spec/rfc7009.rs` |
+//! | RFC 7515, 7517, 7518, 7519, 7638, 8037 (JOSE) | [`jose`] | beside the code; `tests/it/spec/rfc7517.rs` |
+//! | RFC 7591 §2 (client metadata) | `clients` | beside the code |
+//! | RFC 7662 (introspection) | `oauth::introspect`, [`token::introspection`] | `tests/it/spec/rfc7662.rs` |
+//! | RFC 7800, 8705 §3 (confirmation) | [`domain::Cnf`], [`binding`] | `tests/it/spec/rfc8705.rs` |
+//! | RFC 8414 (metadata) | `oauth::metadata` | `tests/it/spec/rfc8414.rs` |
+//! | RFC 8705 §2 (mutual-TLS client authentication) | `oauth::client_auth` | `tests/it/spec/rfc8705.rs` |
+//! | RFC 8707 (resource indicators) | `oauth::resources` | `tests/it/spec/rfc8707.rs` |
+//! | RFC 9068 (JWT access tokens) | [`token::jwt`] | `tests/it/spec/rfc9068.rs` |
+//! | RFC 9110 §15.5.20 (misdirected request) | `tls::PolicySet`, `web::edge`, `gateway` | `tests/it/spec/rfc9110.rs` |
+//! | RFC 4514 (names), 5280 (certificates) | [`pki`] | beside the code |
+//! | draft-irtf-cfrg-xchacha (sealing) | `seal` | beside the code |
 
 #![forbid(unsafe_code)]
 

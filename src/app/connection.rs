@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use http::{Request, Response};
+use http::header::{CONNECTION, TRANSFER_ENCODING};
+use http::{HeaderValue, Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -19,12 +20,16 @@ use tokio_util::task::TaskTracker;
 
 use super::front::Front;
 use super::listener::{Listener, ListenerTls};
+use super::patience::{Movement, Patient, WRITE_STALL};
 use crate::config::settings::LimitSettings;
 use crate::telemetry::metrics;
 use crate::web::Peer;
 
 /// Seconds between HTTP/2 pings on a quiet connection, and to wait for their answer.
 const HTTP2_PING: Duration = Duration::from_secs(30);
+
+/// How long a peer that was told of the connection's end may take to go.
+const GOODBYE: Duration = Duration::from_secs(5);
 
 /// How long to wait after the system refused to accept, for instance for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -115,12 +120,24 @@ impl Connection {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let front = self.front.clone();
+        let movement = Arc::new(Movement::default());
+        let moving = movement.clone();
         let service = service_fn(move |request: Request<Incoming>| {
-            let (front, peer) = (front.clone(), peer.clone());
-            async move { Ok::<Response<Body>, Infallible>(front.call(request, peer).await) }
+            let (front, peer, open) = (front.clone(), peer.clone(), moving.begin());
+            // hyper has dropped a `Content-Length` that stood beside it: after such a request the connection must not be used again
+            // (RFC 9112 §6.1), and which request was such a one cannot be told any more.
+            let is_last = request.headers().contains_key(TRANSFER_ENCODING);
+            async move {
+                let mut response = front.call(request, peer).await.map(|body| open.answered(body));
+                if is_last {
+                    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                }
+                Ok::<Response<Body>, Infallible>(response)
+            }
         });
-        let io = TokioIo::new(stream);
+        let io = TokioIo::new(Patient::new(stream, WRITE_STALL));
         let limits = &self.limits;
+        let idle = Duration::from_secs(limits.request_head_seconds.into());
         if http2 {
             let mut builder = http2::Builder::new(TokioExecutor::new());
             builder
@@ -137,12 +154,19 @@ impl Connection {
                     connection.as_mut().graceful_shutdown();
                     log_end(connection.await);
                 }
+                () = movement.rest(idle) => {
+                    connection.as_mut().graceful_shutdown();
+                    // A peer that has not even begun to speak does not hear the goodbye.
+                    if let Ok(ended) = tokio::time::timeout(GOODBYE, connection).await {
+                        log_end(ended);
+                    }
+                }
             }
         } else {
             let mut builder = http1::Builder::new();
             builder
                 .timer(TokioTimer::new())
-                .header_read_timeout(Duration::from_secs(limits.request_head_seconds.into()))
+                .header_read_timeout(idle)
                 .max_headers(limits.request_headers as usize)
                 .max_buf_size((limits.request_head_bytes as usize).max(8_192));
             let connection = builder.serve_connection(io, service);

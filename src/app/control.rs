@@ -3,7 +3,7 @@
 //! One line of JSON is asked (`{"command": "status"}`), one line of JSON answers (`{"ok": …}` or `{"error": "…"}`).
 
 use std::io::ErrorKind;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -114,10 +114,11 @@ fn bind(path: &Path) -> anyhow::Result<UnixListener> {
     if std::os::unix::net::UnixStream::connect(path).is_ok() {
         bail!("another process runs with this configuration: stop it, or set another `control.socket`");
     }
-    match std::fs::remove_file(path) {
-        Ok(()) => {}
+    match std::fs::symlink_metadata(path) {
+        Ok(leftover) if leftover.file_type().is_socket() => std::fs::remove_file(path).context("a leftover cannot be removed")?,
+        Ok(_) => bail!("something that is no socket is there already: set another `control.socket`"),
         Err(error) if error.kind() == ErrorKind::NotFound => {}
-        Err(error) => bail!("a leftover cannot be removed: {error}"),
+        Err(error) => bail!("cannot be looked at: {error}"),
     }
     let listener = UnixListener::bind(path)
         .context("cannot be made: set `control.socket` to a path in a directory that this user may write to")?;

@@ -4,6 +4,7 @@ mod connection;
 mod control;
 mod front;
 mod listener;
+mod patience;
 mod server;
 mod tasks;
 
@@ -118,6 +119,7 @@ impl App {
         for (name, address) in self.addresses() {
             tracing::info!(listener = %name, %address, "listening");
         }
+        let server = self.server.clone();
         for listener in self.listeners {
             let has = |service| listener.services.contains(&service);
             let front = Front {
@@ -130,6 +132,9 @@ impl App {
         }
         stop.cancelled().await;
         tracing::info!("stopping: requests under way are finished first");
+        if let Some((server, _)) = &server {
+            server.revocations.ring();
+        }
         connections.close();
         let deadline = Duration::from_secs(limits.shutdown_seconds.into());
         if tokio::time::timeout(deadline, connections.wait()).await.is_err() {

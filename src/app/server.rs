@@ -8,13 +8,14 @@ use arc_swap::ArcSwap;
 use super::tasks::load_rules;
 use crate::clients::Clients;
 use crate::config::Loaded;
+use crate::config::settings::SealKeySettings;
 use crate::domain::{ClientId, Clock, Issuer, Randomness};
 use crate::jose::Algorithm;
 use crate::keys::{self, SigningKeys};
 use crate::oauth::metadata::Endpoints;
 use crate::oauth::resources::Resources;
 use crate::oauth::{AuthorizationServer, IssuedTokens, Revocations};
-use crate::seal::{KeyRing, SealKeyId};
+use crate::seal::{KeyRing, KeySource, SealKeyId};
 use crate::store::Store;
 use crate::telemetry::audit::AuditSink;
 use crate::trust::AnchorSets;
@@ -40,9 +41,26 @@ fn key_ring(loaded: &Loaded) -> anyhow::Result<KeyRing> {
     let mut keys = Vec::new();
     for key in &settings.seal.key {
         let id: SealKeyId = key.id.parse().with_context(|| format!("[[seal.key]] id `{}`", key.id))?;
-        keys.push((id, loaded.resolve(&key.file)));
+        let source = key_source(loaded, key).with_context(|| format!("[[seal.key]] `{id}`"))?;
+        keys.push((id, source));
     }
-    KeyRing::load(&keys).context("[[seal.key]]")
+    KeyRing::load(&keys, &|name| std::env::var(name).ok()).context("[[seal.key]]")
+}
+
+fn key_source(loaded: &Loaded, key: &SealKeySettings) -> anyhow::Result<KeySource> {
+    let mut sources = [
+        key.file.as_ref().map(|file| KeySource::File(loaded.resolve(file))),
+        key.variable.clone().map(KeySource::Variable),
+        key.credential.clone().map(KeySource::Credential),
+        key.command.clone().map(KeySource::Command),
+    ]
+    .into_iter()
+    .flatten();
+    match (sources.next(), sources.next()) {
+        (Some(source), None) => Ok(source),
+        (None, _) => bail!("nothing says where the key is: set one of `file`, `variable`, `credential` and `command`"),
+        (Some(_), Some(_)) => bail!("more than one of `file`, `variable`, `credential` and `command` is set: keep one"),
+    }
 }
 
 /// Opens the database that a configuration names. The command line and the server share it.

@@ -95,6 +95,7 @@ pub fn stop_on_signal(stop: CancellationToken) -> anyhow::Result<()> {
 async fn follow_changes(server: &AuthorizationServer, from: i64) {
     let watch = server.store.watch_changes();
     let mut cursor = watch.cursor(from);
+    let mut applied = from;
     loop {
         let changes = match cursor.next().await {
             Ok(changes) => changes,
@@ -105,22 +106,25 @@ async fn follow_changes(server: &AuthorizationServer, from: i64) {
             }
         };
         // A change that could not be applied is applied as soon as that is possible: later ones wait for it.
-        while let Err(problem) = apply(server, &changes).await {
+        while let Err(problem) = apply(server, &changes, applied).await {
             tracing::warn!(problem, "cannot apply changes");
             tokio::time::sleep(AFTER_FAILURE).await;
         }
+        applied = cursor.position();
         metrics::CHANGE_SEQUENCE.alone().set(cursor.position() as f64);
     }
 }
 
-async fn apply(server: &AuthorizationServer, changes: &Changes) -> Result<(), String> {
+/// Puts changes in force. `applied` is the last change that was: what this process revoked by itself meanwhile may have a higher
+/// number than a rule that another one made before, so that the snapshot's own number would skip it.
+async fn apply(server: &AuthorizationServer, changes: &Changes, applied: i64) -> Result<(), String> {
     let touches = |kind| match changes {
         Changes::Forgotten => true,
         Changes::Next(changes) => changes.iter().any(|change| change.kind == kind),
     };
     // Revocations first: what ends access must not wait behind what grants it.
     if touches(ChangeKind::Revocation) {
-        let after = if *changes == Changes::Forgotten { 0 } else { server.revocations.load().sequence() };
+        let after = if *changes == Changes::Forgotten { 0 } else { applied };
         let rules = load_rules(&server.store, after).await.map_err(|error| error.to_string())?;
         server.revocations.update(|present| present.with(rules.clone()));
         metrics::REVOCATION_RULES.with([server.issuer.as_str().to_owned()]).set(server.revocations.load().len() as f64);
@@ -248,5 +252,49 @@ impl Reloader {
             tls.policies.store(Arc::new(policies));
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::app::server;
+    use crate::domain::{Randomness, RuleKind, SystemClock};
+    use crate::jose::random::SystemRandomness;
+    use crate::store::{NewRule, RuleWindow};
+
+    async fn replica(config: &std::path::Path) -> (Arc<AuthorizationServer>, i64) {
+        let loaded = crate::config::load(config, []).expect("a configuration");
+        let audit = AuditSink::to_stream(std::io::sink(), 100).expect("a sink");
+        let anchors = Arc::new(arc_swap::ArcSwap::from_pointee(AnchorSets::default()));
+        let randomness: Arc<dyn Randomness> = Arc::new(SystemRandomness);
+        server::build(&loaded, anchors, audit, Arc::new(SystemClock::new()), randomness).await.expect("a server")
+    }
+
+    async fn revoke(server: &AuthorizationServer, value: &str) -> RevocationRule {
+        let now = server.clock.now().expect("a time");
+        let window = RuleWindow { before: now, expires: now.plus(Lifetime::from_seconds(600)) };
+        let event = AuditEvent::Reloaded { what: "test".into() };
+        let rule = NewRule { kind: RuleKind::Client, value: value.to_owned(), window };
+        server.store.revoke(&rule, &Trailed { time: now, event }).await.expect("revoked")
+    }
+
+    /// One replica revokes, and before the other hears of it, that one revokes too: its own rule has the higher number, and must
+    /// not hide the first.
+    #[tokio::test]
+    async fn a_rule_of_another_replica_is_not_skipped() {
+        let directory = tempfile::tempdir().expect("a directory");
+        crate::seal::create_key_file(&directory.path().join("seal.key"), &SystemRandomness).expect("a key");
+        let config = directory.path().join("symbolon.toml");
+        let text = "issuer = 'https://as.example'\n[[seal.key]]\nid = 'k'\nfile = 'seal.key'\n";
+        std::fs::write(&config, text).expect("written");
+        let ((one, from), (other, _)) = (replica(&config).await, replica(&config).await);
+
+        revoke(&other, "alice").await;
+        let own = revoke(&one, "bob").await;
+        one.revocations.update(|rules| rules.with([own.clone()]));
+        let changes = one.store.changes_after(from, 100).await.expect("the feed");
+        apply(&one, &changes, from).await.expect("applied");
+        assert_eq!(one.revocations.load().len(), 2);
     }
 }

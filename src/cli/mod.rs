@@ -97,10 +97,19 @@ pub fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             let (red, plain) = if std::io::stderr().is_terminal() { ("\x1b[1;31m", "\x1b[0m") } else { ("", "") };
-            let _ = writeln!(std::io::stderr(), "{red}error:{plain} {error:#}");
+            let _ = writeln!(std::io::stderr(), "{red}error:{plain} {}", told(&error));
             ExitCode::FAILURE
         }
     }
+}
+
+/// An error and its causes. Many an error tells its cause itself; that is not said again.
+fn told(error: &anyhow::Error) -> String {
+    error.chain().fold(String::new(), |told, cause| match cause.to_string() {
+        cause if told.is_empty() => cause,
+        cause if told.contains(&cause) => told,
+        cause => format!("{told}: {cause}"),
+    })
 }
 
 fn run_command(command: Command) -> anyhow::Result<ExitCode> {
@@ -135,6 +144,15 @@ fn print(text: impl AsRef<str>) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory as _;
+
+    #[test]
+    fn a_cause_is_told_once() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("a.pem: {0}")]
+        struct Told(#[source] std::io::Error);
+        let error = anyhow::Error::new(Told(std::io::Error::other("broken"))).context("[anchor_set]");
+        assert_eq!(super::told(&error), "[anchor_set]: a.pem: broken");
+    }
 
     #[test]
     fn the_command_line_is_consistent() {

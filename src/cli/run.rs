@@ -1,9 +1,9 @@
 //! `symbolon serve`, `symbolon gateway`.
 
+use std::io::Read as _;
 use std::process::ExitCode;
 
 use clap::Args;
-use tokio::io::AsyncReadExt as _;
 use tokio_util::sync::CancellationToken;
 
 use super::ConfigArgument;
@@ -54,9 +54,10 @@ async fn run(config: ConfigArgument, role: Role, until_stdin_closes: bool) -> an
     let stop = CancellationToken::new();
     if until_stdin_closes {
         let stop = stop.clone();
-        tokio::spawn(async move {
+        // A thread of its own: the runtime's would keep the process, and what it has to say, until standard input ends.
+        std::thread::spawn(move || {
             let mut byte = [0u8; 1];
-            while matches!(tokio::io::stdin().read(&mut byte).await, Ok(1..)) {}
+            while matches!(std::io::stdin().read(&mut byte), Ok(1..)) {}
             stop.cancel();
         });
     }

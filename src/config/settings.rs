@@ -82,9 +82,15 @@ pub struct SealSettings {
 pub struct SealKeySettings {
     /// A name for the key, written beside everything it seals: 1 to 32 characters of `a-z`, `0-9`, `-`.
     pub id: String,
-    /// A file with 32 random bytes in base64url, readable by its owner alone. `symbolon demo` shows one way to make it:
-    /// `openssl rand -base64 32`.
-    pub file: PathBuf,
+    /// A file with the key, readable by its owner alone. A key is 32 random bytes in base64, as `openssl rand -base64 32` writes
+    /// them. Exactly one of `file`, `variable`, `credential` and `command` says where the key is.
+    pub file: Option<PathBuf>,
+    /// The environment variable that holds the key.
+    pub variable: Option<String>,
+    /// The systemd credential that holds the key (`LoadCredential=` or `LoadCredentialEncrypted=`).
+    pub credential: Option<String>,
+    /// A program and its arguments that print the key, run without a shell: the way to a key management service.
+    pub command: Option<Vec<String>>,
 }
 
 /// One address to listen on.
@@ -277,7 +283,7 @@ pub struct AuthorizationServerSettings {
     /// Algorithms that this issuer's tokens may be signed with.
     #[serde(default = "default_algorithms")]
     pub algorithms: Vec<String>,
-    /// Seconds by which the issuer's clock may differ from ours.
+    /// Seconds by which the issuer's clock may differ from ours, at most 120.
     #[serde(default = "default_leeway_seconds")]
     pub leeway_seconds: u32,
     /// Whether to follow the server's revocation feed (a Symbolon server offers one).
@@ -326,7 +332,7 @@ pub struct RouteSettings {
     /// What happens when the revocation feed was last heard longer ago than `max_revocation_staleness_seconds`.
     #[serde(default)]
     pub stale_revocations: StaleRevocationsSetting,
-    /// Seconds without word from the revocation feed after which it counts as stale.
+    /// Seconds without word from the revocation feed after which it counts as stale, at least 3.
     #[serde(default = "default_staleness")]
     pub max_revocation_staleness_seconds: u32,
     /// The `aud` of the assertion. Default: the route's authority.

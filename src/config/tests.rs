@@ -344,6 +344,9 @@ wait_seconds = 5  # default
 [[seal.key]]
 id = "k1"  # symbolon.toml:8
 file = "master.key"  # symbolon.toml:9
+# variable is not set
+# credential is not set
+# command is not set
 
 [[listener]]
 name = "front"  # symbolon.toml:12

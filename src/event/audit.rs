@@ -18,6 +18,16 @@ pub enum TokenFormat {
     Opaque,
 }
 
+impl TokenFormat {
+    /// The name, as configuration and metrics have it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Jwt => "jwt",
+            Self::Opaque => "opaque",
+        }
+    }
+}
+
 /// One line of the audit trail: when, and what.
 #[derive(Clone, Debug, Serialize)]
 pub struct Trailed {

@@ -2,8 +2,8 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -37,13 +37,23 @@ pub enum BodyError {
 #[derive(Clone, Debug)]
 pub struct Progress {
     milliseconds: Arc<AtomicU64>,
+    broken: Arc<OnceLock<Broken>>,
     clock: Arc<dyn Clock>,
+}
+
+/// Why a client's body did not reach the upstream whole, whatever the upstream made of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Broken {
+    /// The client broke off, or what it sent is not HTTP.
+    Client,
+    /// What it was let through by has ended.
+    Ended(AdmissionEnded),
 }
 
 impl Progress {
     /// It moves now.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        let progress = Self { milliseconds: Arc::default(), clock };
+        let progress = Self { milliseconds: Arc::default(), broken: Arc::default(), clock };
         progress.moved();
         progress
     }
@@ -51,6 +61,11 @@ impl Progress {
     fn moved(&self) {
         let now = u64::try_from(self.clock.monotonic().as_millis()).unwrap_or(u64::MAX);
         self.milliseconds.store(now, Ordering::Relaxed);
+    }
+
+    /// Why it did not arrive whole, if it did not and that is no fault of the upstream's.
+    pub fn broken(&self) -> Option<Broken> {
+        self.broken.get().copied()
     }
 
     /// How long it has not moved.
@@ -102,6 +117,12 @@ impl<B> Passing<B> {
         Self { inner, admission, clock, trailers: RESPONSE_TRAILERS, reserved, progress: None, ended: None, begun: Begun::No }
     }
 
+    fn breaks(&self, why: Broken) {
+        if let Some(progress) = &self.progress {
+            let _ = progress.broken.set(why);
+        }
+    }
+
     fn allowed(&self, trailers: HeaderMap) -> HeaderMap {
         let mut allowed = HeaderMap::new();
         for name in self.trailers.iter().filter(|name| !self.reserved.covers(name)) {
@@ -129,6 +150,7 @@ where
                     if this.begun == Begun::Yes
                         && let Err(ended) = this.admission.standing(this.clock.as_ref())
                     {
+                        this.breaks(Broken::Ended(ended));
                         return Poll::Ready(Some(Err(BodyError::Ended(ended))));
                     }
                     this.begun = Begun::Yes;
@@ -145,11 +167,17 @@ where
                         }
                     }
                 }
-                Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(Err(error.into()))),
+                Poll::Ready(Some(Err(error))) => {
+                    this.breaks(Broken::Client);
+                    return Poll::Ready(Some(Err(error.into())));
+                }
                 Poll::Ready(None) => return Poll::Ready(None),
                 Poll::Pending => {
                     let ended = this.ended.get_or_insert_with(|| Box::pin(this.admission.ended(Arc::clone(&this.clock))));
-                    return ended.as_mut().poll(context).map(|ended| Some(Err(BodyError::Ended(ended))));
+                    return ended.as_mut().poll(context).map(|ended| {
+                        this.breaks(Broken::Ended(ended));
+                        Some(Err(BodyError::Ended(ended)))
+                    });
                 }
             }
         }

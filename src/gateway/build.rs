@@ -35,6 +35,13 @@ use crate::tls::{ClientTlsError, load_client_config};
 /// How often the feed's age is told to the metrics.
 const AGE_INTERVAL: Duration = Duration::from_secs(5);
 
+/// The most by which an issuer's clock may differ from ours. An authorization server drops its revocation rules five minutes after
+/// what they hit has expired: whoever served tokens for longer than that would take revoked ones again.
+const MAX_LEEWAY_SECONDS: u32 = 120;
+
+/// The least time without word from a feed that can be told from its ordinary pauses.
+const MIN_STALENESS_SECONDS: u32 = 3;
+
 /// What a gateway is handed from outside.
 #[derive(Clone, Debug)]
 pub struct Surroundings {
@@ -182,6 +189,12 @@ impl Server {
         self.verifier.keys().generation(moment).is_some()
     }
 
+    /// The rules of its feed, where it is followed.
+    #[cfg(test)]
+    pub(super) fn revocations(&self) -> Option<&Arc<Revocations>> {
+        self.revocations.as_ref()
+    }
+
     async fn run(&self, clock: &dyn Clock) {
         let keys = self.verifier.keys().run(clock, |outcome| {
             let label = if outcome.is_ok() { "ok" } else { "failed" };
@@ -321,21 +334,35 @@ fn build_server(
             return Err(setting(at("revocation_feed"), problem));
         }
         (true, Some(client_id)) => {
-            let strictest = routes
-                .iter()
-                .filter(|route| route.authorization_server == name && route.stale_revocations == StaleRevocationsSetting::Refuse)
-                .map(|route| route.max_revocation_staleness_seconds)
-                .min()
-                .unwrap_or(u32::MAX);
+            let strictest = strictest(name, routes)?.unwrap_or(u32::MAX);
             let revocations = Arc::new(Revocations::new());
             let feed = Feed::new(Arc::clone(&server), client_id, Arc::clone(&revocations), strictest);
             (Some(revocations), Some(feed))
         }
     };
     let introspects = if introspection.is_some() { Introspects::Yes } else { Introspects::No };
+    if settings.leeway_seconds > MAX_LEEWAY_SECONDS {
+        let problem = format!("must be at most {MAX_LEEWAY_SECONDS}: revocations are not kept for much longer than tokens live");
+        return Err(setting(at("leeway_seconds"), problem));
+    }
     let leeway = Lifetime::from_seconds(settings.leeway_seconds);
     let verifier = Arc::new(TokenVerifier::new(issuer, keys, introspection, leeway));
     Ok(Server { name: name.to_owned(), verifier, introspects, revocations, feed })
+}
+
+/// The shortest time after which some route that accepts this server's tokens refuses them for want of news from its feed.
+fn strictest(server: &str, routes: &[RouteSettings]) -> Result<Option<u32>, BuildError> {
+    let refuses = |route: &&RouteSettings| {
+        route.authorization_server == server && route.stale_revocations == StaleRevocationsSetting::Refuse
+    };
+    let strictest = routes.iter().filter(refuses).min_by_key(|route| route.max_revocation_staleness_seconds);
+    match strictest {
+        Some(route) if route.max_revocation_staleness_seconds < MIN_STALENESS_SECONDS => Err(setting(
+            format!("route.{}.max_revocation_staleness_seconds", route.name),
+            format!("must be at least {MIN_STALENESS_SECONDS}: the feed is heard about once a second"),
+        )),
+        found => Ok(found.map(|route| route.max_revocation_staleness_seconds)),
+    }
 }
 
 fn build_route(

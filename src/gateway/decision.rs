@@ -14,6 +14,10 @@ use crate::token::TokenFacts;
 /// The label of requests that match no route.
 const NO_ROUTE: &str = "-";
 
+/// Bytes of a method and of a path that are recorded of a refused request.
+const REFUSED_METHOD_BYTES: usize = 32;
+const REFUSED_PATH_BYTES: usize = 512;
+
 /// The metrics of one route, looked up once.
 #[derive(Debug)]
 pub struct RouteMetrics {
@@ -80,7 +84,17 @@ pub fn refused(sink: &AuditSink, clock: &dyn Clock, mut decision: AccessDecision
     }
     decision.reason = Some(reason);
     decision.status = status;
+    // Anybody can be refused, as often as he likes: what he writes into the trail is bounded.
+    shorten(&mut decision.method, REFUSED_METHOD_BYTES);
+    shorten(&mut decision.path, REFUSED_PATH_BYTES);
     let _ = sink.record(trailed(clock, decision));
+}
+
+fn shorten(text: &mut String, bytes: usize) {
+    if text.len() > bytes {
+        text.truncate(text.floor_char_boundary(bytes));
+        text.push('…');
+    }
 }
 
 fn trailed(clock: &dyn Clock, decision: AccessDecision) -> Trailed {

@@ -3,18 +3,18 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use http::header::{AUTHORIZATION, HOST, HeaderName};
+use http::header::{AUTHORIZATION, COOKIE, HOST, HeaderMap, HeaderName, TRANSFER_ENCODING};
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Request, Response, StatusCode, Uri, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
 
-use super::body::{Body, Passing, Progress};
+use super::body::{Body, Broken, Passing, Progress};
 use super::strip::{Reserved, Stripped};
 use super::upstream::Upstream;
 use crate::domain::Clock;
 use crate::event::Reason;
-use crate::resource::Admission;
+use crate::resource::{Admission, AdmissionEnded};
 use crate::wire::Authority;
 use crate::wire::CanonicalPath;
 
@@ -31,6 +31,12 @@ pub enum ForwardError {
     /// Not connected, broken off, or not HTTP.
     #[error("the upstream failed: {0}")]
     Failed(#[from] hyper_util::client::legacy::Error),
+    /// The client's body broke off or is not HTTP, so the upstream could not be sent all of it.
+    #[error("the request's body broke off")]
+    Upload,
+    /// What the request was let through by ended while its body was passing.
+    #[error("{0} while the request was passing")]
+    Ended(AdmissionEnded),
     /// No response head in time.
     #[error("the upstream did not answer in time")]
     Timeout,
@@ -48,6 +54,8 @@ impl ForwardError {
                 Some(()) => Reason::UpstreamMalformed,
                 None => Reason::UpstreamUnavailable,
             },
+            Self::Upload => Reason::BodyIncomplete,
+            Self::Ended(ended) => ended.reason(),
             Self::Timeout => Reason::UpstreamUnavailable,
             Self::Upgraded => Reason::UpstreamMalformed,
         }
@@ -98,6 +106,7 @@ pub async fn forward(
     // What the client spoke is its own hop's business.
     head.version = Version::HTTP_11;
     let headers = &mut head.headers;
+    join_cookies(headers)?;
     headers.insert(HOST, upstream.host().clone());
     headers.insert(X_FORWARDED_FOR, HeaderValue::try_from(statement.peer_address.ip().to_string()).map_err(http::Error::from)?);
     headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("https"));
@@ -107,11 +116,22 @@ pub async fn forward(
     if let Some(authorization) = statement.authorization {
         headers.insert(AUTHORIZATION, authorization);
     }
+    // hyper would leave a body away that comes with a method that seldom has one and with a length that is not known.
+    if !body.is_end_stream() && body.size_hint().exact().is_none() {
+        headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
     // A body that is still arriving keeps the upstream's clock from running.
     let progress = (!body.is_end_stream()).then(|| Progress::new(Arc::clone(clock)));
     let body = Passing::request(body, admission.clone(), Arc::clone(clock), Arc::clone(reserved), progress.clone());
     let answer = upstream.send(Request::from_parts(head, body));
-    let answer = within(upstream, answer, progress).await?;
+    let answer = match within(upstream, answer, progress.as_ref()).await {
+        Err(ForwardError::Failed(error)) => match progress.as_ref().and_then(Progress::broken) {
+            Some(Broken::Client) => return Err(ForwardError::Upload),
+            Some(Broken::Ended(ended)) => return Err(ForwardError::Ended(ended)),
+            None => return Err(ForwardError::Failed(error)),
+        },
+        answer => answer?,
+    };
     if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
         return Err(ForwardError::Upgraded);
     }
@@ -121,6 +141,16 @@ pub async fn forward(
     *answer.version_mut() = Version::HTTP_11;
     answer.extensions_mut().clear();
     Ok(answer)
+}
+
+/// HTTP/2 may spread a cookie over several fields; behind it there must be one (RFC 9113 §8.2.3).
+fn join_cookies(headers: &mut HeaderMap) -> Result<(), http::Error> {
+    let pieces: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if pieces.len() > 1 {
+        let whole = HeaderValue::from_bytes(&pieces.join(&b"; "[..])).map_err(http::Error::from)?;
+        headers.insert(COOKIE, whole);
+    }
+    Ok(())
 }
 
 fn target(upstream: &Upstream, path: &CanonicalPath, query: Option<&str>) -> Result<Uri, http::Error> {
@@ -139,7 +169,7 @@ fn target(upstream: &Upstream, path: &CanonicalPath, query: Option<&str>) -> Res
 async fn within(
     upstream: &Upstream,
     answer: hyper_util::client::legacy::ResponseFuture,
-    progress: Option<Progress>,
+    progress: Option<&Progress>,
 ) -> Result<Response<Incoming>, ForwardError> {
     let timeout = upstream.timeout();
     let Some(progress) = progress else {

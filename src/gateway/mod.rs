@@ -28,7 +28,7 @@ pub mod upstream;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request, Response, Version, request};
 use http_body::Body as _;
 use hyper::body::Incoming;
@@ -45,7 +45,7 @@ use assertion::Asserter;
 use body::Body;
 use decision::{Admitted, RouteMetrics};
 use forward::{Statement, forward};
-use reject::{Rejection, Unread};
+use reject::{Doing, Rejection, Unread};
 use route::RouteTable;
 use strip::Reserved;
 use upstream::Upstream;
@@ -106,13 +106,17 @@ impl Gateway {
         wire::inspect(head, self.max_headers).is_ok_and(|target| self.routes.serves(&target.authority))
     }
 
-    /// Whether the keys of every issuer are here, so that the first request needs not wait for them.
+    /// Whether the keys of every issuer are here, so that the first request needs not wait for them, and no route refuses everybody
+    /// because revocations may be missing.
     pub fn ready(&self) -> Result<(), &'static str> {
         let moment = Moment::read(self.clock.as_ref()).map_err(|_| "the clock cannot be read")?;
-        match self.servers.iter().all(|server| server.has_keys(moment)) {
-            true => Ok(()),
-            false => Err("the keys of an authorization server have not been fetched yet"),
+        if !self.servers.iter().all(|server| server.has_keys(moment)) {
+            return Err("the keys of an authorization server have not been fetched yet");
         }
+        if self.routes.routes().any(|route| route.protection.check_revocations(moment).is_err()) {
+            return Err("a revocation feed has not been heard for too long");
+        }
+        Ok(())
     }
 
     /// Answers one request that came on a connection. `policies` are those of the listener, to tell requests that came the wrong way.
@@ -136,10 +140,12 @@ impl Gateway {
             ..AccessDecision::default()
         };
         let mut case = Case { connection, request_id, decision, route: None, unread };
-        match self.answer(request, policies, &mut case).await {
+        let is_head = request.method() == Method::HEAD;
+        let response = match self.answer(request, policies, &mut case).await {
             Ok(response) => response,
             Err(rejection) => self.reject(rejection, case),
-        }
+        };
+        if is_head { without_content(response) } else { response }
     }
 
     /// The story of one request.
@@ -199,7 +205,10 @@ impl Gateway {
             Err(error) => {
                 let rejection = Rejection::from(error);
                 let reason = rejection.reason();
-                tracing::warn!(%reason, route = route.name, error = %rejection, "upstream failed");
+                match rejection.doing() {
+                    Doing::Fault => tracing::warn!(%reason, route = route.name, error = %rejection, "upstream failed"),
+                    Doing::Denied => tracing::debug!(%reason, route = route.name, "request broke off"),
+                }
                 let response = rejection.into_response(Some(&case.request_id), None, case.unread);
                 admitted.answered(response.status().as_u16(), Some(reason));
                 response
@@ -248,6 +257,16 @@ impl Gateway {
     }
 }
 
+/// The answer to HEAD: what GET would have, but for the content (RFC 9110 §9.3.2). Over HTTP/2 nobody else leaves it away.
+fn without_content(response: Response<Body>) -> Response<Body> {
+    let (mut head, body) = response.into_parts();
+    if let Body::Whole(Some(bytes)) = &body {
+        head.headers.insert(CONTENT_LENGTH, HeaderValue::from(bytes.len()));
+        return Response::from_parts(head, Body::Whole(None));
+    }
+    Response::from_parts(head, body)
+}
+
 /// A request whose authority belongs to another policy than its connection was let in under other rules (RFC 9110 §15.5.20).
 fn check_direction(target: &Target, connection: &ConnectionFacts, policies: &PolicySet) -> Result<(), Rejection> {
     match policies.for_authority(target.authority.host()) {
@@ -255,3 +274,6 @@ fn check_direction(target: &Target, connection: &ConnectionFacts, policies: &Pol
         _ => Err(Rejection::Misdirected),
     }
 }
+
+#[cfg(test)]
+mod tests;

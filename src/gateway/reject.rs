@@ -10,7 +10,7 @@ use super::forward::ForwardError;
 use super::route::RouteError;
 use crate::domain::{ClockUnreadable, RandomnessUnavailable, RequestId};
 use crate::event::Reason;
-use crate::resource::{Refusal, Requirements};
+use crate::resource::{AdmissionEnded, Refusal, Requirements};
 use crate::telemetry::audit::AuditUnavailable;
 use crate::tls::PeerCertificateError;
 use crate::wire::SanityError;
@@ -132,6 +132,18 @@ impl Rejection {
             Self::Forward(ForwardError::Request(_)) => {
                 (StatusCode::BAD_GATEWAY, "server_error", "The request could not be passed on")
             }
+            Self::Forward(ForwardError::Upload) => {
+                (StatusCode::BAD_REQUEST, "invalid_request", "The request's body broke off or is not HTTP")
+            }
+            Self::Forward(ForwardError::Ended(AdmissionEnded::Expired)) => {
+                (StatusCode::UNAUTHORIZED, "invalid_token", "The access token expired")
+            }
+            Self::Forward(ForwardError::Ended(AdmissionEnded::Revoked)) => {
+                (StatusCode::UNAUTHORIZED, "invalid_token", "The access token was revoked")
+            }
+            Self::Forward(ForwardError::Ended(AdmissionEnded::Clock)) => {
+                (StatusCode::SERVICE_UNAVAILABLE, "server_error", "The gateway has a fault")
+            }
             Self::Forward(ForwardError::Timeout) => {
                 (StatusCode::BAD_GATEWAY, "upstream_error", "The application did not answer in time")
             }
@@ -163,9 +175,11 @@ impl Rejection {
                     headers.insert(WWW_AUTHENTICATE, challenge);
                 }
             }
-            Self::Certificate(_) => {
-                let challenge = r#"Bearer error="invalid_token", error_description="The client certificate cannot be used""#;
-                headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+            Self::Certificate(_) | Self::Forward(ForwardError::Ended(_)) if status == StatusCode::UNAUTHORIZED => {
+                let challenge = format!("Bearer error=\"{error}\", error_description=\"{description}\"");
+                if let Ok(challenge) = HeaderValue::try_from(challenge) {
+                    headers.insert(WWW_AUTHENTICATE, challenge);
+                }
             }
             Self::ReadOnly => {
                 headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
@@ -192,6 +206,7 @@ pub enum Unread {
 }
 
 #[cfg(test)]
+#[allow(clippy::panic, reason = "tables of a test")]
 mod tests {
     use super::*;
     use crate::binding::BindingError;
@@ -245,6 +260,10 @@ mod tests {
             ClockUnreadable.into(),
             RandomnessUnavailable.into(),
             AssertError::Encoding.into(),
+            ForwardError::Upload.into(),
+            ForwardError::Ended(AdmissionEnded::Expired).into(),
+            ForwardError::Ended(AdmissionEnded::Revoked).into(),
+            ForwardError::Ended(AdmissionEnded::Clock).into(),
             ForwardError::Timeout.into(),
             ForwardError::Upgraded.into(),
         ];
@@ -256,9 +275,9 @@ mod tests {
             let response = rejection.into_response(None, Some(&requirements()), Unread::Harmless);
             let status = response.status().as_u16();
             let challenge = response.headers().get(WWW_AUTHENTICATE);
-            // A fault never makes a client throw its token away; a 401 always says what is wanted.
-            assert_eq!(challenge.is_some(), status == 401 || error == "insufficient_scope" || challenge.is_some());
+            // A fault never makes a client throw its token away; a 401 always says what is wanted (RFC 9110 §11.6.1).
             assert!(challenge.is_none() || doing == Doing::Denied, "{reason}");
+            assert!(challenge.is_some() || status != 401, "{reason}");
             let _ = writeln!(table, "{reason}: {status} {error}: {description}");
         }
         insta::assert_snapshot!(table);

@@ -54,6 +54,8 @@ const NAMES: &[&str] = &[
     "cf-connecting-ipv6",
     "fastly-client-ip",
     "forwarded",
+    // A CGI program would take it for the proxy that its own requests must go through.
+    "proxy",
     "remote-addr",
     "remote-user",
     "teleport-jwt-assertion",
@@ -232,6 +234,7 @@ mod tests {
             "X-Auth-Request-User",
             "X-Remote-User",
             "Remote-User",
+            "Proxy",
         ];
         for name in names {
             for spelling in [

@@ -10,8 +10,32 @@ use super::Algorithm;
 use super::sign::{SignError, SigningKey, assemble, check_type, header};
 use super::verify::VerifyingKey;
 
-/// Whatever signs tokens.
-pub type TokenSigner = Box<dyn JwsSigner + Send + Sync>;
+/// Whatever signs tokens of one `typ`: a key of ours, or one that lives elsewhere. The header is written once.
+#[derive(Debug)]
+pub struct TokenSigner {
+    signer: Box<dyn JwsSigner>,
+    header: String,
+}
+
+impl TokenSigner {
+    /// Signs tokens whose header says `typ`.
+    ///
+    /// # Errors
+    /// [`SignError::Type`] for a `typ` or a `kid` that would need escaping; [`SignError::Failed`] for an algorithm we do not know.
+    pub fn new(signer: Box<dyn JwsSigner>, typ: &str) -> Result<Self, SignError> {
+        let header = header_of(signer.as_ref(), typ)?;
+        Ok(Self { signer, header })
+    }
+
+    /// Signs `payload` and writes the compact serialization.
+    ///
+    /// # Errors
+    /// [`SignError::Failed`] when the signer fails.
+    pub fn sign_compact(&self, payload: &[u8]) -> Result<String, SignError> {
+        let sign = |message: &[u8]| self.signer.sign(message).map_err(|_| SignError::Failed);
+        assemble(&self.header, payload, self.signer.signature_len(), sign)
+    }
+}
 
 impl JwsAlgorithm for Algorithm {
     fn name(&self) -> &str {
@@ -93,19 +117,14 @@ impl JwsVerifier for KeyVerifier {
     }
 }
 
-/// The same as [`SigningKey::sign_compact`], for a signer from elsewhere.
-///
-/// # Errors
-/// [`SignError::Type`] for a `typ` or a `kid` that would need escaping; [`SignError::Failed`] when the signer fails.
-pub fn sign_compact(signer: &dyn JwsSigner, typ: &str, payload: &[u8]) -> Result<String, SignError> {
+fn header_of(signer: &dyn JwsSigner, typ: &str) -> Result<String, SignError> {
     check_type(typ)?;
     let algorithm: Algorithm = signer.algorithm().name().parse().map_err(|_| SignError::Failed)?;
     let key_id = signer.key_id();
     if key_id.is_some_and(|key_id| key_id.contains(['"', '\\']) || key_id.contains(|character: char| character.is_control())) {
         return Err(SignError::Type);
     }
-    let header = header(algorithm.name(), key_id, typ);
-    assemble(&header, payload, signer.signature_len(), |message| signer.sign(message).map_err(|_| SignError::Failed))
+    Ok(header(algorithm.name(), key_id, typ))
 }
 
 #[cfg(test)]

@@ -9,16 +9,19 @@ use bytes::Bytes;
 use crate::domain::{KeyId, Randomness, Timestamp};
 use crate::event::Reason;
 use crate::jose::Algorithm;
+use crate::jose::adapter::{KeySigner, TokenSigner};
 use crate::jose::jwk::{JwkSet, PublicJwk};
 use crate::jose::jws::{Compact, JwsError};
 use crate::jose::sign::{SignError, SigningKey};
 use crate::jose::verify::{VerifiedJws, VerifyingKeys};
 use crate::store::{KeyAdded, SigningKeyRecord, SigningKeyState, Store, StoreError};
+use crate::token;
 
 /// The signing keys at one moment.
 #[derive(Clone, Debug)]
 pub struct SigningKeys {
     current: Arc<SigningKey>,
+    signer: Arc<TokenSigner>,
     set: Arc<JwkSet>,
     verifying: VerifyingKeys,
     jwks: Bytes,
@@ -124,12 +127,19 @@ impl SigningKeys {
         let set = JwkSet::from_keys(published);
         let jwks = Bytes::from(set.to_json());
         let verifying = VerifyingKeys::new(&set, &ALGORITHMS);
-        Ok(Self { current: current.ok_or(KeysError::Absent)?, set: Arc::new(set), verifying, jwks })
+        let current = current.ok_or(KeysError::Absent)?;
+        let signer = TokenSigner::new(Box::new(KeySigner::new(current.clone())), token::jwt::TYPE).map_err(KeysError::Make)?;
+        Ok(Self { current, signer: Arc::new(signer), set: Arc::new(set), verifying, jwks })
     }
 
     /// The key that signs now.
     pub fn current(&self) -> &Arc<SigningKey> {
         &self.current
+    }
+
+    /// Signs access tokens with it.
+    pub fn signer(&self) -> &TokenSigner {
+        &self.signer
     }
 
     /// The public halves of every key whose tokens may be alive, or that will sign next.

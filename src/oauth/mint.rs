@@ -5,9 +5,10 @@ use super::client_auth::AuthenticatedClient;
 use super::error::{Fault, OauthError};
 use super::grant::Approved;
 use crate::binding::{Confirmation, Unbound};
+use crate::clients::GrantType;
 use crate::domain::{Issuer, Randomness, RequestId, Timestamp, TokenId};
 use crate::event::{AuditEvent, TokenFormat, Trailed};
-use crate::jose::sign::SigningKey;
+use crate::jose::adapter::TokenSigner;
 use crate::seal::KeyRing;
 use crate::token::{self, AccessToken};
 
@@ -26,7 +27,7 @@ pub struct Mint<'a> {
     /// `iss`.
     pub issuer: &'a Issuer,
     /// Signs JWTs.
-    pub signing_key: &'a SigningKey,
+    pub signer: &'a TokenSigner,
     /// Seals opaque tokens.
     pub ring: &'a KeyRing,
     /// The source of `jti`.
@@ -44,6 +45,10 @@ pub struct IssuedToken {
     pub expires_in: u32,
     /// `scope`, written out.
     pub scope: String,
+    /// The grant it was issued by.
+    pub grant: GrantType,
+    /// How it travels.
+    pub format: TokenFormat,
 }
 
 impl Mint<'_> {
@@ -74,13 +79,18 @@ impl Mint<'_> {
             cnf,
         };
         let access_token = match selected.format {
-            TokenFormat::Jwt => self
-                .signing_key
-                .sign_compact(token::jwt::TYPE, &token.to_jwt_payload())
-                .map_err(|error| Fault::Defect(error.reason()))?,
+            TokenFormat::Jwt => {
+                self.signer.sign_compact(&token.to_jwt_payload()).map_err(|error| Fault::Defect(error.reason()))?
+            }
             TokenFormat::Opaque => token::opaque::encode(&token, self.ring).map_err(|error| Fault::Defect(error.reason()))?,
         };
-        let issued = IssuedToken { access_token, expires_in: selected.lifetime.seconds(), scope: token.scope.to_string() };
+        let issued = IssuedToken {
+            access_token,
+            expires_in: selected.lifetime.seconds(),
+            scope: token.scope.to_string(),
+            grant,
+            format: selected.format,
+        };
         let event = AuditEvent::TokenIssued {
             request_id,
             client_id: token.client_id,

@@ -15,6 +15,7 @@ use super::parameters::Parameters;
 use super::server::AuthorizationServer;
 use crate::domain::DeploymentId;
 use crate::event::Reason;
+use crate::store::StoreError;
 use crate::trust::revocation::RevocationRule;
 
 /// Rules in one answer. Whoever gets as many asks again at once.
@@ -56,15 +57,17 @@ impl AuthorizationServer {
         let after = number(parameters, "after")?.unwrap_or(0);
         let wait = number(parameters, "wait")?.unwrap_or(0).clamp(0, LONGEST_WAIT_SECONDS).unsigned_abs();
         let mut bell = self.revocations.subscribe();
-        let known = *bell.borrow_and_update();
-        if after == known && wait > 0 {
-            // Whether the bell rang or the wait ended, the answer is what is in force now.
-            let _ = tokio::time::timeout(Duration::from_secs(wait), bell.changed()).await;
-        }
-        let in_force = self.revocations.load().sequence();
-        let reset = after > in_force || after < 0;
+        // Another replica may be ahead of this one, and this one hears of nothing older than its start: only a number that the
+        // database has never reached is unknown.
+        let unavailable = |error: StoreError| Fault::Unavailable(error.reason());
+        let ahead = after > *bell.borrow_and_update() && after > self.store.sequence().await.map_err(unavailable)?;
+        let reset = ahead || after < 0;
         let after = if reset { 0 } else { after };
-        let rules = self.store.revocation_rules(after, PAGE).await.map_err(|error| Fault::Unavailable(error.reason()))?;
+        if !reset {
+            // Whether the bell rang or the wait ended, the answer is what is in force now.
+            let _ = tokio::time::timeout(Duration::from_secs(wait), bell.wait_for(|known| *known > after)).await;
+        }
+        let rules = self.store.revocation_rules(after, PAGE).await.map_err(unavailable)?;
         let sequence = rules.last().map_or(after, |rule| rule.sequence);
         Ok(FeedPage { deployment: self.store.deployment().clone(), sequence, reset, rules })
     }

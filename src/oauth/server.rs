@@ -100,7 +100,12 @@ impl Revocations {
         });
     }
 
-    /// Rings when a rule with a higher sequence is in force.
+    /// Rings although nothing changed: whoever waits is answered now.
+    pub fn ring(&self) {
+        self.sequence.send_modify(|_| {});
+    }
+
+    /// Rings when a rule with a higher sequence is in force, or nobody should wait any longer.
     pub fn subscribe(&self) -> tokio::sync::watch::Receiver<i64> {
         self.sequence.subscribe()
     }

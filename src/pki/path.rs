@@ -224,6 +224,10 @@ pub fn build_path(
     now: Timestamp,
 ) -> Result<Path, PathError> {
     leaf.check_dates(now)?;
+    // Before its usages, so that the reason names what is wrong in the first place.
+    if leaf.is_authority() {
+        return Err(PathError::Authority);
+    }
     if leaf.key_usage().is_some_and(|usage| !usage.digital_signature) {
         return Err(PathError::KeyUsage);
     }

@@ -34,6 +34,16 @@ pub struct RevocationCheck {
     pub staleness: Staleness,
 }
 
+impl RevocationCheck {
+    /// Whether rules may be missing that a token verified by its signature would need.
+    ///
+    /// # Errors
+    /// [`AdmitError::Stale`].
+    pub fn check_age(&self, moment: Moment) -> Result<(), AdmitError> {
+        self.staleness.check(self.revocations.age(moment.monotonic)).map_err(|_| AdmitError::Stale)
+    }
+}
+
 /// Why a proven token is not admitted.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum AdmitError {
@@ -183,7 +193,7 @@ pub fn admit(
         revocations.rules().check(facts).map_err(AdmitError::Revoked)?;
         // A server that was just asked about the token has spoken for its rules.
         if token.source() == Source::Signature {
-            check.staleness.check(revocations.age(moment.monotonic)).map_err(|_| AdmitError::Stale)?;
+            check.check_age(moment)?;
         }
     }
     if !requirements.scopes.is_subset(&facts.scope) {

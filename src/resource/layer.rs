@@ -2,7 +2,7 @@
 //!
 //! The server that accepts connections (see [`crate::tls`]) puts an `Arc<PeerCertificate>` into each request's extensions, from the
 //! connection that the request came on; a request without one has no certificate. The service behind the layer finds the
-//! [`Admission`] in the extensions.
+//! [`Admission`](super::Admission) in the extensions.
 
 use std::pin::Pin;
 use std::sync::Arc;

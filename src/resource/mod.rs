@@ -33,3 +33,6 @@ pub fn backoff(failures: u32) -> Duration {
     let doublings = failures.saturating_sub(1).min(6);
     Duration::from_millis(500 << doublings).min(Duration::from_secs(30))
 }
+
+#[cfg(all(test, feature = "server"))]
+mod tests;

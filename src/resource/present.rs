@@ -106,6 +106,7 @@ fn is_b64token(token: &[u8]) -> bool {
 }
 
 #[cfg(test)]
+#[allow(clippy::type_complexity, reason = "tables of a test")]
 mod tests {
     use super::*;
 

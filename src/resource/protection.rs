@@ -62,6 +62,18 @@ impl From<Refusal> for Denied {
 }
 
 impl Protection {
+    /// Whether revocations are known well enough for tokens verified by their signature.
+    ///
+    /// # Errors
+    /// [`AdmitError::Stale`].
+    pub fn check_revocations(&self, moment: Moment) -> Result<(), AdmitError> {
+        match &self.revocations {
+            // An introspected token's server speaks for its rules.
+            Some(check) if self.verification != Verification::Introspection => check.check_age(moment),
+            _ => Ok(()),
+        }
+    }
+
     /// Decides about one request: presented → verified → proven → admitted.
     ///
     /// # Errors

@@ -58,7 +58,7 @@ const STANDARD: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, INDIFF
 const URL_SAFE: GeneralPurpose = GeneralPurpose::new(&alphabet::URL_SAFE, INDIFFERENT);
 
 /// Longer than any spelling of 32 bytes with white space around it.
-const MAX_FILE_LENGTH: u64 = 1024;
+pub(super) const MAX_FILE_LENGTH: u64 = 1024;
 
 pub(super) fn read(path: &Path) -> Result<Redacted<[u8; 32]>, KeyFileError> {
     let unreadable = |problem: io::Error| match problem.kind() {
@@ -69,13 +69,29 @@ pub(super) fn read(path: &Path) -> Result<Redacted<[u8; 32]>, KeyFileError> {
     check_mode(path, &file.metadata().map_err(unreadable)?)?;
     let mut text = Zeroizing::new(Vec::with_capacity(MAX_FILE_LENGTH as usize));
     file.take(MAX_FILE_LENGTH).read_to_end(&mut text).map_err(unreadable)?;
+    decode(&text).map_err(|problem| match problem {
+        KeyTextError::Encoding => KeyFileError::Encoding(path.to_owned()),
+        KeyTextError::Length(length) => KeyFileError::Length { path: path.to_owned(), length },
+    })
+}
+
+/// What is wrong with a text that should be a master key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum KeyTextError {
+    /// Not base64.
+    #[error("is not base64: a master key is 32 bytes in base64, as `openssl rand -base64 32` writes")]
+    Encoding,
+    /// Base64 of another number of bytes.
+    #[error("has {0} bytes: a master key has 32, as `openssl rand -base64 32` writes")]
+    Length(usize),
+}
+
+/// Reads 32 bytes in base64 or base64url, with or without padding, with white space around them.
+pub(super) fn decode(text: &[u8]) -> Result<Redacted<[u8; 32]>, KeyTextError> {
     let text = text.trim_ascii();
     let bytes = STANDARD.decode(text).or_else(|_| URL_SAFE.decode(text)).map(Zeroizing::new);
-    let bytes = bytes.map_err(|_| KeyFileError::Encoding(path.to_owned()))?;
-    match <[u8; 32]>::try_from(bytes.as_slice()) {
-        Ok(key) => Ok(Redacted::new(key)),
-        Err(_) => Err(KeyFileError::Length { path: path.to_owned(), length: bytes.len() }),
-    }
+    let bytes = bytes.map_err(|_| KeyTextError::Encoding)?;
+    <[u8; 32]>::try_from(bytes.as_slice()).map(Redacted::new).map_err(|_| KeyTextError::Length(bytes.len()))
 }
 
 /// Makes a master key in a new file that its owner alone may read.
@@ -116,7 +132,7 @@ fn check_mode(_: &Path, _: &fs::Metadata) -> Result<(), KeyFileError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::seal::{KeyRing, KeyRingError, SealKeyId};
+    use crate::seal::{KeyRing, KeyRingError, KeySource, KeySourceError, SealKeyId};
 
     fn file(text: &str, mode: u32) -> (tempfile::TempDir, PathBuf) {
         use std::os::unix::fs::PermissionsExt as _;
@@ -164,8 +180,8 @@ mod tests {
     fn a_missing_file_is_named_with_its_key() {
         let folder = tempfile::tempdir().expect("a folder");
         let id: SealKeyId = "one".parse().expect("valid");
-        let error = KeyRing::load(&[(id, folder.path().join("none.key"))]).expect_err("no file");
-        assert!(matches!(error, KeyRingError::File { problem: KeyFileError::Missing(_), .. }));
+        let error = KeyRing::load(&[(id, KeySource::File(folder.path().join("none.key")))], &|_| None).expect_err("no file");
+        assert!(matches!(error, KeyRingError::Source { problem: KeySourceError::File(KeyFileError::Missing(_)), .. }));
         let message = error.to_string();
         assert!(
             message.starts_with("master key `one`: there is no file") && message.contains("openssl rand -base64 32"),

@@ -23,10 +23,12 @@
 
 mod envelope;
 mod key_file;
+mod key_source;
 mod ring;
 
 pub use envelope::{AudienceTag, BearerContext, OpenedBearer, Purpose, RowContext};
-pub use key_file::{KeyFileError, create_key_file};
+pub use key_file::{KeyFileError, KeyTextError, create_key_file};
+pub use key_source::{KeySource, KeySourceError};
 pub use ring::{KeyRing, KeyRingError, SealKeyId, SealKeyIdError};
 
 use crate::event::Reason;

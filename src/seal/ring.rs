@@ -1,5 +1,4 @@
 use std::fmt;
-use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use hkdf::Hkdf;
@@ -7,7 +6,7 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 
 use super::envelope::Purpose;
-use super::key_file::{self, KeyFileError};
+use super::key_source::{KeySource, KeySourceError};
 use crate::domain::Redacted;
 
 /// The name of a master key, written beside everything it seals.
@@ -56,14 +55,14 @@ pub enum KeyRingError {
     /// Keys could not be derived from it. HKDF does not fail for keys of 32 bytes, so this is never seen.
     #[error("no keys can be derived from the master key `{0}`")]
     Derivation(SealKeyId),
-    /// A key's file is missing or not what it should be.
+    /// A key cannot be had from its source.
     #[error("master key `{name}`: {problem}")]
-    File {
+    Source {
         /// The key.
         name: SealKeyId,
-        /// What is wrong with its file.
+        /// Why not.
         #[source]
-        problem: KeyFileError,
+        problem: KeySourceError,
     },
 }
 
@@ -89,14 +88,14 @@ impl fmt::Debug for KeyRing {
 }
 
 impl KeyRing {
-    /// Reads the keys from their files: 32 bytes in base64 or base64url, readable by their owner alone.
+    /// Fetches the keys from their sources. `environment` looks a variable up.
     ///
     /// # Errors
-    /// See [`KeyRingError`]: each names the key, the file and the remedy.
-    pub fn load(keys: &[(SealKeyId, PathBuf)]) -> Result<Self, KeyRingError> {
-        let read = |(name, path): &(SealKeyId, PathBuf)| match key_file::read(Path::new(path)) {
+    /// See [`KeyRingError`]: each names the key, the source and the remedy.
+    pub fn load(keys: &[(SealKeyId, KeySource)], environment: &dyn Fn(&str) -> Option<String>) -> Result<Self, KeyRingError> {
+        let read = |(name, source): &(SealKeyId, KeySource)| match source.read(environment) {
             Ok(key) => Ok((name.clone(), key)),
-            Err(problem) => Err(KeyRingError::File { name: name.clone(), problem }),
+            Err(problem) => Err(KeyRingError::Source { name: name.clone(), problem }),
         };
         Self::from_keys(keys.iter().map(read).collect::<Result<_, _>>()?)
     }

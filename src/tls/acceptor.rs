@@ -1,13 +1,14 @@
 //! Handshakes on a listener.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use rustls::{HandshakeKind, ProtocolVersion};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
@@ -16,6 +17,9 @@ use super::{PeerCertificate, PeerCertificateError, PeerLimits};
 
 /// A fatal `unrecognized_name` alert as a plaintext record (RFC 8446 §6, RFC 6066 §3).
 const UNRECOGNIZED_NAME: [u8; 7] = [0x15, 0x03, 0x03, 0x00, 0x02, 0x02, 0x70];
+
+/// How long a client may keep us waiting while others wait for its turn.
+const UNDISTURBED: Duration = Duration::from_millis(500);
 
 /// Limits of handshakes on one listener.
 #[derive(Clone, Copy, Debug)]
@@ -54,7 +58,57 @@ impl From<&crate::config::settings::LimitSettings> for AcceptLimits {
 pub struct Acceptor {
     policies: Arc<ArcSwap<PolicySet>>,
     limits: AcceptLimits,
-    turns: Arc<Semaphore>,
+    turns: Arc<Turns>,
+}
+
+/// Turns at shaking hands. Where there is none left, whoever has kept us waiting longest gives theirs up: clients that say hello and
+/// then fall silent would otherwise shut everybody out.
+#[derive(Debug)]
+struct Turns {
+    free: Semaphore,
+    /// Of clients that take long, the longest first.
+    bells: Mutex<VecDeque<Weak<Notify>>>,
+}
+
+impl Turns {
+    async fn take(&self) -> Result<SemaphorePermit<'_>, AcceptError> {
+        if let Ok(turn) = self.free.try_acquire() {
+            return Ok(turn);
+        }
+        let turn = self.free.acquire();
+        tokio::pin!(turn);
+        loop {
+            self.ring();
+            if let Ok(turn) = tokio::time::timeout(UNDISTURBED, &mut turn).await {
+                return turn.map_err(|_| AcceptError::Closing);
+            }
+        }
+    }
+
+    /// Tells the client that has taken longest.
+    fn ring(&self) {
+        let mut bells = self.bells.lock().unwrap_or_else(PoisonError::into_inner);
+        while let Some(bell) = bells.pop_front() {
+            if let Some(bell) = bell.upgrade() {
+                return bell.notify_one();
+            }
+        }
+    }
+
+    /// Completes when somebody needs a turn that was taken a while ago.
+    async fn wanted(&self) {
+        tokio::time::sleep(UNDISTURBED).await;
+        let bell = Arc::new(Notify::new());
+        {
+            let mut bells = self.bells.lock().unwrap_or_else(PoisonError::into_inner);
+            // Those that have ended go before room is made for more.
+            if bells.len() == bells.capacity() {
+                bells.retain(|bell| bell.strong_count() > 0);
+            }
+            bells.push_back(Arc::downgrade(&bell));
+        }
+        bell.notified().await;
+    }
 }
 
 /// A finished handshake.
@@ -91,6 +145,9 @@ pub enum AcceptError {
     /// The client took too long, or its turn never came.
     #[error("the handshake took longer than {} s", .0.as_secs())]
     Timeout(Duration),
+    /// The client kept us waiting while others waited for its turn.
+    #[error("the handshake stood still while others waited")]
+    GaveWay,
     /// The listener is closing.
     #[error("the listener is closing")]
     Closing,
@@ -113,6 +170,7 @@ impl AcceptError {
     pub fn label(&self) -> &'static str {
         match self {
             Self::Timeout(_) => "timeout",
+            Self::GaveWay => "gave_way",
             Self::Closing => "closing",
             Self::ClientHello(_) => "client_hello",
             Self::UnknownName(_) => "unknown_name",
@@ -125,8 +183,8 @@ impl AcceptError {
 impl Acceptor {
     /// Accepts under `policies`, which may be exchanged while connections come in.
     pub fn new(policies: Arc<ArcSwap<PolicySet>>, limits: AcceptLimits) -> Self {
-        let turns = Arc::new(Semaphore::new(limits.handshakes.clamp(1, Semaphore::MAX_PERMITS)));
-        Self { policies, limits, turns }
+        let free = Semaphore::new(limits.handshakes.clamp(1, Semaphore::MAX_PERMITS));
+        Self { policies, limits, turns: Arc::new(Turns { free, bells: Mutex::default() }) }
     }
 
     /// The policies that are current.
@@ -154,7 +212,7 @@ impl Acceptor {
     {
         let hello = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), io).await.map_err(AcceptError::ClientHello)?;
         // Only now does a handshake cost anything: whoever stays silent keeps nobody waiting.
-        let _turn = self.turns.acquire().await.map_err(|_| AcceptError::Closing)?;
+        let _turn = self.turns.take().await?;
         let server_name = hello.client_hello().server_name().map(str::to_owned);
         let policies = self.policies.load_full();
         let Some(policy) = policies.for_server_name(server_name.as_deref()).cloned() else {
@@ -164,7 +222,11 @@ impl Acceptor {
             let _ = io.shutdown().await;
             return Err(AcceptError::UnknownName(server_name));
         };
-        let stream = hello.into_stream(Arc::clone(policy.server_config())).await.map_err(AcceptError::Handshake)?;
+        let stream = tokio::select! {
+            biased;
+            stream = hello.into_stream(Arc::clone(policy.server_config())) => stream.map_err(AcceptError::Handshake)?,
+            () = self.turns.wanted() => return Err(AcceptError::GaveWay),
+        };
         let (_, connection) = stream.get_ref();
         let facts = ConnectionFacts {
             peer_address,

@@ -100,17 +100,25 @@ pub enum PolicyError {
     #[error("host `{0}` names an anchor set but asks for no client certificate: set `client_certificate`")]
     UnusedAnchorSet(String),
     /// A certificate and key that do not fit, or that TLS cannot use.
-    #[error("host `{host}`: its certificate and key cannot be used: {error}")]
+    #[error("host `{host}`: {}", identity_problem(error))]
     Identity {
         /// The host's first name.
         host: String,
         /// What is wrong.
-        #[source]
         error: rustls::Error,
     },
     /// Versions, suites, tickets.
     #[error("cannot set TLS up: {0}")]
     Setup(#[source] rustls::Error),
+}
+
+fn identity_problem(error: &rustls::Error) -> String {
+    match error {
+        rustls::Error::InconsistentKeys(_) => {
+            "the key in `key_file` is not that of the certificate in `certificate_file`".to_owned()
+        }
+        error => format!("its certificate and key cannot be used: {error}"),
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -4,10 +4,9 @@ use std::time::Duration;
 
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, Request, header};
+use http::{HeaderMap, HeaderValue, Request, header};
 use http_body_util::BodyExt as _;
 
-use crate::oauth::client_auth;
 use crate::oauth::error::Refusal;
 use crate::oauth::parameters::Parameters;
 
@@ -33,6 +32,34 @@ pub enum ExtractError {
     Broken,
     /// It arrived, and is not a set of parameters.
     Refused(Refusal),
+    /// Credentials in an `Authorization` header: every method our clients are registered for proves itself in the handshake.
+    Credentials(Scheme),
+}
+
+/// An authentication scheme as a client named it (RFC 9110 §11.1).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scheme(String);
+
+impl Scheme {
+    /// The longest name that is taken for a scheme's, in bytes.
+    const LONGEST: usize = 32;
+
+    /// The scheme of an `Authorization` header. What is no token counts as the scheme that OAuth clients use, `Basic`.
+    fn of(value: &HeaderValue) -> Self {
+        let is_token_character = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+        let name = value.as_bytes().split(|byte| *byte == b' ').next().unwrap_or_default();
+        match std::str::from_utf8(name) {
+            Ok(name) if (1..=Self::LONGEST).contains(&name.len()) && name.bytes().all(is_token_character) => {
+                Self(name.to_owned())
+            }
+            _ => Self("Basic".to_owned()),
+        }
+    }
+
+    /// The name, a token.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
 }
 
 impl From<Refusal> for ExtractError {
@@ -50,19 +77,18 @@ pub async fn form(request: Request<Body>, limits: BodyLimits) -> Result<Paramete
         return Err(ExtractError::TooLarge);
     }
     let body = tokio::time::timeout(limits.time, collect(body, limits.bytes)).await.map_err(|_| ExtractError::TooSlow)??;
-    // Every method our clients are registered for proves itself in the handshake: a header is another method.
-    if head.headers.contains_key(header::AUTHORIZATION) {
-        return Err(client_auth::refuse_authorization_header().into());
-    }
+    refuse_credentials(&head.headers)?;
     Ok(Parameters::parse(&body)?)
 }
 
 /// The parameters of a query.
 pub fn query(request: &Request<Body>) -> Result<Parameters, ExtractError> {
-    if request.headers().contains_key(header::AUTHORIZATION) {
-        return Err(client_auth::refuse_authorization_header().into());
-    }
+    refuse_credentials(request.headers())?;
     Ok(Parameters::parse(request.uri().query().unwrap_or_default().as_bytes())?)
+}
+
+fn refuse_credentials(headers: &HeaderMap) -> Result<(), ExtractError> {
+    headers.get(header::AUTHORIZATION).map_or(Ok(()), |value| Err(ExtractError::Credentials(Scheme::of(value))))
 }
 
 fn check_content_type(headers: &HeaderMap) -> Result<(), ExtractError> {
@@ -107,6 +133,21 @@ async fn collect(mut body: Body, limit: usize) -> Result<Bytes, ExtractError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_scheme_is_a_token_or_basic() {
+        let long = "a".repeat(33);
+        for (value, scheme) in [
+            ("Basic YTpi", "Basic"),
+            ("bearer x", "bearer"),
+            ("DPoP", "DPoP"),
+            ("\"<b>\" x", "Basic"),
+            ("", "Basic"),
+            (&long, "Basic"),
+        ] {
+            assert_eq!(Scheme::of(&HeaderValue::from_str(value).expect("header")).as_str(), scheme, "{value}");
+        }
+    }
 
     #[test]
     fn only_forms_in_utf8_are_read() {

@@ -8,6 +8,7 @@ use serde_json::json;
 use super::extract::ExtractError;
 use crate::domain::ClientId;
 use crate::event::Reason;
+use crate::oauth::client_auth;
 use crate::oauth::error::{ErrorCode, Fault, OauthError, Refusal};
 
 /// Seconds after which a caller may try again when something of ours was unavailable.
@@ -151,6 +152,13 @@ fn extract_rejection_of(error: &ExtractError) -> Rejection {
             ..rejection(StatusCode::BAD_REQUEST, code, "the body broke off or is not HTTP", Reason::BodyIncomplete)
         },
         ExtractError::Refused(refusal) => refusal_of(refusal),
+        // RFC 6749 §5.2: the challenge names the scheme that the client used.
+        ExtractError::Credentials(scheme) => Rejection {
+            header: HeaderValue::try_from(format!("{} realm=\"clients\"", scheme.as_str()))
+                .ok()
+                .map(|challenge| (header::WWW_AUTHENTICATE, challenge)),
+            ..refusal_of(&client_auth::refuse_authorization_header())
+        },
     }
 }
 

@@ -20,6 +20,8 @@ struct Answer {
     access_token: String,
     token_type: &'static str,
     expires_in: u32,
+    /// Left out when empty: no scope has no spelling (RFC 6749 §3.3).
+    #[serde(skip_serializing_if = "String::is_empty")]
     scope: String,
 }
 

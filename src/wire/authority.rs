@@ -106,6 +106,7 @@ fn parse_port(text: &str) -> Result<u16, AuthorityError> {
 }
 
 #[cfg(test)]
+#[allow(clippy::panic, reason = "tables of a test")]
 mod tests {
     use super::*;
 

@@ -176,6 +176,7 @@ fn check_segments(path: &str) -> Result<(), PathError> {
 }
 
 #[cfg(test)]
+#[allow(clippy::panic, reason = "tables of a test")]
 mod tests {
     use proptest::prelude::*;
 

@@ -138,6 +138,7 @@ fn framing(head: &request::Parts) -> Result<(), SanityError> {
 }
 
 #[cfg(test)]
+#[allow(clippy::panic, clippy::type_complexity, reason = "tables of a test")]
 mod tests {
     use http::Request;
 

@@ -6,7 +6,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use tokio::process::{Child, Command};
+use tokio::process::{Child, ChildStdin, Command};
 
 use crate::app::{Question, ask};
 use crate::config::load;
@@ -22,6 +22,8 @@ const STOPPING: Duration = Duration::from_secs(15);
 pub struct Process {
     name: &'static str,
     child: Child,
+    /// Kept apart from the child: waiting for it would close this, and with it the process.
+    hand: Option<ChildStdin>,
     log: Option<PathBuf>,
 }
 
@@ -37,7 +39,7 @@ impl Process {
             }
             None => (Stdio::null(), Stdio::inherit()),
         };
-        let child = Command::new(program)
+        let mut child = Command::new(program)
             .args([name, "--until-stdin-closes", "--config"])
             .arg(config)
             .env_clear()
@@ -47,7 +49,8 @@ impl Process {
             .kill_on_drop(true)
             .spawn()
             .with_context(|| format!("cannot start `symbolon {name}`"))?;
-        let mut process = Self { name, child, log };
+        let hand = child.stdin.take();
+        let mut process = Self { name, child, hand, log };
         process.wait_until_ready(config).await?;
         Ok(process)
     }
@@ -86,7 +89,7 @@ impl Process {
 
     /// Lets go of the process's standard input, which stops it in an orderly way.
     pub async fn stop(mut self) {
-        drop(self.child.stdin.take());
+        drop(self.hand.take());
         if tokio::time::timeout(STOPPING, self.child.wait()).await.is_err() {
             let _ = self.child.kill().await;
         }

@@ -70,21 +70,19 @@ pub fn authenticate(
     let client_id = parameters.get("client_id").ok_or_else(|| {
         invalid_client(Reason::ClientIdAbsent, "client_id is required with mutual-TLS client authentication (RFC 8705 section 2)")
     })?;
-    let client_id: ClientId =
-        client_id.parse().map_err(|_| invalid_client(Reason::ClientUnknown, "client authentication failed"))?;
-    let client = registry
-        .clients
-        .client(&client_id)
-        .ok_or_else(|| invalid_client(Reason::ClientUnknown, "client authentication failed"))?;
     for other in ["client_secret", "client_assertion", "client_assertion_type"] {
         if parameters.get(other).is_some() {
-            return Err(invalid_client(
-                Reason::ClientMethodMismatch,
-                "the request carries credentials of a method this client is not registered for",
-            )
-            .of(&client_id));
+            let named = client_id.parse().ok().filter(|client_id| registry.clients.client(client_id).is_some());
+            return Err(Refusal { client_id: named, ..refuse_authorization_header() });
         }
     }
+    // Without a certificate nobody is told whether there is a client of this name: the answer is the same.
+    let unknown = || match certificate_of(presenter) {
+        Ok(_) => invalid_client(Reason::ClientUnknown, "client authentication failed"),
+        Err(refusal) => Refusal { reason: Reason::ClientUnknown, ..refusal },
+    };
+    let client_id: ClientId = client_id.parse().map_err(|_| unknown())?;
+    let client = registry.clients.client(&client_id).ok_or_else(unknown)?;
     let authenticated = match &client.authentication {
         Authentication::TlsClientAuth(matcher) => tls_client_auth::check(client, matcher, presenter, registry),
         Authentication::SelfSignedTlsClientAuth(registered) => {

@@ -301,6 +301,33 @@ async fn a_name_that_nobody_answers_to_gets_an_alert() {
 }
 
 #[tokio::test]
+async fn a_client_that_falls_silent_after_its_hello_shuts_nobody_out() {
+    let limits = AcceptLimits { handshakes: 2, ..AcceptLimits::default() };
+    let listener = Listener::new(&[("localhost", ClientCertificateMode::Request)], limits);
+    let client = client(&listener, TLS13, None);
+    let address = SocketAddr::from(([127, 0, 0, 1], 1));
+    let mut stalled = Vec::new();
+    for _ in 0..2 {
+        let (mut near, far) = duplex(64 * 1024);
+        let name = ServerName::try_from("localhost").expect("a name");
+        let mut half = rustls::ClientConnection::new(Arc::clone(&client), name).expect("a client");
+        let mut hello = Vec::new();
+        half.write_tls(&mut hello).expect("a hello");
+        near.write_all(&hello).await.expect("sent");
+        let acceptor = listener.acceptor.clone();
+        stalled.push((near, tokio::spawn(async move { acceptor.accept(far, address).await.map(drop) })));
+    }
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let (facts, answer) = listener.connect(&client, "localhost").await;
+    assert!(facts.is_ok() && answer.is_ok(), "{facts:?} {answer:?}");
+    let (_, first) = stalled.remove(0);
+    assert!(matches!(first.await.expect("no panic"), Err(AcceptError::GaveWay)));
+    // Nobody needs the second turn: it lasts as long as the handshake may.
+    assert!(!stalled[0].1.is_finished());
+    stalled[0].1.abort();
+}
+
+#[tokio::test]
 async fn a_silent_or_senseless_client_is_cut_off() {
     let limits = AcceptLimits { handshake: Duration::from_millis(50), handshakes: 1, peer: PeerLimits::default() };
     let listener = Listener::new(&[("localhost", ClientCertificateMode::None)], limits);

@@ -1,0 +1,12 @@
+# Server, gateway and sample upstream: one binary.
+FROM rust:1.95-bookworm AS build
+WORKDIR /src
+COPY . .
+RUN cargo build --locked --release && strip target/release/symbolon
+
+FROM debian:bookworm-slim
+RUN useradd --system --uid 10001 --home-dir /var/lib/symbolon --create-home symbolon
+COPY --from=build /src/target/release/symbolon /usr/local/bin/symbolon
+USER symbolon
+WORKDIR /var/lib/symbolon
+ENTRYPOINT ["symbolon"]

@@ -1,0 +1,205 @@
+//! The order of the rooms, and a few habits, held by reading the source.
+
+use std::path::{Path, PathBuf};
+
+/// From the street to the cellar; rooms on one line do not know each other. A room imports only rooms further down.
+const FLOORS: &[&[&str]] = &[
+    &["cli"],
+    &["app"],
+    &["web", "gateway"],
+    &["oauth"],
+    &["clients"],
+    &["keys"],
+    &["resource"],
+    &["trust"],
+    &["binding"],
+    &["token"],
+    &["store"],
+    &["fetch"],
+    &["tls", "wire"],
+    &["pki"],
+    &["jose"],
+    &["seal"],
+    &["telemetry"],
+    &["config"],
+    &["event"],
+    &["domain"],
+];
+
+/// Rooms whose state is handed to them, and what they therefore never import, wherever these rooms stand.
+const HANDED: &[&str] = &["gateway", "resource", "binding", "trust", "token"];
+const NEVER: &[&str] = &["oauth", "clients", "keys", "store"];
+
+fn floor(room: &str) -> usize {
+    FLOORS
+        .iter()
+        .position(|rooms| rooms.contains(&room))
+        .unwrap_or_else(|| panic!("room `{room}` is on no floor: add it to FLOORS"))
+}
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn files(dir: &Path, ending: &str, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(dir).expect("a directory").flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            files(&path, ending, found);
+        } else if path.extension().is_some_and(|extension| extension == ending) {
+            found.push(path);
+        }
+    }
+}
+
+fn sources() -> Vec<(PathBuf, String)> {
+    let mut found = Vec::new();
+    files(&root().join("src"), "rs", &mut found);
+    found.sort();
+    let read =
+        |path: PathBuf| (path.strip_prefix(root()).expect("below").to_owned(), std::fs::read_to_string(&path).expect("read"));
+    found.into_iter().map(read).collect()
+}
+
+/// The rooms that a piece of source names, `depth` modules below the crate's root: `crate::room`, `crate::{room, room::x}` and enough
+/// `super::` to reach the root.
+fn named_rooms(source: &str, depth: usize) -> Vec<String> {
+    let code: String = source.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
+    let mut rooms = Vec::new();
+    let starts = [("crate::".to_owned(), true), ("super::".repeat(depth), false)];
+    for (start, is_crate) in starts.iter().filter(|(start, _)| !start.is_empty()) {
+        for (at, _) in code.match_indices(start.as_str()) {
+            let before = code[..at].chars().next_back();
+            if before.is_some_and(|character| character.is_alphanumeric() || character == '_' || character == ':') {
+                continue;
+            }
+            let rest = &code[at + start.len()..];
+            if !is_crate && rest.starts_with("super::") {
+                panic!("a path leaves the crate");
+            }
+            match rest.strip_prefix('{') {
+                None => rooms.push(first_name(rest)),
+                Some(group) => {
+                    let (mut nested, mut item) = (0, String::new());
+                    for character in group.chars() {
+                        match character {
+                            '{' => nested += 1,
+                            '}' if nested == 0 => break,
+                            '}' => nested -= 1,
+                            ',' if nested == 0 => rooms.push(first_name(std::mem::take(&mut item).trim())),
+                            _ => {}
+                        }
+                        if character != ',' || nested > 0 {
+                            item.push(character);
+                        }
+                    }
+                    rooms.push(first_name(item.trim()));
+                }
+            }
+        }
+    }
+    rooms.retain(|room| !room.is_empty());
+    rooms
+}
+
+fn first_name(text: &str) -> String {
+    text.chars().take_while(|character| character.is_alphanumeric() || *character == '_').collect()
+}
+
+/// What is not compiled into the program: unit tests, beside the code or in files of their own.
+fn without_tests(source: &str) -> &str {
+    let end = source.find("#[cfg(test)]\nmod ").or_else(|| source.find("#[cfg(all(test"));
+    end.map_or(source, |end| &source[..end])
+}
+
+#[test]
+fn rooms_import_only_rooms_further_down() {
+    let mut wrong = Vec::new();
+    let mut seen = 0;
+    for (path, source) in sources() {
+        let parts: Vec<&str> = path.iter().filter_map(|part| part.to_str()).collect();
+        if parts.len() < 3 || parts.iter().any(|part| matches!(*part, "tests" | "tests.rs" | "fixture.rs")) {
+            continue;
+        }
+        let room = parts[1];
+        let is_mod = parts.last() == Some(&"mod.rs");
+        let depth = parts.len() - 1 - usize::from(is_mod);
+        for other in named_rooms(without_tests(&source), depth) {
+            seen += 1;
+            // Macros and constants at the crate's root are no rooms.
+            if other == room || other.starts_with(char::is_uppercase) {
+                continue;
+            }
+            let is_banned = HANDED.contains(&room) && NEVER.contains(&other.as_str());
+            if is_banned || floor(&other) <= floor(room) {
+                wrong.push(format!("{}: `{room}` imports `{other}`", path.display()));
+            }
+        }
+    }
+    assert!(seen > 300, "only {seen} paths were found: the reader is broken");
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn the_reader_finds_paths() {
+    let source = "use crate::{domain::Scope, event::{Reason, x}, pki};\nfn f() { crate::tls::g(); super::super::jose::h(); my_crate::no() }\n// crate::web";
+    let mut rooms = named_rooms(source, 2);
+    rooms.sort_unstable();
+    assert_eq!(rooms, ["domain", "event", "jose", "pki", "tls"]);
+    assert_eq!(named_rooms("use super::config::x;", 1), ["config"]);
+    assert_eq!(named_rooms("use super::config::x;", 2), Vec::<String>::new());
+}
+
+/// Time comes from `domain::Clock`, never from the database: replicas and tests have one clock.
+#[test]
+fn no_sql_asks_the_database_for_the_time() {
+    let mut found = Vec::new();
+    files(&root().join("migrations"), "sql", &mut found);
+    let migrations = found.into_iter().map(|path| (path.clone(), std::fs::read_to_string(path).expect("read")));
+    let mut wrong = Vec::new();
+    let mut files_read = 0;
+    for (path, source) in sources().into_iter().chain(migrations) {
+        files_read += 1;
+        if path.iter().any(|part| part == "tests" || part == "tests.rs") {
+            continue;
+        }
+        let is_sql = path.extension().is_some_and(|extension| extension == "sql") || path.starts_with("src/store");
+        for (number, line) in source.lines().enumerate() {
+            if line.trim_start().starts_with("//") || line.trim_start().starts_with("--") {
+                continue;
+            }
+            let lower = line.to_ascii_lowercase();
+            let words = [
+                "current_timestamp",
+                "current_date",
+                "localtimestamp",
+                "clock_timestamp(",
+                "statement_timestamp(",
+                "unixepoch(",
+                "'now'",
+            ];
+            // `clock.now()` is ours; a bare `now()` in SQL is not.
+            let bare_now = is_sql
+                && lower.match_indices("now()").any(|(at, _)| {
+                    !lower[..at].ends_with(|c: char| c.is_alphanumeric() || matches!(c, '.' | '_' | ':'))
+                        && !lower[..at].ends_with("fn ")
+                });
+            if bare_now || words.iter().any(|word| lower.contains(word)) {
+                wrong.push(format!("{}:{}: {line}", path.display(), number + 1));
+            }
+        }
+    }
+    assert!(files_read > 100);
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_source_file_is_short() {
+    let long: Vec<String> = sources()
+        .into_iter()
+        .map(|(path, source)| (path, source.lines().count()))
+        .filter(|(_, lines)| *lines >= 600)
+        .map(|(path, lines)| format!("{}: {lines} lines", path.display()))
+        .collect();
+    assert!(long.is_empty(), "{}", long.join("\n"));
+}

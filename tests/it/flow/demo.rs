@@ -1,0 +1,118 @@
+//! `symbolon demo`: the story that a newcomer sees first.
+
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::Command;
+
+use crate::harness::command::{run, symbolon};
+use crate::harness::ports;
+use crate::harness::process::BINARY;
+
+/// 1. The story ends well.
+/// 2. With alice's and mallory's certificates swapped it does not: it tells what it sees, not what it expects.
+/// 3. Swapped back, in the same directory, it ends well again.
+#[tokio::test]
+async fn the_story_is_observed_and_not_recited() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let demo = dir.path().join("demo");
+    let arguments = ["demo", "--once", "--dir", demo.to_str().expect("UTF-8")];
+    let told = symbolon(dir.path(), &arguments).await.ok();
+    assert!(told.contains("Every step came out as told."), "{told}");
+    for step in 1..=12 {
+        assert!(told.contains(&format!("{step:>2}. ")), "step {step} is told: {told}");
+    }
+    // Neither standard output nor the trail has a token that anyone could use.
+    for text in [told, std::fs::read_to_string(demo.join("symbolon-audit.jsonl")).expect("the trail")] {
+        assert!(
+            !text.split(|c: char| c.is_whitespace() || c == '"').any(|word| word.len() > 200 && word.matches('.').count() == 2)
+        );
+    }
+
+    swap(&demo, "alice.pem", "mallory.pem");
+    swap(&demo, "alice-key.pem", "mallory-key.pem");
+    let said = symbolon(dir.path(), &arguments).await;
+    assert_eq!(said.code, Some(1), "{}", said.stdout);
+    assert!(said.stderr.contains("invalid_client"), "{}", said.stderr);
+    assert!(!said.stdout.contains("Every step came out as told."));
+
+    swap(&demo, "alice.pem", "mallory.pem");
+    swap(&demo, "alice-key.pem", "mallory-key.pem");
+    symbolon(dir.path(), &arguments).await.ok();
+}
+
+fn swap(dir: &Path, one: &str, other: &str) {
+    let (one, other, between) = (dir.join(one), dir.join(other), dir.join("between"));
+    std::fs::rename(&one, &between).expect("renamed");
+    std::fs::rename(&other, &one).expect("renamed");
+    std::fs::rename(&between, &other).expect("renamed");
+}
+
+/// While it stays up, the commands that it prints can be pasted: `demo.env` is sourced by a plain shell, alice is admitted, mallory is
+/// not. Ctrl-C ends it and everything it started.
+#[tokio::test]
+async fn the_printed_commands_work() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let base = ports::row(4);
+    let mut child = Command::new(BINARY)
+        .args(["demo", "--dir", "demo", "--port-base", &base.to_string()])
+        .current_dir(dir.path())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::inherit())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("started");
+    let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+    let mut commands = Vec::new();
+    let mut invited = false;
+    let reading = async {
+        while let Some(line) = lines.next_line().await.expect("a line") {
+            if invited && line.starts_with("  ") {
+                commands.push(line.to_owned());
+                if line.contains("oauth-authorization-server") {
+                    return;
+                }
+            }
+            invited |= line.starts_with("Everything stays up until Ctrl-C");
+        }
+        panic!("the demonstration ended");
+    };
+    tokio::time::timeout(Duration::from_secs(60), reading).await.expect("it comes to its end");
+
+    let script = format!("set -e\n{}\n", commands.join("\n"));
+    let said = run(dir.path(), "sh", &["-c", &script]).await;
+    let shown = said.clone().ok();
+    // The upstream's words about alice, then the gateway's about mallory, then the metadata.
+    assert!(shown.contains("X-Symbolon-Assertion") || shown.contains("x-symbolon-assertion"), "{shown}");
+    assert!(shown.contains("\nHTTP/2 401") && shown.contains(r#"error="invalid_token""#), "{shown}");
+    assert!(shown.contains("mtls_endpoint_aliases"), "{shown}");
+
+    let id = child.id().expect("running").to_string();
+    run(dir.path(), "kill", &["-INT", &id]).await.ok();
+    let status = tokio::time::timeout(Duration::from_secs(20), child.wait()).await.expect("it stops").expect("a child");
+    assert_eq!(status.code(), Some(0));
+    for port in base..base + 4 {
+        TcpListener::bind(("127.0.0.1", port)).unwrap_or_else(|error| panic!("port {port} is still taken: {error}"));
+    }
+}
+
+/// A port that is taken is named, with what to do about it, and nothing is started.
+#[tokio::test]
+async fn a_taken_port_is_named() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let base = ports::row(4);
+    let _held = TcpListener::bind(("127.0.0.1", base + 2)).expect("bound");
+    let said = symbolon(dir.path(), &["demo", "--once", "--dir", "demo", "--port-base", &base.to_string()]).await;
+    assert_eq!(said.code, Some(1));
+    let expected = format!(
+        "error: port {} cannot be used (Address already in use (os error 98)): free it, choose another --port-base, or leave \
+         --port-base away\n",
+        base + 2
+    );
+    assert_eq!(said.stderr, expected);
+    assert!(!dir.path().join("demo").exists());
+}

@@ -1,0 +1,11 @@
+//! Journeys, in numbered steps.
+
+mod another_issuer;
+mod change_feed;
+mod command_line;
+mod compose;
+mod demo;
+mod openid_client;
+mod readme;
+mod reload;
+mod restart;

@@ -1,0 +1,233 @@
+//! Certificates of every kind, also bad ones, made by an encoder of its own and not by the code under test.
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, SanType,
+};
+use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use sha2::{Digest as _, Sha256};
+use time::{Duration, OffsetDateTime};
+
+const DAY: i64 = 86_400;
+
+/// A certification authority.
+pub struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    /// Its certificate.
+    pub certificate: CertificateDer<'static>,
+    /// Its certificate in PEM.
+    pub pem: String,
+    key_pem: String,
+    /// What a client sends beside its own certificate: this authority's, when it is not a root.
+    chain: Vec<CertificateDer<'static>>,
+}
+
+fn authority_params(name: &str) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    (params.not_before, params.not_after) = window(-DAY, 30 * DAY);
+    params
+}
+
+fn window(not_before: i64, not_after: i64) -> (OffsetDateTime, OffsetDateTime) {
+    let now = OffsetDateTime::now_utc().replace_nanosecond(0).expect("zero is a nanosecond");
+    (now + Duration::seconds(not_before), now + Duration::seconds(not_after))
+}
+
+impl Authority {
+    /// A root whose common name is `name`. Two of one name have different keys.
+    pub fn new(name: &str) -> Self {
+        let params = authority_params(name);
+        let key = KeyPair::generate().expect("a key");
+        let certificate = params.self_signed(&key).expect("a root");
+        let (pem, key_pem) = (certificate.pem(), key.serialize_pem());
+        Self { certificate: certificate.der().clone(), pem, key_pem, issuer: Issuer::new(params, key), chain: vec![] }
+    }
+
+    /// An authority below this one. What it issues carries it in its chain.
+    pub fn intermediate(&self, name: &str) -> Self {
+        let params = authority_params(name);
+        let key = KeyPair::generate().expect("a key");
+        let certificate = params.signed_by(&key, &self.issuer).expect("an intermediate");
+        let (pem, key_pem) = (certificate.pem(), key.serialize_pem());
+        let mut chain = vec![certificate.der().clone()];
+        chain.extend(self.chain.iter().cloned());
+        Self { certificate: certificate.der().clone(), pem, key_pem, issuer: Issuer::new(params, key), chain }
+    }
+
+    /// Issues a certificate.
+    pub fn issue(&self, leaf: Leaf) -> Identity {
+        let name = leaf.name.clone();
+        let key = KeyPair::generate().expect("a key");
+        let certificate = leaf.params().signed_by(&key, &self.issuer).expect("a certificate");
+        Identity::new(name, &certificate, self.chain.clone(), key.serialize_pem())
+    }
+
+    /// The authority's own certificate and key, shown as if it were a client's.
+    pub fn as_client(&self) -> Identity {
+        Identity {
+            name: "authority".into(),
+            chain: vec![self.certificate.clone()],
+            certificate_pem: self.pem.clone(),
+            key_pem: self.key_pem.clone(),
+        }
+    }
+}
+
+/// A certificate to make. Start from [`Leaf::client`] or [`Leaf::server`] and change fields.
+#[derive(Clone, Debug)]
+pub struct Leaf {
+    /// What the identity is called in files.
+    pub name: String,
+    /// The subject's attributes, in the order of the encoding (most significant first).
+    pub subject: Vec<(DnType, String)>,
+    /// Subject alternative names.
+    pub dns: Vec<String>,
+    pub ip: Vec<IpAddr>,
+    pub uri: Vec<String>,
+    pub email: Vec<String>,
+    /// Seconds from now; negative is the past.
+    pub not_before: i64,
+    pub not_after: i64,
+    /// Empty for a certificate without the extension.
+    pub extended_key_usages: Vec<ExtendedKeyUsagePurpose>,
+    pub key_usages: Vec<KeyUsagePurpose>,
+    /// Whether it says that it is a certification authority's.
+    pub is_authority: bool,
+}
+
+impl Leaf {
+    /// A client's certificate: `CN=name`, clientAuth, valid now.
+    pub fn client(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            subject: vec![(DnType::CommonName, name.to_owned())],
+            dns: vec![],
+            ip: vec![],
+            uri: vec![],
+            email: vec![],
+            not_before: -3_600,
+            not_after: 7 * DAY,
+            extended_key_usages: vec![ExtendedKeyUsagePurpose::ClientAuth],
+            key_usages: vec![KeyUsagePurpose::DigitalSignature],
+            is_authority: false,
+        }
+    }
+
+    /// A server's certificate for these DNS names, and 127.0.0.1.
+    pub fn server(names: &[&str]) -> Self {
+        Self {
+            dns: names.iter().map(|name| (*name).to_owned()).collect(),
+            ip: vec![IpAddr::from([127, 0, 0, 1])],
+            extended_key_usages: vec![ExtendedKeyUsagePurpose::ServerAuth],
+            ..Self::client("server")
+        }
+    }
+
+    /// A certificate with this key that it signs itself.
+    pub fn self_signed(self) -> Identity {
+        let name = self.name.clone();
+        let key = KeyPair::generate().expect("a key");
+        let certificate = self.params().self_signed(&key).expect("a certificate");
+        Identity::new(name, &certificate, vec![], key.serialize_pem())
+    }
+
+    fn params(self) -> CertificateParams {
+        let mut params = CertificateParams::default();
+        params.distinguished_name = DistinguishedName::new();
+        for (kind, value) in self.subject {
+            params.distinguished_name.push(kind, value);
+        }
+        for name in self.dns {
+            params.subject_alt_names.push(SanType::DnsName(name.try_into().expect("a DNS name")));
+        }
+        params.subject_alt_names.extend(self.ip.into_iter().map(SanType::IpAddress));
+        for uri in self.uri {
+            params.subject_alt_names.push(SanType::URI(uri.try_into().expect("a URI")));
+        }
+        for address in self.email {
+            params.subject_alt_names.push(SanType::Rfc822Name(address.try_into().expect("an address")));
+        }
+        (params.not_before, params.not_after) = window(self.not_before, self.not_after);
+        params.is_ca = if self.is_authority { IsCa::Ca(BasicConstraints::Unconstrained) } else { IsCa::ExplicitNoCa };
+        params.key_usages = self.key_usages;
+        params.extended_key_usages = self.extended_key_usages;
+        params
+    }
+}
+
+/// A certificate chain and its private key.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// What it is called in files, and the `client_id` where there is one.
+    pub name: String,
+    /// The certificate, then intermediates.
+    pub chain: Vec<CertificateDer<'static>>,
+    /// The chain in PEM.
+    pub certificate_pem: String,
+    /// The key, PKCS #8 PEM.
+    pub key_pem: String,
+}
+
+impl Identity {
+    fn new(name: String, certificate: &rcgen::Certificate, above: Vec<CertificateDer<'static>>, key_pem: String) -> Self {
+        let mut chain = vec![certificate.der().clone()];
+        chain.extend(above);
+        Self { name, certificate_pem: certificate.pem(), chain, key_pem }
+    }
+
+    /// This certificate with another's private key: what a thief has who only saw the certificate.
+    pub fn with_key_of(&self, other: &Self) -> Self {
+        Self { key_pem: other.key_pem.clone(), ..self.clone() }
+    }
+
+    /// The private key.
+    pub fn key(&self) -> PrivateKeyDer<'static> {
+        PrivateKeyDer::from_pem_slice(self.key_pem.as_bytes()).expect("a key")
+    }
+
+    /// `x5t#S256` (RFC 8705 §3.1): base64url of the SHA-256 of the DER, computed here and not by the code under test.
+    pub fn thumbprint(&self) -> String {
+        URL_SAFE_NO_PAD.encode(Sha256::digest(&self.chain[0]))
+    }
+
+    /// The public key and the certificate as a JWK with `x5c`, as `self_signed_tls_client_auth` registers them (RFC 8705 §2.2.2).
+    pub fn jwk(&self) -> serde_json::Value {
+        use base64::engine::general_purpose::STANDARD;
+        use rcgen::PublicKeyData as _;
+        let key = KeyPair::from_pem(&self.key_pem).expect("a key");
+        // An uncompressed point on P-256.
+        let point = key.der_bytes();
+        serde_json::json!({
+            "kty": "EC",
+            "crv": "P-256",
+            "x": URL_SAFE_NO_PAD.encode(&point[1..33]),
+            "y": URL_SAFE_NO_PAD.encode(&point[33..65]),
+            "x5c": [STANDARD.encode(&self.chain[0])],
+        })
+    }
+
+    /// Writes `NAME.pem` and `NAME-key.pem`, the key readable by its owner alone, and gives their paths.
+    pub fn write(&self, dir: &Path) -> (PathBuf, PathBuf) {
+        let (certificate, key) = (dir.join(format!("{}.pem", self.name)), dir.join(format!("{}-key.pem", self.name)));
+        std::fs::write(&certificate, &self.certificate_pem).expect("written");
+        write_private(&key, &self.key_pem);
+        (certificate, key)
+    }
+}
+
+/// Writes a file that its owner alone may read.
+pub fn write_private(path: &Path, text: &str) {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::write(path, text).expect("written");
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).expect("permissions");
+}

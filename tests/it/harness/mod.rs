@@ -1,0 +1,36 @@
+//! What the integration tests stand on.
+//!
+//! ```no_run
+//! let stack = Stack::start().await;                       // server and gateway as processes, alice, mallory and gateway registered
+//! let token = stack.token(&stack.alice).await;            // a JWT for the resource `accounts`
+//! let answer = stack.at_gateway(&stack.mallory, &token).await;
+//! assert_eq!(answer.status, 401);
+//! assert_eq!(stack.reason_of(answer.request_id()).await, "binding_certificate_mismatch");
+//! stack.upstream.assert_untouched();
+//! ```
+//!
+//! - [`Stack`]: a deployment. `Stack::start()`, `Stack::start_on(engine)`, or `Setup { .. }.start()` for anything else.
+//! - [`Authority`], [`Leaf`], [`Identity`]: certificates of every kind, also bad ones.
+//! - [`Caller`]: how to connect (certificate, key, TLS version, HTTP version, server name); [`Connection`]: several requests on one
+//!   connection; [`Call`]: one request, spelled exactly as given over HTTP/1.1; [`Answer`].
+//! - [`Upstream`]: records every byte it receives.
+
+#![allow(unused_imports, reason = "the harness offers more than one file uses")]
+
+pub mod authority;
+pub mod call;
+pub mod client;
+pub mod command;
+pub mod configuration;
+pub mod ports;
+pub mod postgres;
+pub mod process;
+pub mod stack;
+pub mod token;
+pub mod upstream;
+
+pub use authority::{Authority, Identity, Leaf};
+pub use call::{Answer, Call};
+pub use client::{Caller, Connection, Http, Tls};
+pub use stack::{Engine, Setup, Stack};
+pub use upstream::Upstream;

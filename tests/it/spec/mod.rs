@@ -1,0 +1,12 @@
+//! One file per standard. Each test names the sentence it proves.
+
+mod rfc6749;
+mod rfc6750;
+mod rfc7009;
+mod rfc7517;
+mod rfc7662;
+mod rfc8414;
+mod rfc8705;
+mod rfc8707;
+mod rfc9068;
+mod rfc9110;

@@ -1,0 +1,99 @@
+//! Certificates without their keys, and of other authorities.
+
+use super::{passed, refused};
+use crate::harness::{Authority, Call, Http, Leaf, Stack, Tls};
+
+/// RFC 8705 §3: the binding rests on the proof of possession in the handshake (RFC 8446 §4.4.3, RFC 5246 §7.4.8).
+#[tokio::test]
+async fn a_certificate_without_its_key_is_only_paper() {
+    let stack = Stack::start().await;
+    let token = stack.token(&stack.alice).await;
+    let paper = stack.alice.with_key_of(&stack.mallory);
+    for tls in [Tls::V12, Tls::V13] {
+        for http in [Http::V1, Http::V2] {
+            let call = Call::get("/accounts").bearer(&token);
+            for (thief, what) in
+                [(stack.caller(&paper), "another's key"), (stack.caller(&stack.alice).tampering(), "one bit of the signature")]
+            {
+                let outcome = thief.tls(tls).http(http).try_send(&stack.gateway_authority, &call).await;
+                let error = outcome.map(|answer| answer.status).expect_err(what);
+                assert_ne!(error.kind(), std::io::ErrorKind::TimedOut, "{what} {tls:?} {http:?}: {error}");
+                stack.upstream.assert_untouched();
+            }
+            let answer = stack.caller(&stack.alice).tls(tls).http(http).send(&stack.gateway_authority, &call).await;
+            passed(&stack, &answer, (tls, http));
+        }
+        let form = [("grant_type", "client_credentials"), ("client_id", "alice")];
+        let call = Call::form("/token", &form);
+        for thief in [stack.caller(&paper), stack.caller(&stack.alice).tampering()] {
+            thief.tls(tls).try_send(&stack.mtls_authority, &call).await.expect_err("no handshake");
+        }
+        let answer = stack.caller(&stack.alice).tls(tls).send(&stack.mtls_authority, &call).await;
+        assert_eq!(answer.status, 200);
+    }
+    assert!(!stack.events("gateway-audit.jsonl").iter().any(|event| event["certificate"] == stack.mallory.thumbprint()));
+}
+
+/// RFC 8705 §2.1: the subject counts only under an authority that is trusted for it, and an authority is its key, not its name.
+#[tokio::test]
+async fn another_authority_is_not_trusted_whatever_it_is_called() {
+    let stack = Stack::start().await;
+    // The name of the true one, another key.
+    let (twin, other) = (Authority::new("Client CA"), Authority::new("Other CA"));
+    let mut grafted = twin.issue(Leaf::client("alice"));
+    grafted.chain.push(stack.client_ca.certificate.clone());
+    let table = [
+        (twin.issue(Leaf::client("alice")), "certificate_signature"),
+        (other.issue(Leaf::client("alice")), "certificate_unknown_issuer"),
+        (Leaf::client("alice").self_signed(), "certificate_unknown_issuer"),
+        (grafted, "certificate_signature"),
+    ];
+    for (identity, reason) in table {
+        let answer = stack.ask(&identity, &[]).await;
+        let verdict = stack.verdict(&answer).await;
+        assert_eq!((verdict.0, verdict.1.as_str()), (401, "invalid_client"), "{reason}: {}", answer.text());
+        // Both say that no path was found; which of them depends on how far one was followed.
+        assert!([reason, "certificate_unknown_issuer"].contains(&verdict.2.as_str()), "{reason}: {}", verdict.2);
+        assert!(answer.json()["access_token"].is_null());
+    }
+    // The same subject by the true authority.
+    let answer = stack.ask(&stack.client_ca.issue(Leaf::client("alice")), &[]).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+}
+
+/// Nobody can tell from an answer which clients exist, unless he has a certificate.
+#[tokio::test]
+async fn strangers_do_not_learn_which_clients_exist() {
+    let stack = Stack::start().await;
+    for extra in [None, Some(("client_secret", "x")), Some(("client_assertion", "x"))] {
+        for path in ["/token", "/introspect", "/revoke"] {
+            let mut answers = Vec::new();
+            for client_id in ["alice", "nobody"] {
+                let mut form = vec![("grant_type", "client_credentials"), ("client_id", client_id), ("token", "x")];
+                form.extend(extra);
+                let answer = stack.nobody().send(&stack.mtls_authority, &Call::form(path, &form)).await;
+                let headers: Vec<_> =
+                    answer.headers.iter().filter(|(name, _)| name != "x-request-id" && name != "date").collect();
+                answers.push(format!("{} {headers:?} {}", answer.status, answer.text()));
+            }
+            assert_eq!(answers[0], answers[1], "{path} {extra:?}");
+            assert!(answers[0].starts_with("401"), "{}", answers[0]);
+        }
+    }
+    let answer = stack.ask(&stack.alice, &[]).await;
+    assert_eq!(answer.status, 200);
+}
+
+/// A certificate that two readers could understand differently is of no use, and says so.
+#[tokio::test]
+async fn a_chain_beyond_the_limits_is_no_certificate() {
+    let stack = Stack::start().await;
+    let token = stack.token(&stack.alice).await;
+    let mut long = stack.alice.clone();
+    long.chain.extend(std::iter::repeat_n(stack.client_ca.certificate.clone(), 10));
+    let answer = stack.at_gateway(&long, &token).await;
+    refused(&stack, &answer, 401, "invalid_token", "certificate_too_large", "eleven certificates").await;
+    long.chain.pop();
+    let answer = stack.at_gateway(&long, &token).await;
+    passed(&stack, &answer, "ten certificates");
+}

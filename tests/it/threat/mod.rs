@@ -1,0 +1,43 @@
+//! The negative space: what thieves, forgers and broken peers try.
+//!
+//! Each test asserts the public answer, the private reason, that the upstream got no byte, and that the same request with the one
+//! thing corrected goes through.
+
+mod ambiguous_request;
+mod certificate;
+mod forged_token;
+mod outage;
+mod peer;
+mod resumption;
+mod spoofed_header;
+mod stolen_token;
+
+use crate::harness::{Answer, Stack};
+
+/// Refused with this status, code and private reason; nothing reached the upstream.
+#[track_caller]
+fn refused<'a>(
+    stack: &'a Stack,
+    answer: &'a Answer,
+    status: u16,
+    error: &'a str,
+    reason: &'a str,
+    what: impl std::fmt::Debug + 'a,
+) -> impl Future<Output = ()> + 'a {
+    let place = std::panic::Location::caller();
+    async move {
+        let verdict = stack.verdict(answer).await;
+        let expected = (status, error.to_owned(), reason.to_owned());
+        assert_eq!(verdict, expected, "{what:?} (from {place}): {}", answer.text());
+        stack.upstream.assert_untouched();
+    }
+}
+
+/// Went through to the upstream, which is then made to forget it.
+#[track_caller]
+fn passed(stack: &Stack, answer: &Answer, what: impl std::fmt::Debug) {
+    assert_eq!(answer.status, 200, "{what:?}: {}", answer.text());
+    assert_eq!(answer.json()["upstream"], true, "{what:?}");
+    assert_eq!(stack.upstream.requests().len(), 1, "{what:?}");
+    stack.upstream.forget();
+}
