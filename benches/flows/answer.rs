@@ -94,7 +94,7 @@ impl Checker {
             String::from_utf8_lossy(answer.head),
             String::from_utf8_lossy(answer.body)
         );
-        let verify = self.count % VERIFY_ONE_IN == 0;
+        let verify = self.count.is_multiple_of(VERIFY_ONE_IN);
         self.count += 1;
         match &self.expectation {
             Expectation::Success => {}

@@ -20,7 +20,7 @@ impl Spread {
         values.sort_unstable_by(f64::total_cmp);
         let at = |index: usize| values.get(index).copied().unwrap_or(f64::NAN);
         let half = values.len() / 2;
-        let median = if values.len() % 2 == 0 { (at(half.wrapping_sub(1)) + at(half)) / 2.0 } else { at(half) };
+        let median = if values.len().is_multiple_of(2) { (at(half.wrapping_sub(1)) + at(half)) / 2.0 } else { at(half) };
         Self { median, lowest: at(0), highest: at(values.len().wrapping_sub(1)) }
     }
 }
