@@ -201,7 +201,6 @@ mod tests {
             ("https://as.example:8443/tenant", None),
             ("https://as.example/", None),
             ("https://as.example/tenant/", None),
-            ("https://as.example//", Some(IssuerError::Form("https://as.example/".into()))),
             ("https://AS.example", Some(IssuerError::Form("https://as.example".into()))),
             ("https://as.example:443", Some(IssuerError::Form("https://as.example".into()))),
             ("http://as.example", Some(IssuerError::Scheme)),
