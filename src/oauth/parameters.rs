@@ -9,6 +9,13 @@ const REPEATABLE: [&str; 2] = ["resource", "audience"];
 /// The most parameters one request may have.
 const MAX_PARAMETERS: usize = 64;
 
+/// Room for what most requests have.
+const USUAL_PARAMETERS: usize = 6;
+
+fn is_damaged(text: &str) -> bool {
+    text.bytes().any(|byte| byte == 0) || (!text.is_ascii() && text.contains('\u{fffd}'))
+}
+
 /// The parameters of one request, in the order they came.
 #[derive(Clone, Debug, Default)]
 pub struct Parameters(Vec<(String, String)>);
@@ -18,10 +25,10 @@ impl Parameters {
     pub fn parse(encoded: &[u8]) -> Result<Self, Refusal> {
         let malformed =
             |description: &'static str| Refusal::new(ErrorCode::InvalidRequest, Reason::ParameterMalformed, description);
-        let mut parameters: Vec<(String, String)> = Vec::new();
+        let mut parameters: Vec<(String, String)> = Vec::with_capacity(USUAL_PARAMETERS);
         for (name, value) in url::form_urlencoded::parse(encoded) {
             // The decoder replaces invalid UTF-8 by U+FFFD, which no parameter of ours can contain.
-            if name.contains(['\u{fffd}', '\0']) || value.contains(['\u{fffd}', '\0']) {
+            if is_damaged(&name) || is_damaged(&value) {
                 return Err(malformed("a parameter is not valid UTF-8 or contains NUL"));
             }
             if parameters.len() == MAX_PARAMETERS {

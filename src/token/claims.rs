@@ -71,11 +71,16 @@ fn string(json: &mut Vec<u8>, name: &str, value: &str) {
 /// RFC 8259 §7.
 fn quoted(json: &mut Vec<u8>, text: &str) {
     json.push(b'"');
-    for byte in text.bytes() {
-        match byte {
-            b'"' | b'\\' => json.extend_from_slice(&[b'\\', byte]),
-            0..=0x1f => json.extend_from_slice(format!("\\u{byte:04x}").as_bytes()),
-            _ => json.push(byte),
+    let needs_escape = |byte: u8| matches!(byte, b'"' | b'\\' | 0..=0x1f);
+    if !text.bytes().any(needs_escape) {
+        json.extend_from_slice(text.as_bytes());
+    } else {
+        for byte in text.bytes() {
+            match byte {
+                b'"' | b'\\' => json.extend_from_slice(&[b'\\', byte]),
+                0..=0x1f => json.extend_from_slice(format!("\\u{byte:04x}").as_bytes()),
+                _ => json.push(byte),
+            }
         }
     }
     json.push(b'"');

@@ -8,6 +8,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderName, HeaderValue, Request, header};
+use serde::Serialize;
 use tower::ServiceExt as _;
 
 use super::endpoint::Endpoint;
@@ -34,6 +35,17 @@ pub fn no_store(content: impl IntoResponse) -> Response {
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(header::PRAGMA, HeaderValue::from_static("no-cache"));
+    response
+}
+
+/// An answer in JSON that no cache may keep. `room` is how many bytes it is likely to take.
+pub fn no_store_json(content: &impl Serialize, room: usize) -> Response {
+    let mut body = Vec::with_capacity(room);
+    if serde_json::to_writer(&mut body, content).is_err() {
+        return WebError::Oauth(OauthError::Failed(Fault::Defect(Reason::Defect))).into_response();
+    }
+    let mut response = no_store(Response::new(Body::from(body)));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }
 

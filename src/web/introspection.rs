@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
-use axum::{Extension, Json};
 use http::Request;
 
-use super::edge::no_store;
+use super::edge::no_store_json;
 use super::reject::WebError;
 use super::{Peer, Web, extract};
 use crate::domain::RequestId;
@@ -22,5 +22,5 @@ pub async fn post(
 ) -> Result<Response, WebError> {
     let parameters = extract::form(request, web.body_limits).await?;
     let answer = web.server.introspect(&parameters, &peer.presenter(), &request_id)?;
-    Ok(no_store(Json(answer)))
+    Ok(no_store_json(&answer, 768))
 }

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
-use axum::{Extension, Json};
 use http::Request;
 use serde::Serialize;
 
-use super::edge::no_store;
+use super::edge::no_store_json;
 use super::reject::WebError;
 use super::{Peer, Web, extract};
 use crate::domain::RequestId;
@@ -34,10 +34,9 @@ pub async fn post(
 ) -> Result<Response, WebError> {
     let parameters = extract::form(request, web.body_limits).await?;
     let issued = web.server.token(&parameters, &peer.presenter(), request_id)?;
-    Ok(no_store(Json(Answer {
-        access_token: issued.access_token,
-        token_type: "Bearer",
-        expires_in: issued.expires_in,
-        scope: issued.scope,
-    })))
+    let answer =
+        Answer { access_token: issued.access_token, token_type: "Bearer", expires_in: issued.expires_in, scope: issued.scope };
+    // The token has no character to be escaped; the rest is short but for the scope.
+    let room = answer.access_token.len() + answer.scope.len() + 128;
+    Ok(no_store_json(&answer, room))
 }
