@@ -86,6 +86,9 @@ fn checked(loaded: &Loaded) -> anyhow::Result<Checked> {
         bail!("{}: `issuer` is missing: the URL that clients and resources know this server by", loaded.file.display());
     };
     let url = |key: &str, text: &str| {
+        if text.ends_with('/') {
+            bail!("{}: `{key}` = \"{text}\" must not end in a slash: endpoints are appended to it", loaded.file.display());
+        }
         text.parse::<Issuer>().map_err(|error| anyhow::anyhow!("{}: `{key}` = \"{text}\" {error}", loaded.file.display()))
     };
     let issuer = url("issuer", issuer)?;

@@ -44,6 +44,8 @@ impl Ca {
         let authority = DevelopmentAuthority::generate(&init.name, now, validity, &SystemRandomness)?;
         files::directory(&init.dir)?;
         let (certificate, key) = (init.dir.join("ca.pem"), init.dir.join("ca-key.pem"));
+        files::ensure_absent(&key)?;
+        files::ensure_absent(&certificate)?;
         files::create(&key, authority.key_pem().as_bytes(), Readers::Owner)?;
         files::create(&certificate, authority.certificate_pem().as_bytes(), Readers::Everyone)?;
         print(format!("{}\n{}\n", certificate.display(), key.display()))?;

@@ -111,6 +111,8 @@ impl Issue {
             authority(&self.dir)?.issue(&request, now, &SystemRandomness)?
         };
         let (certificate, key) = (self.dir.join(format!("{}.pem", self.name)), self.dir.join(format!("{}-key.pem", self.name)));
+        files::ensure_absent(&key)?;
+        files::ensure_absent(&certificate)?;
         files::create(&key, issued.key_pem.as_bytes(), Readers::Owner)?;
         files::create(&certificate, issued.certificate_pem.as_bytes(), Readers::Everyone)?;
         print(format!("{}\n{}\nx5t#S256  {}\n", certificate.display(), key.display(), issued.certificate.thumbprint()))

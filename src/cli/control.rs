@@ -29,6 +29,7 @@ pub struct Reload {
   symbolon explain 3q2-7wAAAAAAAAAAAAAAAA --config gateway.toml")]
 pub struct Explain {
     /// The X-Request-Id that the caller was told
+    #[arg(allow_hyphen_values = true)]
     request_id: String,
     #[command(flatten)]
     config: ConfigArgument,

@@ -16,6 +16,14 @@ pub enum Readers {
     Owner,
 }
 
+/// Refuses to go on when a file is there: before its companion is written, which would not belong to it.
+pub fn ensure_absent(path: &Path) -> anyhow::Result<()> {
+    match path.symlink_metadata() {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        _ => bail!("{} exists and is not overwritten: move it away or choose another name", path.display()),
+    }
+}
+
 /// Writes a new file.
 pub fn create(path: &Path, content: &[u8], readers: Readers) -> anyhow::Result<()> {
     let mode = match readers {

@@ -109,7 +109,8 @@ macro_rules! random {
 
 random!(TokenId, FamilyId, DeploymentId, RequestId);
 
-/// An issuer identifier: an `https` URL without query and fragment (RFC 8414 §2), compared as written.
+/// An issuer identifier: an `https` URL without query and fragment (RFC 8414 §2), compared as written, also in whether it ends in
+/// a slash.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
 pub struct Issuer(String);
@@ -126,8 +127,8 @@ pub enum IssuerError {
     /// A query, a fragment, or user information.
     #[error("must have no query, fragment or user information (RFC 8414 §2)")]
     Part,
-    /// A trailing slash, or a spelling a URL parser would change.
-    #[error("must be written in its normal form without a trailing slash, `{0}`: issuers are compared as written")]
+    /// A spelling a URL parser would change.
+    #[error("must be written in its normal form, `{0}`: issuers are compared as written")]
     Form(String),
 }
 
@@ -139,7 +140,7 @@ impl Issuer {
 
     /// The URL of `path` (starting with `/`) under this issuer.
     pub fn join(&self, path: &str) -> String {
-        format!("{}{path}", self.0)
+        format!("{}{path}", self.0.strip_suffix('/').unwrap_or(&self.0))
     }
 
     /// `host[:port]` of this issuer.
@@ -148,10 +149,11 @@ impl Issuer {
         after_scheme.split('/').next().unwrap_or_default()
     }
 
-    /// The path of this issuer: empty, or starting with `/`.
+    /// The path of this issuer without a slash at its end (RFC 8414 §3.1): empty, or starting with `/`.
     pub fn path(&self) -> &str {
         let after_scheme = self.0.get("https://".len()..).unwrap_or_default();
-        after_scheme.find('/').map_or("", |start| &after_scheme[start..])
+        let path = after_scheme.find('/').map_or("", |start| &after_scheme[start..]);
+        path.strip_suffix('/').unwrap_or(path)
     }
 }
 
@@ -166,8 +168,9 @@ impl FromStr for Issuer {
         if url.query().is_some() || url.fragment().is_some() || !url.username().is_empty() || url.password().is_some() {
             return Err(IssuerError::Part);
         }
-        let normal = url.as_str().trim_end_matches('/');
-        if normal != text {
+        // Whether there is a slash at the end is the issuer's own affair.
+        let normal = url.as_str().strip_suffix('/').unwrap_or(url.as_str());
+        if normal != text.strip_suffix('/').unwrap_or(text) {
             return Err(IssuerError::Form(normal.to_owned()));
         }
         Ok(Self(text.to_owned()))
@@ -196,7 +199,8 @@ mod tests {
         let table = [
             ("https://as.example", None),
             ("https://as.example:8443/tenant", None),
-            ("https://as.example/", Some(IssuerError::Form("https://as.example".into()))),
+            ("https://as.example/", None),
+            ("https://as.example/tenant/", None),
             ("https://AS.example", Some(IssuerError::Form("https://as.example".into()))),
             ("https://as.example:443", Some(IssuerError::Form("https://as.example".into()))),
             ("http://as.example", Some(IssuerError::Scheme)),
@@ -217,6 +221,11 @@ mod tests {
         assert_eq!(issuer.join("/token"), "https://as.example:8443/tenant/token");
         let issuer: Issuer = "https://as.example".parse().expect("valid");
         assert_eq!((issuer.authority(), issuer.path()), ("as.example", ""));
+        // With a slash at the end it is another issuer, of the same places.
+        let slashed: Issuer = "https://as.example/".parse().expect("valid");
+        assert_ne!(slashed, issuer);
+        assert_eq!((slashed.authority(), slashed.path()), ("as.example", ""));
+        assert_eq!(slashed.join("/token"), "https://as.example/token");
     }
 
     #[test]

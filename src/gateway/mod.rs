@@ -29,7 +29,7 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE};
-use http::{HeaderValue, Method, Request, Response, Version, request};
+use http::{HeaderName, HeaderValue, Method, Request, Response, Version, request};
 use http_body::Body as _;
 use hyper::body::Incoming;
 
@@ -54,6 +54,9 @@ pub use build::{BuildError, Surroundings};
 
 /// Where the gateway's keys are published, on every host of it, to anybody.
 pub const JWKS_PATH: &str = "/.well-known/symbolon/jwks.json";
+
+/// The header that tells the caller the request's id.
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// One protected place.
 #[derive(Debug)]
@@ -141,10 +144,15 @@ impl Gateway {
         };
         let mut case = Case { connection, request_id, decision, route: None, unread };
         let is_head = request.method() == Method::HEAD;
-        let response = match self.answer(request, policies, &mut case).await {
+        let id = HeaderValue::from_str(case.request_id.as_str());
+        let mut response = match self.answer(request, policies, &mut case).await {
             Ok(response) => response,
             Err(rejection) => self.reject(rejection, case),
         };
+        // Ours, whatever the upstream says: it leads to the audit event.
+        if let Ok(id) = id {
+            response.headers_mut().insert(REQUEST_ID, id);
+        }
         if is_head { without_content(response) } else { response }
     }
 

@@ -60,12 +60,13 @@ impl AuthorizationServer {
         // Another replica may be ahead of this one, and this one hears of nothing older than its start: only a number that the
         // database has never reached is unknown.
         let unavailable = |error: StoreError| Fault::Unavailable(error.reason());
-        let ahead = after > *bell.borrow_and_update() && after > self.store.sequence().await.map_err(unavailable)?;
+        let known = *bell.borrow_and_update();
+        let ahead = after > known && after > self.store.sequence().await.map_err(unavailable)?;
         let reset = ahead || after < 0;
         let after = if reset { 0 } else { after };
-        if !reset {
+        if !reset && after >= known && wait > 0 {
             // Whether the bell rang or the wait ended, the answer is what is in force now.
-            let _ = tokio::time::timeout(Duration::from_secs(wait), bell.wait_for(|known| *known > after)).await;
+            let _ = tokio::time::timeout(Duration::from_secs(wait), bell.changed()).await;
         }
         let rules = self.store.revocation_rules(after, PAGE).await.map_err(unavailable)?;
         let sequence = rules.last().map_or(after, |rule| rule.sequence);

@@ -1,4 +1,4 @@
-//! The authorization server over HTTP: [`router`](mod@router) is the table of contents, one thin file per endpoint.
+//! The authorization server over HTTP: `router` is the table of contents, one thin file per endpoint.
 //!
 //! A handler reads as extract, decide, render; [`reject`] is the only place that turns errors into HTTP.
 

@@ -299,6 +299,12 @@ async fn the_development_authority_issues_what_clients_need() {
     let message = "error: pki/robot-key.pem exists and is not overwritten: move it away or choose another name\n";
     assert_eq!(run(&["cert", "issue", "--dir", "pki", "--name", "robot", "--client"]).await.failed(), message);
     assert_eq!(std::fs::read(dir.path().join("pki/ca-key.pem")).expect("read"), before);
+    // A certificate without its key is given no other key.
+    std::fs::create_dir(dir.path().join("half")).expect("a directory");
+    std::fs::copy(dir.path().join("pki/ca.pem"), dir.path().join("half/ca.pem")).expect("copied");
+    let message = "error: half/ca.pem exists and is not overwritten: move it away or choose another name\n";
+    assert_eq!(run(&["ca", "init", "--dir", "half"]).await.failed(), message);
+    assert!(!dir.path().join("half/ca-key.pem").exists());
     // Another program agrees.
     let verified = crate::harness::command::run(
         dir.path(),

@@ -6,6 +6,7 @@ mod command_line;
 mod compose;
 mod demo;
 mod openid_client;
+mod operations;
 mod readme;
 mod reload;
 mod restart;
