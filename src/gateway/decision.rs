@@ -87,7 +87,7 @@ pub fn refused(sink: &AuditSink, clock: &dyn Clock, mut decision: AccessDecision
     // Anybody can be refused, as often as he likes: what he writes into the trail is bounded.
     shorten(&mut decision.method, REFUSED_METHOD_BYTES);
     shorten(&mut decision.path, REFUSED_PATH_BYTES);
-    let _ = sink.record(trailed(clock, decision));
+    let _ = sink.record_refusal(trailed(clock, decision));
 }
 
 fn shorten(text: &mut String, bytes: usize) {

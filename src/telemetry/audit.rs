@@ -177,6 +177,20 @@ impl AuditSink {
         taken
     }
 
+    /// Puts the event of a refusal in the queue, if less than half of it is taken: anybody can be refused as often as he likes, and
+    /// must not be able to keep out the events without which nothing is issued or admitted.
+    ///
+    /// # Errors
+    /// When it was not taken. The refusal stands; the event is counted as refused.
+    pub fn record_refusal(&self, event: Trailed) -> Result<(), AuditUnavailable> {
+        if self.queue.capacity() * 2 <= self.queue.max_capacity() {
+            self.state.refused.fetch_add(1, Ordering::Relaxed);
+            AUDIT_EVENTS.with(["refused"]).increment(1);
+            return Err(AuditUnavailable::QueueFull);
+        }
+        self.record(event)
+    }
+
     /// Puts a line in the queue that tells of an event which has committed already; waits for room.
     ///
     /// # Errors

@@ -126,7 +126,7 @@ fn finish(response: &mut Response, request_id: &RequestId, strict_transport: boo
     }
 }
 
-/// A refusal goes to the audit trail and the log. It never waits and never costs a database write: when the queue is full the
+/// A refusal goes to the audit trail and the log. It never waits and never costs a database write: when half of the queue is taken the
 /// refusal stands and the event is counted as dropped.
 fn record(web: &Web, peer: &Peer, response: &Response, request_id: &RequestId, endpoint: &'static str) {
     let Some(rejected) = response.extensions().get::<Rejected>() else { return };
@@ -145,7 +145,7 @@ fn record(web: &Web, peer: &Peer, response: &Response, request_id: &RequestId, e
         reason: rejection.reason,
         status: rejection.status.as_u16(),
     };
-    let _ = web.server.audit.record(Trailed { time, event });
+    let _ = web.server.audit.record_refusal(Trailed { time, event });
 }
 
 /// HSTS is for names that a browser will come back to: not for localhost and IP literals (RFC 6797 §8.1.1).

@@ -106,20 +106,20 @@ async fn dropping_the_last_sink_writes_what_is_left() {
     until(|| disk.text() == line("alice")).await;
 }
 
+/// A stream that stands still until the lock is free.
+struct Slow(Arc<Mutex<()>>);
+impl io::Write for Slow {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let _waiting = self.0.lock().unwrap();
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 #[tokio::test]
 async fn a_full_queue_refuses_and_counts() {
-    /// A stream that stands still until the lock is free.
-    struct Slow(Arc<Mutex<()>>);
-    impl io::Write for Slow {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            let _waiting = self.0.lock().unwrap();
-            Ok(bytes.len())
-        }
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
     let gate = Arc::new(Mutex::new(()));
     let sink = AuditSink::to_stream(Slow(gate.clone()), 2).unwrap();
     let held = gate.lock().unwrap();
@@ -135,6 +135,25 @@ async fn a_full_queue_refuses_and_counts() {
     drop(held);
     sink.flush().await.unwrap();
     assert_eq!(sink.record(event("alice")), Ok(()));
+}
+
+/// However many refusals there are, room is left for what must not happen without a trace.
+#[tokio::test]
+async fn refusals_leave_half_of_the_queue_free() {
+    let gate = Arc::new(Mutex::new(()));
+    let sink = AuditSink::to_stream(Slow(gate.clone()), 8).unwrap();
+    let held = gate.lock().unwrap();
+    let refused = (0..1_000).find_map(|_| {
+        std::thread::sleep(Duration::from_millis(1));
+        sink.record_refusal(event("mallory")).err()
+    });
+    assert_eq!(refused, Some(AuditUnavailable::QueueFull));
+    for _ in 0..4 {
+        assert_eq!(sink.record(event("alice")), Ok(()));
+    }
+    assert_eq!(sink.record(event("alice")), Err(AuditUnavailable::QueueFull));
+    drop(held);
+    sink.flush().await.unwrap();
 }
 
 #[tokio::test]
