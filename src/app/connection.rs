@@ -67,7 +67,8 @@ pub async fn accept(
             tls: listener.tls.clone(),
             front: front.clone(),
             limits: limits.clone(),
-            stop: stop.clone(),
+            // Its own, so that connections do not meet at one lock.
+            stop: stop.child_token(),
             listener: name.clone(),
         };
         let open = metrics::CONNECTIONS.with([listener.name.clone()]);
