@@ -2,11 +2,11 @@
 FROM rust:1.95-bookworm AS build
 WORKDIR /src
 COPY . .
-RUN cargo build --locked --release && strip target/release/symbolon
+RUN cargo build --locked --profile dist
 
 FROM debian:bookworm-slim
 RUN useradd --system --uid 10001 --home-dir /var/lib/symbolon --create-home symbolon
-COPY --from=build /src/target/release/symbolon /usr/local/bin/symbolon
+COPY --from=build /src/target/dist/symbolon /usr/local/bin/symbolon
 USER symbolon
 WORKDIR /var/lib/symbolon
 ENTRYPOINT ["symbolon"]
