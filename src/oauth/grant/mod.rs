@@ -9,7 +9,7 @@ use super::parameters::Parameters;
 use super::resources::Selected;
 use crate::clients::GrantType;
 use crate::domain::{FamilyId, Scope, Subject};
-use crate::event::{Reason, TokenFormat};
+use crate::event::Reason;
 
 /// The grant that a request asks for: `grant_type`.
 pub fn requested(parameters: &Parameters) -> Result<GrantType, Refusal> {
@@ -30,11 +30,6 @@ pub struct Approved {
 }
 
 impl Approved {
-    /// How the token will travel.
-    pub const fn format(&self) -> TokenFormat {
-        self.selected.format
-    }
-
     /// The grant that approved, the subject, what the token will descend from, its scope, and its audience, lifetime and format.
     pub fn into_parts(self) -> (GrantType, Subject, FamilyId, Scope, Selected) {
         (self.grant, self.subject, self.family, self.scope, self.selected)

@@ -68,7 +68,11 @@ async fn hsts_is_for_names() {
 async fn the_audit_trail_of_a_journey() {
     let stack = Stack::start().await;
     let token = stack.token(&stack.alice).await;
-    assert_eq!(stack.at_gateway(&stack.alice, &token).await.status, 200);
+    let admitted = stack.at_gateway(&stack.alice, &token).await;
+    assert_eq!(admitted.status, 200);
+    // The id that the caller is told leads to the event, also when nothing was refused.
+    let id = admitted.header("x-request-id").expect("an id");
+    assert_eq!(stack.event_of(id).await["certificate"], stack.alice.thumbprint());
     let refused = stack.at_gateway(&stack.mallory, &token).await;
     assert_eq!(stack.reason_of(refused.request_id()).await, "binding_certificate_mismatch");
     stack.introspect(&token).await;
