@@ -55,6 +55,8 @@ pub struct AccessDecision {
     pub peer_address: Option<SocketAddr>,
     /// The SHA-256 thumbprint of the certificate on the connection.
     pub certificate: Option<Thumbprint>,
+    /// What the certificate was worth, on routes that tell their upstream: `SUCCESS`, `FAILED:reason`, `NONE`.
+    pub certificate_verdict: Option<String>,
     /// The token's `iss`.
     pub issuer: Option<Issuer>,
     /// The token's `client_id`.

@@ -17,7 +17,7 @@ mod verify;
 
 use std::time::Duration;
 
-pub use admission::{Admission, AdmissionEnded, AdmitError, Requirements, RevocationCheck, admit};
+pub use admission::{Admission, AdmissionEnded, AdmitError, Condition, Requirements, RevocationCheck, admit};
 pub use challenge::Answer;
 pub use introspection::{Introspection, IntrospectionError};
 pub use keys::{IssuerKeys, KeysError, SignatureError};
