@@ -6,6 +6,7 @@ use anyhow::{Context as _, bail};
 use arc_swap::ArcSwap;
 
 use super::tasks::load_rules;
+use crate::binding::dpop::{Dpop, DpopChecked, Nonces};
 use crate::clients::Clients;
 use crate::config::Loaded;
 use crate::config::settings::SealKeySettings;
@@ -78,6 +79,7 @@ struct Checked {
     resources: Resources,
     feed_clients: Vec<ClientId>,
     algorithm: Algorithm,
+    dpop: DpopChecked,
 }
 
 fn checked(loaded: &Loaded) -> anyhow::Result<Checked> {
@@ -104,7 +106,8 @@ fn checked(loaded: &Loaded) -> anyhow::Result<Checked> {
         .map(|text| text.parse().with_context(|| format!("[revocation_feed]: client `{text}`")))
         .collect::<Result<_, _>>()?;
     let algorithm = keys::algorithm(&settings.signing.algorithm).context("[signing]")?;
-    Ok(Checked { issuer, mtls_url, resources, feed_clients, algorithm })
+    let dpop = DpopChecked::from_settings(&settings.dpop).context("[dpop]")?;
+    Ok(Checked { issuer, mtls_url, resources, feed_clients, algorithm, dpop })
 }
 
 /// Checks the authorization server's sections and the master keys, without opening the database.
@@ -121,14 +124,16 @@ pub async fn build(
     clock: Arc<dyn Clock>,
     randomness: Arc<dyn Randomness>,
 ) -> anyhow::Result<(Arc<AuthorizationServer>, i64)> {
-    let Checked { issuer, mtls_url, resources, feed_clients, algorithm } = checked(loaded)?;
+    let Checked { issuer, mtls_url, resources, feed_clients, algorithm, dpop } = checked(loaded)?;
     let SealedStore { store, ring } = open_store(loaded, &*clock, &*randomness).await?;
     let keys = SigningKeys::ensure(&store, algorithm, &*randomness, clock.now()?).await.context("signing keys")?;
     // The sequence is read first: what changes while the rest is read is then applied twice rather than missed.
     let sequence = store.sequence().await.context("change feed")?;
     let rules = RevocationRules::from_rules(load_rules(&store, 0).await.context("revocation rules")?);
     let clients = Clients::load(&store).await.context("clients")?;
+    let nonces = Nonces::shared(issuer.as_str(), &ring.purpose_keys("dpop-nonce"), dpop.nonce_lifetime);
     let server = AuthorizationServer {
+        dpop: Dpop::with_lasting_memory(dpop.rules, nonces),
         endpoints: Endpoints::new(&issuer, mtls_url.as_ref()),
         issuer,
         resources,

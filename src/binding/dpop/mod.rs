@@ -10,10 +10,14 @@
 
 mod nonce;
 mod proof;
+#[cfg(feature = "server")]
+mod settings;
 mod target;
 
 pub use nonce::{NonceError, Nonces};
 pub use proof::{CheckedProof, Dpop, DpopError, MAX_PROOF_BYTES, NonceRule, ProofRequest, ProofRules, ProvenDpop, TYPE};
+#[cfg(feature = "server")]
+pub use settings::{DpopChecked, DpopSettingsError};
 pub use target::{TargetUri, TargetUriError};
 
 use http::{HeaderMap, HeaderName};

@@ -328,6 +328,12 @@ pub struct ProvenDpop {
 }
 
 impl ProvenDpop {
+    /// As if proven.
+    #[cfg(test)]
+    pub(crate) const fn for_test(thumbprint: Thumbprint) -> Self {
+        Self { thumbprint, nonce_made: None }
+    }
+
     /// The RFC 7638 thumbprint of the key: `jkt` (RFC 9449 §6.1).
     pub const fn thumbprint(&self) -> &Thumbprint {
         &self.thumbprint

@@ -58,7 +58,6 @@ fn verdict(dpop: &Dpop, proof: &str, now: Timestamp) -> Result<Thumbprint, DpopE
     dpop.check(proof, &request, now).map(|proof| *proof.thumbprint())
 }
 
-
 #[test]
 fn the_examples_of_the_standard_are_proofs_of_their_key() {
     let dpop = dpop(NonceRule::Accepted);
