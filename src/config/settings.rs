@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::event::TokenFormat;
 
@@ -257,6 +257,12 @@ pub struct GatewaySettings {
     pub assertion_lifetime_seconds: u32,
     /// The private key that signs assertions, PKCS #8 PEM (P-256, P-384 or Ed25519). Without one a key is made at every start.
     pub assertion_key_file: Option<PathBuf>,
+    /// Gateways that answer for the same hosts. Each remembers used DPoP proofs alone, so that with more than one a proof must carry the
+    /// nonce of the one it goes to: `dpop.require_nonce` and `affinity` are needed wherever a route takes DPoP.
+    pub replicas: u32,
+    /// Whether whatever is in front sends the requests of one client to the same replica. A proof with the nonce of another replica is
+    /// refused, so that without it clients would be told to try again without end.
+    pub affinity: bool,
 }
 
 impl Default for GatewaySettings {
@@ -266,6 +272,8 @@ impl Default for GatewaySettings {
             assertion_header: "X-Symbolon-Assertion".into(),
             assertion_lifetime_seconds: 60,
             assertion_key_file: None,
+            replicas: 1,
+            affinity: false,
         }
     }
 }
@@ -289,6 +297,10 @@ pub struct AuthorizationServerSettings {
     /// Algorithms that this issuer's tokens may be signed with.
     #[serde(default = "default_algorithms")]
     pub algorithms: Vec<String>,
+    /// Members of `cnf` that this issuer is known to add and that say nothing about who may use a token. They are passed over; any
+    /// other member that is not understood refuses the token.
+    #[serde(default)]
+    pub ignored_cnf_members: Vec<String>,
     /// Seconds by which the issuer's clock may differ from ours, at most 120.
     #[serde(default = "default_leeway_seconds")]
     pub leeway_seconds: u32,
@@ -332,9 +344,9 @@ pub struct RouteSettings {
     /// How tokens are verified.
     #[serde(default)]
     pub token: TokenVerificationSetting,
-    /// Whether the token's key must be proven.
-    #[serde(default)]
-    pub proof_of_possession: ProofOfPossessionSetting,
+    /// Whether and how the token's key must be proven: one of these, or a list of `mtls` and `dpop`, any of which will do.
+    #[serde(default = "default_proof_of_possession", deserialize_with = "one_or_more")]
+    pub proof_of_possession: Vec<ProofOfPossessionSetting>,
     /// What happens when the revocation feed was last heard longer ago than `max_revocation_staleness_seconds`.
     #[serde(default)]
     pub stale_revocations: StaleRevocationsSetting,
@@ -353,6 +365,24 @@ pub struct RouteSettings {
 
 fn default_path() -> String {
     "/".into()
+}
+
+fn default_proof_of_possession() -> Vec<ProofOfPossessionSetting> {
+    vec![ProofOfPossessionSetting::Strict]
+}
+
+/// A list that may be written as its only element.
+fn one_or_more<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum OneOrMore<T> {
+        One(T),
+        More(Vec<T>),
+    }
+    Ok(match OneOrMore::deserialize(deserializer)? {
+        OneOrMore::One(one) => vec![one],
+        OneOrMore::More(more) => more,
+    })
 }
 
 fn default_staleness() -> u32 {
@@ -376,15 +406,21 @@ pub enum TokenVerificationSetting {
     Introspection,
 }
 
-/// Whether the token's key must be proven.
+/// Whether and how the token's key must be proven.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ProofOfPossessionSetting {
-    /// Every token must be bound, and the binding proven on every request.
+    /// Every token must be bound, to a certificate or to a DPoP key, and the binding proven on every request; to both, both.
     #[default]
     Strict,
     /// A bound token must be proven; an unbound one is a plain bearer token.
     Optional,
+    /// Every token must be bound to the certificate of the connection (RFC 8705 §3), and to nothing else.
+    Mtls,
+    /// Every token must be bound to the key of a DPoP proof (RFC 9449), and to nothing else.
+    Dpop,
+    /// Nothing is proven: whoever has a token can use it, whatever it is bound to.
+    DangerOff,
 }
 
 /// What a route does when revocations may have been missed.

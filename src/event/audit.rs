@@ -55,6 +55,8 @@ pub struct AccessDecision {
     pub peer_address: Option<SocketAddr>,
     /// The SHA-256 thumbprint of the certificate on the connection.
     pub certificate: Option<Thumbprint>,
+    /// The RFC 7638 thumbprint of the key of a good DPoP proof.
+    pub dpop_key: Option<Thumbprint>,
     /// The token's `iss`.
     pub issuer: Option<Issuer>,
     /// The token's `client_id`.

@@ -34,9 +34,10 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 
 use crate::binding::Presenter;
+use crate::binding::dpop::{self, DPOP_NONCE};
 use crate::domain::{Clock, Randomness, RandomnessUnavailable, RequestId, Timestamp};
 use crate::event::AccessDecision;
-use crate::resource::{Admission, Denied, Moment, Presented, Protection, Refusal, present};
+use crate::resource::{Asked, Granted, Moment, Presented, Protection, Refusal, present};
 use crate::telemetry::audit::AuditSink;
 use crate::tls::{ConnectionFacts, PeerCertificate, PolicySet};
 
@@ -176,11 +177,18 @@ impl Gateway {
         case.decision.route = Some(route.name.clone());
 
         let presented = present(&head.headers, &head.uri).map_err(Refusal::from)?;
-        let authorization = match (&presented, route.access_token) {
-            (Presented::Bearer(token), AccessToken::Passed) => Some(token.header_value()),
+        let authorization = match (presented.token(), route.access_token) {
+            (Some(token), AccessToken::Passed) => Some(token.header_value()),
             _ => None,
         };
-        let (admission, now) = self.decide(&route, presented, case).await?;
+        let asked = Asked {
+            method: head.method.as_str(),
+            authority: target.authority.as_str(),
+            path: target.path.as_str(),
+            proof: dpop::presented(&head.headers),
+        };
+        let (Granted { admission, dpop_key, dpop_nonce }, now) = self.decide(&route, presented, &asked, case).await?;
+        case.decision.dpop_key = dpop_key;
         decision::tell(&mut case.decision, admission.facts());
 
         let stripped = self.reserved.strip(Request::from_parts(head, body));
@@ -205,7 +213,7 @@ impl Gateway {
         };
         let answer = forward(stripped, admission, &route.upstream, statement, &self.reserved, &self.clock).await;
         metrics.answered(self.clock.monotonic().saturating_sub(decided));
-        Ok(match answer {
+        let mut response = match answer {
             Ok(response) => {
                 admitted.answered(response.status().as_u16(), None);
                 response
@@ -221,7 +229,11 @@ impl Gateway {
                 admitted.answered(response.status().as_u16(), Some(reason));
                 response
             }
-        })
+        };
+        if let Some(nonce) = dpop_nonce {
+            response.headers_mut().insert(DPOP_NONCE, nonce);
+        }
+        Ok(response)
     }
 
     /// Whether this caller may have this route: from the live connection, on every request.
@@ -229,20 +241,21 @@ impl Gateway {
         &self,
         route: &Route,
         presented: Presented,
+        asked: &Asked<'_>,
         case: &mut Case<'_>,
-    ) -> Result<(Admission, Timestamp), Rejection> {
+    ) -> Result<(Granted, Timestamp), Rejection> {
         let moment = Moment::read(self.clock.as_ref())?;
         let certificate = case.connection.peer.as_ref().map_err(|error| Rejection::Certificate(error.clone()))?;
         let presenter = Presenter::connection(certificate.as_deref());
-        let verdict = route.protection.decide(presented, &presenter, moment).await;
+        let verdict = route.protection.decide(presented, &presenter, asked, moment).await;
         decision::count_introspection(&route.server, &verdict);
         match verdict {
-            Ok(admission) => Ok((admission, moment.wall)),
-            Err(Denied { refusal, facts }) => {
-                if let Some(facts) = facts {
-                    decision::tell(&mut case.decision, &facts);
+            Ok(granted) => Ok((granted, moment.wall)),
+            Err(denied) => {
+                if let Some(facts) = &denied.facts {
+                    decision::tell(&mut case.decision, facts);
                 }
-                Err(refusal.into())
+                Err(denied.into())
             }
         }
     }
@@ -259,9 +272,9 @@ impl Gateway {
     }
 
     fn reject(&self, rejection: Rejection, case: Case<'_>) -> Response<Body> {
-        let requirements = case.route.as_ref().map(|route| &route.protection.requirements);
+        let terms = case.route.as_ref().map(|route| route.protection.terms());
         decision::refused(&self.audit, self.clock.as_ref(), case.decision, &rejection, rejection.status().as_u16());
-        rejection.into_response(Some(&case.request_id), requirements, case.unread)
+        rejection.into_response(Some(&case.request_id), terms.as_ref(), case.unread)
     }
 }
 

@@ -10,6 +10,7 @@ mod outage;
 mod peer;
 mod resumption;
 mod spoofed_header;
+mod stolen_proof;
 mod stolen_token;
 
 use crate::harness::{Answer, Stack};
