@@ -1,5 +1,5 @@
-//! The resource gateway: a reverse proxy that lets a request through only when its token is bound to the certificate of the
-//! connection it came on.
+//! The resource gateway: a reverse proxy that lets a request through only when its sender proves to hold the key that its token is
+//! bound to: the certificate of the connection it came on, or the key of its DPoP proof.
 //!
 //! [`Gateway::handle`] is one request from its head to its answer:
 //!
