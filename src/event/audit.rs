@@ -131,6 +131,14 @@ pub enum AuditEvent {
     ClientRemoved { client_id: ClientId },
     /// A signing key was made. Commits with the key.
     SigningKeyCreated { key_id: KeyId, algorithm: String },
+    /// A signing key began to sign; the one before it stopped. Commits with the change.
+    SigningKeyActivated { key_id: KeyId, algorithm: String, retired: Option<KeyId> },
+    /// A signing key stopped signing: nothing asks for its algorithm any more. Commits with the change.
+    SigningKeyRetired { key_id: KeyId },
+    /// A retired signing key was deleted: nothing that it signed can be alive. Commits with the change.
+    SigningKeyDeleted { key_id: KeyId },
+    /// A signing key was revoked, and with it everything it signed. Commits with the change.
+    SigningKeyRevoked { key_id: KeyId },
     /// A protected resource decided about a request.
     Access(AccessDecision),
     /// The configuration, or files it names, were read again and are in force.

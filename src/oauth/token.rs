@@ -33,7 +33,7 @@ impl AuthorizationServer {
         };
         let binding = confirm(&client);
         let keys = self.keys.load();
-        let mint = Mint { issuer: &self.issuer, signer: keys.signer(), ring: &self.ring, randomness: &*self.randomness, now };
+        let mint = Mint { issuer: &self.issuer, keys: &keys, ring: &self.ring, randomness: &*self.randomness, now };
         let (issued, event) = mint.mint(&client, approved, &binding, request_id)?;
         self.audit.record(event).map_err(|_| Fault::Unavailable(Reason::AuditUnavailable))?;
         self.issued.count(issued.grant, issued.format);

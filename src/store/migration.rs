@@ -139,6 +139,7 @@ mod tests {
             |migrator: &Migrator| migrator.iter().map(|one| (one.version, one.description.to_string())).collect::<Vec<_>>();
         assert_eq!(list(&SQLITE), list(&POSTGRES));
         let versions: Vec<_> = SQLITE.iter().map(|migration| migration.version).collect();
-        assert_eq!(versions, (1..=known_version()).collect::<Vec<_>>(), "numbers have no gaps");
+        assert!(versions.is_sorted_by(|one, next| one < next), "in order, each once: {versions:?}");
+        assert_eq!(versions.last(), Some(&known_version()));
     }
 }

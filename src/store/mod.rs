@@ -36,7 +36,7 @@ pub use client::{ClientRecord, Put, PutMode};
 pub use error::StoreError;
 pub use feed::{Change, ChangeCursor, ChangeKind, ChangeWatch, Changes};
 pub use revocation::{NewRule, RuleWindow};
-pub use signing_key::{KeyAdded, SigningKeyRecord, SigningKeyState};
+pub use signing_key::{KeyStep, SigningKeyRecord, SigningKeyState};
 
 use engine::{Db, Target};
 use sealed::CANARY;

@@ -102,6 +102,8 @@ fn signing_key(name: &str) -> SigningKeyRecord {
         public_jwk: "{}".into(),
         private_pkcs8: Zeroizing::new(b"very private".to_vec()),
         created: NOW,
+        activated: Some(NOW),
+        retired: None,
     }
 }
 
