@@ -207,6 +207,7 @@ async fn clear_expired(server: &AuthorizationServer) {
 
 async fn clear(store: &Store, now: Timestamp) -> Result<(), StoreError> {
     while store.delete_expired_rules(now, CLEARING_BATCH).await? == u64::from(CLEARING_BATCH) {}
+    while store.delete_expired_claims(now, CLEARING_BATCH).await? == u64::from(CLEARING_BATCH) {}
     while store.forget_changes(KEEP_CHANGES, CLEARING_BATCH).await? == u64::from(CLEARING_BATCH) {}
     while store.delete_relayed_events(now.minus(KEEP_RELAYED), CLEARING_BATCH).await? == u64::from(CLEARING_BATCH) {}
     Ok(())

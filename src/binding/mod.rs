@@ -6,6 +6,7 @@
 
 mod confirmation;
 mod proof;
+pub mod replay;
 
 pub use confirmation::{BindingPolicy, BindingRequired, Confirmation, Unbound};
 pub use proof::{BindingError, Bound, Policy, Presenter, Proven, prove};

@@ -17,6 +17,8 @@ pub mod digest;
 pub mod json;
 pub mod jwk;
 pub mod jws;
+#[cfg(feature = "server")]
+pub mod mac;
 pub mod random;
 pub mod sign;
 pub mod verify;

@@ -12,6 +12,7 @@ mod introspect;
 pub mod metadata;
 pub mod mint;
 pub mod parameters;
+mod replay;
 pub mod resources;
 mod revocation_feed;
 mod revoke;

@@ -139,7 +139,7 @@ mod tests {
             |migrator: &Migrator| migrator.iter().map(|one| (one.version, one.description.to_string())).collect::<Vec<_>>();
         assert_eq!(list(&SQLITE), list(&POSTGRES));
         let versions: Vec<_> = SQLITE.iter().map(|migration| migration.version).collect();
-        assert!(versions.is_sorted_by(|one, next| one < next), "in order, each once: {versions:?}");
-        assert_eq!(versions.last(), Some(&known_version()));
+        assert!(versions.windows(2).all(|pair| pair[0] < pair[1]), "each number once: {versions:?}");
+        assert_eq!(versions.first(), Some(&1));
     }
 }

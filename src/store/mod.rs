@@ -24,6 +24,7 @@ mod engine;
 mod error;
 mod feed;
 mod migration;
+mod replay;
 mod revocation;
 mod sealed;
 mod signing_key;
@@ -35,6 +36,7 @@ pub use audit::PendingEvent;
 pub use client::{ClientRecord, Put, PutMode};
 pub use error::StoreError;
 pub use feed::{Change, ChangeCursor, ChangeKind, ChangeWatch, Changes};
+pub use replay::Claimed;
 pub use revocation::{NewRule, RuleWindow};
 pub use signing_key::{KeyStep, SigningKeyRecord, SigningKeyState};
 

@@ -71,6 +71,7 @@ macro_rules! on_both_engines {
 mod aggregates;
 mod feed;
 mod opening;
+mod replay;
 
 fn id(name: &str) -> ClientId {
     name.parse().expect("a client id")
