@@ -57,6 +57,10 @@ pub struct Settings {
 pub struct StoreSettings {
     /// `sqlite:FILE` (relative to the configuration file), or `postgres://USER@HOST/DATABASE`.
     pub url: String,
+    /// The database of people's keys, apart from what they open: its backups are kept for less long (see docs/people.md). As `url`.
+    /// Default: `person-keys.db` beside a SQLite database; beside PostgreSQL's, in the schema `symbolon_person_keys` of the same
+    /// database. On PostgreSQL it is always that schema.
+    pub person_keys_url: Option<String>,
     /// Connections that read, at most.
     pub max_connections: u32,
     /// Seconds to wait for a free connection or a locked database before answering 503.
@@ -65,7 +69,7 @@ pub struct StoreSettings {
 
 impl Default for StoreSettings {
     fn default() -> Self {
-        Self { url: "sqlite:symbolon.db".into(), max_connections: 8, wait_seconds: 5 }
+        Self { url: "sqlite:symbolon.db".into(), person_keys_url: None, max_connections: 8, wait_seconds: 5 }
     }
 }
 
