@@ -9,6 +9,7 @@ mod control;
 mod demo;
 mod files;
 mod keys;
+mod revoke;
 mod run;
 mod sample_upstream;
 
@@ -55,7 +56,7 @@ enum Command {
     /// Make a certification authority for development
     #[command(subcommand)]
     Ca(ca::Ca),
-    /// Issue a certificate from a development authority, or show one
+    /// Issue a certificate from a development authority, show one, or revoke one
     #[command(subcommand)]
     Cert(cert::Cert),
     /// Ask a running process whether it can do its work
@@ -125,7 +126,7 @@ fn run_command(command: Command) -> anyhow::Result<ExitCode> {
         Command::Client(command) => runtime()?.block_on(command.run()),
         Command::Keys(command) => runtime()?.block_on(command.run()),
         Command::Ca(command) => command.run(),
-        Command::Cert(command) => command.run(),
+        Command::Cert(command) => runtime()?.block_on(command.run()),
         Command::Status(command) => runtime()?.block_on(command.run()),
         Command::Reload(command) => runtime()?.block_on(command.run()),
         Command::Explain(command) => runtime()?.block_on(command.run()),

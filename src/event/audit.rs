@@ -145,6 +145,8 @@ pub enum AuditEvent {
     },
     /// A token was revoked by the client it was issued to. Commits with the rule.
     TokenRevoked { request_id: RequestId, client_id: ClientId, token_id: TokenId },
+    /// A certificate was revoked by the operator. Commits with the rule.
+    CertificateRevoked { certificate: Thumbprint, note: Option<String> },
     /// A client was registered. Commits with the registration.
     ClientAdded { client_id: ClientId },
     /// A registration was changed. Commits with the change.

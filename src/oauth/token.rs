@@ -1,6 +1,6 @@
 //! The token endpoint (RFC 6749 §3.2).
 
-use super::client_auth::{self, AuthenticatedClient, Presenter, Registry};
+use super::client_auth::{AuthenticatedClient, Presenter};
 use super::error::{Fault, OauthError};
 use super::grant;
 use super::mint::{Binding, IssuedToken, Mint};
@@ -21,10 +21,7 @@ impl AuthorizationServer {
     ) -> Result<IssuedToken, OauthError> {
         let now = self.clock.now()?;
         let grant = grant::requested(parameters)?;
-        let client = {
-            let (clients, anchors) = (self.clients.current(), self.anchors.load());
-            client_auth::authenticate(parameters, presenter, &Registry { clients: &clients, anchors: &anchors, now })?
-        };
+        let client = self.authenticate(parameters, presenter, now)?;
         let approved = match grant {
             GrantType::ClientCredentials => {
                 let family = FamilyId::random(&*self.randomness)?;
