@@ -6,6 +6,7 @@ use anyhow::{Context as _, bail};
 use arc_swap::ArcSwap;
 
 use super::tasks::load_rules;
+use crate::binding::dpop::{Dpop, DpopChecked, Nonces};
 use crate::clients::Clients;
 use crate::config::Loaded;
 use crate::config::settings::SealKeySettings;
@@ -77,6 +78,7 @@ struct Checked {
     resources: Resources,
     feed_clients: Vec<ClientId>,
     key_plan: KeyPlan,
+    dpop: DpopChecked,
 }
 
 fn checked(loaded: &Loaded) -> anyhow::Result<Checked> {
@@ -103,7 +105,8 @@ fn checked(loaded: &Loaded) -> anyhow::Result<Checked> {
         .iter()
         .map(|text| text.parse().with_context(|| format!("[revocation_feed]: client `{text}`")))
         .collect::<Result<_, _>>()?;
-    Ok(Checked { issuer, mtls_url, resources, feed_clients, key_plan })
+    let dpop = DpopChecked::from_settings(&settings.dpop).context("[dpop]")?;
+    Ok(Checked { issuer, mtls_url, resources, feed_clients, key_plan, dpop })
 }
 
 /// Checks the authorization server's sections and the master keys, without opening the database.
@@ -120,7 +123,7 @@ pub async fn build(
     clock: Arc<dyn Clock>,
     randomness: Arc<dyn Randomness>,
 ) -> anyhow::Result<(Arc<AuthorizationServer>, i64)> {
-    let Checked { issuer, mtls_url, resources, feed_clients, key_plan } = checked(loaded)?;
+    let Checked { issuer, mtls_url, resources, feed_clients, key_plan, dpop } = checked(loaded)?;
     let SealedStore { store, ring } = open_store(loaded, &*clock, &*randomness).await?;
     let keeper = Keeper { store: &store, randomness: &*randomness };
     let keys = keeper.ensure(&key_plan, clock.now()?).await.context("signing keys")?;
@@ -128,7 +131,9 @@ pub async fn build(
     let sequence = store.sequence().await.context("change feed")?;
     let rules = RevocationRules::from_rules(load_rules(&store, 0).await.context("revocation rules")?);
     let clients = Clients::load(&store).await.context("clients")?;
+    let nonces = Nonces::shared(issuer.as_str(), &ring.purpose_keys("dpop-nonce"), dpop.nonce_lifetime);
     let server = AuthorizationServer {
+        dpop: Dpop::with_lasting_memory(dpop.rules, nonces),
         endpoints: Endpoints::new(&issuer, mtls_url.as_ref()),
         issuer,
         resources,

@@ -59,6 +59,9 @@ pub struct Add {
     /// It may use no grant: for gateways and resource servers that only introspect
     #[arg(long)]
     no_grants: bool,
+    /// Bind its tokens to the key of a DPoP proof (RFC 9449) instead of its certificate
+    #[arg(long)]
+    dpop: bool,
     /// Give it plain bearer tokens, worth as much in a thief's hands
     #[arg(long)]
     danger_unbound_tokens: bool,
@@ -190,6 +193,9 @@ impl Add {
         set("grant_types", if self.no_grants { json!([]) } else { json!(["client_credentials"]) });
         set("resources", json!(self.resources));
         set("scope", json!(self.scope));
+        if self.dpop {
+            set("dpop_bound_access_tokens", json!(true));
+        }
         if self.danger_unbound_tokens {
             set("tls_client_certificate_bound_access_tokens", json!(false));
         }

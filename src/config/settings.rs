@@ -9,6 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::event::TokenFormat;
 
+mod dpop;
+
+pub use dpop::DpopSettings;
+
 /// The whole file. `symbolon serve` and `symbolon gateway` read the same shape; each ignores nothing and uses what it needs.
 /// Paths are relative to the directory of the file.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
@@ -31,6 +35,8 @@ pub struct Settings {
     pub anchor_set: BTreeMap<String, AnchorSetSettings>,
     /// What tokens are issued for.
     pub resource: Vec<ResourceSettings>,
+    /// What is asked of DPoP proofs.
+    pub dpop: DpopSettings,
     /// Signing keys of the authorization server.
     pub signing: SigningSettings,
     /// Who may follow the revocation feed.

@@ -6,6 +6,7 @@ use arc_swap::ArcSwap;
 
 use super::metadata::Endpoints;
 use super::resources::Resources;
+use crate::binding::dpop::Dpop;
 use crate::clients::{Clients, GrantType};
 use crate::domain::{ClientId, Clock, Issuer, Randomness};
 use crate::event::TokenFormat;
@@ -28,6 +29,8 @@ pub struct AuthorizationServer {
     pub resources: Resources,
     /// Who may follow the revocation feed.
     pub feed_clients: Vec<ClientId>,
+    /// What is asked of DPoP proofs.
+    pub dpop: Dpop,
     /// The database.
     pub store: Store,
     /// The keys that seal state and opaque tokens.
