@@ -16,8 +16,8 @@
 //!
 //! # Rooms
 //!
-//! A room imports only rooms further down. `gateway`, `resource`, `trust`, `binding` and `token` never import `oauth`, `clients`,
-//! `keys` or `store`: their state is handed to them.
+//! A room imports only rooms further down. `gateway`, `resource`, `trust`, `binding` and `token` never import `oauth`, `identity`,
+//! `clients`, `keys` or `store`: their state is handed to them.
 //!
 //! | room | what it is |
 //! |---|---|
@@ -26,6 +26,7 @@
 //! | `web` | the authorization server over HTTP: `router` is the table of contents |
 //! | `gateway` | proxying: routes, strip, assert, forward |
 //! | `oauth` | the authorization server: one file per endpoint, `grant/`, `client_auth/` |
+//! | `identity` | people: accounts, passwords, sessions in browsers |
 //! | `clients` | what a client may be |
 //! | `keys` | the life of signing keys |
 //! | [`resource`] | what any protected resource does: presented → verified → proven → admitted → challenge |
@@ -107,6 +108,8 @@ pub mod web;
 
 #[cfg(feature = "server")]
 pub mod clients;
+#[cfg(feature = "server")]
+pub mod identity;
 #[cfg(feature = "server")]
 pub mod keys;
 #[cfg(feature = "server")]

@@ -13,6 +13,7 @@ use crate::clients::{Client as Registration, RegisteredCertificate, removal_wind
 use crate::config::Loaded;
 use crate::domain::{ClientId, Clock as _, Lifetime, SystemClock};
 use crate::jose::random::SystemRandomness;
+use crate::keys::KeyPlan;
 use crate::oauth::resources::{LONGEST_LIFETIME_SECONDS, Resources};
 use crate::pki::pem;
 use crate::store::{Put, PutMode, Store};
@@ -325,7 +326,8 @@ fn registrations(loaded: &Loaded, documents: &[Value]) -> anyhow::Result<Vec<Reg
 /// A registration that this configuration can serve.
 fn checked(loaded: &Loaded, document: &Value) -> anyhow::Result<Registration> {
     let registration = Registration::from_metadata(document.to_string().as_bytes(), None)?;
-    let resources = Resources::from_settings(&loaded.settings.resource)?;
+    let keys = KeyPlan::from_settings(&loaded.settings.signing).context("[signing]")?;
+    let resources = Resources::from_settings(&loaded.settings.resource, &keys)?;
     if let Some(unknown) = registration.resources.iter().find(|identifier| resources.get(identifier).is_none()) {
         bail!("resource `{unknown}` is not configured: add a [[resource]] with this identifier to {}", loaded.file.display());
     }

@@ -18,9 +18,11 @@ pub mod digest;
 pub mod json;
 pub mod jwk;
 pub mod jws;
+#[cfg(feature = "server")]
 pub mod mac;
 pub mod random;
 pub mod sign;
+pub mod tag;
 pub mod verify;
 
 pub use algorithm::{Algorithm, AlgorithmUnknown};

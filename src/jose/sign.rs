@@ -89,11 +89,21 @@ impl SigningKey {
                 randomness.fill(&mut *seed)?;
                 Pair::Ed25519(Ed25519KeyPair::from_seed_unchecked(&*seed).map_err(|_| SignError::Key(algorithm))?)
             }
-            Algorithm::PS256 | Algorithm::PS384 | Algorithm::PS512 | Algorithm::RS256 => {
-                Pair::Rsa(RsaKeyPair::generate(KeySize::Rsa3072).map_err(|_| RandomnessUnavailable)?)
-            }
+            Algorithm::PS256 | Algorithm::PS384 | Algorithm::PS512 | Algorithm::RS256 => return Self::generate_rsa(algorithm),
         };
         Self::new(algorithm, pair)
+    }
+
+    /// Makes an RSA key (3072 bits), drawn by AWS-LC's own generator. It takes a moment.
+    ///
+    /// # Errors
+    /// When there is no randomness; [`SignError::Key`] for an algorithm that is not of RSA.
+    pub fn generate_rsa(algorithm: Algorithm) -> Result<Self, SignError> {
+        let pair = Pair::Rsa(RsaKeyPair::generate(KeySize::Rsa3072).map_err(|_| RandomnessUnavailable)?);
+        match algorithm {
+            Algorithm::PS256 | Algorithm::PS384 | Algorithm::PS512 | Algorithm::RS256 => Self::new(algorithm, pair),
+            Algorithm::ES256 | Algorithm::ES384 | Algorithm::ES512 | Algorithm::EdDSA => Err(SignError::Key(algorithm)),
+        }
     }
 
     /// Reads an unencrypted PKCS #8 private key (RFC 5958), DER.

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use crate::domain::{ClientId, ClockUnreadable, RandomnessUnavailable};
 use crate::event::Reason;
+use crate::identity;
 
 /// The error codes that our endpoints answer with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -136,6 +137,21 @@ impl From<Refusal> for OauthError {
 impl From<Fault> for OauthError {
     fn from(fault: Fault) -> Self {
         Self::Failed(fault)
+    }
+}
+
+impl From<identity::Fault> for Fault {
+    fn from(fault: identity::Fault) -> Self {
+        match fault {
+            identity::Fault::Unavailable(reason) => Self::Unavailable(reason),
+            identity::Fault::Defect(reason) => Self::Defect(reason),
+        }
+    }
+}
+
+impl From<identity::Fault> for OauthError {
+    fn from(fault: identity::Fault) -> Self {
+        Self::Failed(fault.into())
     }
 }
 

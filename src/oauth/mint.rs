@@ -7,8 +7,8 @@ use super::grant::Approved;
 pub use crate::binding::Binding;
 use crate::clients::GrantType;
 use crate::domain::{Cnf, Issuer, Randomness, RequestId, Timestamp, TokenId};
-use crate::event::{AuditEvent, TokenFormat, Trailed};
-use crate::jose::adapter::TokenSigner;
+use crate::event::{AuditEvent, Reason, TokenFormat, Trailed};
+use crate::keys::{SigningKeys, TokenType};
 use crate::seal::KeyRing;
 use crate::token::{self, AccessToken};
 
@@ -17,8 +17,8 @@ use crate::token::{self, AccessToken};
 pub struct Mint<'a> {
     /// `iss`.
     pub issuer: &'a Issuer,
-    /// Signs JWTs.
-    pub signer: &'a TokenSigner,
+    /// The keys that sign JWTs.
+    pub keys: &'a SigningKeys,
     /// Seals opaque tokens.
     pub ring: &'a KeyRing,
     /// The source of `jti`.
@@ -70,7 +70,9 @@ impl Mint<'_> {
         };
         let access_token = match selected.format {
             TokenFormat::Jwt => {
-                self.signer.sign_compact(&token.to_jwt_payload()).map_err(|error| Fault::Defect(error.reason()))?
+                let signer = self.keys.signer(selected.algorithm, TokenType::AccessToken);
+                let signer = signer.ok_or(Fault::Unavailable(Reason::SigningKeyAbsent))?;
+                signer.sign_compact(&token.to_jwt_payload()).map_err(|error| Fault::Defect(error.reason()))?
             }
             TokenFormat::Opaque => token::opaque::encode(&token, self.ring).map_err(|error| Fault::Defect(error.reason()))?,
         };

@@ -22,4 +22,5 @@ mod token;
 
 pub use inspect::Recognised;
 pub use revocation_feed::FeedPage;
+pub use revoke::BEYOND_EXPIRY;
 pub use server::{AuthorizationServer, IssuedTokens, Revocations};

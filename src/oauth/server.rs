@@ -10,7 +10,7 @@ use crate::binding::dpop::Dpop;
 use crate::clients::{Clients, GrantType};
 use crate::domain::{ClientId, Clock, Issuer, Randomness};
 use crate::event::TokenFormat;
-use crate::keys::SigningKeys;
+use crate::keys::{KeyPlan, SigningKeys};
 use crate::seal::KeyRing;
 use crate::store::Store;
 use crate::telemetry::audit::AuditSink;
@@ -45,6 +45,8 @@ pub struct AuthorizationServer {
     pub clients: Clients,
     /// Our signing keys, as of the last change.
     pub keys: ArcSwap<SigningKeys>,
+    /// Which keys there are to be.
+    pub key_plan: KeyPlan,
     /// What has been revoked, as of the last change.
     pub revocations: Revocations,
     /// Whose certificates count, as of the last reload.

@@ -1,6 +1,6 @@
 //! The token endpoint (RFC 6749 §3.2).
 
-use super::client_auth::{self, Presenter, Registry};
+use super::client_auth::Presenter;
 use super::dpop::PresentedProof;
 use super::error::{Fault, OauthError, Refusal};
 use super::grant;
@@ -24,10 +24,7 @@ impl AuthorizationServer {
     ) -> Result<(IssuedToken, Option<String>), OauthError> {
         let now = self.clock.now()?;
         let grant = grant::requested(parameters)?;
-        let client = {
-            let (clients, anchors) = (self.clients.current(), self.anchors.load());
-            client_auth::authenticate(parameters, presenter, &Registry { clients: &clients, anchors: &anchors, now })?
-        };
+        let client = self.authenticate(parameters, presenter, now)?;
         let of_client = |refusal: Refusal| refusal.of(client.client_id());
         let checked = self.check_proof(proof, path::TOKEN, now).map_err(of_client)?;
         let approved = match grant {
@@ -43,7 +40,7 @@ impl AuthorizationServer {
         let policy = client.client().binding;
         let binding = self.confirm(policy, Some(client.certificate()), proven.as_ref(), now).map_err(of_client)?;
         let keys = self.keys.load();
-        let mint = Mint { issuer: &self.issuer, signer: keys.signer(), ring: &self.ring, randomness: &*self.randomness, now };
+        let mint = Mint { issuer: &self.issuer, keys: &keys, ring: &self.ring, randomness: &*self.randomness, now };
         let (issued, event) = mint.mint(&client, approved, &binding, request_id)?;
         self.audit.record(event).map_err(|_| Fault::Unavailable(Reason::AuditUnavailable))?;
         self.issued.count(issued.grant, issued.format);

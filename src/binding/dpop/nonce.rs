@@ -10,7 +10,7 @@ use subtle::ConstantTimeEq as _;
 use crate::domain::{Lifetime, Randomness, RandomnessUnavailable, Redacted, Timestamp};
 use crate::jose::base64url;
 use crate::jose::digest::sha256;
-use crate::jose::mac::MacKey;
+use crate::jose::tag::MacKey;
 
 const VERSION: u8 = 1;
 const ORIGIN: usize = 8;
