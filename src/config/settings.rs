@@ -1,12 +1,12 @@
 //! The shape of the configuration file. The doc comments are the reference that users read.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
+pub use super::listener::*;
 use crate::event::TokenFormat;
 
 mod dpop;
@@ -55,6 +55,8 @@ pub struct Settings {
     pub log: LogSettings,
     /// The control socket.
     pub control: ControlSettings,
+    /// Files that change while the process runs.
+    pub reload: ReloadSettings,
 }
 
 /// Where state lives.
@@ -101,99 +103,6 @@ pub struct SealKeySettings {
     pub credential: Option<String>,
     /// A program and its arguments that print the key, run without a shell: the way to a key management service.
     pub command: Option<Vec<String>>,
-}
-
-/// One address to listen on.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-pub struct ListenerSettings {
-    /// A name for logs and metrics.
-    pub name: String,
-    /// `IP:PORT`.
-    pub address: SocketAddr,
-    /// What is served here: `authorization_server`, `gateway`, `metrics`.
-    pub services: Vec<ServiceSetting>,
-    /// Where a client's certificate comes from.
-    #[serde(default)]
-    pub certificate_source: CertificateSourceSetting,
-    /// The TLS policies of this address, told apart by the server name that the client asks for (SNI).
-    pub host: Vec<HostSettings>,
-}
-
-/// What a listener serves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum ServiceSetting {
-    /// The endpoints of the authorization server.
-    AuthorizationServer,
-    /// The resource gateway.
-    Gateway,
-    /// Prometheus metrics at `/metrics`.
-    Metrics,
-}
-
-/// Where a client's certificate comes from.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum CertificateSourceSetting {
-    /// The TLS handshake on this listener.
-    #[default]
-    Handshake,
-}
-
-/// One TLS policy of a listener.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-pub struct HostSettings {
-    /// Server names this policy is for: exact (`as.example`), one wildcard label (`*.example`), an IP address, or `*` for every
-    /// other name and for clients that send none. A request for an authority of another policy gets 421.
-    pub names: Vec<String>,
-    /// The server's certificate chain, PEM.
-    pub certificate_file: PathBuf,
-    /// The private key of the certificate, PEM, readable by its owner alone.
-    pub key_file: PathBuf,
-    /// Whether clients are asked for a certificate.
-    #[serde(default)]
-    pub client_certificate: ClientCertificateSetting,
-    /// The anchor set that client certificates on this host must come from, where a certificate has to be judged.
-    pub anchor_set: Option<String>,
-    /// Protocol versions and cipher suites.
-    #[serde(default)]
-    pub suites: SuiteProfileSetting,
-}
-
-/// Whether clients are asked for a certificate.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum ClientCertificateSetting {
-    /// Never, so that no browser shows a prompt.
-    #[default]
-    None,
-    /// Asked; a client without one is served and refused where one is needed.
-    Request,
-    /// Asked; the handshake fails without one.
-    Require,
-}
-
-/// Protocol versions and cipher suites of a host.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum SuiteProfileSetting {
-    /// TLS 1.2 and 1.3: AES-256-GCM, AES-128-GCM, then ChaCha20-Poly1305, all with ECDHE.
-    #[default]
-    Default,
-    /// TLS 1.2 and 1.3 with the AES-GCM suites that FAPI 2.0 names.
-    Fapi2,
-    /// TLS 1.3 alone.
-    Tls13,
-}
-
-/// A named set of certification authorities.
-#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(default)]
-pub struct AnchorSetSettings {
-    /// PEM files with the authorities' certificates. They are told apart by public key, never by name.
-    pub files: Vec<PathBuf>,
-    /// PEM files with intermediate certificates that clients may leave out.
-    pub intermediate_files: Vec<PathBuf>,
 }
 
 /// Something tokens are issued for.
@@ -367,6 +276,12 @@ pub struct RouteSettings {
     /// Whether and how the token's key must be proven: one of these, or a list of `mtls` and `dpop`, any of which will do.
     #[serde(default = "default_proof_of_possession", deserialize_with = "one_or_more")]
     pub proof_of_possession: Vec<ProofOfPossessionSetting>,
+    /// An anchor set that certificates must come from on this route, beside those of listener and host.
+    #[serde(default)]
+    pub anchor_set: Option<String>,
+    /// What happens to a request whose certificate is not good. Default: what the host or the listener says, or else `bound`.
+    #[serde(default)]
+    pub certificate_mode: Option<CertificateModeSetting>,
     /// What happens when the revocation feed was last heard longer ago than `max_revocation_staleness_seconds`.
     #[serde(default)]
     pub stale_revocations: StaleRevocationsSetting,
@@ -460,6 +375,9 @@ pub enum StaleRevocationsSetting {
 pub struct LimitSettings {
     /// Connections open at once, per listener.
     pub connections: u32,
+    /// Connections that one address may have of them: an IPv4 address, or an IPv6 network of 64 bits. To be raised where all clients
+    /// come through one address.
+    pub connections_per_address: u32,
     /// Seconds for a TLS handshake.
     pub handshake_seconds: u32,
     /// Handshakes under way at once, per listener.
@@ -488,6 +406,7 @@ impl Default for LimitSettings {
     fn default() -> Self {
         Self {
             connections: 20_000,
+            connections_per_address: 5_000,
             handshake_seconds: 10,
             handshakes: 512,
             request_head_seconds: 30,
@@ -552,4 +471,20 @@ pub enum LogFormatSetting {
 pub struct ControlSettings {
     /// The path of the Unix socket. Without one, the process has none.
     pub socket: Option<PathBuf>,
+}
+
+/// Files that change while the process runs.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct ReloadSettings {
+    /// Whether server certificates, their keys and anchor sets are read again when their files change, as at SIGHUP.
+    pub watch_files: bool,
+    /// Days before its end that the log begins to warn of a server's own certificate or an accepted authority.
+    pub expiry_warning_days: u32,
+}
+
+impl Default for ReloadSettings {
+    fn default() -> Self {
+        Self { watch_files: true, expiry_warning_days: 21 }
+    }
 }

@@ -12,6 +12,7 @@ mod resumption;
 mod spoofed_header;
 mod stolen_proof;
 mod stolen_token;
+mod tls_policy;
 mod withdrawn_certificate;
 
 use crate::harness::{Answer, Stack};
