@@ -103,6 +103,7 @@ fn checked(loaded: &Loaded) -> anyhow::Result<Checked> {
         .iter()
         .map(|text| text.parse().with_context(|| format!("[revocation_feed]: client `{text}`")))
         .collect::<Result<_, _>>()?;
+    super::identity::check(settings, &issuer)?;
     let algorithm = keys::algorithm(&settings.signing.algorithm).context("[signing]")?;
     Ok(Checked { issuer, mtls_url, resources, feed_clients, algorithm })
 }
@@ -124,6 +125,7 @@ pub async fn build(
     let Checked { issuer, mtls_url, resources, feed_clients, algorithm } = checked(loaded)?;
     let SealedStore { store, ring } = open_store(loaded, &*clock, &*randomness).await?;
     let keys = SigningKeys::ensure(&store, algorithm, &*randomness, clock.now()?).await.context("signing keys")?;
+    let (people, sessions) = super::identity::build(loaded, &issuer, &store, clock.now()?, &randomness).await?;
     // The sequence is read first: what changes while the rest is read is then applied twice rather than missed.
     let sequence = store.sequence().await.context("change feed")?;
     let rules = RevocationRules::from_rules(load_rules(&store, 0).await.context("revocation rules")?);
@@ -135,6 +137,8 @@ pub async fn build(
         feed_clients,
         store,
         ring,
+        people,
+        sessions,
         audit,
         clock,
         randomness,

@@ -9,6 +9,7 @@ use super::resources::Resources;
 use crate::clients::{Clients, GrantType};
 use crate::domain::{ClientId, Clock, Issuer, Randomness};
 use crate::event::TokenFormat;
+use crate::identity::{People, Sessions};
 use crate::keys::SigningKeys;
 use crate::seal::KeyRing;
 use crate::store::Store;
@@ -32,6 +33,10 @@ pub struct AuthorizationServer {
     pub store: Store,
     /// The keys that seal state and opaque tokens.
     pub ring: Arc<KeyRing>,
+    /// Who has an account.
+    pub people: People,
+    /// Who is signed in, in which browser.
+    pub sessions: Sessions,
     /// The audit trail.
     pub audit: AuditSink,
     /// The clock.
