@@ -8,6 +8,8 @@ mod config;
 mod control;
 mod demo;
 mod files;
+mod keys;
+mod revoke;
 mod run;
 mod sample_upstream;
 mod user;
@@ -53,10 +55,13 @@ enum Command {
     /// Add, list, show, change and remove people
     #[command(subcommand)]
     User(user::User),
+    /// List, rotate and revoke signing keys
+    #[command(subcommand)]
+    Keys(keys::Keys),
     /// Make a certification authority for development
     #[command(subcommand)]
     Ca(ca::Ca),
-    /// Issue a certificate from a development authority, or show one
+    /// Issue a certificate from a development authority, show one, or revoke one
     #[command(subcommand)]
     Cert(cert::Cert),
     /// Ask a running process whether it can do its work
@@ -125,8 +130,9 @@ fn run_command(command: Command) -> anyhow::Result<ExitCode> {
         Command::Config(command) => command.run(),
         Command::Client(command) => runtime()?.block_on(command.run()),
         Command::User(command) => runtime()?.block_on(command.run()),
+        Command::Keys(command) => runtime()?.block_on(command.run()),
         Command::Ca(command) => command.run(),
-        Command::Cert(command) => command.run(),
+        Command::Cert(command) => runtime()?.block_on(command.run()),
         Command::Status(command) => runtime()?.block_on(command.run()),
         Command::Reload(command) => runtime()?.block_on(command.run()),
         Command::Explain(command) => runtime()?.block_on(command.run()),

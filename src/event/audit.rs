@@ -77,6 +77,10 @@ pub struct AccessDecision {
     pub peer_address: Option<SocketAddr>,
     /// The SHA-256 thumbprint of the certificate on the connection.
     pub certificate: Option<Thumbprint>,
+    /// The RFC 7638 thumbprint of the key of a good DPoP proof.
+    pub dpop_key: Option<Thumbprint>,
+    /// What the certificate was worth, on routes that tell their upstream: `SUCCESS`, `FAILED:reason`, `NONE`.
+    pub certificate_verdict: Option<String>,
     /// The token's `iss`.
     pub issuer: Option<Issuer>,
     /// The token's `client_id`.
@@ -145,6 +149,8 @@ pub enum AuditEvent {
     },
     /// A token was revoked by the client it was issued to. Commits with the rule.
     TokenRevoked { request_id: RequestId, client_id: ClientId, token_id: TokenId },
+    /// A certificate was revoked by the operator. Commits with the rule.
+    CertificateRevoked { certificate: Thumbprint, note: Option<String> },
     /// A client was registered. Commits with the registration.
     ClientAdded { client_id: ClientId },
     /// A registration was changed. Commits with the change.
@@ -153,6 +159,14 @@ pub enum AuditEvent {
     ClientRemoved { client_id: ClientId },
     /// A signing key was made. Commits with the key.
     SigningKeyCreated { key_id: KeyId, algorithm: String },
+    /// A signing key began to sign; the one before it stopped. Commits with the change.
+    SigningKeyActivated { key_id: KeyId, algorithm: String, retired: Option<KeyId> },
+    /// A signing key stopped signing: nothing asks for its algorithm any more. Commits with the change.
+    SigningKeyRetired { key_id: KeyId },
+    /// A retired signing key was deleted: nothing that it signed can be alive. Commits with the change.
+    SigningKeyDeleted { key_id: KeyId },
+    /// A signing key was revoked, and with it everything it signed. Commits with the change.
+    SigningKeyRevoked { key_id: KeyId },
     /// An account was made. Commits with it.
     AccountAdded { subject: Subject },
     /// What is known of a person was changed. Commits with the change.

@@ -27,6 +27,7 @@ mod error;
 mod feed;
 mod migration;
 mod person_key;
+mod replay;
 mod revocation;
 mod sealed;
 mod signing_key;
@@ -41,8 +42,9 @@ pub use client::{ClientRecord, Put, PutMode};
 pub use error::StoreError;
 pub use feed::{Change, ChangeCursor, ChangeKind, ChangeWatch, Changes};
 pub use person_key::{PersonKeys, SealedPersonKey};
+pub use replay::Claimed;
 pub use revocation::{NewRule, RuleWindow};
-pub use signing_key::{KeyAdded, SigningKeyRecord, SigningKeyState};
+pub use signing_key::{KeyStep, SigningKeyRecord, SigningKeyState};
 
 use engine::{Db, Target};
 use sealed::CANARY;

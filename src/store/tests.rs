@@ -72,6 +72,7 @@ mod aggregates;
 mod feed;
 mod opening;
 mod people;
+mod replay;
 
 fn id(name: &str) -> ClientId {
     name.parse().expect("a client id")
@@ -103,6 +104,8 @@ fn signing_key(name: &str) -> SigningKeyRecord {
         public_jwk: "{}".into(),
         private_pkcs8: Zeroizing::new(b"very private".to_vec()),
         created: NOW,
+        activated: Some(NOW),
+        retired: None,
     }
 }
 

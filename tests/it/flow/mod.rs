@@ -11,3 +11,4 @@ mod people;
 mod readme;
 mod reload;
 mod restart;
+mod signing_keys;
