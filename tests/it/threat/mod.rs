@@ -9,6 +9,7 @@ mod forged_token;
 mod outage;
 mod peer;
 mod resumption;
+mod sign_in;
 mod spoofed_header;
 mod stolen_proof;
 mod stolen_token;
