@@ -3,6 +3,7 @@
 mod connection;
 mod control;
 mod front;
+mod identity;
 mod listener;
 mod patience;
 mod reload;
@@ -31,6 +32,7 @@ use front::{Front, Health};
 use listener::{Listener, Service};
 
 pub use control::{ControlError, Question, ask};
+pub use identity::{OpenPeople, open_people};
 pub use server::{SealedStore, open_store};
 
 /// What this process is.
@@ -104,7 +106,7 @@ impl App {
         let health =
             Health { store: self.server.as_ref().map(|(server, _)| server.store.clone()), gateway: self.gateway.clone() };
         let web = match &self.server {
-            Some((server, _)) => Some(Edge::new(Arc::new(Web::new(server.clone(), &limits)?))),
+            Some((server, _)) => Some(Edge::new(Arc::new(Web::new(server.clone(), &self.loaded).context("[pages]")?))),
             None => None,
         };
         let tls = self.listeners.iter().map(|listener| (listener.name.clone(), listener.tls.clone())).collect();

@@ -11,13 +11,15 @@ use tokio_util::task::TaskTracker;
 use super::reload::{Reloader, follow_files};
 use crate::domain::{Lifetime, RevocationRule, Timestamp};
 use crate::gateway::Gateway;
-use crate::keys::SigningKeys;
+use crate::keys::{Keeper, SigningKeys};
 use crate::oauth::AuthorizationServer;
 use crate::store::{ChangeKind, Changes, Store, StoreError};
 use crate::telemetry::metrics;
 
 /// How often rows and rules that nothing alive can need are cleared.
 const CLEARING: Duration = Duration::from_secs(60);
+/// How often it is looked whether a step in the life of a signing key is due.
+const KEEPING: Duration = Duration::from_secs(60);
 /// Rows that go at once, so that no writer waits long.
 const CLEARING_BATCH: u32 = 500;
 /// Changes that are kept for readers of the feed that come late; who comes later still reads everything anew.
@@ -45,6 +47,8 @@ pub fn spawn(
         until(stop, tracker, async move { follow_changes(&follower, from).await });
         let relay = server.clone();
         until(stop, tracker, async move { relay_events(&relay).await });
+        let keeper = server.clone();
+        until(stop, tracker, async move { keep_keys(&keeper).await });
         until(stop, tracker, async move { clear_expired(&server).await });
     }
     if let Some(gateway) = gateway {
@@ -177,19 +181,35 @@ async fn relay_page(server: &AuthorizationServer) -> Result<usize, String> {
     Ok(pending.len())
 }
 
+/// Makes, rotates and deletes signing keys as the plan says. What changed comes back through the change feed.
+async fn keep_keys(server: &AuthorizationServer) {
+    let keeper = Keeper { store: &server.store, randomness: &*server.randomness };
+    loop {
+        if let Ok(now) = server.clock.now()
+            && let Err(error) = keeper.keep(&server.key_plan, now).await
+        {
+            tracing::warn!(%error, "cannot look after the signing keys");
+        }
+        tokio::time::sleep(KEEPING).await;
+    }
+}
+
 async fn clear_expired(server: &AuthorizationServer) {
     loop {
         tokio::time::sleep(CLEARING).await;
         let Ok(now) = server.clock.now() else { continue };
-        if let Err(error) = clear(&server.store, now).await {
+        if let Err(error) = clear(server, now).await {
             tracing::warn!(%error, "cannot clear what has expired");
         }
         server.revocations.update(|rules| rules.without_expired(now));
     }
 }
 
-async fn clear(store: &Store, now: Timestamp) -> Result<(), StoreError> {
+async fn clear(server: &AuthorizationServer, now: Timestamp) -> Result<(), StoreError> {
+    let store = &server.store;
+    while server.sessions.clear_expired(now, CLEARING_BATCH).await? == u64::from(CLEARING_BATCH) {}
     while store.delete_expired_rules(now, CLEARING_BATCH).await? == u64::from(CLEARING_BATCH) {}
+    while store.delete_expired_claims(now, CLEARING_BATCH).await? == u64::from(CLEARING_BATCH) {}
     while store.forget_changes(KEEP_CHANGES, CLEARING_BATCH).await? == u64::from(CLEARING_BATCH) {}
     while store.delete_relayed_events(now.minus(KEEP_RELAYED), CLEARING_BATCH).await? == u64::from(CLEARING_BATCH) {}
     Ok(())

@@ -156,7 +156,7 @@ fn description(certificate: &Certificate) -> String {
     lines.into_iter().map(|(name, value)| format!("{name:<13} {value}\n")).chain(["\n".to_owned()]).collect()
 }
 
-pub fn date(moment: Timestamp) -> String {
+pub(super) fn date(moment: Timestamp) -> String {
     OffsetDateTime::from_unix_timestamp(moment.seconds())
         .ok()
         .and_then(|moment| moment.format(&Rfc3339).ok())

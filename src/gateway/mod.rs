@@ -1,5 +1,5 @@
-//! The resource gateway: a reverse proxy that lets a request through only when its token is bound to the certificate of the
-//! connection it came on.
+//! The resource gateway: a reverse proxy that lets a request through only when its sender proves to hold the key that its token is
+//! bound to: the certificate of the connection it came on, or the key of its DPoP proof.
 //!
 //! [`Gateway::handle`] is one request from its head to its answer:
 //!
@@ -35,9 +35,10 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 
 use crate::binding::Presenter;
+use crate::binding::dpop::{self, DPOP_NONCE};
 use crate::domain::{Clock, Randomness, RandomnessUnavailable, RequestId, Timestamp};
 use crate::event::AccessDecision;
-use crate::resource::{Admission, Denied, Moment, Presented, Protection, Refusal, present};
+use crate::resource::{Asked, Granted, Moment, Presented, Protection, Refusal, present};
 use crate::telemetry::audit::AuditSink;
 use crate::tls::{CertificateMode, ConnectionFacts, PeerCertificate, PolicySet};
 use crate::trust::{CurrentAnchors, PeerTrust};
@@ -192,11 +193,18 @@ impl Gateway {
         case.decision.route = Some(route.name.clone());
 
         let presented = present(&head.headers, &head.uri).map_err(Refusal::from)?;
-        let authorization = match (&presented, route.access_token) {
-            (Presented::Bearer(token), AccessToken::Passed) => Some(token.header_value()),
+        let authorization = match (presented.token(), route.access_token) {
+            (Some(token), AccessToken::Passed) => Some(token.header_value()),
             _ => None,
         };
-        let (admission, now) = self.decide(&route, presented, case).await?;
+        let asked = Asked {
+            method: head.method.as_str(),
+            authority: target.authority.as_str(),
+            path: target.path.as_str(),
+            proof: dpop::presented(&head.headers),
+        };
+        let (Granted { admission, dpop_key, dpop_nonce }, now) = self.decide(&route, presented, &asked, case).await?;
+        case.decision.dpop_key = dpop_key;
         decision::tell(&mut case.decision, admission.facts());
 
         let stripped = self.reserved.strip(Request::from_parts(head, body));
@@ -222,7 +230,7 @@ impl Gateway {
         };
         let answer = forward(stripped, admission, &route.upstream, statement, &self.reserved, &self.clock).await;
         metrics.answered(self.clock.monotonic().saturating_sub(decided));
-        Ok(match answer {
+        let mut response = match answer {
             Ok(response) => {
                 admitted.answered(response.status().as_u16(), None);
                 response
@@ -238,7 +246,11 @@ impl Gateway {
                 admitted.answered(response.status().as_u16(), Some(reason));
                 response
             }
-        })
+        };
+        if let Some(nonce) = dpop_nonce {
+            response.headers_mut().insert(DPOP_NONCE, nonce);
+        }
+        Ok(response)
     }
 
     /// Whether this caller may have this route: from the live connection, on every request.
@@ -246,21 +258,22 @@ impl Gateway {
         &self,
         route: &Route,
         presented: Presented,
+        asked: &Asked<'_>,
         case: &mut Case<'_>,
-    ) -> Result<(Admission, Timestamp), Rejection> {
+    ) -> Result<(Granted, Timestamp), Rejection> {
         let moment = Moment::read(self.clock.as_ref())?;
         let certificate = case.connection.peer.as_ref().map_err(|error| Rejection::Certificate(error.clone()))?;
         let presenter = Presenter::connection(certificate.as_deref());
-        let verdict = route.protection.decide(presented, &presenter, moment).await;
+        let verdict = route.protection.decide(presented, &presenter, asked, moment).await;
         decision::count_introspection(&route.server, &verdict);
         match verdict {
-            Ok(admission) => {
+            Ok(Granted { admission, dpop_key, dpop_nonce }) => {
                 let facts = Arc::clone(admission.facts());
                 match certificate::judge(admission, route, case.connection, case.trust, &self.anchors, moment.wall) {
                     Ok((admission, verdict)) => {
                         case.verdict = verdict;
                         case.decision.certificate_verdict = verdict.map(Verdict::text);
-                        Ok((admission, moment.wall))
+                        Ok((Granted { admission, dpop_key, dpop_nonce }, moment.wall))
                     }
                     Err(reason) => {
                         decision::tell(&mut case.decision, &facts);
@@ -268,11 +281,11 @@ impl Gateway {
                     }
                 }
             }
-            Err(Denied { refusal, facts }) => {
-                if let Some(facts) = facts {
-                    decision::tell(&mut case.decision, &facts);
+            Err(denied) => {
+                if let Some(facts) = &denied.facts {
+                    decision::tell(&mut case.decision, facts);
                 }
-                Err(refusal.into())
+                Err(denied.into())
             }
         }
     }
@@ -289,9 +302,9 @@ impl Gateway {
     }
 
     fn reject(&self, rejection: Rejection, case: Case<'_>) -> Response<Body> {
-        let requirements = case.route.as_ref().map(|route| &route.protection.requirements);
+        let terms = case.route.as_ref().map(|route| route.protection.terms());
         decision::refused(&self.audit, self.clock.as_ref(), case.decision, &rejection, rejection.status().as_u16());
-        rejection.into_response(Some(&case.request_id), requirements, case.unread)
+        rejection.into_response(Some(&case.request_id), terms.as_ref(), case.unread)
     }
 }
 

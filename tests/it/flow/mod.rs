@@ -8,6 +8,8 @@ mod demo;
 mod explain;
 mod openid_client;
 mod operations;
+mod people;
 mod readme;
 mod reload;
 mod restart;
+mod signing_keys;
