@@ -56,9 +56,14 @@ impl Chromium {
         });
         let wanted = json!({ "capabilities": { "alwaysMatch": wanted } });
         for _ in 0..600 {
-            if let Ok(answer) = chromium.ask("POST", "/session", &wanted).await {
-                chromium.session = answer["sessionId"].as_str().expect("a session").to_owned();
-                return Some(chromium);
+            match chromium.ask("POST", "/session", &wanted).await {
+                Ok(answer) => {
+                    chromium.session = answer["sessionId"].as_str().expect("a session").to_owned();
+                    return Some(chromium);
+                }
+                // It is still starting.
+                Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => {}
+                Err(error) => panic!("chromedriver starts no browser: {error}"),
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
@@ -75,10 +80,8 @@ impl Chromium {
             self.port
         );
         socket.write_all(format!("{head}{body}").as_bytes()).await?;
-        let mut answer = Vec::new();
-        tokio::time::timeout(Duration::from_secs(60), socket.read_to_end(&mut answer)).await??;
-        let start = answer.windows(4).position(|window| window == b"\r\n\r\n").map_or(0, |at| at + 4);
-        let answer: Value = serde_json::from_slice(&answer[start..]).map_err(std::io::Error::other)?;
+        let answer = tokio::time::timeout(Duration::from_secs(60), read_answer(&mut socket)).await??;
+        let answer: Value = serde_json::from_slice(&answer).map_err(std::io::Error::other)?;
         match answer["value"].get("error") {
             Some(error) => Err(std::io::Error::other(format!("{method} {path}: {error}: {}", answer["value"]["message"]))),
             None => Ok(answer["value"].clone()),
@@ -180,6 +183,24 @@ impl Chromium {
     pub async fn quit(mut self) {
         let _ = self.ask("DELETE", &format!("/session/{}", self.session), &Value::Null).await;
         let _ = self.driver.kill().await;
+    }
+}
+
+/// The body of an answer. The driver keeps its connections open, whatever it is told.
+async fn read_answer(socket: &mut TcpStream) -> std::io::Result<Vec<u8>> {
+    let mut answer = Vec::new();
+    loop {
+        if let Some(end) = answer.windows(4).position(|window| window == b"\r\n\r\n") {
+            let head = String::from_utf8_lossy(&answer[..end]).to_ascii_lowercase();
+            let length = head.lines().find_map(|line| line.strip_prefix("content-length:")).unwrap_or_default().trim();
+            let length: usize = length.parse().map_err(std::io::Error::other)?;
+            if answer.len() >= end + 4 + length {
+                return Ok(answer.split_off(end + 4));
+            }
+        }
+        if socket.read_buf(&mut answer).await? == 0 {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
     }
 }
 
