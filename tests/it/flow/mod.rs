@@ -1,6 +1,7 @@
 //! Journeys, in numbered steps.
 
 mod another_issuer;
+mod browser;
 mod change_feed;
 mod command_line;
 mod compose;

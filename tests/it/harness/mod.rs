@@ -15,6 +15,7 @@
 //!   connection; [`Call`]: one request, spelled exactly as given over HTTP/1.1; [`Answer`].
 //! - [`browser::Browser`]: cookies and forms of a person.
 //! - [`Prover`]: a client's DPoP key, and proofs of every kind, also bad ones.
+//! - [`chromium::Chromium`]: a real browser, by keyboard, with pictures.
 //! - [`Upstream`]: records every byte it receives.
 
 #![allow(unused_imports, reason = "the harness offers more than one file uses")]
@@ -22,6 +23,7 @@
 pub mod authority;
 pub mod browser;
 pub mod call;
+pub mod chromium;
 pub mod client;
 pub mod command;
 pub mod configuration;
