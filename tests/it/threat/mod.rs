@@ -6,6 +6,7 @@
 mod ambiguous_request;
 mod certificate;
 mod forged_token;
+mod idle;
 mod outage;
 mod peer;
 mod resumption;
