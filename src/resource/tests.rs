@@ -332,6 +332,7 @@ async fn the_layer_protects_any_service() {
         requirements: Requirements {
             audience: "https://api.example".parse().expect("an audience"),
             scopes: "read".parse().expect("a scope"),
+            clients: Default::default(),
         },
         revocations: None,
     };
@@ -394,6 +395,7 @@ async fn the_layer_takes_proofs() {
         requirements: Requirements {
             audience: "https://api.example".parse().expect("an audience"),
             scopes: "read".parse().expect("a scope"),
+            clients: Default::default(),
         },
         revocations: None,
     };

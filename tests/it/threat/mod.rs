@@ -9,6 +9,7 @@ mod forged_token;
 mod outage;
 mod peer;
 mod resumption;
+mod route_policy;
 mod spoofed_header;
 mod stolen_proof;
 mod stolen_token;
