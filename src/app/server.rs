@@ -18,8 +18,9 @@ use crate::oauth::{AuthorizationServer, IssuedTokens, Revocations};
 use crate::seal::{KeyRing, KeySource, SealKeyId};
 use crate::store::Store;
 use crate::telemetry::audit::AuditSink;
-use crate::trust::AnchorSets;
+use crate::trust::CurrentAnchors;
 use crate::trust::revocation::RevocationRules;
+use crate::web::pages::Pages;
 
 /// A database and the keys that open what is sealed in it.
 #[derive(Clone, Debug)]
@@ -105,20 +106,22 @@ fn checked(loaded: &Loaded) -> anyhow::Result<Checked> {
         .iter()
         .map(|text| text.parse().with_context(|| format!("[revocation_feed]: client `{text}`")))
         .collect::<Result<_, _>>()?;
+    super::identity::check(settings, &issuer)?;
     let dpop = DpopChecked::from_settings(&settings.dpop).context("[dpop]")?;
     Ok(Checked { issuer, mtls_url, resources, feed_clients, key_plan, dpop })
 }
 
 /// Checks the authorization server's sections and the master keys, without opening the database.
 pub fn check(loaded: &Loaded) -> anyhow::Result<()> {
-    checked(loaded)?;
+    let checked = checked(loaded)?;
+    Pages::load(&loaded.settings.pages, &loaded.base_dir, &checked.issuer).context("[pages]")?;
     key_ring(loaded).map(drop)
 }
 
 /// Builds the authorization server. With it comes the last change that its snapshots are sure to contain.
 pub async fn build(
     loaded: &Loaded,
-    anchors: Arc<ArcSwap<AnchorSets>>,
+    anchors: Arc<CurrentAnchors>,
     audit: AuditSink,
     clock: Arc<dyn Clock>,
     randomness: Arc<dyn Randomness>,
@@ -127,6 +130,7 @@ pub async fn build(
     let SealedStore { store, ring } = open_store(loaded, &*clock, &*randomness).await?;
     let keeper = Keeper { store: &store, randomness: &*randomness };
     let keys = keeper.ensure(&key_plan, clock.now()?).await.context("signing keys")?;
+    let (people, sessions) = super::identity::build(loaded, &issuer, &store, clock.now()?, &randomness).await?;
     // The sequence is read first: what changes while the rest is read is then applied twice rather than missed.
     let sequence = store.sequence().await.context("change feed")?;
     let rules = RevocationRules::from_rules(load_rules(&store, 0).await.context("revocation rules")?);
@@ -140,6 +144,8 @@ pub async fn build(
         feed_clients,
         store,
         ring,
+        people,
+        sessions,
         audit,
         clock,
         randomness,

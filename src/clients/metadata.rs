@@ -219,9 +219,7 @@ pub(super) fn write(client: &Client) -> Value {
         BindingPolicy::Unbound => (false, false),
     };
     put(BOUND, certificate.into());
-    if dpop {
-        put(DPOP_BOUND, true.into());
-    }
+    put(DPOP_BOUND, dpop.into());
     put(GRANT_TYPES, client.grant_types.iter().map(|grant| grant.name()).collect());
     if !client.scope.is_empty() {
         put(SCOPE, client.scope.to_string().into());

@@ -33,6 +33,7 @@ use crate::resource::{
 use crate::telemetry::audit::AuditSink;
 use crate::telemetry::metrics::{ISSUER_KEY_FETCHES, REVOCATION_FEED_AGE, REVOCATION_RULES};
 use crate::tls::{ClientTlsError, load_client_config};
+use crate::trust::CurrentAnchors;
 
 /// How often the feed's age is told to the metrics.
 const AGE_INTERVAL: Duration = Duration::from_secs(5);
@@ -55,6 +56,8 @@ pub struct Surroundings {
     pub randomness: Arc<dyn Randomness>,
     /// The audit trail.
     pub audit: AuditSink,
+    /// Whose certificates count.
+    pub anchors: Arc<CurrentAnchors>,
 }
 
 /// Why there is no gateway. Each names the setting and the remedy.
@@ -179,6 +182,7 @@ impl Gateway {
             asserter,
             max_headers: usize::try_from(settings.limits.request_headers).unwrap_or(usize::MAX),
             audit: surroundings.audit,
+            anchors: surroundings.anchors,
             clock: surroundings.clock,
             randomness: surroundings.randomness,
             servers: servers.into_values().collect(),
@@ -495,6 +499,9 @@ fn build_route(
     let upstream =
         Upstream::new(&settings.upstream, tls, timeout).map_err(|error| BuildError::Upstream { name: name.clone(), error })?;
     let host = RouteHost::parse(&settings.host).map_err(|error| setting(at("host"), error))?;
+    if let Some(name) = settings.anchor_set.as_ref().filter(|name| surroundings.anchors.load().get(name).is_none()) {
+        return Err(setting(at("anchor_set"), format!("there is no `[anchor_set.{name}]`")));
+    }
     Ok(Route {
         name: name.clone(),
         server: settings.authorization_server.clone(),
@@ -511,6 +518,8 @@ fn build_route(
             requirements: Requirements { audience, scopes, clients },
             revocations,
         },
+        anchor_set: settings.anchor_set.clone(),
+        certificate_mode: settings.certificate_mode.map(Into::into),
         assertion_audience: settings.assertion_audience.clone().unwrap_or_else(|| host.to_string()),
         access_token: if settings.pass_access_token { AccessToken::Passed } else { AccessToken::Removed },
         metrics: OnceLock::new(),

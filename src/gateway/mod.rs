@@ -18,6 +18,7 @@ pub mod address;
 pub mod assertion;
 pub mod body;
 pub mod build;
+pub mod certificate;
 pub mod decision;
 pub mod feed;
 pub mod forward;
@@ -42,12 +43,14 @@ use crate::domain::{Clock, Randomness, RandomnessUnavailable, RequestId, Timesta
 use crate::event::AccessDecision;
 use crate::resource::{Asked, Granted, Moment, Presented, Protection, Refusal, present};
 use crate::telemetry::audit::AuditSink;
-use crate::tls::{ConnectionFacts, PeerCertificate, PolicySet};
+use crate::tls::{CertificateMode, ConnectionFacts, PeerCertificate, PolicySet};
+use crate::trust::{CurrentAnchors, PeerTrust};
 
 use crate::wire::{self, Target};
 use address::AddressRange;
 use assertion::Asserter;
 use body::Body;
+use certificate::Verdict;
 use decision::{Admitted, RouteMetrics};
 use forward::{Statement, forward};
 use reject::{Doing, Rejection, Unread};
@@ -79,6 +82,9 @@ struct Route {
     index: usize,
     upstream: Upstream,
     protection: Protection,
+    /// The set that certificates must come from here, beside those of listener and host.
+    anchor_set: Option<String>,
+    certificate_mode: Option<CertificateMode>,
     assertion_audience: String,
     access_token: AccessToken,
     metrics: OnceLock<RouteMetrics>,
@@ -113,6 +119,7 @@ pub struct Gateway {
     jwks: Bytes,
     max_headers: usize,
     audit: AuditSink,
+    anchors: Arc<CurrentAnchors>,
     clock: Arc<dyn Clock>,
     randomness: Arc<dyn Randomness>,
     servers: Vec<build::Server>,
@@ -121,6 +128,8 @@ pub struct Gateway {
 /// What is known of a request while it is being decided about.
 struct Case<'a> {
     connection: &'a ConnectionFacts,
+    trust: Option<&'a Arc<PeerTrust>>,
+    verdict: Option<Verdict>,
     request_id: RequestId,
     decision: AccessDecision,
     route: Option<Arc<Route>>,
@@ -146,8 +155,15 @@ impl Gateway {
         Ok(())
     }
 
-    /// Answers one request that came on a connection. `policies` are those of the listener, to tell requests that came the wrong way.
-    pub async fn handle(&self, request: Request<Incoming>, connection: &ConnectionFacts, policies: &PolicySet) -> Response<Body> {
+    /// Answers one request that came on a connection, whose certificate `trust` knows. `policies` are those of the listener, to tell
+    /// requests that came the wrong way.
+    pub async fn handle(
+        &self,
+        request: Request<Incoming>,
+        connection: &ConnectionFacts,
+        trust: Option<&Arc<PeerTrust>>,
+        policies: &PolicySet,
+    ) -> Response<Body> {
         let unread = match request.version() < Version::HTTP_2 && !request.body().is_end_stream() {
             true => Unread::ClosesConnection,
             false => Unread::Harmless,
@@ -166,7 +182,7 @@ impl Gateway {
             certificate: connection.peer.as_ref().ok().and_then(Option::as_deref).map(PeerCertificate::thumbprint),
             ..AccessDecision::default()
         };
-        let mut case = Case { connection, request_id, decision, route: None, unread };
+        let mut case = Case { connection, trust, verdict: None, request_id, decision, route: None, unread };
         let is_head = request.method() == Method::HEAD;
         let id = HeaderValue::from_str(case.request_id.as_str());
         let mut response = match self.answer(request, policies, &mut case).await {
@@ -233,6 +249,7 @@ impl Gateway {
             authority: &target.authority,
             peer_address: case.connection.peer_address,
             assertion: (self.asserter.header(), assertion),
+            certificate: case.verdict,
             authorization,
         };
         let answer = forward(stripped, admission, &route.upstream, statement, &self.reserved, &self.clock).await;
@@ -274,7 +291,20 @@ impl Gateway {
         let verdict = route.protection.decide(presented, &presenter, asked, moment).await;
         decision::count_introspection(&route.server, &verdict);
         match verdict {
-            Ok(granted) => Ok((granted, moment.wall)),
+            Ok(Granted { admission, dpop_key, dpop_nonce }) => {
+                let facts = Arc::clone(admission.facts());
+                match certificate::judge(admission, route, case.connection, case.trust, &self.anchors, moment.wall) {
+                    Ok((admission, verdict)) => {
+                        case.verdict = verdict;
+                        case.decision.certificate_verdict = verdict.map(Verdict::text);
+                        Ok((Granted { admission, dpop_key, dpop_nonce }, moment.wall))
+                    }
+                    Err(reason) => {
+                        decision::tell(&mut case.decision, &facts);
+                        Err(Rejection::Untrusted(reason))
+                    }
+                }
+            }
             Err(denied) => {
                 if let Some(facts) = &denied.facts {
                     decision::tell(&mut case.decision, facts);

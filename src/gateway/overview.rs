@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use super::{Gateway, JWKS_PATH, Route};
 use crate::binding::Policy;
+use crate::tls::CertificateMode;
 
 impl Gateway {
     /// The overview, for people to read. Everything it says is taken from what the gateway enforces.
@@ -14,7 +15,7 @@ impl Gateway {
         for route in &routes {
             let _ = writeln!(text, "{}  https://{}", route.name, route.place);
             for (what, value) in requirements(route) {
-                let _ = writeln!(text, "  {what:<10} {value}");
+                let _ = writeln!(text, "  {what:<11} {value}");
             }
             text.push('\n');
         }
@@ -35,6 +36,7 @@ impl Gateway {
 
 fn requirements(route: &Route) -> Vec<(&'static str, String)> {
     let protection = &route.protection;
+    let scope = protection.requirements.scopes.to_string();
     let list = |values: Vec<String>| if values.is_empty() { "any".to_owned() } else { values.join(", ") };
     let proof = match protection.binding {
         Policy::Strict => "of the certificate or the DPoP key that the token is bound to; of both where it is bound to both",
@@ -43,11 +45,22 @@ fn requirements(route: &Route) -> Vec<(&'static str, String)> {
         Policy::Optional => "of what the token is bound to, if it is bound to anything",
         Policy::DangerOff => "none",
     };
+    let certificate = match route.certificate_mode {
+        None => "as its host and listener say",
+        Some(CertificateMode::Bound) => "the one that a token is bound to must be good",
+        Some(CertificateMode::Enforce) => "a good one from everybody",
+        Some(CertificateMode::Permissive) => "any: the upstream is told what it is worth",
+    };
+    let certificate = match &route.anchor_set {
+        None => certificate.to_owned(),
+        Some(set) => format!("{certificate}; from `{set}` too"),
+    };
     vec![
         ("issuer", protection.verifier.issuer().to_string()),
         ("audience", protection.requirements.audience.to_string()),
-        ("scope", list(protection.requirements.scopes.tokens().map(str::to_owned).collect())),
+        ("scope", if scope.is_empty() { "none needed".to_owned() } else { scope }),
         ("proof", proof.to_owned()),
+        ("certificate", certificate),
         ("clients", list(protection.requirements.clients.iter().map(ToString::to_string).collect())),
         ("methods", list(route.methods.iter().map(ToString::to_string).collect())),
         ("addresses", list(route.addresses.iter().map(ToString::to_string).collect())),

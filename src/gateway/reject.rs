@@ -40,6 +40,9 @@ pub enum Rejection {
     /// The connection's certificate is of no use.
     #[error("{0}")]
     Certificate(#[from] PeerCertificateError),
+    /// The connection's certificate is not accepted here, or not any more.
+    #[error("the certificate is not accepted: {0}")]
+    Untrusted(Reason),
     /// Not admitted.
     #[error("{}", .0.refusal)]
     Refused(Box<Denied>),
@@ -92,6 +95,7 @@ impl Rejection {
             Self::Address => Reason::PolicyAddress,
             Self::Method(_) => Reason::PolicyMethod,
             Self::Certificate(error) => error.reason(),
+            Self::Untrusted(reason) => *reason,
             Self::Refused(denied) => denied.refusal.reason(),
             Self::Audit(error) => error.reason(),
             Self::Clock(ClockUnreadable) => Reason::ClockUnreadable,
@@ -144,6 +148,10 @@ impl Rejection {
             Self::Address => (StatusCode::FORBIDDEN, "access_denied", "This address is not served here"),
             Self::Method(_) => (StatusCode::METHOD_NOT_ALLOWED, "invalid_request", "This method is not served here"),
             Self::Certificate(_) => (StatusCode::UNAUTHORIZED, "invalid_token", "The client certificate cannot be used"),
+            Self::Untrusted(Reason::CertificateAbsent) => {
+                (StatusCode::UNAUTHORIZED, "invalid_token", "A client certificate is needed here")
+            }
+            Self::Untrusted(_) => (StatusCode::UNAUTHORIZED, "invalid_token", "The client certificate is not accepted here"),
             Self::Refused(denied) => {
                 let answer = denied.refusal.answer();
                 (answer.status(), answer.error(), answer.description())
@@ -163,6 +171,9 @@ impl Rejection {
             }
             Self::Forward(ForwardError::Ended(AdmissionEnded::Revoked)) => {
                 (StatusCode::UNAUTHORIZED, "invalid_token", "The access token was revoked")
+            }
+            Self::Forward(ForwardError::Ended(AdmissionEnded::Certificate(_))) => {
+                (StatusCode::UNAUTHORIZED, "invalid_token", "The client certificate is not accepted here")
             }
             Self::Forward(ForwardError::Ended(AdmissionEnded::Clock)) => {
                 (StatusCode::SERVICE_UNAVAILABLE, "server_error", "The gateway has a fault")
@@ -195,7 +206,9 @@ impl Rejection {
                     headers.insert(DPOP_NONCE, nonce.clone());
                 }
             }
-            Self::Certificate(_) | Self::Forward(ForwardError::Ended(_)) if status == StatusCode::UNAUTHORIZED => {
+            Self::Certificate(_) | Self::Untrusted(_) | Self::Forward(ForwardError::Ended(_))
+                if status == StatusCode::UNAUTHORIZED =>
+            {
                 let challenge = format!("Bearer error=\"{error}\", error_description=\"{description}\"");
                 if let Ok(challenge) = HeaderValue::try_from(challenge) {
                     headers.insert(WWW_AUTHENTICATE, challenge);
@@ -266,6 +279,8 @@ mod tests {
             Rejection::Address,
             Rejection::Method(vec![Method::GET]),
             PeerCertificateError::TooMany { count: 11, limit: 10 }.into(),
+            Rejection::Untrusted(Reason::CertificateAbsent),
+            Rejection::Untrusted(Reason::CertificateUnknownIssuer),
             Refusal::Absent.into(),
             Refusal::Present(PresentError::Ambiguous).into(),
             Refusal::Present(PresentError::InQuery).into(),
@@ -310,6 +325,7 @@ mod tests {
             ForwardError::Upload.into(),
             ForwardError::Ended(AdmissionEnded::Expired).into(),
             ForwardError::Ended(AdmissionEnded::Revoked).into(),
+            ForwardError::Ended(AdmissionEnded::Certificate(Reason::CertificateRevoked)).into(),
             ForwardError::Ended(AdmissionEnded::Clock).into(),
             ForwardError::Timeout.into(),
             ForwardError::Upgraded.into(),

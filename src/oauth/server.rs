@@ -10,12 +10,13 @@ use crate::binding::dpop::Dpop;
 use crate::clients::{Clients, GrantType};
 use crate::domain::{ClientId, Clock, Issuer, Randomness};
 use crate::event::TokenFormat;
+use crate::identity::{People, Sessions};
 use crate::keys::{KeyPlan, SigningKeys};
 use crate::seal::KeyRing;
 use crate::store::Store;
 use crate::telemetry::audit::AuditSink;
 use crate::telemetry::metrics::{CounterHandle, TOKENS_ISSUED};
-use crate::trust::AnchorSets;
+use crate::trust::CurrentAnchors;
 use crate::trust::revocation::RevocationRules;
 
 /// One authorization server. Everything a request needs is read from here; nothing is global.
@@ -35,6 +36,10 @@ pub struct AuthorizationServer {
     pub store: Store,
     /// The keys that seal state and opaque tokens.
     pub ring: Arc<KeyRing>,
+    /// Who has an account.
+    pub people: People,
+    /// Who is signed in, in which browser.
+    pub sessions: Sessions,
     /// The audit trail.
     pub audit: AuditSink,
     /// The clock.
@@ -50,7 +55,7 @@ pub struct AuthorizationServer {
     /// What has been revoked, as of the last change.
     pub revocations: Revocations,
     /// Whose certificates count, as of the last reload.
-    pub anchors: Arc<ArcSwap<AnchorSets>>,
+    pub anchors: Arc<CurrentAnchors>,
     /// What has been issued.
     pub issued: IssuedTokens,
 }

@@ -18,7 +18,7 @@ mod verify;
 
 use std::time::Duration;
 
-pub use admission::{Admission, AdmissionEnded, AdmitError, Requirements, RevocationCheck, admit};
+pub use admission::{Admission, AdmissionEnded, AdmitError, Condition, Requirements, RevocationCheck, admit};
 pub use challenge::{Answer, Terms};
 pub use dpop::{Asked, DpopAcceptance};
 pub use introspection::{Introspection, IntrospectionError};

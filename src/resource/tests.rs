@@ -67,7 +67,9 @@ impl Server {
                 key: pem::private_key(certificate.key_pem.as_bytes()).expect("a key"),
             },
             client_certificate: ClientCertificateMode::None,
-            anchor_set: None,
+            anchor_sets: vec![],
+            certificate_mode: None,
+            mark: [0; 32],
             hints: vec![],
             suites: SuiteProfile::Default,
         };

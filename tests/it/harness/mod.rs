@@ -13,12 +13,14 @@
 //! - [`Authority`], [`Leaf`], [`Identity`]: certificates of every kind, also bad ones.
 //! - [`Caller`]: how to connect (certificate, key, TLS version, HTTP version, server name); [`Connection`]: several requests on one
 //!   connection; [`Call`]: one request, spelled exactly as given over HTTP/1.1; [`Answer`].
+//! - [`browser::Browser`]: cookies and forms of a person.
 //! - [`Prover`]: a client's DPoP key, and proofs of every kind, also bad ones.
 //! - [`Upstream`]: records every byte it receives.
 
 #![allow(unused_imports, reason = "the harness offers more than one file uses")]
 
 pub mod authority;
+pub mod browser;
 pub mod call;
 pub mod client;
 pub mod command;

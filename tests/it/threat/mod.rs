@@ -10,9 +10,11 @@ mod outage;
 mod peer;
 mod resumption;
 mod route_policy;
+mod sign_in;
 mod spoofed_header;
 mod stolen_proof;
 mod stolen_token;
+mod tls_policy;
 mod withdrawn_certificate;
 
 use crate::harness::{Answer, Stack};
