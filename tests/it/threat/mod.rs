@@ -10,6 +10,7 @@ mod idle;
 mod outage;
 mod peer;
 mod resumption;
+mod route_policy;
 mod sign_in;
 mod spoofed_header;
 mod stolen_proof;
