@@ -200,6 +200,16 @@ pub fn check(loaded: &Loaded) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What each route of a gateway requires, for people to read. Checks the configuration first; nothing is started or written.
+pub fn gateway_overview(loaded: &Loaded) -> anyhow::Result<String> {
+    check(loaded)?;
+    let anchors = AnchorSets::load(&loaded.settings.anchor_set, &loaded.base_dir).context("[anchor_set]")?;
+    let audit = AuditSink::to_stream(std::io::sink(), 1).context("[audit]")?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let anchors = Arc::new(CurrentAnchors::new(anchors));
+    Ok(build_gateway(&loaded.settings, &loaded.base_dir, audit, clock, anchors)?.overview())
+}
+
 /// Runs a configuration until `stop`, or until the process is told to stop (SIGTERM, SIGINT), reloading on SIGHUP.
 pub async fn run(loaded: Loaded, role: Role, stop: CancellationToken) -> anyhow::Result<()> {
     tasks::stop_on_signal(stop.clone())?;

@@ -360,6 +360,15 @@ pub struct RouteSettings {
     /// Scopes that tokens must have.
     #[serde(default)]
     pub scopes: Vec<String>,
+    /// Clients whose tokens are taken, by `client_id`. Empty: any client's.
+    #[serde(default)]
+    pub client_ids: Vec<String>,
+    /// Methods that are served: `GET`, `POST`. Empty: any.
+    #[serde(default)]
+    pub methods: Vec<String>,
+    /// Addresses that may connect, as `192.0.2.7` or `10.0.0.0/8`. Empty: any.
+    #[serde(default)]
+    pub addresses: Vec<String>,
     /// How tokens are verified.
     #[serde(default)]
     pub token: TokenVerificationSetting,

@@ -6,6 +6,7 @@ mod change_feed;
 mod command_line;
 mod compose;
 mod demo;
+mod explain;
 mod openid_client;
 mod operations;
 mod people;

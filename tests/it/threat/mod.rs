@@ -6,9 +6,11 @@
 mod ambiguous_request;
 mod certificate;
 mod forged_token;
+mod idle;
 mod outage;
 mod peer;
 mod resumption;
+mod route_policy;
 mod sign_in;
 mod spoofed_header;
 mod stolen_proof;
