@@ -15,22 +15,13 @@ use crate::keys::{self, SigningKeys};
 use crate::oauth::metadata::Endpoints;
 use crate::oauth::resources::Resources;
 use crate::oauth::{AuthorizationServer, IssuedTokens, Revocations};
-use crate::seal::{KeyRing, KeySource, SealKeyId};
+use crate::seal::{KeySource, MasterKeys, SealKeyId};
 use crate::store::Store;
 use crate::telemetry::audit::AuditSink;
 use crate::trust::AnchorSets;
 use crate::trust::revocation::RevocationRules;
 
-/// A database and the keys that open what is sealed in it.
-#[derive(Clone, Debug)]
-pub struct SealedStore {
-    /// The database.
-    pub store: Store,
-    /// The keys.
-    pub ring: Arc<KeyRing>,
-}
-
-fn key_ring(loaded: &Loaded) -> anyhow::Result<KeyRing> {
+fn master_keys(loaded: &Loaded) -> anyhow::Result<MasterKeys> {
     let settings = &loaded.settings;
     if settings.seal.key.is_empty() {
         bail!(
@@ -44,7 +35,7 @@ fn key_ring(loaded: &Loaded) -> anyhow::Result<KeyRing> {
         let source = key_source(loaded, key).with_context(|| format!("[[seal.key]] `{id}`"))?;
         keys.push((id, source));
     }
-    KeyRing::load(&keys, &|name| std::env::var(name).ok()).context("[[seal.key]]")
+    MasterKeys::load(&keys, &|name| std::env::var(name).ok()).context("[[seal.key]]")
 }
 
 fn key_source(loaded: &Loaded, key: &SealKeySettings) -> anyhow::Result<KeySource> {
@@ -64,11 +55,10 @@ fn key_source(loaded: &Loaded, key: &SealKeySettings) -> anyhow::Result<KeySourc
 }
 
 /// Opens the database that a configuration names. The command line and the server share it.
-pub async fn open_store(loaded: &Loaded, clock: &dyn Clock, randomness: &dyn Randomness) -> anyhow::Result<SealedStore> {
-    let ring = Arc::new(key_ring(loaded)?);
+pub async fn open_store(loaded: &Loaded, clock: &dyn Clock, randomness: &dyn Randomness) -> anyhow::Result<Store> {
+    let masters = Arc::new(master_keys(loaded)?);
     let (settings, base) = (&loaded.settings, loaded.base_dir.as_path());
-    let store = Store::open(&settings.store, base, ring.clone(), randomness, clock.now()?).await.context("[store]")?;
-    Ok(SealedStore { store, ring })
+    Store::open(&settings.store, base, masters, randomness, clock.now()?).await.context("[store]")
 }
 
 /// The authorization server's sections, checked.
@@ -110,7 +100,7 @@ fn checked(loaded: &Loaded) -> anyhow::Result<Checked> {
 /// Checks the authorization server's sections and the master keys, without opening the database.
 pub fn check(loaded: &Loaded) -> anyhow::Result<()> {
     checked(loaded)?;
-    key_ring(loaded).map(drop)
+    master_keys(loaded).map(drop)
 }
 
 /// Builds the authorization server. With it comes the last change that its snapshots are sure to contain.
@@ -122,7 +112,7 @@ pub async fn build(
     randomness: Arc<dyn Randomness>,
 ) -> anyhow::Result<(Arc<AuthorizationServer>, i64)> {
     let Checked { issuer, mtls_url, resources, feed_clients, algorithm } = checked(loaded)?;
-    let SealedStore { store, ring } = open_store(loaded, &*clock, &*randomness).await?;
+    let store = open_store(loaded, &*clock, &*randomness).await?;
     let keys = SigningKeys::ensure(&store, algorithm, &*randomness, clock.now()?).await.context("signing keys")?;
     // The sequence is read first: what changes while the rest is read is then applied twice rather than missed.
     let sequence = store.sequence().await.context("change feed")?;
@@ -133,8 +123,8 @@ pub async fn build(
         issuer,
         resources,
         feed_clients,
+        ring: store.ring().clone(),
         store,
-        ring,
         audit,
         clock,
         randomness,

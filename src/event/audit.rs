@@ -131,6 +131,12 @@ pub enum AuditEvent {
     ClientRemoved { client_id: ClientId },
     /// A signing key was made. Commits with the key.
     SigningKeyCreated { key_id: KeyId, algorithm: String },
+    /// A ring key was made; it seals from `activates` on. Commits with the key.
+    SealKeyCreated { seal_key: String, activates: Timestamp },
+    /// A ring key that nothing needed any more was deleted. Commits with the deletion.
+    SealKeyDeleted { seal_key: String },
+    /// The first master key now wraps what another one wrapped. Commits with the change.
+    SealKeysRewrapped { master_key: String, keys: u32 },
     /// A protected resource decided about a request.
     Access(AccessDecision),
     /// The configuration, or files it names, were read again and are in force.

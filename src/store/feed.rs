@@ -27,6 +27,8 @@ pub enum ChangeKind {
     Client,
     /// A signing key was added or changed state; the key is its `kid`.
     SigningKey,
+    /// A key of the ring was made, deleted, or wrapped by another master key; the key is its name.
+    SealKey,
     /// A revocation rule was made; its sequence is the change's.
     Revocation,
     /// Something that a newer program of the same deployment knows.
@@ -39,13 +41,17 @@ impl ChangeKind {
         match self {
             Self::Client => "client",
             Self::SigningKey => "signing_key",
+            Self::SealKey => "seal_key",
             Self::Revocation => "revocation",
             Self::Other => "other",
         }
     }
 
     fn from_code(code: &str) -> Self {
-        [Self::Client, Self::SigningKey, Self::Revocation].into_iter().find(|kind| kind.code() == code).unwrap_or(Self::Other)
+        [Self::Client, Self::SigningKey, Self::SealKey, Self::Revocation]
+            .into_iter()
+            .find(|kind| kind.code() == code)
+            .unwrap_or(Self::Other)
     }
 }
 

@@ -112,6 +112,21 @@ impl Store {
     }
 }
 
+#[cfg(test)]
+pub(super) fn sample(store: &Store) -> futures_util::future::BoxFuture<'_, ()> {
+    Box::pin(async move {
+        let key = SigningKeyRecord {
+            key_id: "sample".parse().expect("a key id"),
+            algorithm: "ES256".into(),
+            state: SigningKeyState::Current,
+            public_jwk: "{}".into(),
+            private_pkcs8: Zeroizing::new(b"private".to_vec()),
+            created: Timestamp::from_seconds(1_800_000_000),
+        };
+        store.add_signing_key_if_none(&key).await.expect("added");
+    })
+}
+
 const ALL: &str =
     "SELECT key_id, algorithm, state, public_jwk, private_sealed, created FROM signing_key ORDER BY created, key_id";
 const IN_STATE: &str = "SELECT key_id FROM signing_key WHERE state = $1 LIMIT 1";
