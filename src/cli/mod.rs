@@ -8,6 +8,7 @@ mod config;
 mod control;
 mod demo;
 mod files;
+mod keys;
 mod run;
 mod sample_upstream;
 
@@ -48,6 +49,9 @@ enum Command {
     /// Register, list, show and remove clients
     #[command(subcommand)]
     Client(client::Client),
+    /// List, rotate and rewrap the keys that seal state
+    #[command(subcommand)]
+    Keys(keys::Keys),
     /// Make a certification authority for development
     #[command(subcommand)]
     Ca(ca::Ca),
@@ -119,6 +123,7 @@ fn run_command(command: Command) -> anyhow::Result<ExitCode> {
         Command::Gateway(command) => runtime()?.block_on(command.run()),
         Command::Config(command) => command.run(),
         Command::Client(command) => runtime()?.block_on(command.run()),
+        Command::Keys(command) => runtime()?.block_on(command.run()),
         Command::Ca(command) => command.run(),
         Command::Cert(command) => command.run(),
         Command::Status(command) => runtime()?.block_on(command.run()),

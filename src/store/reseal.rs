@@ -99,6 +99,13 @@ pub struct Pass {
     place: Option<(&'static SealedColumn, RowKey)>,
 }
 
+impl Pass {
+    /// When it began.
+    pub fn begun(&self) -> Timestamp {
+        self.begun
+    }
+}
+
 /// What a step of a pass did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Resealed {
