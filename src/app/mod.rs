@@ -32,7 +32,7 @@ use front::{Front, Health};
 use listener::{Listener, Service};
 
 pub use control::{ControlError, Question, ask};
-pub use server::open_store;
+pub use server::{master_keys, open_store};
 
 /// What this process is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

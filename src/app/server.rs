@@ -21,7 +21,8 @@ use crate::telemetry::audit::AuditSink;
 use crate::trust::AnchorSets;
 use crate::trust::revocation::RevocationRules;
 
-fn master_keys(loaded: &Loaded) -> anyhow::Result<MasterKeys> {
+/// The master keys that a configuration names.
+pub fn master_keys(loaded: &Loaded) -> anyhow::Result<MasterKeys> {
     let settings = &loaded.settings;
     if settings.seal.key.is_empty() {
         bail!(

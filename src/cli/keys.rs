@@ -71,8 +71,9 @@ async fn open(config: &ConfigArgument) -> anyhow::Result<Store> {
 
 impl List {
     async fn run(self) -> anyhow::Result<()> {
-        let now = SystemClock::new().now()?;
         let store = open(&self.config).await?;
+        // Not before: the first key may have been made just now.
+        let now = SystemClock::new().now()?;
         let (keys, rows) = tokio::try_join!(store.seal_keys(), store.sealed_rows())?;
         store.close().await;
         let rows = |key: &SealKeyRecord| rows.get(&key.id).copied().unwrap_or_default();

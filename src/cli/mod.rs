@@ -6,6 +6,7 @@ mod client;
 mod completions;
 mod config;
 mod control;
+mod db;
 mod demo;
 mod files;
 mod keys;
@@ -52,6 +53,9 @@ enum Command {
     /// List, rotate and rewrap the keys that seal state
     #[command(subcommand)]
     Keys(keys::Keys),
+    /// Look at the database, migrate, back up, restore and check it
+    #[command(subcommand)]
+    Db(db::Db),
     /// Make a certification authority for development
     #[command(subcommand)]
     Ca(ca::Ca),
@@ -124,6 +128,7 @@ fn run_command(command: Command) -> anyhow::Result<ExitCode> {
         Command::Config(command) => command.run(),
         Command::Client(command) => runtime()?.block_on(command.run()),
         Command::Keys(command) => runtime()?.block_on(command.run()),
+        Command::Db(command) => runtime()?.block_on(command.run()),
         Command::Ca(command) => command.run(),
         Command::Cert(command) => command.run(),
         Command::Status(command) => runtime()?.block_on(command.run()),

@@ -24,6 +24,7 @@ mod client;
 mod engine;
 mod error;
 mod feed;
+pub mod maintenance;
 mod migration;
 mod reseal;
 mod revocation;

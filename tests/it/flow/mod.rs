@@ -4,6 +4,7 @@ mod another_issuer;
 mod change_feed;
 mod command_line;
 mod compose;
+mod database;
 mod demo;
 mod openid_client;
 mod operations;
