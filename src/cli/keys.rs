@@ -1,55 +1,70 @@
-//! `symbolon keys list|rotate-seal|rewrap`: the keys that seal state. Running servers take a change in within a second.
+//! `symbolon keys list|rotate|revoke`, and what is said about the keys that seal in `seal_keys`. A running server takes a change in
+//! within a second.
 
-use std::fmt::Write as _;
 use std::process::ExitCode;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
-use serde_json::json;
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
+use super::seal_keys::{ListSeal, Rewrap, RotateSeal};
 use super::{ConfigArgument, print};
 use crate::app::open_store;
-use crate::domain::{Clock as _, SystemClock, Timestamp};
+use crate::config::Loaded;
+use crate::domain::{Clock as _, KeyId, SystemClock, Timestamp};
+use crate::jose::Algorithm;
 use crate::jose::random::SystemRandomness;
-use crate::store::{SealKeyRecord, SealKeyState, Store};
+use crate::keys::{Keeper, KeyPlan, SigningKeys};
+use crate::store::{SigningKeyState, Store};
 
-/// List, rotate and rewrap the keys that seal state
+/// List, rotate and revoke the keys that sign and the keys that seal
 #[derive(Debug, Subcommand)]
 pub enum Keys {
-    /// List the seal keys: who wraps them, what is still under them, when they can go
+    /// List the signing keys: which sign, which will, which are published until the last token they signed has expired
     List(List),
+    /// Publish a new signing key, which takes over when every verifier has had time to see it
+    Rotate(Rotate),
+    /// Revoke a signing key that was stolen: everything it signed is refused from now on
+    Revoke(Revoke),
+    /// List the seal keys: who wraps them, what is still under them, when they can go
+    ListSeal(ListSeal),
     /// Make a new seal key; it seals a few seconds later, and running servers reseal what older ones sealed
     RotateSeal(RotateSeal),
     /// Wrap every seal key by the first master key of the configuration
     Rewrap(Rewrap),
 }
 
-/// List the seal keys
+/// List the signing keys
 #[derive(Debug, Args)]
 pub struct List {
-    /// Print JSON, with times in seconds since 1970
+    #[command(flatten)]
+    config: ConfigArgument,
+}
+
+/// Publish a new signing key
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  symbolon keys rotate
+  symbolon keys rotate --algorithm PS256 --now")]
+pub struct Rotate {
+    /// The algorithm whose key is rotated; without it, that of access tokens
+    #[arg(long, value_name = "ALG")]
+    algorithm: Option<Algorithm>,
+    /// Let the new key sign at once. Verifiers that do not fetch keys for an unknown `kid` refuse its tokens until they do
     #[arg(long)]
-    json: bool,
+    now: bool,
     #[command(flatten)]
     config: ConfigArgument,
 }
 
-/// Make a new seal key
+/// Revoke a signing key
 #[derive(Debug, Args)]
-pub struct RotateSeal {
-    #[command(flatten)]
-    config: ConfigArgument,
-}
-
-/// Wrap every seal key by the first master key of the configuration
-#[derive(Debug, Args)]
-#[command(after_help = "A start of the server does the same. To change the master key of a deployment:
-  1. add the new [[seal.key]] in the second place, for every process, and restart each
-  2. move it to the first place, and restart each; `symbolon keys list` names the key that wraps
-  3. take the old one away")]
-pub struct Rewrap {
+#[command(
+    after_help = "Every token that the key signed is refused: by this server at once, by gateways that follow the revocation feed within
+a second, elsewhere when verifiers fetch the keys again. Clients have to ask for new tokens."
+)]
+pub struct Revoke {
+    /// The key's `kid`
+    key_id: KeyId,
     #[command(flatten)]
     config: ConfigArgument,
 }
@@ -57,7 +72,10 @@ pub struct Rewrap {
 impl Keys {
     pub async fn run(self) -> anyhow::Result<ExitCode> {
         match self {
-            Self::List(list) => list.run().await?,
+            Self::List(List { config }) => list(&Opened::of(&config).await?).await?,
+            Self::Rotate(rotate) => rotate.run().await?,
+            Self::Revoke(revoke) => revoke.run().await?,
+            Self::ListSeal(list) => list.run().await?,
             Self::RotateSeal(rotate) => rotate.run().await?,
             Self::Rewrap(rewrap) => rewrap.run().await?,
         }
@@ -65,84 +83,71 @@ impl Keys {
     }
 }
 
-async fn open(config: &ConfigArgument) -> anyhow::Result<Store> {
-    open_store(&config.load()?, &SystemClock::new(), &SystemRandomness).await
+/// A deployment's keys, to be worked on.
+struct Opened {
+    store: Store,
+    plan: KeyPlan,
+    now: Timestamp,
 }
 
-impl List {
-    async fn run(self) -> anyhow::Result<()> {
-        let store = open(&self.config).await?;
-        // Not before: the first key may have been made just now.
-        let now = SystemClock::new().now()?;
-        let (keys, rows) = tokio::try_join!(store.seal_keys(), store.sealed_rows())?;
-        store.close().await;
-        let rows = |key: &SealKeyRecord| rows.get(&key.id).copied().unwrap_or_default();
-        if self.json {
-            let list: Vec<_> = keys
-                .iter()
-                .map(|key| {
-                    json!({
-                        "id": key.id.as_str(),
-                        "state": key.state(now).name(),
-                        "created": key.created,
-                        "activates": key.activates,
-                        "retired": key.retired,
-                        "master_key": key.master_key.as_str(),
-                        "rows": rows(key),
-                        "can_go": key.can_go(),
-                    })
-                })
-                .collect();
-            return print(format!("{:#}\n", json!(list)));
-        }
-        let mut table =
-            format!("{:<16}  {:<8}  {:<20}  {:<16}  {:>10}  CAN GO\n", "SEAL KEY", "STATE", "CREATED", "MASTER KEY", "ROWS");
-        for key in &keys {
-            let go = match (key.state(now), key.can_go()) {
-                (SealKeyState::Retired, Some(moment)) if rows(key) > 0 => format!("once resealed, from {} on", date(moment)?),
-                (SealKeyState::Retired, Some(moment)) => format!("from {} on", date(moment)?),
-                _ => "-".to_owned(),
-            };
-            let (state, created) = (key.state(now).name(), date(key.created)?);
-            let _ = writeln!(
-                table,
-                "{}  {state:<8}  {created:<20}  {:<16}  {:>10}  {go}",
-                key.id,
-                key.master_key.as_str(),
-                rows(key)
-            );
-        }
-        print(table)
+impl Opened {
+    async fn of(config: &ConfigArgument) -> anyhow::Result<Self> {
+        let loaded: Loaded = config.load()?;
+        let plan = KeyPlan::from_settings(&loaded.settings.signing).context("[signing]")?;
+        let clock = SystemClock::new();
+        let store = open_store(&loaded, &clock, &SystemRandomness).await?;
+        Ok(Self { store, plan, now: clock.now()? })
+    }
+
+    fn keeper(&self) -> Keeper<'_> {
+        Keeper { store: &self.store, randomness: &SystemRandomness }
     }
 }
 
-impl RotateSeal {
-    async fn run(self) -> anyhow::Result<()> {
-        let store = open(&self.config).await?;
-        let now = SystemClock::new().now()?;
-        let key = store.rotate_seal_key(&SystemRandomness, now).await?;
-        store.close().await;
-        let seconds = key.activates.seconds_since(now);
-        print(format!("seal key {} seals in {seconds} seconds; running servers then reseal what older keys sealed\n", key.id))
+async fn list(opened: &Opened) -> anyhow::Result<()> {
+    let keys = SigningKeys::load(&opened.store).await?;
+    let mut text = format!("{:<43}  {:<9}  {:<7}  SINCE\n", "KID", "ALGORITHM", "STATE");
+    for life in keys.lives() {
+        let since = match life.state {
+            SigningKeyState::Next => life.created,
+            SigningKeyState::Current => life.activated.unwrap_or(life.created),
+            SigningKeyState::Retired => life.retired.unwrap_or(life.created),
+        };
+        let since = super::cert::date(since);
+        text.push_str(&format!("{:<43}  {:<9}  {:<7}  {since}\n", life.key_id, life.algorithm.name(), life.state.code()));
     }
+    opened.store.close().await;
+    print(text)
 }
 
-impl Rewrap {
+impl Rotate {
     async fn run(self) -> anyhow::Result<()> {
-        // Opening does it.
-        let store = open(&self.config).await?;
-        let keys = store.seal_keys().await?;
-        let masters: Vec<String> = store.master_keys().key_ids().map(|id| format!("`{id}`")).collect();
-        store.close().await;
-        let (first, others) = masters.split_first().context("no master key")?;
-        let mut text = format!("master key {first} wraps every seal key ({})\n", keys.len());
-        if !others.is_empty() {
-            let _ = writeln!(text, "no longer needed, once every process starts with {first} first: {}", others.join(", "));
+        let opened = Opened::of(&self.config).await?;
+        let algorithm = self.algorithm.unwrap_or(opened.plan.default);
+        if !opened.plan.algorithms.contains(&algorithm) {
+            let kept: Vec<_> = opened.plan.algorithms.iter().map(|algorithm| algorithm.name()).collect();
+            bail!("no keys are kept for {algorithm}: the configuration names {}", kept.join(", "));
         }
-        print(text)
+        // What is due by the clock comes first; above all the first key of an algorithm.
+        opened.keeper().keep(&opened.plan, opened.now).await?;
+        let next = opened.keeper().rotate(algorithm, self.now, opened.now).await?;
+        opened.store.close().await;
+        if self.now {
+            return print(format!("{} signs from now on\n", next.key_id));
+        }
+        let hours = opened.plan.ahead.seconds() / 3600;
+        print(format!("{} is published, and signs as soon as it has been for {hours} hours\n", next.key_id))
     }
 }
 
-fn date(moment: Timestamp) -> anyhow::Result<String> {
-    Ok(OffsetDateTime::from_unix_timestamp(moment.seconds())?.format(&Rfc3339)?)
+impl Revoke {
+    async fn run(self) -> anyhow::Result<()> {
+        let opened = Opened::of(&self.config).await?;
+        let revoked = opened.keeper().revoke(&self.key_id, opened.now).await?;
+        opened.store.close().await;
+        match revoked {
+            Some(life) => print(format!("revoked {}; what it signed is refused\n", life.key_id)),
+            None => bail!("there is no signing key `{}`: see `symbolon keys list`", self.key_id),
+        }
+    }
 }

@@ -13,7 +13,7 @@ const VERSION: u8 = 1;
 const ROW: u8 = 1;
 const BEARER: u8 = 2;
 /// A column's value under a master key.
-pub(super) const WRAPPED: u8 = 3;
+pub(super) const WRAPPED: u8 = 4;
 const NONCE_LENGTH: usize = 24;
 const TAG_LENGTH: usize = 16;
 /// The longest plaintext, in bytes.
@@ -104,6 +104,15 @@ impl KeyRing {
     pub(super) fn seal_row_with(&self, context: &RowContext<'_>, plaintext: &[u8], nonce: &XNonce) -> Result<Vec<u8>, SealError> {
         let key = self.active();
         seal_column(ROW, &key.id, &key.row, context, plaintext, nonce)
+    }
+
+    /// Seals a column's value with the lasting key.
+    ///
+    /// # Errors
+    /// [`SealError::Randomness`] and [`SealError::TooLong`].
+    pub fn seal_lasting_row(&self, context: &RowContext<'_>, plaintext: &[u8]) -> Result<Vec<u8>, SealError> {
+        let key = self.lasting();
+        seal_column(ROW, &key.id, &key.row, context, plaintext, &nonce()?)
     }
 
     /// Opens a column's value.

@@ -2,23 +2,28 @@
 //!
 //! XChaCha20-Poly1305 (draft-irtf-cfrg-xchacha-03) under keys derived with HKDF-SHA256 (RFC 5869). Every object has a nonce of its own
 //! from the operating system. Where an object belongs is associated data: a sealed value moved to another row, issuer or purpose does
-//! not open. There are three kinds, with different keys, and none opens as another.
+//! not open. There are four kinds, with different keys, and none opens as another.
 //!
 //! Two layers of keys. The *ring*'s keys seal rows and bearers; they are random, stored in the database, and change by
-//! `symbolon keys rotate-seal`. The configured *master keys* wrap the ring's keys (and a canary, and the index key), and nothing else, so
-//! that changing a master key rewrites a handful of rows. The *index key* makes keyed digests to look sealed values up by; it never
-//! changes, so that digests stored long ago are still found.
+//! `symbolon keys rotate-seal`. The configured *master keys* wrap the ring's keys (and a canary, and the lasting key), and nothing else, so
+//! that changing a master key rewrites a handful of rows. The *lasting key* never changes: it makes keyed digests to look sealed values
+//! up by, so that digests stored long ago are still found; and it seals people's keys, which lie in a database of their own and must open
+//! beside a backup of the other one from before a rotation.
+//!
+//! People's data is sealed twice: under a key of the person's own ([`PersonKey`]), and the result as a row like any other. The person's
+//! keys are kept apart, so that deleting one ends what every copy of the database says of that person.
 //!
 //! ```text
 //! row      01 01 n id[n]                                    nonce[24] ciphertext tag[16]
 //! bearer   01 02 n id[n] purpose expires[8] audience[16]    nonce[24] ciphertext tag[16]     in base64url
-//! wrapped  01 03 n id[n]                                    nonce[24] ciphertext tag[16]
+//! person   01 03                                            nonce[24] ciphertext tag[16]     under one person's key, inside of a row
+//! wrapped  01 04 n id[n]                                    nonce[24] ciphertext tag[16]
 //!          |  |  |
 //!          |  |  the name of the ring's key (for wrapped: of the master key), 1 to 32 bytes, preceded by its length
 //!          |  kind
 //!          version
 //!
-//! associated data    everything before the nonce, then for a row and wrapped:    deployment, table, column, row
+//! associated data    everything before the nonce, then for all but a bearer:     deployment, table, column, row
 //!                                                  for a bearer:                 the issuer
 //!                    each as its length in four bytes, big-endian, and its bytes
 //! expires            seconds since the epoch, signed, big-endian
@@ -27,7 +32,7 @@
 //! key                HKDF-SHA256(no salt, key of 32 bytes, "symbolon seal 1 " label), 32 bytes
 //! labels             of a ring key:      "row", "bearer " and the purpose ("access-token", "refresh-token"), "audience"
 //!                    of a master key:    "wrap"
-//!                    of the index key:   "blind-index"
+//!                    of the lasting key: "row", "blind-index", "purpose"
 //! blind index        HMAC-SHA256 over the purpose, then the value, each with its length in eight bytes
 //! ```
 //!
@@ -38,6 +43,8 @@ mod key_file;
 mod key_id;
 mod key_source;
 mod master;
+mod password;
+mod person;
 mod ring;
 
 pub use envelope::{AudienceTag, BearerContext, OpenedBearer, Purpose, ROW_PREFIX_LENGTH, RowContext, row_key_id};
@@ -45,6 +52,11 @@ pub use key_file::{KeyFileError, KeyTextError, create_key_file};
 pub use key_id::{SealKeyId, SealKeyIdError};
 pub use key_source::{KeySource, KeySourceError};
 pub use master::{MasterKeys, MasterKeysError};
+pub use password::{
+    Argon2Parameters, Argon2ParametersError, HashError, HashLimits, Password, PasswordError, PasswordHash, PasswordHasher,
+    PasswordVerified,
+};
+pub use person::PersonKey;
 pub use ring::{DataKey, KeyRing};
 
 use crate::event::Reason;
@@ -67,6 +79,11 @@ pub enum SealError {
     /// Altered, moved to another place, or sealed with another key of that name.
     #[error("the sealed value does not open: it was altered, belongs elsewhere, or the key `{0}` is another one now")]
     Broken(SealKeyId),
+    /// Altered, moved to another place, or another person's.
+    #[error(
+        "the sealed value does not open with this person's key: it was altered, belongs elsewhere, or the key is another one now"
+    )]
+    PersonBroken,
 }
 
 impl SealError {
@@ -75,7 +92,7 @@ impl SealError {
         match self {
             Self::Randomness => Reason::RandomnessUnavailable,
             Self::TooLong => Reason::Defect,
-            Self::Malformed | Self::KeyUnknown(_) | Self::Broken(_) => Reason::SealBroken,
+            Self::Malformed | Self::KeyUnknown(_) | Self::Broken(_) | Self::PersonBroken => Reason::SealBroken,
         }
     }
 }

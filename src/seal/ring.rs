@@ -20,12 +20,14 @@ pub struct DataKey {
     pub key: Redacted<[u8; 32]>,
 }
 
-/// The keys that seal a deployment's state: one seals, all of them open. Beside them stands the index key, which never changes.
+/// The keys that seal a deployment's state: one seals, all of them open. Beside them stands the lasting key, which never changes.
 ///
 /// Everyone in the process shares one ring; [`KeyRing::replace`] changes its keys under them.
 pub struct KeyRing {
     keys: ArcSwap<Keys>,
+    lasting: Arc<RingKey>,
     index: Hmac<Sha256>,
+    purpose: Hmac<Sha256>,
 }
 
 struct Keys {
@@ -56,11 +58,16 @@ impl fmt::Debug for KeyRing {
 }
 
 impl KeyRing {
-    /// A ring: the key that seals, others that open, and the index key.
-    pub fn new(active: &DataKey, others: &[DataKey], index: &Redacted<[u8; 32]>) -> Self {
+    /// A ring: the key that seals, others that open, and the lasting key.
+    pub fn new(active: &DataKey, others: &[DataKey], lasting: &DataKey) -> Self {
         let ring_key = |key: &DataKey| Arc::new(RingKey::new(key));
         let keys = Keys { active: ring_key(active), others: others.iter().map(ring_key).collect() };
-        Self { keys: ArcSwap::from_pointee(keys), index: keyed(&derive(index, "blind-index")) }
+        Self {
+            keys: ArcSwap::from_pointee(keys),
+            index: keyed(&derive(&lasting.key, "blind-index")),
+            purpose: keyed(&derive(&lasting.key, "purpose")),
+            lasting: ring_key(lasting),
+        }
     }
 
     /// Puts other keys in force: the one that seals, and those that open.
@@ -79,7 +86,8 @@ impl KeyRing {
     pub fn from_keys(keys: Vec<(SealKeyId, Redacted<[u8; 32]>)>) -> Option<Self> {
         let keys: Vec<DataKey> = keys.into_iter().map(|(id, key)| DataKey { id, key }).collect();
         let (active, others) = keys.split_first()?;
-        Some(Self::new(active, others, &Redacted::new([0x1d; 32])))
+        let id = "lasting".parse().ok()?;
+        Some(Self::new(active, others, &DataKey { id, key: Redacted::new([0x1d; 32]) }))
     }
 
     /// The name of the key that seals.
@@ -101,15 +109,25 @@ impl KeyRing {
         self.keys.load().all().filter_map(expiry).collect()
     }
 
-    /// A keyed digest of `value`, to find a sealed value by without storing it in the clear. It is made with the index key, which
-    /// belongs to the deployment for good: what was stored before a change of keys is found after it.
+    /// A keyed digest of `value`, to find a sealed value by without storing it in the clear. It is made with the lasting key, so
+    /// that what was stored before a change of keys is found after it.
     pub fn blind_index(&self, purpose: &str, value: &[u8]) -> [u8; 32] {
         mac(&self.index, purpose, value)
     }
 
-    /// The digests under which `value` may be stored. There is one index key, so there is one.
+    /// The digests under which `value` may be stored. There is one lasting key, so there is one.
     pub fn blind_indexes(&self, purpose: &str, value: &[u8]) -> Vec<[u8; 32]> {
         vec![self.blind_index(purpose, value)]
+    }
+
+    /// Keys for what is neither sealed nor indexed, such as nonces that every replica recognises: the one in use first. There is one
+    /// lasting key, so there is one.
+    pub fn purpose_keys(&self, purpose: &str) -> Vec<Redacted<[u8; 32]>> {
+        vec![Redacted::new(mac(&self.purpose, purpose, b""))]
+    }
+
+    pub(super) fn lasting(&self) -> &RingKey {
+        &self.lasting
     }
 
     pub(super) fn active(&self) -> Arc<RingKey> {
@@ -117,7 +135,7 @@ impl KeyRing {
     }
 
     pub(super) fn key(&self, id: &SealKeyId) -> Option<Arc<RingKey>> {
-        self.keys.load().all().find(|key| key.id == *id).cloned()
+        self.keys.load().all().chain([&self.lasting]).find(|key| key.id == *id).cloned()
     }
 }
 

@@ -26,6 +26,10 @@ fn masters(keys: &[(&str, u8)]) -> MasterKeys {
     MasterKeys::from_keys(keys.iter().map(|(id, first)| (id.parse().expect("valid"), master(*first))).collect()).expect("valid")
 }
 
+fn lasting() -> DataKey {
+    DataKey { id: "lasting".parse().expect("valid"), key: master(9) }
+}
+
 fn deployment(text: &str) -> DeploymentId {
     text.parse().expect("valid")
 }
@@ -59,7 +63,8 @@ fn the_example_of_the_draft() {
 fn the_format_is_what_the_documentation_says() {
     let document = include_str!("../../docs/sealing.md");
     let key = DataKey { id: "one".parse().expect("valid"), key: master(0) };
-    let ring = KeyRing::new(&key, &[], &master(0));
+    let lasting = DataKey { id: "lasting".parse().expect("valid"), key: master(0) };
+    let ring = KeyRing::new(&key, &[], &lasting);
     let deployment = deployment("deployment");
     let context = RowContext { deployment: &deployment, table: "signing_key", column: "private", row: "key-1" };
     let row = hex(concat!(
@@ -72,9 +77,9 @@ fn the_format_is_what_the_documentation_says() {
     assert!(document.contains(&in_hex(&row)));
 
     let wrapped = hex(concat!(
-        "0103036f6e65",
+        "0104036f6e65",
         "404142434445464748494a4b4c4d4e4f5051525354555657",
-        "d2624a12e7ee15acdb50a7d3f35dd624ab9b3f3a4141",
+        "d2624a12e7ee80af758ad387844b33355afe0b97d8ee",
     ));
     let context = RowContext { deployment: &deployment, table: "seal_key", column: "wrapped_sealed", row: "key-1" };
     assert_eq!(masters(&[("one", 0)]).unwrap(&context, &wrapped).expect("opens").as_slice(), b"secret");
@@ -157,12 +162,12 @@ fn keys_change_and_old_values_still_open() {
     let context = RowContext { deployment: &deployment, table: "t", column: "c", row: "r" };
     let key = |id: &str, first| DataKey { id: id.parse().expect("valid"), key: master(first) };
     let (one, two) = (key("one", 0), key("two", 50));
-    let ring_of_one = KeyRing::new(&one, &[], &master(9));
+    let ring_of_one = KeyRing::new(&one, &[], &lasting());
     let sealed = ring_of_one.seal_row(&context, b"secret").expect("sealed");
     let index = ring_of_one.blind_index("email", b"a");
     assert!(sealed.starts_with(&ring_of_one.row_prefix()));
 
-    let changed = KeyRing::new(&one, &[], &master(9));
+    let changed = KeyRing::new(&one, &[], &lasting());
     changed.replace(&two, std::slice::from_ref(&one));
     assert_eq!(changed.open_row(&context, &sealed).expect("opens").as_slice(), b"secret");
     let again = changed.seal_row(&context, b"secret").expect("sealed");
@@ -170,6 +175,12 @@ fn keys_change_and_old_values_still_open() {
     assert_eq!(row_key_id(&again[..changed.row_prefix().len()]), Some(two.id.clone()));
     assert_eq!(changed.key_ids().iter().map(SealKeyId::as_str).collect::<Vec<_>>(), ["two", "one"]);
     assert_eq!(changed.blind_index("email", b"a"), index, "what was stored before is found");
+
+    // What the lasting key sealed opens as before, and nothing else seals with it.
+    let kept = ring_of_one.seal_lasting_row(&context, b"kept").expect("sealed");
+    assert_eq!(changed.open_row(&context, &kept).expect("opens").as_slice(), b"kept");
+    assert_eq!(row_key_id(&kept), Some(lasting().id));
+    assert_eq!(changed.purpose_keys("nonce")[0].expose(), ring_of_one.purpose_keys("nonce")[0].expose());
 
     changed.replace(&two, &[]);
     assert_eq!(changed.open_row(&context, &sealed), Err(SealError::KeyUnknown(one.id.clone())));
@@ -180,7 +191,7 @@ fn keys_change_and_old_values_still_open() {
 #[test]
 fn a_key_knows_how_long_its_bearers_live() {
     let key = |id: &str, first| DataKey { id: id.parse().expect("valid"), key: master(first) };
-    let ring = KeyRing::new(&key("one", 0), &[], &master(9));
+    let ring = KeyRing::new(&key("one", 0), &[], &lasting());
     assert_eq!(ring.bearers_expire(), []);
     for expires in [1300, 1200] {
         ring.seal_bearer(&BEARER, AUDIENCE, Timestamp::from_seconds(expires), b"secret").expect("sealed");
@@ -209,7 +220,7 @@ fn a_master_key_is_changed_by_naming_both() {
     assert_eq!(ring.open_row(&context, &wrapped), Err(SealError::Malformed));
     let mut row = ring.seal_row(&context, b"secret").expect("sealed");
     assert_eq!(both.unwrap(&context, &row), Err(SealError::Malformed));
-    row[1] = 3;
+    row[1] = 4;
     assert_eq!(both.unwrap(&context, &row), Err(SealError::Broken(one)));
 }
 

@@ -65,6 +65,9 @@ pub enum StoreError {
     /// There are as many ring keys as there may be.
     #[error("there are {0} seal keys already: let a running server reseal what the older ones sealed first")]
     TooManySealKeys(usize),
+    /// The database of people's keys is another deployment's, or empty although there are people.
+    #[error("store.person_keys_url: {0}")]
+    PersonKeys(String),
     /// A sealed value did not open: altered, moved, or sealed by a key that is gone.
     #[error("the sealed value in {column} of row {row} does not open: {problem}")]
     Seal {
@@ -91,7 +94,9 @@ impl StoreError {
     pub fn reason(&self) -> Reason {
         match self {
             Self::Unavailable(_) | Self::File(_) => Reason::StoreUnavailable,
-            Self::Url(_) | Self::NewerSchema { .. } | Self::OldServer { .. } | Self::Schema { .. } => Reason::StoreUnavailable,
+            Self::Url(_) | Self::PersonKeys(_) | Self::NewerSchema { .. } | Self::OldServer { .. } | Self::Schema { .. } => {
+                Reason::StoreUnavailable
+            }
             Self::TooManySealKeys(_) => Reason::SealBroken,
             Self::MasterKey { problem, .. } | Self::Seal { problem, .. } => problem.reason(),
             Self::Randomness(_) => Reason::RandomnessUnavailable,

@@ -31,6 +31,8 @@ pub enum ChangeKind {
     SealKey,
     /// A revocation rule was made; its sequence is the change's.
     Revocation,
+    /// An account was added, removed or disabled; the key is its `sub`.
+    Account,
     /// Something that a newer program of the same deployment knows.
     Other,
 }
@@ -43,12 +45,13 @@ impl ChangeKind {
             Self::SigningKey => "signing_key",
             Self::SealKey => "seal_key",
             Self::Revocation => "revocation",
+            Self::Account => "account",
             Self::Other => "other",
         }
     }
 
     fn from_code(code: &str) -> Self {
-        [Self::Client, Self::SigningKey, Self::SealKey, Self::Revocation]
+        [Self::Client, Self::SigningKey, Self::SealKey, Self::Revocation, Self::Account]
             .into_iter()
             .find(|kind| kind.code() == code)
             .unwrap_or(Self::Other)

@@ -19,13 +19,17 @@ use crate::domain::{DeploymentId, Randomness, Timestamp};
 use crate::event::{AuditEvent, Trailed};
 use crate::seal::{KeyRing, MasterKeys};
 
+mod account;
 mod audit;
+mod browser_session;
 mod client;
 mod engine;
 mod error;
 mod feed;
 pub mod maintenance;
 mod migration;
+mod person_key;
+mod replay;
 mod reseal;
 mod revocation;
 mod seal_key;
@@ -35,14 +39,18 @@ mod signing_key;
 mod tests;
 mod work;
 
+pub use account::{AccountChange, AccountRecord, AccountState, Added, NewAccount};
 pub use audit::PendingEvent;
+pub use browser_session::{NewSession, SessionRecord};
 pub use client::{ClientRecord, Put, PutMode};
 pub use error::StoreError;
 pub use feed::{Change, ChangeCursor, ChangeKind, ChangeWatch, Changes};
+pub use person_key::{PersonKeys, SealedPersonKey};
+pub use replay::Claimed;
 pub use reseal::{Pass, Resealed};
 pub use revocation::{NewRule, RuleWindow};
 pub use seal_key::{ACTIVATION_DELAY, SETTLE, SealKeyRecord, SealKeyState};
-pub use signing_key::{KeyAdded, SigningKeyRecord, SigningKeyState};
+pub use signing_key::{KeyStep, SigningKeyRecord, SigningKeyState};
 
 use engine::{Db, Target, read};
 use sealed::CANARY;
@@ -95,7 +103,7 @@ impl Store {
                 .map_err(|error| master_key_error(&target, &masters, &deployment, error))?;
         }
         let db = target.connect(settings).await?;
-        migration::migrate(&target, &db).await?;
+        migration::migrate(&migration::STATE, &target, &db).await?;
         let (deployment, keys) = ensure_deployment(&target, &db, &masters, randomness, now).await?;
         let missing = || StoreError::Corrupt(format!("{target}: table seal_key: a key is missing: restore a backup"));
         let ring = Arc::new(keys.ring(now).ok_or_else(missing)?);
@@ -128,13 +136,7 @@ impl Store {
 
     /// Closes every connection; waits for those in use. SQLite's log is written back to its file.
     pub async fn close(&self) {
-        match &self.inner.db {
-            Db::Sqlite { writer, reader } => {
-                reader.close().await;
-                writer.close().await;
-            }
-            Db::Postgres(pool) => pool.close().await,
-        }
+        self.inner.db.close().await;
     }
 }
 
@@ -203,8 +205,8 @@ const INSERT_DEPLOYMENT: &str = "INSERT INTO deployment (id, deployment_id, crea
      ON CONFLICT (id) DO NOTHING";
 const SET_CANARY: &str = "UPDATE deployment SET canary_sealed = $1 WHERE id = 1";
 
-/// Another row cannot be had: there is one deployment.
+/// For columns that no use of the store alone writes again.
 #[cfg(test)]
-fn sample(_: &Store) -> futures_util::future::BoxFuture<'_, ()> {
+fn no_sample(_: &Store) -> futures_util::future::BoxFuture<'_, ()> {
     Box::pin(std::future::ready(()))
 }

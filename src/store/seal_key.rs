@@ -95,20 +95,20 @@ pub(super) struct HeldKey {
 /// The keys of a deployment, unwrapped.
 pub(super) struct Keys {
     ring: Vec<HeldKey>,
-    index: Redacted<[u8; 32]>,
-    index_master: SealKeyId,
+    lasting: DataKey,
+    lasting_master: SealKeyId,
 }
 
 impl Keys {
     /// The ring at a moment.
     pub(super) fn ring(&self, now: Timestamp) -> Option<KeyRing> {
         let (active, others) = divide(&self.ring, now)?;
-        Some(KeyRing::new(&active, &others, &self.index))
+        Some(KeyRing::new(&active, &others, &self.lasting))
     }
 
     /// Whether one master key wraps them all.
     pub(super) fn are_wrapped_by(&self, master: &SealKeyId) -> bool {
-        self.index_master == *master && self.ring.iter().all(|held| held.record.master_key == *master)
+        self.lasting_master == *master && self.ring.iter().all(|held| held.record.master_key == *master)
     }
 
     pub(super) fn into_held(self) -> Vec<HeldKey> {
@@ -126,7 +126,7 @@ fn divide(held: &[HeldKey], now: Timestamp) -> Option<(DataKey, Vec<DataKey>)> {
 }
 
 const RING: &str = "ring";
-const INDEX: &str = "index";
+const LASTING: &str = "lasting";
 
 type Row = (String, String, i64, i64, Option<i64>, Option<i64>, i64, String, Vec<u8>);
 
@@ -166,25 +166,24 @@ pub(super) fn check(masters: &MasterKeys, deployment: &DeploymentId, found: &[Fo
 /// Every key of a deployment; `None` when it has none yet.
 pub(super) async fn load(db: &Db, masters: &MasterKeys, deployment: &DeploymentId) -> Result<Option<Keys>, StoreError> {
     let rows: Vec<Row> = read!(db, fetch_all: sqlx::query_as(ALL))?;
-    let (mut ring, mut index) = (Vec::new(), None);
+    let (mut ring, mut lasting) = (Vec::new(), None);
     for row in &rows {
         let key = unwrapped(masters, deployment, &row.0, &row.8)?;
+        let record = record(row)?;
+        let key = DataKey { id: record.id.clone(), key };
         match row.1.as_str() {
-            INDEX => index = Some((key, record(row)?.master_key)),
-            _ => {
-                let record = record(row)?;
-                ring.push(HeldKey { key: DataKey { id: record.id.clone(), key }, record });
-            }
+            LASTING => lasting = Some((key, record.master_key)),
+            _ => ring.push(HeldKey { key, record }),
         }
     }
-    match index {
-        Some((index, index_master)) if !ring.is_empty() => Ok(Some(Keys { ring, index, index_master })),
+    match lasting {
+        Some((lasting, lasting_master)) if !ring.is_empty() => Ok(Some(Keys { ring, lasting, lasting_master })),
         None if rows.is_empty() => Ok(None),
         _ => Err(StoreError::Corrupt("table seal_key: a key is missing: restore a backup".into())),
     }
 }
 
-/// Makes the first ring key and the index key, unless there are keys.
+/// Makes the first ring key and the lasting key, unless there are keys.
 pub(super) async fn ensure(
     unit: &mut NumberedWork,
     masters: &MasterKeys,
@@ -196,7 +195,7 @@ pub(super) async fn ensure(
     if present > 0 {
         return Ok(());
     }
-    for purpose in [RING, INDEX] {
+    for purpose in [RING, LASTING] {
         insert(&mut unit.work, masters, deployment, purpose, randomness, now, now).await?;
     }
     Ok(())

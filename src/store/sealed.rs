@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 
 use super::{Store, StoreError};
 use crate::domain::DeploymentId;
-use crate::seal::{MasterKeys, RowContext, SealError};
+use crate::seal::{MasterKeys, PersonKey, RowContext, SealError};
 
 /// One sealed column.
 #[derive(Clone, Copy, Debug)]
@@ -32,6 +32,8 @@ pub(super) type Sample = for<'a> fn(&'a Store) -> futures_util::future::BoxFutur
 pub(super) enum Under {
     /// The ring's.
     Ring,
+    /// The lasting key: for what must open beside older backups of the rest.
+    Lasting,
     /// The master keys.
     Master,
 }
@@ -61,7 +63,7 @@ pub(super) enum Keyed {
 
 /// Each line: the keys that seal it, table, column, kind and SQL expression of the row's key, which is unique, and the sample.
 macro_rules! sealed_columns {
-    ($($(#[$doc:meta])* $name:ident = $under:ident $table:literal $column:literal by $kind:ident $key:literal, $sample:path;)*) => {
+    ($(#[$listed:meta])* $list:ident: $($(#[$doc:meta])* $name:ident = $under:ident $table:literal $column:literal by $kind:ident $key:literal, $sample:path;)*) => {
         $(
             $(#[$doc])*
             pub(super) const $name: SealedColumn = SealedColumn {
@@ -80,18 +82,34 @@ macro_rules! sealed_columns {
                 sample: $sample,
             };
         )*
-        /// All of them.
-        pub(super) static SEALED_COLUMNS: &[SealedColumn] = &[$($name),*];
+        $(#[$listed])*
+        pub(super) static $list: &[SealedColumn] = &[$($name),*];
     };
 }
 
 sealed_columns! {
+    /// All of them, in the deployment's database.
+    SEALED_COLUMNS:
     /// Opens only with the deployment's own master keys.
-    CANARY = Master "deployment" "canary_sealed" by Integer "id", super::sample;
-    /// A key of the ring, or the index key: 32 bytes.
+    CANARY = Master "deployment" "canary_sealed" by Integer "id", super::no_sample;
+    /// A key of the ring, or the lasting key: 32 bytes.
     WRAPPED_KEY = Master "seal_key" "wrapped_sealed" by Text "id", super::seal_key::sample;
     /// The private half of a signing key, PKCS #8.
     SIGNING_KEY = Ring "signing_key" "private_sealed" by Text "key_id", super::signing_key::sample;
+    /// What is known of a person: JSON, sealed with the person's key.
+    PROFILE = Ring "account" "profile_sealed" by Text "subject", super::account::sample;
+    /// A person's password hash: a PHC string, sealed with the person's key.
+    PASSWORD = Ring "account" "password_sealed" by Text "subject", super::account::sample;
+    /// When and how a session's person signed in, and from where: JSON, sealed with the person's key.
+    BROWSER_SESSION = Ring "browser_session" "state_sealed" by Text "session_id", super::browser_session::sample;
+}
+
+sealed_columns! {
+    /// Those of the database of people's keys.
+    #[cfg(test)]
+    PERSON_KEYS_SEALED_COLUMNS:
+    /// A person's key, in the database of people's keys.
+    PERSON_KEY = Lasting "person_key" "key_sealed" by Text "subject", super::no_sample;
 }
 
 impl SealedColumn {
@@ -123,11 +141,58 @@ impl SealedColumn {
 impl Store {
     pub(super) fn seal(&self, column: &SealedColumn, row: &str, value: &[u8]) -> Result<Vec<u8>, StoreError> {
         let context = column.context(&self.inner.deployment, row);
-        self.inner.ring.seal_row(&context, value).map_err(|problem| column.broken(row, problem))
+        let ring = &self.inner.ring;
+        let sealed = match column.under {
+            Under::Lasting => ring.seal_lasting_row(&context, value),
+            Under::Ring | Under::Master => ring.seal_row(&context, value),
+        };
+        sealed.map_err(|problem| column.broken(row, problem))
     }
 
     pub(super) fn unseal(&self, column: &SealedColumn, row: &str, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, StoreError> {
         let context = column.context(&self.inner.deployment, row);
         self.inner.ring.open_row(&context, sealed).map_err(|problem| column.broken(row, problem))
+    }
+
+    /// Seals a person's data: with the person's key, and what comes of that like every other value.
+    pub(super) fn seal_for(
+        &self,
+        key: &PersonKey,
+        column: &SealedColumn,
+        row: &str,
+        value: &[u8],
+    ) -> Result<Vec<u8>, StoreError> {
+        let context = column.context(&self.inner.deployment, row);
+        let sealed = key.seal(&context, value).map_err(|problem| column.broken(row, problem))?;
+        self.seal(column, row, &sealed)
+    }
+
+    /// Opens what [`Store::seal_for`] sealed.
+    pub(super) fn unseal_for(
+        &self,
+        key: &PersonKey,
+        column: &SealedColumn,
+        row: &str,
+        sealed: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, StoreError> {
+        let context = column.context(&self.inner.deployment, row);
+        let opened = self.unseal(column, row, sealed)?;
+        key.open(&context, &opened).map_err(|problem| column.broken(row, problem))
+    }
+
+    /// The keyed hash that a value is found by, for `column` of this deployment alone. To be written; for looking up there is
+    /// [`Store::indexes`].
+    pub(super) fn index(&self, column: &str, value: &[u8]) -> Vec<u8> {
+        self.inner.ring.blind_index(&self.index_purpose(column), value).to_vec()
+    }
+
+    /// Every keyed hash that the value may have been written under.
+    pub(super) fn indexes(&self, column: &str, value: &[u8]) -> Vec<Vec<u8>> {
+        let indexes = self.inner.ring.blind_indexes(&self.index_purpose(column), value);
+        indexes.into_iter().map(Vec::from).collect()
+    }
+
+    fn index_purpose(&self, column: &str) -> String {
+        format!("{} {column}", self.inner.deployment)
     }
 }

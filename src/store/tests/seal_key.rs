@@ -70,7 +70,7 @@ on_both_engines! {
         let (one, two) = (place.open().await, place.open().await);
         let first = one.ring().active_key_id();
         let index = one.ring().blind_index("email", b"a@example");
-        one.add_signing_key_if_none(&signing_key("one")).await.expect("added");
+        one.add_signing_key(&signing_key("one")).await.expect("added");
 
         let fresh = rotate(&one, NOW).await;
         assert_eq!(fresh.state(NOW), SealKeyState::Next);
@@ -124,7 +124,7 @@ on_both_engines! {
         assert_eq!(resealed(store.seal_keys().await.expect("keys")), None, "too early to tell");
         store.activate_seal_keys(NOW);
         execute(&store, "DELETE FROM signing_key WHERE key_id = 'key-0000'").await;
-        store.add_signing_key_if_none(&signing_key("late")).await.expect("added");
+        store.add_signing_key(&signing_key("late")).await.expect("added");
         store.activate_seal_keys(activated);
         assert_eq!(reseal(&store, later(AFTER_SETTLING)).await, (1, 0));
         assert_eq!(resealed(store.seal_keys().await.expect("keys")), Some(later(AFTER_SETTLING)));
@@ -143,6 +143,33 @@ on_both_engines! {
         assert_eq!(events(&store).await.last().map(String::as_str), Some("seal_key_deleted"));
         // The key that seals never goes.
         assert_eq!(store.delete_seal_keys(later(1000 * DAY)).await.expect("looked"), []);
+    }
+
+    /// People's keys lie in a database of their own: it opens beside the other one as it was before a rotation and as it is after.
+    async fn peoples_keys_outlast_every_rotation(place: &Place) {
+        use crate::domain::Subject;
+        use crate::seal::PersonKey;
+        let (store, as_it_was) = (place.open().await, place.open().await);
+        let keys = PersonKeys::open(&place.settings, place.directory.path(), &store, NOW).await.expect("opens");
+        let add = async |name: &str| {
+            let subject: Subject = name.parse().expect("a subject");
+            let key = PersonKey::random(&SystemRandomness).expect("a key");
+            keys.add(&keys.seal_key(&subject, &key).expect("sealed"), NOW).await.expect("stored");
+            subject
+        };
+        let before = add("before").await;
+        rotate(&store, NOW).await;
+        store.take_in_seal_keys(later(AFTER_SETTLING)).await.expect("taken in");
+        reseal(&store, later(AFTER_SETTLING)).await;
+        assert_eq!(store.delete_seal_keys(later(30 * DAY)).await.expect("deleted").len(), 1);
+        store.take_in_seal_keys(later(30 * DAY)).await.expect("taken in");
+        let after = add("after").await;
+        let beside_a_backup = PersonKeys::open(&place.settings, place.directory.path(), &as_it_was, NOW).await.expect("opens");
+        for keys in [&keys, &beside_a_backup] {
+            for subject in [&before, &after] {
+                assert!(keys.key(subject).await.expect("opens").is_some());
+            }
+        }
     }
 
     async fn a_key_with_rows_is_never_deleted(place: &Place) {
@@ -204,7 +231,7 @@ on_both_engines! {
 
     async fn another_master_key_wraps_everything_once_both_are_named(place: &Place) {
         let store = place.open().await;
-        store.add_signing_key_if_none(&signing_key("one")).await.expect("added");
+        store.add_signing_key(&signing_key("one")).await.expect("added");
         rotate(&store, NOW).await;
         let both = place.try_open(masters(&[("second", 2), ("first", 1)]), NOW).await.expect("opens");
         assert_eq!(events(&both).await.last().map(String::as_str), Some("seal_keys_rewrapped"));

@@ -30,7 +30,7 @@ async fn open(store: &Store, place: &Value) -> Result<(), crate::seal::SealError
     let name = place.row.name();
     let context = place.column.context(store.deployment(), &name);
     match place.column.under {
-        Under::Ring => store.ring().open_row(&context, value).map(drop),
+        Under::Ring | Under::Lasting => store.ring().open_row(&context, value).map(drop),
         Under::Master => store.master_keys().unwrap(&context, value).map(drop),
     }
 }

@@ -92,9 +92,14 @@ async fn a_newer_database_is_refused() {
          SELECT version + 1, 'later', success, checksum, execution_time FROM _sqlx_migrations ORDER BY version DESC LIMIT 1";
     sqlx::query(statement).execute(&mut connection).await.expect("written");
     connection.close().await.expect("closed");
-    for arguments in
-        [&["db", "status"] as &[&str], &["db", "migrate"], &["db", "check"], &["client", "list"], &["keys", "list"], &["serve"]]
-    {
+    for arguments in [
+        &["db", "status"] as &[&str],
+        &["db", "migrate"],
+        &["db", "check"],
+        &["client", "list"],
+        &["keys", "list-seal"],
+        &["serve"],
+    ] {
         let words = symbolon(&dir, arguments).await.failed();
         assert!(
             words.contains(&format!("version {}", known + 1)) && words.contains(&format!("up to {known}")),
@@ -115,7 +120,7 @@ async fn ten_processes_start_at_once(engine: Engine) {
     let stack: Stack = Setup { without_gateway: true, ..Setup::default() }.prepare("sqlite:unused.db".to_owned()).await;
     let text = std::fs::read_to_string(stack.server_config()).expect("a configuration");
     std::fs::write(stack.path("fresh.toml"), text.replace("sqlite:unused.db", &store)).expect("written");
-    let commands = (0..10).map(|_| symbolon(stack.dir.path(), &["keys", "list", "--json", "--config", "fresh.toml"]));
+    let commands = (0..10).map(|_| symbolon(stack.dir.path(), &["keys", "list-seal", "--json", "--config", "fresh.toml"]));
     let said: Vec<String> = futures_util::future::join_all(commands).await.into_iter().map(|said| said.ok()).collect();
     assert!(said.iter().all(|list| *list == said[0]), "{said:?}");
     assert_eq!(serde_json::from_str::<serde_json::Value>(&said[0]).expect("JSON").as_array().map(Vec::len), Some(1));

@@ -38,7 +38,7 @@ async fn until(config: &Path, what: &str, is_so: impl Fn(&Value) -> bool) -> Val
 }
 
 async fn listed(stack: &Stack) -> Vec<Value> {
-    let text = symbolon(stack.dir.path(), &["keys", "list", "--json"]).await.ok();
+    let text = symbolon(stack.dir.path(), &["keys", "list-seal", "--json"]).await.ok();
     serde_json::from_str(&text).expect("JSON")
 }
 
@@ -125,7 +125,7 @@ async fn a_key_is_rotated_under_two_servers(engine: Engine) {
     let told: Vec<_> = keys.iter().map(|key| (&key["id"], &key["state"], key["rows"].as_i64())).collect();
     assert_eq!(told, [(&old, &json!("retired"), Some(0)), (&fresh, &json!("active"), Some(1))]);
     assert!(keys[0]["can_go"].as_i64() > keys[0]["retired"].as_i64());
-    let table = symbolon(stack.dir.path(), &["keys", "list"]).await.ok();
+    let table = symbolon(stack.dir.path(), &["keys", "list-seal"]).await.ok();
     assert!(table.contains("retired") && table.contains("from 2"), "{table}");
     let told = || [stack.events("server-audit.jsonl"), stack.events("replica-audit.jsonl")].concat();
     while !told().iter().any(|event| event["event"] == "seal_key_created" && event["seal_key"] == fresh) {
@@ -164,8 +164,10 @@ async fn with_many_rows(stack: &Stack, rows: usize) {
             public_jwk: Value::Object(key.public_jwk().to_members()).to_string(),
             private_pkcs8: key.to_pkcs8().expect("PKCS #8"),
             created: now,
+            activated: Some(now),
+            retired: None,
         };
-        let retire = "UPDATE signing_key SET state = 'retired'";
+        let retire = "UPDATE signing_key SET state = 'retired', retired = 4000000000";
         if url.starts_with("sqlite") {
             let options = sqlx::sqlite::SqliteConnectOptions::new().filename(stack.path("symbolon.db")).busy_timeout(WAIT);
             let mut connection = sqlx::SqliteConnection::connect_with(&options).await.expect("connected");
@@ -174,7 +176,7 @@ async fn with_many_rows(stack: &Stack, rows: usize) {
             let mut connection = sqlx::PgConnection::connect(&url).await.expect("connected");
             sqlx::query(retire).execute(&mut connection).await.expect("retired");
         }
-        store.add_signing_key_if_none(&record).await.expect("added");
+        store.add_signing_key(&record).await.expect("added");
     }
     store.close().await;
 }

@@ -14,15 +14,19 @@
 //! - [`Caller`]: how to connect (certificate, key, TLS version, HTTP version, server name); [`Connection`]: several requests on one
 //!   connection; [`Call`]: one request, spelled exactly as given over HTTP/1.1; [`Answer`].
 //! - [`wire`]: every caller of a [`Stack`] notes the secrets it sends and receives; [`wire::Search`] looks for them.
+//! - [`browser::Browser`]: cookies and forms of a person.
+//! - [`Prover`]: a client's DPoP key, and proofs of every kind, also bad ones.
 //! - [`Upstream`]: records every byte it receives.
 
 #![allow(unused_imports, reason = "the harness offers more than one file uses")]
 
 pub mod authority;
+pub mod browser;
 pub mod call;
 pub mod client;
 pub mod command;
 pub mod configuration;
+pub mod dpop;
 pub mod ports;
 pub mod postgres;
 pub mod process;
@@ -34,5 +38,6 @@ pub mod wire;
 pub use authority::{Authority, Identity, Leaf};
 pub use call::{Answer, Call};
 pub use client::{Caller, Connection, Http, Tls};
+pub use dpop::Prover;
 pub use stack::{Engine, Setup, Stack};
 pub use upstream::Upstream;
