@@ -5,6 +5,7 @@
 
 mod ambiguous_request;
 mod certificate;
+mod dump;
 mod forged_token;
 mod idle;
 mod outage;
