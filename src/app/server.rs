@@ -15,23 +15,15 @@ use crate::keys::{Keeper, KeyPlan};
 use crate::oauth::metadata::Endpoints;
 use crate::oauth::resources::Resources;
 use crate::oauth::{AuthorizationServer, IssuedTokens, Revocations};
-use crate::seal::{KeyRing, KeySource, SealKeyId};
+use crate::seal::{KeySource, MasterKeys, SealKeyId};
 use crate::store::Store;
 use crate::telemetry::audit::AuditSink;
 use crate::trust::CurrentAnchors;
 use crate::trust::revocation::RevocationRules;
 use crate::web::pages::Pages;
 
-/// A database and the keys that open what is sealed in it.
-#[derive(Clone, Debug)]
-pub struct SealedStore {
-    /// The database.
-    pub store: Store,
-    /// The keys.
-    pub ring: Arc<KeyRing>,
-}
-
-fn key_ring(loaded: &Loaded) -> anyhow::Result<KeyRing> {
+/// The master keys that a configuration names.
+pub fn master_keys(loaded: &Loaded) -> anyhow::Result<MasterKeys> {
     let settings = &loaded.settings;
     if settings.seal.key.is_empty() {
         bail!(
@@ -45,7 +37,7 @@ fn key_ring(loaded: &Loaded) -> anyhow::Result<KeyRing> {
         let source = key_source(loaded, key).with_context(|| format!("[[seal.key]] `{id}`"))?;
         keys.push((id, source));
     }
-    KeyRing::load(&keys, &|name| std::env::var(name).ok()).context("[[seal.key]]")
+    MasterKeys::load(&keys, &|name| std::env::var(name).ok()).context("[[seal.key]]")
 }
 
 fn key_source(loaded: &Loaded, key: &SealKeySettings) -> anyhow::Result<KeySource> {
@@ -65,11 +57,10 @@ fn key_source(loaded: &Loaded, key: &SealKeySettings) -> anyhow::Result<KeySourc
 }
 
 /// Opens the database that a configuration names. The command line and the server share it.
-pub async fn open_store(loaded: &Loaded, clock: &dyn Clock, randomness: &dyn Randomness) -> anyhow::Result<SealedStore> {
-    let ring = Arc::new(key_ring(loaded)?);
+pub async fn open_store(loaded: &Loaded, clock: &dyn Clock, randomness: &dyn Randomness) -> anyhow::Result<Store> {
+    let masters = Arc::new(master_keys(loaded)?);
     let (settings, base) = (&loaded.settings, loaded.base_dir.as_path());
-    let store = Store::open(&settings.store, base, ring.clone(), randomness, clock.now()?).await.context("[store]")?;
-    Ok(SealedStore { store, ring })
+    Store::open(&settings.store, base, masters, randomness, clock.now()?).await.context("[store]")
 }
 
 /// The authorization server's sections, checked.
@@ -115,7 +106,7 @@ fn checked(loaded: &Loaded) -> anyhow::Result<Checked> {
 pub fn check(loaded: &Loaded) -> anyhow::Result<()> {
     let checked = checked(loaded)?;
     Pages::load(&loaded.settings.pages, &loaded.base_dir, &checked.issuer).context("[pages]")?;
-    key_ring(loaded).map(drop)
+    master_keys(loaded).map(drop)
 }
 
 /// Builds the authorization server. With it comes the last change that its snapshots are sure to contain.
@@ -127,7 +118,7 @@ pub async fn build(
     randomness: Arc<dyn Randomness>,
 ) -> anyhow::Result<(Arc<AuthorizationServer>, i64)> {
     let Checked { issuer, mtls_url, resources, feed_clients, key_plan, dpop } = checked(loaded)?;
-    let SealedStore { store, ring } = open_store(loaded, &*clock, &*randomness).await?;
+    let store = open_store(loaded, &*clock, &*randomness).await?;
     let keeper = Keeper { store: &store, randomness: &*randomness };
     let keys = keeper.ensure(&key_plan, clock.now()?).await.context("signing keys")?;
     let (people, sessions) = super::identity::build(loaded, &issuer, &store, clock.now()?, &randomness).await?;
@@ -135,15 +126,15 @@ pub async fn build(
     let sequence = store.sequence().await.context("change feed")?;
     let rules = RevocationRules::from_rules(load_rules(&store, 0).await.context("revocation rules")?);
     let clients = Clients::load(&store).await.context("clients")?;
-    let nonces = Nonces::shared(issuer.as_str(), &ring.purpose_keys("dpop-nonce"), dpop.nonce_lifetime);
+    let nonces = Nonces::shared(issuer.as_str(), &store.ring().purpose_keys("dpop-nonce"), dpop.nonce_lifetime);
     let server = AuthorizationServer {
         dpop: Dpop::with_lasting_memory(dpop.rules, nonces),
         endpoints: Endpoints::new(&issuer, mtls_url.as_ref()),
         issuer,
         resources,
         feed_clients,
+        ring: store.ring().clone(),
         store,
-        ring,
         people,
         sessions,
         audit,

@@ -6,6 +6,7 @@ mod client;
 mod completions;
 mod config;
 mod control;
+mod db;
 mod demo;
 mod explain;
 mod files;
@@ -13,6 +14,7 @@ mod keys;
 mod revoke;
 mod run;
 mod sample_upstream;
+mod seal_keys;
 mod user;
 
 use std::io::{IsTerminal as _, Write as _};
@@ -56,9 +58,12 @@ enum Command {
     /// Add, list, show, change and remove people
     #[command(subcommand)]
     User(user::User),
-    /// List, rotate and revoke signing keys
+    /// List, rotate and revoke the keys that sign and the keys that seal
     #[command(subcommand)]
     Keys(keys::Keys),
+    /// Look at the database, migrate, back up, restore and check it
+    #[command(subcommand)]
+    Db(db::Db),
     /// Make a certification authority for development
     #[command(subcommand)]
     Ca(ca::Ca),
@@ -132,6 +137,7 @@ fn run_command(command: Command) -> anyhow::Result<ExitCode> {
         Command::Client(command) => runtime()?.block_on(command.run()),
         Command::User(command) => runtime()?.block_on(command.run()),
         Command::Keys(command) => runtime()?.block_on(command.run()),
+        Command::Db(command) => runtime()?.block_on(command.run()),
         Command::Ca(command) => command.run(),
         Command::Cert(command) => runtime()?.block_on(command.run()),
         Command::Status(command) => runtime()?.block_on(command.run()),

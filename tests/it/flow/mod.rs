@@ -1,9 +1,11 @@
 //! Journeys, in numbered steps.
 
 mod another_issuer;
+mod browser;
 mod change_feed;
 mod command_line;
 mod compose;
+mod database;
 mod demo;
 mod explain;
 mod openid_client;
@@ -12,4 +14,5 @@ mod people;
 mod readme;
 mod reload;
 mod restart;
+mod seal_keys;
 mod signing_keys;

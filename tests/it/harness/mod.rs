@@ -13,8 +13,10 @@
 //! - [`Authority`], [`Leaf`], [`Identity`]: certificates of every kind, also bad ones.
 //! - [`Caller`]: how to connect (certificate, key, TLS version, HTTP version, server name); [`Connection`]: several requests on one
 //!   connection; [`Call`]: one request, spelled exactly as given over HTTP/1.1; [`Answer`].
+//! - [`wire`]: every caller of a [`Stack`] notes the secrets it sends and receives; [`wire::Search`] looks for them.
 //! - [`browser::Browser`]: cookies and forms of a person.
 //! - [`Prover`]: a client's DPoP key, and proofs of every kind, also bad ones.
+//! - [`chromium::Chromium`]: a real browser, by keyboard, with pictures.
 //! - [`Upstream`]: records every byte it receives.
 
 #![allow(unused_imports, reason = "the harness offers more than one file uses")]
@@ -22,6 +24,7 @@
 pub mod authority;
 pub mod browser;
 pub mod call;
+pub mod chromium;
 pub mod client;
 pub mod command;
 pub mod configuration;
@@ -32,6 +35,7 @@ pub mod process;
 pub mod stack;
 pub mod token;
 pub mod upstream;
+pub mod wire;
 
 pub use authority::{Authority, Identity, Leaf};
 pub use call::{Answer, Call};
