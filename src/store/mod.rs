@@ -33,7 +33,7 @@ mod tests;
 mod work;
 
 pub use audit::PendingEvent;
-pub use client::{ClientRecord, Put, PutMode};
+pub use client::{ClientRecord, Put, PutMode, SecretRecord};
 pub use error::StoreError;
 pub use feed::{Change, ChangeCursor, ChangeKind, ChangeWatch, Changes};
 pub use replay::Claimed;

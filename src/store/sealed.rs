@@ -19,9 +19,12 @@ pub(super) const CANARY: SealedColumn = SealedColumn { table: "deployment", colu
 /// The private half of a signing key, PKCS #8.
 pub(super) const SIGNING_KEY: SealedColumn = SealedColumn { table: "signing_key", column: "private_sealed" };
 
+/// What is kept of a client's secret.
+pub(super) const CLIENT_SECRET: SealedColumn = SealedColumn { table: "client_secret", column: "secret_sealed" };
+
 /// All of them: a test compares this list with the schema.
 #[cfg(test)]
-pub(super) const SEALED_COLUMNS: &[SealedColumn] = &[CANARY, SIGNING_KEY];
+pub(super) const SEALED_COLUMNS: &[SealedColumn] = &[CANARY, SIGNING_KEY, CLIENT_SECRET];
 
 impl SealedColumn {
     pub(super) fn context<'a>(&'a self, deployment: &'a DeploymentId, row: &'a str) -> RowContext<'a> {
