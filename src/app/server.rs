@@ -5,13 +5,15 @@ use std::sync::Arc;
 use anyhow::{Context as _, bail};
 use arc_swap::ArcSwap;
 
+use super::client_authentication::{assertion_rules, client_keys, throttle_limits};
 use super::tasks::load_rules;
 use crate::clients::Clients;
 use crate::config::Loaded;
 use crate::config::settings::SealKeySettings;
-use crate::domain::{ClientId, Clock, Issuer, Randomness};
+use crate::domain::{ClientId, Clock, Issuer, Randomness, SystemClock};
 use crate::jose::Algorithm;
 use crate::keys::{self, SigningKeys};
+use crate::oauth::client_auth::{AssertionRules, Throttle, ThrottleLimits};
 use crate::oauth::metadata::Endpoints;
 use crate::oauth::resources::Resources;
 use crate::oauth::{AuthorizationServer, IssuedTokens, Revocations};
@@ -74,7 +76,9 @@ pub async fn open_store(loaded: &Loaded, clock: &dyn Clock, randomness: &dyn Ran
 /// The authorization server's sections, checked.
 struct Checked {
     issuer: Issuer,
-    mtls_url: Option<Issuer>,
+    endpoints: Endpoints,
+    assertions: AssertionRules,
+    throttle: ThrottleLimits,
     resources: Resources,
     feed_clients: Vec<ClientId>,
     algorithm: Algorithm,
@@ -104,12 +108,16 @@ fn checked(loaded: &Loaded) -> anyhow::Result<Checked> {
         .map(|text| text.parse().with_context(|| format!("[revocation_feed]: client `{text}`")))
         .collect::<Result<_, _>>()?;
     let algorithm = keys::algorithm(&settings.signing.algorithm).context("[signing]")?;
-    Ok(Checked { issuer, mtls_url, resources, feed_clients, algorithm })
+    let endpoints = Endpoints::new(&issuer, mtls_url.as_ref());
+    let assertions = assertion_rules(&settings.client_assertion, &issuer, &endpoints)?;
+    let throttle = throttle_limits(&settings.limits)?;
+    Ok(Checked { issuer, endpoints, assertions, throttle, resources, feed_clients, algorithm })
 }
 
 /// Checks the authorization server's sections and the master keys, without opening the database.
 pub fn check(loaded: &Loaded) -> anyhow::Result<()> {
     checked(loaded)?;
+    client_keys(loaded, Arc::new(SystemClock::new())).context("[outbound]")?;
     key_ring(loaded).map(drop)
 }
 
@@ -121,7 +129,8 @@ pub async fn build(
     clock: Arc<dyn Clock>,
     randomness: Arc<dyn Randomness>,
 ) -> anyhow::Result<(Arc<AuthorizationServer>, i64)> {
-    let Checked { issuer, mtls_url, resources, feed_clients, algorithm } = checked(loaded)?;
+    let Checked { issuer, endpoints, assertions, throttle, resources, feed_clients, algorithm } = checked(loaded)?;
+    let client_keys = client_keys(loaded, clock.clone()).context("[outbound]")?;
     let SealedStore { store, ring } = open_store(loaded, &*clock, &*randomness).await?;
     let keys = SigningKeys::ensure(&store, algorithm, &*randomness, clock.now()?).await.context("signing keys")?;
     // The sequence is read first: what changes while the rest is read is then applied twice rather than missed.
@@ -129,7 +138,7 @@ pub async fn build(
     let rules = RevocationRules::from_rules(load_rules(&store, 0).await.context("revocation rules")?);
     let clients = Clients::load(&store).await.context("clients")?;
     let server = AuthorizationServer {
-        endpoints: Endpoints::new(&issuer, mtls_url.as_ref()),
+        endpoints,
         issuer,
         resources,
         feed_clients,
@@ -139,6 +148,9 @@ pub async fn build(
         clock,
         randomness,
         clients,
+        client_keys,
+        assertions,
+        throttle: Throttle::new(throttle),
         keys: ArcSwap::from_pointee(keys),
         revocations: Revocations::new(rules),
         anchors,

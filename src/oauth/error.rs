@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use super::client_auth::{Scheme, Throttled};
 use crate::domain::{ClientId, ClockUnreadable, RandomnessUnavailable};
 use crate::event::Reason;
 
@@ -65,12 +66,14 @@ pub struct Refusal {
     pub reason: Reason,
     /// The client that was named, once it is known to exist.
     pub client_id: Option<ClientId>,
+    /// The scheme that the client tried in the `Authorization` header, to be answered in kind (RFC 6749 §5.2).
+    pub challenge: Option<Scheme>,
 }
 
 impl Refusal {
     /// A refusal of a request that names no known client yet.
     pub fn new(code: ErrorCode, reason: Reason, description: impl Into<Cow<'static, str>>) -> Self {
-        Self { code, description: description.into(), reason, client_id: None }
+        Self { code, description: description.into(), reason, client_id: None, challenge: None }
     }
 
     /// The same refusal, of a known client.
@@ -105,6 +108,8 @@ pub enum OauthError {
     Refused(Refusal),
     /// Ours.
     Failed(Fault),
+    /// Too many failed authentications, of this known client or from this address: 429 with `Retry-After`.
+    Throttled(Throttled, Option<ClientId>),
 }
 
 impl From<Refusal> for OauthError {

@@ -57,6 +57,7 @@ impl Peer {
                 Err(error) => Err(error),
             },
             host_anchor_set: self.facts.policy.anchor_set(),
+            address: self.facts.peer_address.ip(),
             certificate_requested: self.facts.policy.client_certificate() != ClientCertificateMode::None,
         }
     }

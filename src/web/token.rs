@@ -32,8 +32,8 @@ pub async fn post(
     Extension(request_id): Extension<RequestId>,
     request: Request<Body>,
 ) -> Result<Response, WebError> {
-    let parameters = extract::form(request, web.body_limits).await?;
-    let issued = web.server.token(&parameters, &peer.presenter(), request_id)?;
+    let taken = extract::form(request, web.body_limits).await?;
+    let issued = web.server.token(&taken.from(&peer), request_id).await?;
     let answer =
         Answer { access_token: issued.access_token, token_type: "Bearer", expires_in: issued.expires_in, scope: issued.scope };
     // The token has no character to be escaped; the rest is short but for the scope.
