@@ -17,6 +17,7 @@
 
 #![allow(unused_imports, reason = "the harness offers more than one file uses")]
 
+pub mod assertion;
 pub mod authority;
 pub mod call;
 pub mod client;
@@ -25,6 +26,7 @@ pub mod configuration;
 pub mod ports;
 pub mod postgres;
 pub mod process;
+pub mod publisher;
 pub mod stack;
 pub mod token;
 pub mod upstream;
@@ -32,5 +34,6 @@ pub mod upstream;
 pub use authority::{Authority, Identity, Leaf};
 pub use call::{Answer, Call};
 pub use client::{Caller, Connection, Http, Tls};
+pub use publisher::Publisher;
 pub use stack::{Engine, Setup, Stack};
 pub use upstream::Upstream;

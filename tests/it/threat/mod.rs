@@ -5,7 +5,9 @@
 
 mod ambiguous_request;
 mod certificate;
+mod credentials;
 mod forged_token;
+mod inside_host;
 mod outage;
 mod peer;
 mod resumption;
