@@ -5,9 +5,11 @@
 
 mod ambiguous_request;
 mod certificate;
+mod credentials;
 mod dump;
 mod forged_token;
 mod idle;
+mod inside_host;
 mod outage;
 mod peer;
 mod resumption;
