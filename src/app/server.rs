@@ -7,12 +7,12 @@ use arc_swap::ArcSwap;
 
 use super::client_authentication::{assertion_rules, client_keys, throttle_limits};
 use super::tasks::load_rules;
+use crate::binding::dpop::{Dpop, DpopChecked, Nonces};
 use crate::clients::Clients;
 use crate::config::Loaded;
 use crate::config::settings::SealKeySettings;
 use crate::domain::{ClientId, Clock, Issuer, Randomness, SystemClock};
-use crate::jose::Algorithm;
-use crate::keys::{self, SigningKeys};
+use crate::keys::{Keeper, KeyPlan};
 use crate::oauth::client_auth::{AssertionRules, Throttle, ThrottleLimits};
 use crate::oauth::metadata::Endpoints;
 use crate::oauth::resources::Resources;
@@ -20,8 +20,9 @@ use crate::oauth::{AuthorizationServer, IssuedTokens, Revocations};
 use crate::seal::{KeyRing, KeySource, SealKeyId};
 use crate::store::Store;
 use crate::telemetry::audit::AuditSink;
-use crate::trust::AnchorSets;
+use crate::trust::CurrentAnchors;
 use crate::trust::revocation::RevocationRules;
+use crate::web::pages::Pages;
 
 /// A database and the keys that open what is sealed in it.
 #[derive(Clone, Debug)]
@@ -81,7 +82,8 @@ struct Checked {
     throttle: ThrottleLimits,
     resources: Resources,
     feed_clients: Vec<ClientId>,
-    algorithm: Algorithm,
+    key_plan: KeyPlan,
+    dpop: DpopChecked,
 }
 
 fn checked(loaded: &Loaded) -> anyhow::Result<Checked> {
@@ -100,23 +102,26 @@ fn checked(loaded: &Loaded) -> anyhow::Result<Checked> {
     if mtls_url.as_ref().is_some_and(|mtls| mtls.path() != issuer.path()) {
         bail!("{}: `mtls_url` must have the same path as `issuer`", loaded.file.display());
     }
-    let resources = Resources::from_settings(&settings.resource).context("[[resource]]")?;
+    let key_plan = KeyPlan::from_settings(&settings.signing).context("[signing]")?;
+    let resources = Resources::from_settings(&settings.resource, &key_plan).context("[[resource]]")?;
     let feed_clients = settings
         .revocation_feed
         .clients
         .iter()
         .map(|text| text.parse().with_context(|| format!("[revocation_feed]: client `{text}`")))
         .collect::<Result<_, _>>()?;
-    let algorithm = keys::algorithm(&settings.signing.algorithm).context("[signing]")?;
     let endpoints = Endpoints::new(&issuer, mtls_url.as_ref());
     let assertions = assertion_rules(&settings.client_assertion, &issuer, &endpoints)?;
     let throttle = throttle_limits(&settings.limits)?;
-    Ok(Checked { issuer, endpoints, assertions, throttle, resources, feed_clients, algorithm })
+    super::identity::check(settings, &issuer)?;
+    let dpop = DpopChecked::from_settings(&settings.dpop).context("[dpop]")?;
+    Ok(Checked { issuer, endpoints, assertions, throttle, resources, feed_clients, key_plan, dpop })
 }
 
 /// Checks the authorization server's sections and the master keys, without opening the database.
 pub fn check(loaded: &Loaded) -> anyhow::Result<()> {
-    checked(loaded)?;
+    let checked = checked(loaded)?;
+    Pages::load(&loaded.settings.pages, &loaded.base_dir, &checked.issuer).context("[pages]")?;
     client_keys(loaded, Arc::new(SystemClock::new())).context("[outbound]")?;
     key_ring(loaded).map(drop)
 }
@@ -124,26 +129,32 @@ pub fn check(loaded: &Loaded) -> anyhow::Result<()> {
 /// Builds the authorization server. With it comes the last change that its snapshots are sure to contain.
 pub async fn build(
     loaded: &Loaded,
-    anchors: Arc<ArcSwap<AnchorSets>>,
+    anchors: Arc<CurrentAnchors>,
     audit: AuditSink,
     clock: Arc<dyn Clock>,
     randomness: Arc<dyn Randomness>,
 ) -> anyhow::Result<(Arc<AuthorizationServer>, i64)> {
-    let Checked { issuer, endpoints, assertions, throttle, resources, feed_clients, algorithm } = checked(loaded)?;
+    let Checked { issuer, endpoints, assertions, throttle, resources, feed_clients, key_plan, dpop } = checked(loaded)?;
     let client_keys = client_keys(loaded, clock.clone()).context("[outbound]")?;
     let SealedStore { store, ring } = open_store(loaded, &*clock, &*randomness).await?;
-    let keys = SigningKeys::ensure(&store, algorithm, &*randomness, clock.now()?).await.context("signing keys")?;
+    let keeper = Keeper { store: &store, randomness: &*randomness };
+    let keys = keeper.ensure(&key_plan, clock.now()?).await.context("signing keys")?;
+    let (people, sessions) = super::identity::build(loaded, &issuer, &store, clock.now()?, &randomness).await?;
     // The sequence is read first: what changes while the rest is read is then applied twice rather than missed.
     let sequence = store.sequence().await.context("change feed")?;
     let rules = RevocationRules::from_rules(load_rules(&store, 0).await.context("revocation rules")?);
     let clients = Clients::load(&store).await.context("clients")?;
+    let nonces = Nonces::shared(issuer.as_str(), &ring.purpose_keys("dpop-nonce"), dpop.nonce_lifetime);
     let server = AuthorizationServer {
+        dpop: Dpop::with_lasting_memory(dpop.rules, nonces),
         endpoints,
         issuer,
         resources,
         feed_clients,
         store,
         ring,
+        people,
+        sessions,
         audit,
         clock,
         randomness,
@@ -152,6 +163,7 @@ pub async fn build(
         assertions,
         throttle: Throttle::new(throttle),
         keys: ArcSwap::from_pointee(keys),
+        key_plan,
         revocations: Revocations::new(rules),
         anchors,
         issued: IssuedTokens::default(),

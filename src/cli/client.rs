@@ -13,6 +13,7 @@ use crate::clients::{Authentication, Client as Registration, Published, Register
 use crate::config::Loaded;
 use crate::domain::{ClientId, Clock as _, Lifetime, SystemClock};
 use crate::jose::random::SystemRandomness;
+use crate::keys::KeyPlan;
 use crate::oauth::resources::{LONGEST_LIFETIME_SECONDS, Resources};
 use crate::pki::pem;
 use crate::store::{ClientRecord, Put, PutMode, SecretRecord, Store};
@@ -63,6 +64,9 @@ pub struct Add {
     /// It may use no grant: for gateways and resource servers that only introspect
     #[arg(long)]
     no_grants: bool,
+    /// Bind its tokens to the key of a DPoP proof (RFC 9449) instead of its certificate
+    #[arg(long, conflicts_with = "danger_unbound_tokens")]
+    dpop: bool,
     /// Give it plain bearer tokens, worth as much in a thief's hands
     #[arg(long)]
     danger_unbound_tokens: bool,
@@ -236,6 +240,9 @@ impl Add {
         set("grant_types", if self.no_grants || self.identity.public { json!([]) } else { json!(["client_credentials"]) });
         set("resources", json!(self.resources));
         set("scope", json!(self.scope));
+        if self.dpop {
+            set("dpop_bound_access_tokens", json!(true));
+        }
         if self.danger_unbound_tokens {
             set("tls_client_certificate_bound_access_tokens", json!(false));
         }
@@ -388,7 +395,8 @@ fn checked(loaded: &Loaded, document: &Value, secret: Option<&SecretRecord>) -> 
             loaded.file.display()
         );
     }
-    let resources = Resources::from_settings(&loaded.settings.resource)?;
+    let keys = KeyPlan::from_settings(&loaded.settings.signing).context("[signing]")?;
+    let resources = Resources::from_settings(&loaded.settings.resource, &keys)?;
     if let Some(unknown) = registration.resources.iter().find(|identifier| resources.get(identifier).is_none()) {
         bail!("resource `{unknown}` is not configured: add a [[resource]] with this identifier to {}", loaded.file.display());
     }

@@ -8,8 +8,11 @@ mod config;
 mod control;
 mod demo;
 mod files;
+mod keys;
+mod revoke;
 mod run;
 mod sample_upstream;
+mod user;
 
 use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -28,7 +31,8 @@ use crate::config::{Loaded, load};
   symbolon demo                                  watch a bound token being minted, honoured, and refused
   symbolon serve --config symbolon.toml          run the authorization server
   symbolon gateway --config gateway.toml         run the gateway
-  symbolon client list --config symbolon.toml    see who may ask for tokens")]
+  symbolon client list --config symbolon.toml    see which programs may ask for tokens
+  symbolon user add alice                        let a person sign in")]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -48,10 +52,16 @@ enum Command {
     /// Register, list, show and remove clients
     #[command(subcommand)]
     Client(client::Client),
+    /// Add, list, show, change and remove people
+    #[command(subcommand)]
+    User(user::User),
+    /// List, rotate and revoke signing keys
+    #[command(subcommand)]
+    Keys(keys::Keys),
     /// Make a certification authority for development
     #[command(subcommand)]
     Ca(ca::Ca),
-    /// Issue a certificate from a development authority, or show one
+    /// Issue a certificate from a development authority, show one, or revoke one
     #[command(subcommand)]
     Cert(cert::Cert),
     /// Ask a running process whether it can do its work
@@ -119,8 +129,10 @@ fn run_command(command: Command) -> anyhow::Result<ExitCode> {
         Command::Gateway(command) => runtime()?.block_on(command.run()),
         Command::Config(command) => command.run(),
         Command::Client(command) => runtime()?.block_on(command.run()),
+        Command::User(command) => runtime()?.block_on(command.run()),
+        Command::Keys(command) => runtime()?.block_on(command.run()),
         Command::Ca(command) => command.run(),
-        Command::Cert(command) => command.run(),
+        Command::Cert(command) => runtime()?.block_on(command.run()),
         Command::Status(command) => runtime()?.block_on(command.run()),
         Command::Reload(command) => runtime()?.block_on(command.run()),
         Command::Explain(command) => runtime()?.block_on(command.run()),

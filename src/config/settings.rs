@@ -1,17 +1,19 @@
 //! The shape of the configuration file. The doc comments are the reference that users read.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
+pub use super::listener::*;
 use crate::event::TokenFormat;
 
 mod client;
+mod dpop;
 
 pub use client::{AssertionAudienceSetting, ClientAssertionSettings, OutboundSettings};
+pub use dpop::DpopSettings;
 
 /// The whole file. `symbolon serve` and `symbolon gateway` read the same shape; each ignores nothing and uses what it needs.
 /// Paths are relative to the directory of the file.
@@ -39,10 +41,20 @@ pub struct Settings {
     pub client_assertion: ClientAssertionSettings,
     /// Where keys are fetched from that clients publish (`jwks_uri`).
     pub outbound: OutboundSettings,
+    /// What is asked of DPoP proofs.
+    pub dpop: DpopSettings,
     /// Signing keys of the authorization server.
     pub signing: SigningSettings,
     /// Who may follow the revocation feed.
     pub revocation_feed: RevocationFeedSettings,
+    /// Passwords of people.
+    pub password: PasswordSettings,
+    /// How often one may try to sign in.
+    pub sign_in: SignInSettings,
+    /// Sessions of people in browsers.
+    pub session: SessionSettings,
+    /// Pages for people.
+    pub pages: PagesSettings,
     /// The gateway's own identity.
     pub gateway: GatewaySettings,
     /// Authorization servers whose tokens the gateway accepts, by a name that routes refer to.
@@ -57,6 +69,8 @@ pub struct Settings {
     pub log: LogSettings,
     /// The control socket.
     pub control: ControlSettings,
+    /// Files that change while the process runs.
+    pub reload: ReloadSettings,
 }
 
 /// Where state lives.
@@ -65,6 +79,10 @@ pub struct Settings {
 pub struct StoreSettings {
     /// `sqlite:FILE` (relative to the configuration file), or `postgres://USER@HOST/DATABASE`.
     pub url: String,
+    /// The database of people's keys, apart from what they open: its backups are kept for less long (see docs/people.md). As `url`.
+    /// Default: `person-keys.db` beside a SQLite database; beside PostgreSQL's, in the schema `symbolon_person_keys` of the same
+    /// database. On PostgreSQL it is always that schema.
+    pub person_keys_url: Option<String>,
     /// Connections that read, at most.
     pub max_connections: u32,
     /// Seconds to wait for a free connection or a locked database before answering 503.
@@ -73,7 +91,7 @@ pub struct StoreSettings {
 
 impl Default for StoreSettings {
     fn default() -> Self {
-        Self { url: "sqlite:symbolon.db".into(), max_connections: 8, wait_seconds: 5 }
+        Self { url: "sqlite:symbolon.db".into(), person_keys_url: None, max_connections: 8, wait_seconds: 5 }
     }
 }
 
@@ -101,99 +119,6 @@ pub struct SealKeySettings {
     pub command: Option<Vec<String>>,
 }
 
-/// One address to listen on.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-pub struct ListenerSettings {
-    /// A name for logs and metrics.
-    pub name: String,
-    /// `IP:PORT`.
-    pub address: SocketAddr,
-    /// What is served here: `authorization_server`, `gateway`, `metrics`.
-    pub services: Vec<ServiceSetting>,
-    /// Where a client's certificate comes from.
-    #[serde(default)]
-    pub certificate_source: CertificateSourceSetting,
-    /// The TLS policies of this address, told apart by the server name that the client asks for (SNI).
-    pub host: Vec<HostSettings>,
-}
-
-/// What a listener serves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum ServiceSetting {
-    /// The endpoints of the authorization server.
-    AuthorizationServer,
-    /// The resource gateway.
-    Gateway,
-    /// Prometheus metrics at `/metrics`.
-    Metrics,
-}
-
-/// Where a client's certificate comes from.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum CertificateSourceSetting {
-    /// The TLS handshake on this listener.
-    #[default]
-    Handshake,
-}
-
-/// One TLS policy of a listener.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-pub struct HostSettings {
-    /// Server names this policy is for: exact (`as.example`), one wildcard label (`*.example`), an IP address, or `*` for every
-    /// other name and for clients that send none. A request for an authority of another policy gets 421.
-    pub names: Vec<String>,
-    /// The server's certificate chain, PEM.
-    pub certificate_file: PathBuf,
-    /// The private key of the certificate, PEM, readable by its owner alone.
-    pub key_file: PathBuf,
-    /// Whether clients are asked for a certificate.
-    #[serde(default)]
-    pub client_certificate: ClientCertificateSetting,
-    /// The anchor set that client certificates on this host must come from, where a certificate has to be judged.
-    pub anchor_set: Option<String>,
-    /// Protocol versions and cipher suites.
-    #[serde(default)]
-    pub suites: SuiteProfileSetting,
-}
-
-/// Whether clients are asked for a certificate.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum ClientCertificateSetting {
-    /// Never, so that no browser shows a prompt.
-    #[default]
-    None,
-    /// Asked; a client without one is served and refused where one is needed.
-    Request,
-    /// Asked; the handshake fails without one.
-    Require,
-}
-
-/// Protocol versions and cipher suites of a host.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum SuiteProfileSetting {
-    /// TLS 1.2 and 1.3: AES-256-GCM, AES-128-GCM, then ChaCha20-Poly1305, all with ECDHE.
-    #[default]
-    Default,
-    /// TLS 1.2 and 1.3 with the AES-GCM suites that FAPI 2.0 names.
-    Fapi2,
-    /// TLS 1.3 alone.
-    Tls13,
-}
-
-/// A named set of certification authorities.
-#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(default)]
-pub struct AnchorSetSettings {
-    /// PEM files with the authorities' certificates. They are told apart by public key, never by name.
-    pub files: Vec<PathBuf>,
-    /// PEM files with intermediate certificates that clients may leave out.
-    pub intermediate_files: Vec<PathBuf>,
-}
-
 /// Something tokens are issued for.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct ResourceSettings {
@@ -211,6 +136,9 @@ pub struct ResourceSettings {
     /// `jwt` or `opaque`.
     #[serde(default = "default_access_token_format")]
     pub access_token_format: TokenFormat,
+    /// What its JWTs are signed with, one of the algorithms in `[signing]`. Default: `signing.algorithm`.
+    #[serde(default)]
+    pub access_token_signing_alg: Option<String>,
     /// Clients that may introspect tokens for this resource, by `client_id`.
     #[serde(default)]
     pub introspection_clients: Vec<String>,
@@ -224,17 +152,30 @@ fn default_access_token_format() -> TokenFormat {
     TokenFormat::Jwt
 }
 
-/// Signing keys of the authorization server.
+/// Signing keys of the authorization server. They are made, published ahead of their use, rotated and deleted by themselves; see also
+/// `symbolon keys`.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct SigningSettings {
-    /// The algorithm of a signing key that is made because none exists: `ES256`, `ES384`, `EdDSA`.
+    /// What access tokens are signed with where their resource does not say otherwise: `ES256`, `ES384`, `ES512`, `PS256`, `PS384`,
+    /// `PS512`, `RS256` or `EdDSA`.
     pub algorithm: String,
+    /// Algorithms that keys are kept for beside it, for resources and clients that ask for them.
+    pub more_algorithms: Vec<String>,
+    /// Seconds that a key signs before the next one takes over. 0: until `symbolon keys rotate`.
+    pub rotation_seconds: u32,
+    /// Seconds that a key is published before it signs, at least 600.
+    pub publish_ahead_seconds: u32,
 }
 
 impl Default for SigningSettings {
     fn default() -> Self {
-        Self { algorithm: "ES256".into() }
+        Self {
+            algorithm: "ES256".into(),
+            more_algorithms: Vec::new(),
+            rotation_seconds: 90 * 86_400,
+            publish_ahead_seconds: 86_400,
+        }
     }
 }
 
@@ -244,6 +185,88 @@ impl Default for SigningSettings {
 pub struct RevocationFeedSettings {
     /// Clients (gateways) that may read every revocation rule, by `client_id`.
     pub clients: Vec<String>,
+}
+
+/// Passwords of people: Argon2id, at least as the OWASP Password Storage Cheat Sheet has it. A hash that costs less than these is made
+/// anew when its person signs in.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct PasswordSettings {
+    /// Characters that a new password has at least: 15 where it is the only factor, 8 at the very least (NIST SP 800-63B-4 §3.1.1.2).
+    pub min_length: u32,
+    /// Memory for one hash, in KiB; 19456 at least.
+    pub memory_kib: u32,
+    /// Passes over it; 2 at least.
+    pub iterations: u32,
+    /// Lanes; 1 at least.
+    pub parallelism: u32,
+    /// Hashes under way at once.
+    pub hashes: u32,
+    /// Hashes that may wait for those. One more is answered with 503.
+    pub waiting_hashes: u32,
+}
+
+impl Default for PasswordSettings {
+    fn default() -> Self {
+        Self { min_length: 15, memory_kib: 19_456, iterations: 2, parallelism: 1, hashes: 4, waiting_hashes: 64 }
+    }
+}
+
+/// How often one may try to sign in. Nobody is locked out: attempts are counted by account and address, and by address, never by
+/// account alone; those that succeed do not count. An IPv6 /64 is one address.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct SignInSettings {
+    /// Attempts at one account from one address that may be made at once.
+    pub attempts_per_account: u32,
+    /// Seconds after which one of those comes back.
+    pub account_attempt_seconds: u32,
+    /// Attempts from one address, at any account, that may be made at once.
+    pub attempts_per_address: u32,
+    /// Seconds after which one of those comes back.
+    pub address_attempt_seconds: u32,
+}
+
+impl Default for SignInSettings {
+    fn default() -> Self {
+        Self { attempts_per_account: 10, account_attempt_seconds: 60, attempts_per_address: 100, address_attempt_seconds: 2 }
+    }
+}
+
+/// Sessions of people in browsers.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct SessionSettings {
+    /// Seconds without use after which a session ends.
+    pub idle_seconds: u32,
+    /// Seconds after signing in after which it ends, whatever happens.
+    pub absolute_seconds: u32,
+}
+
+impl Default for SessionSettings {
+    fn default() -> Self {
+        Self { idle_seconds: 3_600, absolute_seconds: 86_400 }
+    }
+}
+
+/// Pages for people.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct PagesSettings {
+    /// What the pages call this server.
+    pub name: String,
+    /// The colour of buttons and links, `#rrggbb`. Where it could not be read well it is made darker or lighter.
+    pub colour: String,
+    /// A logo: SVG, PNG, JPEG or WebP, at most 256 KiB.
+    pub logo_file: Option<PathBuf>,
+    /// A directory with templates that take the place of the built-in ones of the same name. See docs/people.md.
+    pub templates_dir: Option<PathBuf>,
+}
+
+impl Default for PagesSettings {
+    fn default() -> Self {
+        Self { name: "Symbolon".into(), colour: "#1f5d4c".into(), logo_file: None, templates_dir: None }
+    }
 }
 
 /// The gateway's own identity.
@@ -259,6 +282,12 @@ pub struct GatewaySettings {
     pub assertion_lifetime_seconds: u32,
     /// The private key that signs assertions, PKCS #8 PEM (P-256, P-384 or Ed25519). Without one a key is made at every start.
     pub assertion_key_file: Option<PathBuf>,
+    /// Gateways that answer for the same hosts. Each remembers used DPoP proofs alone, so that with more than one a proof must carry the
+    /// nonce of the one it goes to: `dpop.require_nonce` and `affinity` are needed wherever a route takes DPoP.
+    pub replicas: u32,
+    /// Whether whatever is in front sends the requests of one client to the same replica. A proof with the nonce of another replica is
+    /// refused, so that without it clients would be told to try again without end.
+    pub affinity: bool,
 }
 
 impl Default for GatewaySettings {
@@ -268,6 +297,8 @@ impl Default for GatewaySettings {
             assertion_header: "X-Symbolon-Assertion".into(),
             assertion_lifetime_seconds: 60,
             assertion_key_file: None,
+            replicas: 1,
+            affinity: false,
         }
     }
 }
@@ -291,6 +322,10 @@ pub struct AuthorizationServerSettings {
     /// Algorithms that this issuer's tokens may be signed with.
     #[serde(default = "default_algorithms")]
     pub algorithms: Vec<String>,
+    /// Members of `cnf` that this issuer is known to add and that say nothing about who may use a token. They are passed over; any
+    /// other member that is not understood refuses the token.
+    #[serde(default)]
+    pub ignored_cnf_members: Vec<String>,
     /// Seconds by which the issuer's clock may differ from ours, at most 120.
     #[serde(default = "default_leeway_seconds")]
     pub leeway_seconds: u32,
@@ -334,9 +369,15 @@ pub struct RouteSettings {
     /// How tokens are verified.
     #[serde(default)]
     pub token: TokenVerificationSetting,
-    /// Whether the token's key must be proven.
+    /// Whether and how the token's key must be proven: one of these, or a list of `mtls` and `dpop`, any of which will do.
+    #[serde(default = "default_proof_of_possession", deserialize_with = "one_or_more")]
+    pub proof_of_possession: Vec<ProofOfPossessionSetting>,
+    /// An anchor set that certificates must come from on this route, beside those of listener and host.
     #[serde(default)]
-    pub proof_of_possession: ProofOfPossessionSetting,
+    pub anchor_set: Option<String>,
+    /// What happens to a request whose certificate is not good. Default: what the host or the listener says, or else `bound`.
+    #[serde(default)]
+    pub certificate_mode: Option<CertificateModeSetting>,
     /// What happens when the revocation feed was last heard longer ago than `max_revocation_staleness_seconds`.
     #[serde(default)]
     pub stale_revocations: StaleRevocationsSetting,
@@ -355,6 +396,24 @@ pub struct RouteSettings {
 
 fn default_path() -> String {
     "/".into()
+}
+
+fn default_proof_of_possession() -> Vec<ProofOfPossessionSetting> {
+    vec![ProofOfPossessionSetting::Strict]
+}
+
+/// A list that may be written as its only element.
+fn one_or_more<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum OneOrMore<T> {
+        One(T),
+        More(Vec<T>),
+    }
+    Ok(match OneOrMore::deserialize(deserializer)? {
+        OneOrMore::One(one) => vec![one],
+        OneOrMore::More(more) => more,
+    })
 }
 
 fn default_staleness() -> u32 {
@@ -378,15 +437,21 @@ pub enum TokenVerificationSetting {
     Introspection,
 }
 
-/// Whether the token's key must be proven.
+/// Whether and how the token's key must be proven.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ProofOfPossessionSetting {
-    /// Every token must be bound, and the binding proven on every request.
+    /// Every token must be bound, to a certificate or to a DPoP key, and the binding proven on every request; to both, both.
     #[default]
     Strict,
     /// A bound token must be proven; an unbound one is a plain bearer token.
     Optional,
+    /// Every token must be bound to the certificate of the connection (RFC 8705 §3), and to nothing else.
+    Mtls,
+    /// Every token must be bound to the key of a DPoP proof (RFC 9449), and to nothing else.
+    Dpop,
+    /// Nothing is proven: whoever has a token can use it, whatever it is bound to.
+    DangerOff,
 }
 
 /// What a route does when revocations may have been missed.
@@ -406,6 +471,9 @@ pub enum StaleRevocationsSetting {
 pub struct LimitSettings {
     /// Connections open at once, per listener.
     pub connections: u32,
+    /// Connections that one address may have of them: an IPv4 address, or an IPv6 network of 64 bits. To be raised where all clients
+    /// come through one address.
+    pub connections_per_address: u32,
     /// Seconds for a TLS handshake.
     pub handshake_seconds: u32,
     /// Handshakes under way at once, per listener.
@@ -438,6 +506,7 @@ impl Default for LimitSettings {
     fn default() -> Self {
         Self {
             connections: 20_000,
+            connections_per_address: 5_000,
             handshake_seconds: 10,
             handshakes: 512,
             request_head_seconds: 30,
@@ -504,4 +573,20 @@ pub enum LogFormatSetting {
 pub struct ControlSettings {
     /// The path of the Unix socket. Without one, the process has none.
     pub socket: Option<PathBuf>,
+}
+
+/// Files that change while the process runs.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct ReloadSettings {
+    /// Whether server certificates, their keys and anchor sets are read again when their files change, as at SIGHUP.
+    pub watch_files: bool,
+    /// Days before its end that the log begins to warn of a server's own certificate or an accepted authority.
+    pub expiry_warning_days: u32,
+}
+
+impl Default for ReloadSettings {
+    fn default() -> Self {
+        Self { watch_files: true, expiry_warning_days: 21 }
+    }
 }

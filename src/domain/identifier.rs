@@ -92,6 +92,8 @@ identifiers! {
     DeploymentId;
     /// One request, told to the caller and written to the audit trail.
     RequestId;
+    /// `sid` (OpenID Connect Front-Channel Logout §3): one person's session in one browser. It is a name, not a secret.
+    SessionId;
 }
 
 macro_rules! random {
@@ -107,7 +109,7 @@ macro_rules! random {
     )*};
 }
 
-random!(TokenId, FamilyId, DeploymentId, RequestId);
+random!(TokenId, FamilyId, DeploymentId, RequestId, SessionId, Subject);
 
 /// An issuer identifier: an `https` URL without query and fragment (RFC 8414 §2), compared as written, also in whether it ends in
 /// a slash.

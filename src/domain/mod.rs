@@ -13,7 +13,8 @@ mod time;
 
 pub use cnf::{Cnf, CnfError};
 pub use identifier::{
-    Audience, ClientId, DeploymentId, FamilyId, IdentifierError, Issuer, IssuerError, KeyId, RequestId, Subject, TokenId,
+    Audience, ClientId, DeploymentId, FamilyId, IdentifierError, Issuer, IssuerError, KeyId, RequestId, SessionId, Subject,
+    TokenId,
 };
 pub use redacted::Redacted;
 pub use rule::{RevocationRule, RuleKind, RuleKindUnknown};

@@ -48,6 +48,8 @@ reasons! {
     CertificateKeyUsage = "certificate_key_usage";
     /// A certification authority's certificate shown as a client's.
     CertificateAuthorityAsClient = "certificate_authority_as_client";
+    /// A key on the path of a kind or size that the anchor set does not accept.
+    CertificateKey = "certificate_key";
     /// A name outside an issuer's name constraints.
     CertificateNameConstraints = "certificate_name_constraints";
     /// Too long a path, too many signatures, an unsupported algorithm or critical extension.
@@ -151,6 +153,26 @@ reasons! {
     /// A client asked to revoke a token that is not its own.
     RevocationNotAllowed = "revocation_not_allowed";
 
+    // -- the person ------------------------------------------------------------------------------------------------
+    /// No account has this username.
+    AccountUnknown = "account_unknown";
+    /// An operator keeps the account's person out.
+    AccountDisabled = "account_disabled";
+    /// The account has no password.
+    PasswordAbsent = "password_absent";
+    /// Another password than the account's.
+    PasswordWrong = "password_wrong";
+    /// A password that may not be chosen.
+    PasswordRefused = "password_refused";
+    /// The key of the account's person is gone: they were removed, and the account was restored from a backup.
+    PersonKeyAbsent = "person_key_absent";
+    /// Too many attempts to sign in.
+    AttemptsTooMany = "attempts_too_many";
+    /// A form that did not come from our own page in the same browser.
+    FormForeign = "form_foreign";
+    /// Nobody is signed in in this browser.
+    SessionAbsent = "session_absent";
+
     // -- the token -------------------------------------------------------------------------------------------------
     /// No token in the request.
     TokenAbsent = "token_absent";
@@ -196,6 +218,46 @@ reasons! {
     BindingCertificateMismatch = "binding_certificate_mismatch";
     /// The token is bound to a key whose proof this resource does not take.
     BindingProofUnsupported = "binding_proof_unsupported";
+    /// The token is bound to another key than the DPoP proof's.
+    BindingKeyMismatch = "binding_key_mismatch";
+    /// The token is bound to a DPoP key and presented without proof, as a bearer token.
+    BindingProofAbsent = "binding_proof_absent";
+    /// The token is presented with the DPoP scheme and bound to no DPoP key.
+    BindingSchemeMismatch = "binding_scheme_mismatch";
+
+    // -- the DPoP proof --------------------------------------------------------------------------------------------
+    /// There is none, where one is required.
+    DpopProofAbsent = "dpop_proof_absent";
+    /// More than one `DPoP` field.
+    DpopProofAmbiguous = "dpop_proof_ambiguous";
+    /// Not a JWS that is read strictly, too long, or a claim is missing or mistyped.
+    DpopProofMalformed = "dpop_proof_malformed";
+    /// `typ` is not `dpop+jwt`.
+    DpopProofType = "dpop_proof_type";
+    /// `alg` is `none`, symmetric, unknown or not on the list.
+    DpopProofAlgorithm = "dpop_proof_algorithm";
+    /// `jwk` is missing, private, or no key for this `alg`.
+    DpopProofKey = "dpop_proof_key";
+    /// The signature does not verify with `jwk`.
+    DpopProofSignature = "dpop_proof_signature";
+    /// Made for another method.
+    DpopProofMethod = "dpop_proof_method";
+    /// Made for another target.
+    DpopProofTarget = "dpop_proof_target";
+    /// Too old, or from the future.
+    DpopProofTime = "dpop_proof_time";
+    /// Made for another access token, or for none.
+    DpopProofToken = "dpop_proof_token";
+    /// Used before.
+    DpopProofReplayed = "dpop_proof_replayed";
+    /// No nonce, where one is required.
+    DpopNonceAbsent = "dpop_nonce_absent";
+    /// A nonce that was not made here.
+    DpopNonceForeign = "dpop_nonce_foreign";
+    /// A nonce that is too old.
+    DpopNonceExpired = "dpop_nonce_expired";
+    /// A proof where the client's registration does not provide for one.
+    DpopNotAllowed = "dpop_not_allowed";
 
     // -- the gateway -----------------------------------------------------------------------------------------------
     /// No route for this authority and path.
@@ -214,6 +276,8 @@ reasons! {
     // -- faults of ours --------------------------------------------------------------------------------------------
     /// The database did not answer in time.
     StoreUnavailable = "store_unavailable";
+    /// Nobody can say whether something was used before: the memory does not answer or is full.
+    ReplayUnknown = "replay_unknown";
     /// The audit queue is full.
     AuditUnavailable = "audit_unavailable";
     /// The clock could not be read.

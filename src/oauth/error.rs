@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use super::client_auth::{Scheme, Throttled};
 use crate::domain::{ClientId, ClockUnreadable, RandomnessUnavailable};
 use crate::event::Reason;
+use crate::identity;
 
 /// The error codes that our endpoints answer with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -21,6 +22,10 @@ pub enum ErrorCode {
     InvalidScope,
     /// RFC 8707 §2.
     InvalidTarget,
+    /// RFC 9449 §5.
+    InvalidDpopProof,
+    /// RFC 9449 §8.
+    UseDpopNonce,
     /// RFC 6749 §4.1.2.1; at the token endpoint our documented extension, with 503 and `Retry-After`.
     TemporarilyUnavailable,
     /// RFC 6749 §4.1.2.1; at the token endpoint our documented extension, with 500.
@@ -36,6 +41,8 @@ impl ErrorCode {
         Self::UnsupportedGrantType,
         Self::InvalidScope,
         Self::InvalidTarget,
+        Self::InvalidDpopProof,
+        Self::UseDpopNonce,
         Self::TemporarilyUnavailable,
         Self::ServerError,
     ];
@@ -49,6 +56,8 @@ impl ErrorCode {
             Self::UnsupportedGrantType => "unsupported_grant_type",
             Self::InvalidScope => "invalid_scope",
             Self::InvalidTarget => "invalid_target",
+            Self::InvalidDpopProof => "invalid_dpop_proof",
+            Self::UseDpopNonce => "use_dpop_nonce",
             Self::TemporarilyUnavailable => "temporarily_unavailable",
             Self::ServerError => "server_error",
         }
@@ -68,12 +77,14 @@ pub struct Refusal {
     pub client_id: Option<ClientId>,
     /// The scheme that the client tried in the `Authorization` header, to be answered in kind (RFC 6749 §5.2).
     pub challenge: Option<Scheme>,
+    /// The nonce that the next DPoP proof is to have (RFC 9449 §8).
+    pub dpop_nonce: Option<String>,
 }
 
 impl Refusal {
     /// A refusal of a request that names no known client yet.
     pub fn new(code: ErrorCode, reason: Reason, description: impl Into<Cow<'static, str>>) -> Self {
-        Self { code, description: description.into(), reason, client_id: None, challenge: None }
+        Self { code, description: description.into(), reason, client_id: None, challenge: None, dpop_nonce: None }
     }
 
     /// The same refusal, of a known client.
@@ -112,6 +123,17 @@ pub enum OauthError {
     Throttled(Throttled, Option<ClientId>),
 }
 
+impl OauthError {
+    /// The same, of a known client.
+    pub fn of(self, client_id: &ClientId) -> Self {
+        match self {
+            Self::Refused(refusal) => Self::Refused(refusal.of(client_id)),
+            Self::Failed(fault) => Self::Failed(fault),
+            Self::Throttled(throttled, _) => Self::Throttled(throttled, Some(client_id.clone())),
+        }
+    }
+}
+
 impl From<Refusal> for OauthError {
     fn from(refusal: Refusal) -> Self {
         Self::Refused(refusal)
@@ -121,6 +143,21 @@ impl From<Refusal> for OauthError {
 impl From<Fault> for OauthError {
     fn from(fault: Fault) -> Self {
         Self::Failed(fault)
+    }
+}
+
+impl From<identity::Fault> for Fault {
+    fn from(fault: identity::Fault) -> Self {
+        match fault {
+            identity::Fault::Unavailable(reason) => Self::Unavailable(reason),
+            identity::Fault::Defect(reason) => Self::Defect(reason),
+        }
+    }
+}
+
+impl From<identity::Fault> for OauthError {
+    fn from(fault: identity::Fault) -> Self {
+        Self::Failed(fault.into())
     }
 }
 

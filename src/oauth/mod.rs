@@ -5,6 +5,7 @@
 //! ```
 
 pub mod client_auth;
+pub mod dpop;
 pub mod error;
 pub mod grant;
 mod inspect;
@@ -21,4 +22,5 @@ mod token;
 
 pub use inspect::Recognised;
 pub use revocation_feed::FeedPage;
+pub use revoke::BEYOND_EXPIRY;
 pub use server::{AuthorizationServer, IssuedTokens, Revocations};

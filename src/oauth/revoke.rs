@@ -9,7 +9,7 @@ use crate::store::{NewRule, RuleWindow};
 use crate::trust::revocation::RuleKind;
 
 /// How long after a token's expiry its rule is kept: longer than any leeway that a resource may grant.
-const BEYOND_EXPIRY: Lifetime = Lifetime::from_seconds(300);
+pub const BEYOND_EXPIRY: Lifetime = Lifetime::from_seconds(300);
 
 impl AuthorizationServer {
     /// Revokes a token of the calling client. It is in force on this replica when this returns.

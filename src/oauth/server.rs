@@ -7,15 +7,17 @@ use arc_swap::ArcSwap;
 use super::client_auth::{AssertionRules, Throttle};
 use super::metadata::Endpoints;
 use super::resources::Resources;
+use crate::binding::dpop::Dpop;
 use crate::clients::{ClientKeys, Clients, GrantType};
 use crate::domain::{ClientId, Clock, Issuer, Randomness};
 use crate::event::TokenFormat;
-use crate::keys::SigningKeys;
+use crate::identity::{People, Sessions};
+use crate::keys::{KeyPlan, SigningKeys};
 use crate::seal::KeyRing;
 use crate::store::Store;
 use crate::telemetry::audit::AuditSink;
 use crate::telemetry::metrics::{CounterHandle, TOKENS_ISSUED};
-use crate::trust::AnchorSets;
+use crate::trust::CurrentAnchors;
 use crate::trust::revocation::RevocationRules;
 
 /// One authorization server. Everything a request needs is read from here; nothing is global.
@@ -29,10 +31,16 @@ pub struct AuthorizationServer {
     pub resources: Resources,
     /// Who may follow the revocation feed.
     pub feed_clients: Vec<ClientId>,
+    /// What is asked of DPoP proofs.
+    pub dpop: Dpop,
     /// The database.
     pub store: Store,
     /// The keys that seal state and opaque tokens.
     pub ring: Arc<KeyRing>,
+    /// Who has an account.
+    pub people: People,
+    /// Who is signed in, in which browser.
+    pub sessions: Sessions,
     /// The audit trail.
     pub audit: AuditSink,
     /// The clock.
@@ -49,10 +57,12 @@ pub struct AuthorizationServer {
     pub throttle: Throttle,
     /// Our signing keys, as of the last change.
     pub keys: ArcSwap<SigningKeys>,
+    /// Which keys there are to be.
+    pub key_plan: KeyPlan,
     /// What has been revoked, as of the last change.
     pub revocations: Revocations,
     /// Whose certificates count, as of the last reload.
-    pub anchors: Arc<ArcSwap<AnchorSets>>,
+    pub anchors: Arc<CurrentAnchors>,
     /// What has been issued.
     pub issued: IssuedTokens,
 }

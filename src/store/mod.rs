@@ -18,12 +18,15 @@ use crate::config::settings::StoreSettings;
 use crate::domain::{DeploymentId, Randomness, Timestamp};
 use crate::seal::KeyRing;
 
+mod account;
 mod audit;
+mod browser_session;
 mod client;
 mod engine;
 mod error;
 mod feed;
 mod migration;
+mod person_key;
 mod replay;
 mod revocation;
 mod sealed;
@@ -32,13 +35,16 @@ mod signing_key;
 mod tests;
 mod work;
 
+pub use account::{AccountChange, AccountRecord, AccountState, Added, NewAccount};
 pub use audit::PendingEvent;
+pub use browser_session::{NewSession, SessionRecord};
 pub use client::{ClientRecord, Put, PutMode, SecretRecord};
 pub use error::StoreError;
 pub use feed::{Change, ChangeCursor, ChangeKind, ChangeWatch, Changes};
+pub use person_key::{PersonKeys, SealedPersonKey};
 pub use replay::Claimed;
 pub use revocation::{NewRule, RuleWindow};
-pub use signing_key::{KeyAdded, SigningKeyRecord, SigningKeyState};
+pub use signing_key::{KeyStep, SigningKeyRecord, SigningKeyState};
 
 use engine::{Db, Target};
 use sealed::CANARY;
@@ -85,7 +91,7 @@ impl Store {
             check_canary(&target, &ring, &deployment, &canary)?;
         }
         let db = target.connect(settings).await?;
-        migration::migrate(&target, &db).await?;
+        migration::migrate(&migration::STATE, &target, &db).await?;
         let deployment = ensure_deployment(&target, &db, &ring, randomness, now).await?;
         let store = Self { inner: Arc::new(Inner { db, deployment, ring, committed: watch::Sender::new(0) }) };
         store.announce(store.sequence().await?);
@@ -109,13 +115,7 @@ impl Store {
 
     /// Closes every connection; waits for those in use. SQLite's log is written back to its file.
     pub async fn close(&self) {
-        match &self.inner.db {
-            Db::Sqlite { writer, reader } => {
-                reader.close().await;
-                writer.close().await;
-            }
-            Db::Postgres(pool) => pool.close().await,
-        }
+        self.inner.db.close().await;
     }
 }
 

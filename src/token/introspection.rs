@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use super::claims::Claims;
 use super::{TokenError, TokenFacts};
-use crate::domain::{Audience, Issuer};
+use crate::domain::{Audience, Cnf, Issuer};
 
 /// Reads the answer of `issuer`'s introspection endpoint; `None` when the token is not active.
 ///
@@ -14,13 +14,25 @@ use crate::domain::{Audience, Issuer};
 /// [`TokenError::Claim`] and [`TokenError::ClaimAbsent`] when `active` is not a boolean or a member is not what it should be,
 /// [`TokenError::Issuer`] when the answer speaks of another issuer, [`TokenError::Cnf`].
 pub fn read(answer: &Map<String, Value>, issuer: &Issuer) -> Result<Option<TokenFacts>, TokenError> {
+    read_ignoring(answer, issuer, &[])
+}
+
+/// The same, passing over members of `cnf` of these names: see [`crate::domain::Cnf::from_json_ignoring`].
+///
+/// # Errors
+/// As [`read`].
+pub fn read_ignoring(
+    answer: &Map<String, Value>,
+    issuer: &Issuer,
+    ignored_cnf: &[String],
+) -> Result<Option<TokenFacts>, TokenError> {
     match answer.get("active") {
         Some(Value::Bool(true)) => {}
         Some(Value::Bool(false)) => return Ok(None),
         Some(_) => return Err(TokenError::Claim("active")),
         None => return Err(TokenError::ClaimAbsent("active")),
     }
-    let claims = Claims(answer);
+    let claims = Claims::new(answer, ignored_cnf);
     if claims.text("iss")?.is_some_and(|text| text != issuer.as_str()) {
         return Err(TokenError::Issuer);
     }
@@ -62,7 +74,7 @@ pub fn answer(facts: &TokenFacts) -> Map<String, Value> {
     );
     put("client_id", facts.client_id.as_ref().map(|client_id| client_id.as_str().into()));
     put("scope", Some(&facts.scope).filter(|scope| !scope.is_empty()).map(|scope| scope.to_string().into()));
-    put("token_type", text("Bearer"));
+    put("token_type", text(Cnf::token_type(facts.cnf.as_ref())));
     put("iat", facts.issued_at.map(|at| at.seconds().into()));
     put("nbf", facts.not_before.map(|at| at.seconds().into()));
     put("exp", Some(facts.expires.seconds().into()));

@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderValue, Request, header};
 use http_body_util::BodyExt as _;
 
 use super::Peer;
-use crate::oauth::client_auth::{Authorization, Carried, ClientRequest};
+use crate::oauth::client_auth::{Authorization, Carried, ClientRequest, refuse_credentials};
 use crate::oauth::error::Refusal;
 use crate::oauth::parameters::Parameters;
 
@@ -63,8 +63,35 @@ impl Taken {
     }
 }
 
-/// The parameters of a form (RFC 6749 §3.2, Appendix B).
-pub async fn form(request: Request<Body>, limits: BodyLimits) -> Result<Taken, ExtractError> {
+/// A client's request with a form.
+pub async fn client_form(request: Request<Body>, limits: BodyLimits) -> Result<Taken, ExtractError> {
+    let (parameters, authorization) = read_form(request, limits).await?;
+    Ok(Taken { parameters: parameters?, carried: Carried::Body, authorization })
+}
+
+/// A client's request with a query.
+pub fn client_query(request: &Request<Body>) -> Result<Taken, ExtractError> {
+    Ok(Taken { parameters: read_query(request)?, carried: Carried::Query, authorization: authorization(request.headers()) })
+}
+
+/// The parameters of a person's form. A client's credentials beside it are refused.
+pub async fn form(request: Request<Body>, limits: BodyLimits) -> Result<Parameters, ExtractError> {
+    let (parameters, authorization) = read_form(request, limits).await?;
+    refuse_credentials(&authorization)?;
+    Ok(parameters?)
+}
+
+/// The parameters of a person's query. A client's credentials beside it are refused.
+pub fn query(request: &Request<Body>) -> Result<Parameters, ExtractError> {
+    refuse_credentials(&authorization(request.headers()))?;
+    read_query(request)
+}
+
+/// RFC 6749 §3.2, Appendix B.
+async fn read_form(
+    request: Request<Body>,
+    limits: BodyLimits,
+) -> Result<(Result<Parameters, Refusal>, Authorization), ExtractError> {
     let (head, body) = request.into_parts();
     check_content_type(&head.headers)?;
     let declared = head.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
@@ -72,14 +99,11 @@ pub async fn form(request: Request<Body>, limits: BodyLimits) -> Result<Taken, E
         return Err(ExtractError::TooLarge);
     }
     let body = tokio::time::timeout(limits.time, collect(body, limits.bytes)).await.map_err(|_| ExtractError::TooSlow)??;
-    let parameters = Parameters::parse(&body)?;
-    Ok(Taken { parameters, carried: Carried::Body, authorization: authorization(&head.headers) })
+    Ok((Parameters::parse(&body), authorization(&head.headers)))
 }
 
-/// The parameters of a query.
-pub fn query(request: &Request<Body>) -> Result<Taken, ExtractError> {
-    let parameters = Parameters::parse(request.uri().query().unwrap_or_default().as_bytes())?;
-    Ok(Taken { parameters, carried: Carried::Query, authorization: authorization(request.headers()) })
+fn read_query(request: &Request<Body>) -> Result<Parameters, ExtractError> {
+    Ok(Parameters::parse(request.uri().query().unwrap_or_default().as_bytes())?)
 }
 
 fn authorization(headers: &HeaderMap) -> Authorization {

@@ -18,7 +18,7 @@ pub async fn get(
     Extension(peer): Extension<Arc<Peer>>,
     request: Request<Body>,
 ) -> Result<Response, WebError> {
-    let taken = extract::query(&request)?;
+    let taken = extract::client_query(&request)?;
     let page = web.server.revocation_feed(&taken.from(&peer)).await?;
     Ok(no_store(Json(page)))
 }

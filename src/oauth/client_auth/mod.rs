@@ -38,8 +38,8 @@ use presented::{Assertion, Credentials, Presented};
 pub struct Presenter<'a> {
     /// The certificate of the connection: absent, unusable, or there with what is known of its path.
     pub certificate: Result<Option<&'a Arc<PeerTrust>>, &'a PeerCertificateError>,
-    /// The anchor set of the server name that was connected to.
-    pub host_anchor_set: Option<&'a str>,
+    /// The anchor sets of the listener and the server name that were connected to.
+    pub host_anchor_sets: &'a [String],
     /// Whether the server name that was connected to asks for certificates at all.
     pub certificate_requested: bool,
     /// Where the connection comes from.
@@ -271,7 +271,7 @@ impl AuthorizationServer {
             _ => return Err(failed(Reason::ClientMethodMismatch).into()),
         }
         let certificate = match presenter.certificate {
-            Ok(certificate) => certificate.map(|trust| trust.peer().clone()),
+            Ok(certificate) => certificate.map(|trust| self.unrevoked(trust.peer())).transpose()?,
             Err(error) => return Err(invalid_client(error.reason(), "the client certificate could not be read").into()),
         };
         let (client, method) = (client.clone(), client.authentication.method());
@@ -279,6 +279,14 @@ impl AuthorizationServer {
             AuthenticationMethod::None => RequestingClient::Public(PublicClient { client, certificate }),
             _ => RequestingClient::Authenticated(AuthenticatedClient { client, method, certificate }),
         })
+    }
+
+    /// The certificate, unless a revocation rule names it: then it proves nothing, and no token is bound to it.
+    fn unrevoked(&self, certificate: &Arc<PeerCertificate>) -> Result<Arc<PeerCertificate>, Refusal> {
+        match self.revocations.load().check_certificate(certificate.thumbprint()) {
+            Ok(()) => Ok(certificate.clone()),
+            Err(revoked) => Err(failed(revoked.reason())),
+        }
     }
 
     /// Judges an assertion whose signature has verified, and uses it up.
@@ -301,6 +309,22 @@ impl AuthorizationServer {
                     .into())
             }
             Claim::Unavailable => Err(Fault::Unavailable(Reason::StoreUnavailable).into()),
+        }
+    }
+}
+
+/// For what is not for clients: credentials of theirs mean nothing there, and are not passed over in silence.
+///
+/// # Errors
+/// `invalid_client` with the challenge of the scheme that was used, when there is an `Authorization` header.
+pub fn refuse_credentials(authorization: &Authorization) -> Result<(), Refusal> {
+    match authorization {
+        Authorization::Absent => Ok(()),
+        Authorization::Basic(scheme, _)
+        | Authorization::Malformed(scheme)
+        | Authorization::Other(scheme)
+        | Authorization::Several(scheme) => {
+            Err(Refusal { challenge: Some(scheme.clone()), ..failed(Reason::ClientMethodMismatch) })
         }
     }
 }
@@ -346,15 +370,12 @@ fn certificate_of<'a>(presenter: &Presenter<'a>) -> Result<&'a Arc<PeerTrust>, R
     }
 }
 
-/// The anchor sets a certificate must satisfy, all of them: the host's and the registration's.
+/// The anchor sets a certificate must satisfy, all of them: the listener's, the host's and the registration's.
 fn anchor_sets<'a>(
     client: &Client,
     presenter: &Presenter<'_>,
     anchors: &'a AnchorSets,
 ) -> Result<Vec<&'a Arc<AnchorSet>>, Refusal> {
-    [presenter.host_anchor_set, client.anchor_set.as_deref()]
-        .into_iter()
-        .flatten()
-        .map(|name| anchors.get(name).ok_or_else(|| failed(Reason::CertificateNoAnchors)))
-        .collect()
+    let host = presenter.host_anchor_sets.iter();
+    host.chain(&client.anchor_set).map(|name| anchors.get(name).ok_or_else(|| failed(Reason::CertificateNoAnchors))).collect()
 }

@@ -7,6 +7,8 @@ mod compose;
 mod demo;
 mod openid_client;
 mod operations;
+mod people;
 mod readme;
 mod reload;
 mod restart;
+mod signing_keys;

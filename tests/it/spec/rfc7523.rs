@@ -102,7 +102,7 @@ async fn a_certificate_beside_an_assertion_binds_the_token() {
     let stack = setup.start().await;
     let answer = ask(&stack, &key.assertion("robot", &issuer(&stack)), &[]).await;
     assert_eq!(stack.verdict(&answer).await, (400, "invalid_request".to_owned(), "binding_required".to_owned()));
-    let holder = Leaf::client("holder").self_signed();
+    let holder = stack.client_ca.issue(Leaf::client("holder"));
     let call = token_call(&key.assertion("robot", &issuer(&stack)), &[]);
     let answer = stack.caller(&holder).send(&stack.mtls_authority, &call).await;
     assert_eq!(answer.status, 200, "{}", answer.text());

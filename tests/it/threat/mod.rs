@@ -11,8 +11,12 @@ mod inside_host;
 mod outage;
 mod peer;
 mod resumption;
+mod sign_in;
 mod spoofed_header;
+mod stolen_proof;
 mod stolen_token;
+mod tls_policy;
+mod withdrawn_certificate;
 
 use crate::harness::{Answer, Stack};
 

@@ -1,0 +1,73 @@
+use crate::domain::{SessionId, Subject, Timestamp};
+
+/// How a person proved who they are: a value of `amr` (RFC 8176 §2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Amr {
+    /// With a password.
+    Password,
+}
+
+impl Amr {
+    /// The value as RFC 8176 spells it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Password => "pwd",
+        }
+    }
+
+    /// The method of this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Password].into_iter().find(|method| method.as_str() == name)
+    }
+}
+
+/// How far an authentication can be relied upon: a value of `acr` (OpenID Connect Core §2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Acr {
+    /// One factor that meets the REFEDS single-factor profile: passwords of its length, throttled guessing.
+    SingleFactor,
+}
+
+impl Acr {
+    /// Every class that a person of this server can reach.
+    pub const ALL: [Self; 1] = [Self::SingleFactor];
+
+    /// The value.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::SingleFactor => "https://refeds.org/profile/sfa",
+        }
+    }
+
+    /// What these methods together amount to; nothing when there are none.
+    pub fn of(methods: &[Amr]) -> Option<Self> {
+        methods.contains(&Amr::Password).then_some(Self::SingleFactor)
+    }
+}
+
+/// A person whose browser showed the cookie of a live session. Nothing but a session makes one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignedIn {
+    /// Who.
+    pub subject: Subject,
+    /// In which session: the `sid` of ID tokens. It stays the same when the same person signs in again in the same browser.
+    pub session_id: SessionId,
+    /// When they last proved who they are: `auth_time`.
+    pub auth_time: Timestamp,
+    /// By what.
+    pub amr: Vec<Amr>,
+    /// How far that can be relied upon.
+    pub acr: Option<Acr>,
+    proof: Live,
+}
+
+/// The session was found alive. Private, so that nobody outside of this room can make a [`SignedIn`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Live;
+
+impl SignedIn {
+    pub(super) fn new(subject: Subject, session_id: SessionId, auth_time: Timestamp, amr: Vec<Amr>) -> Self {
+        let acr = Acr::of(&amr);
+        Self { subject, session_id, auth_time, amr, acr, proof: Live }
+    }
+}
