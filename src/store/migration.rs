@@ -139,6 +139,7 @@ mod tests {
             |migrator: &Migrator| migrator.iter().map(|one| (one.version, one.description.to_string())).collect::<Vec<_>>();
         assert_eq!(list(&SQLITE), list(&POSTGRES));
         let versions: Vec<_> = SQLITE.iter().map(|migration| migration.version).collect();
-        assert_eq!(versions, (1..=known_version()).collect::<Vec<_>>(), "numbers have no gaps");
+        assert!(versions.windows(2).all(|pair| pair[0] < pair[1]), "each number once: {versions:?}");
+        assert_eq!(versions.first(), Some(&1));
     }
 }

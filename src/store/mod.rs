@@ -19,11 +19,16 @@ use crate::domain::{DeploymentId, Randomness, Timestamp};
 use crate::seal::KeyRing;
 
 mod audit;
+mod authorization_code;
 mod client;
+mod consent;
 mod engine;
 mod error;
 mod feed;
+mod grant_family;
+mod interaction;
 mod migration;
+mod pushed_request;
 mod revocation;
 mod sealed;
 mod signing_key;
@@ -32,9 +37,11 @@ mod tests;
 mod work;
 
 pub use audit::PendingEvent;
+pub use authorization_code::{CodeRecord, CodeSpent, Finished, Finishes, NewCode};
 pub use client::{ClientRecord, Put, PutMode};
 pub use error::StoreError;
 pub use feed::{Change, ChangeCursor, ChangeKind, ChangeWatch, Changes};
+pub use grant_family::{FamilyRecord, NewFamily, Rotated};
 pub use revocation::{NewRule, RuleWindow};
 pub use signing_key::{KeyAdded, SigningKeyRecord, SigningKeyState};
 

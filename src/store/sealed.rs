@@ -19,9 +19,21 @@ pub(super) const CANARY: SealedColumn = SealedColumn { table: "deployment", colu
 /// The private half of a signing key, PKCS #8.
 pub(super) const SIGNING_KEY: SealedColumn = SealedColumn { table: "signing_key", column: "private_sealed" };
 
+/// What a person at the authorization endpoint has asked for.
+pub(super) const INTERACTION: SealedColumn = SealedColumn { table: "interaction", column: "state_sealed" };
+/// A pushed authorization request.
+pub(super) const PUSHED_REQUEST: SealedColumn = SealedColumn { table: "pushed_request", column: "state_sealed" };
+/// What an authorization code stands for.
+pub(super) const AUTHORIZATION_CODE: SealedColumn = SealedColumn { table: "authorization_code", column: "state_sealed" };
+/// What a refresh token stands for.
+pub(super) const GRANT_FAMILY: SealedColumn = SealedColumn { table: "grant_family", column: "state_sealed" };
+/// What a person has allowed a client.
+pub(super) const CONSENT: SealedColumn = SealedColumn { table: "consent", column: "state_sealed" };
+
 /// All of them: a test compares this list with the schema.
 #[cfg(test)]
-pub(super) const SEALED_COLUMNS: &[SealedColumn] = &[CANARY, SIGNING_KEY];
+pub(super) const SEALED_COLUMNS: &[SealedColumn] =
+    &[CANARY, SIGNING_KEY, INTERACTION, PUSHED_REQUEST, AUTHORIZATION_CODE, GRANT_FAMILY, CONSENT];
 
 impl SealedColumn {
     pub(super) fn context<'a>(&'a self, deployment: &'a DeploymentId, row: &'a str) -> RowContext<'a> {
@@ -35,6 +47,15 @@ impl SealedColumn {
     fn broken(&self, row: &str, problem: crate::seal::SealError) -> StoreError {
         StoreError::Seal { column: format!("{}.{}", self.table, self.column), row: row.to_owned(), problem }
     }
+}
+
+/// The name of a row whose key is a keyed hash, for its seal: the hash in hexadecimal.
+pub(super) fn row_name(index: &[u8]) -> String {
+    use std::fmt::Write as _;
+    index.iter().fold(String::with_capacity(index.len() * 2), |mut name, byte| {
+        let _ = write!(name, "{byte:02x}");
+        name
+    })
 }
 
 impl Store {
