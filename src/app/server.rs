@@ -6,12 +6,12 @@ use anyhow::{Context as _, bail};
 use arc_swap::ArcSwap;
 
 use super::tasks::load_rules;
+use crate::binding::dpop::{Dpop, DpopChecked, Nonces};
 use crate::clients::Clients;
 use crate::config::Loaded;
 use crate::config::settings::SealKeySettings;
 use crate::domain::{ClientId, Clock, Issuer, Randomness};
-use crate::jose::Algorithm;
-use crate::keys::{self, SigningKeys};
+use crate::keys::{Keeper, KeyPlan};
 use crate::oauth::metadata::Endpoints;
 use crate::oauth::resources::Resources;
 use crate::oauth::{AuthorizationServer, IssuedTokens, Revocations};
@@ -77,7 +77,8 @@ struct Checked {
     mtls_url: Option<Issuer>,
     resources: Resources,
     feed_clients: Vec<ClientId>,
-    algorithm: Algorithm,
+    key_plan: KeyPlan,
+    dpop: DpopChecked,
 }
 
 fn checked(loaded: &Loaded) -> anyhow::Result<Checked> {
@@ -96,15 +97,16 @@ fn checked(loaded: &Loaded) -> anyhow::Result<Checked> {
     if mtls_url.as_ref().is_some_and(|mtls| mtls.path() != issuer.path()) {
         bail!("{}: `mtls_url` must have the same path as `issuer`", loaded.file.display());
     }
-    let resources = Resources::from_settings(&settings.resource).context("[[resource]]")?;
+    let key_plan = KeyPlan::from_settings(&settings.signing).context("[signing]")?;
+    let resources = Resources::from_settings(&settings.resource, &key_plan).context("[[resource]]")?;
     let feed_clients = settings
         .revocation_feed
         .clients
         .iter()
         .map(|text| text.parse().with_context(|| format!("[revocation_feed]: client `{text}`")))
         .collect::<Result<_, _>>()?;
-    let algorithm = keys::algorithm(&settings.signing.algorithm).context("[signing]")?;
-    Ok(Checked { issuer, mtls_url, resources, feed_clients, algorithm })
+    let dpop = DpopChecked::from_settings(&settings.dpop).context("[dpop]")?;
+    Ok(Checked { issuer, mtls_url, resources, feed_clients, key_plan, dpop })
 }
 
 /// Checks the authorization server's sections and the master keys, without opening the database.
@@ -121,14 +123,17 @@ pub async fn build(
     clock: Arc<dyn Clock>,
     randomness: Arc<dyn Randomness>,
 ) -> anyhow::Result<(Arc<AuthorizationServer>, i64)> {
-    let Checked { issuer, mtls_url, resources, feed_clients, algorithm } = checked(loaded)?;
+    let Checked { issuer, mtls_url, resources, feed_clients, key_plan, dpop } = checked(loaded)?;
     let SealedStore { store, ring } = open_store(loaded, &*clock, &*randomness).await?;
-    let keys = SigningKeys::ensure(&store, algorithm, &*randomness, clock.now()?).await.context("signing keys")?;
+    let keeper = Keeper { store: &store, randomness: &*randomness };
+    let keys = keeper.ensure(&key_plan, clock.now()?).await.context("signing keys")?;
     // The sequence is read first: what changes while the rest is read is then applied twice rather than missed.
     let sequence = store.sequence().await.context("change feed")?;
     let rules = RevocationRules::from_rules(load_rules(&store, 0).await.context("revocation rules")?);
     let clients = Clients::load(&store).await.context("clients")?;
+    let nonces = Nonces::shared(issuer.as_str(), &ring.purpose_keys("dpop-nonce"), dpop.nonce_lifetime);
     let server = AuthorizationServer {
+        dpop: Dpop::with_lasting_memory(dpop.rules, nonces),
         endpoints: Endpoints::new(&issuer, mtls_url.as_ref()),
         issuer,
         resources,
@@ -140,6 +145,7 @@ pub async fn build(
         randomness,
         clients,
         keys: ArcSwap::from_pointee(keys),
+        key_plan,
         revocations: Revocations::new(rules),
         anchors,
         issued: IssuedTokens::default(),

@@ -15,7 +15,7 @@ use crate::config::Loaded;
 use crate::domain::{Clock, Lifetime, RevocationRule, Timestamp};
 use crate::event::{AuditEvent, Trailed};
 use crate::gateway::Gateway;
-use crate::keys::SigningKeys;
+use crate::keys::{Keeper, SigningKeys};
 use crate::oauth::AuthorizationServer;
 use crate::store::{ChangeKind, Changes, Store, StoreError};
 use crate::telemetry::audit::AuditSink;
@@ -24,6 +24,8 @@ use crate::trust::AnchorSets;
 
 /// How often rows and rules that nothing alive can need are cleared.
 const CLEARING: Duration = Duration::from_secs(60);
+/// How often it is looked whether a step in the life of a signing key is due.
+const KEEPING: Duration = Duration::from_secs(60);
 /// Rows that go at once, so that no writer waits long.
 const CLEARING_BATCH: u32 = 500;
 /// Changes that are kept for readers of the feed that come late; who comes later still reads everything anew.
@@ -51,6 +53,8 @@ pub fn spawn(
         until(stop, tracker, async move { follow_changes(&follower, from).await });
         let relay = server.clone();
         until(stop, tracker, async move { relay_events(&relay).await });
+        let keeper = server.clone();
+        until(stop, tracker, async move { keep_keys(&keeper).await });
         until(stop, tracker, async move { clear_expired(&server).await });
     }
     if let Some(gateway) = gateway {
@@ -177,6 +181,19 @@ async fn relay_page(server: &AuthorizationServer) -> Result<usize, String> {
     Ok(pending.len())
 }
 
+/// Makes, rotates and deletes signing keys as the plan says. What changed comes back through the change feed.
+async fn keep_keys(server: &AuthorizationServer) {
+    let keeper = Keeper { store: &server.store, randomness: &*server.randomness };
+    loop {
+        if let Ok(now) = server.clock.now()
+            && let Err(error) = keeper.keep(&server.key_plan, now).await
+        {
+            tracing::warn!(%error, "cannot look after the signing keys");
+        }
+        tokio::time::sleep(KEEPING).await;
+    }
+}
+
 async fn clear_expired(server: &AuthorizationServer) {
     loop {
         tokio::time::sleep(CLEARING).await;
@@ -190,6 +207,7 @@ async fn clear_expired(server: &AuthorizationServer) {
 
 async fn clear(store: &Store, now: Timestamp) -> Result<(), StoreError> {
     while store.delete_expired_rules(now, CLEARING_BATCH).await? == u64::from(CLEARING_BATCH) {}
+    while store.delete_expired_claims(now, CLEARING_BATCH).await? == u64::from(CLEARING_BATCH) {}
     while store.forget_changes(KEEP_CHANGES, CLEARING_BATCH).await? == u64::from(CLEARING_BATCH) {}
     while store.delete_expired_interactions(now, CLEARING_BATCH).await? == u64::from(CLEARING_BATCH) {}
     while store.delete_expired_pushed_requests(now, CLEARING_BATCH).await? == u64::from(CLEARING_BATCH) {}

@@ -5,7 +5,11 @@
 //! [`Unbound`] are the two things a token can be minted with.
 
 mod confirmation;
+pub mod dpop;
 mod proof;
+pub mod replay;
+mod replay_cache;
 
-pub use confirmation::{BindingPolicy, BindingRequired, Confirmation, Unbound};
+pub use confirmation::{Binding, BindingPolicy, ConfirmError, Confirmation, Unbound};
 pub use proof::{BindingError, Bound, Policy, Presenter, Proven, prove};
+pub use replay_cache::ReplayCache;

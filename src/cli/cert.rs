@@ -1,4 +1,4 @@
-//! `symbolon cert issue`, `symbolon cert show`.
+//! `symbolon cert issue`, `symbolon cert show`; see also `revoke`.
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -11,19 +11,22 @@ use time::format_description::well_known::Rfc3339;
 
 use super::files::{self, Readers};
 use super::print;
+use super::revoke::Revoke;
 use crate::domain::{Clock as _, Lifetime, SystemClock, Timestamp};
 use crate::jose::random::SystemRandomness;
 use crate::pki::authority::{CertificateUsage, DevelopmentAuthority, IssueRequest, self_signed};
 use crate::pki::name::DistinguishedName;
 use crate::pki::{Certificate, pem};
 
-/// Issue a certificate from a development authority, or show one
+/// Issue a certificate from a development authority, show one, or revoke one
 #[derive(Debug, Subcommand)]
 pub enum Cert {
     /// Issue a certificate and its private key: NAME.pem and NAME-key.pem
     Issue(Box<Issue>),
     /// Show what a certificate says, in the words that registrations use
     Show(Show),
+    /// Revoke a certificate and every token that is bound to it
+    Revoke(Revoke),
 }
 
 /// Issue a certificate and its private key
@@ -78,8 +81,9 @@ pub struct Show {
 }
 
 impl Cert {
-    pub fn run(self) -> anyhow::Result<ExitCode> {
+    pub async fn run(self) -> anyhow::Result<ExitCode> {
         match self {
+            Self::Revoke(revoke) => revoke.run().await?,
             Self::Issue(issue) => issue.run()?,
             Self::Show(show) => {
                 for certificate in pem::load_certificates(&show.file)? {
@@ -152,7 +156,7 @@ fn description(certificate: &Certificate) -> String {
     lines.into_iter().map(|(name, value)| format!("{name:<13} {value}\n")).chain(["\n".to_owned()]).collect()
 }
 
-fn date(moment: Timestamp) -> String {
+pub(super) fn date(moment: Timestamp) -> String {
     OffsetDateTime::from_unix_timestamp(moment.seconds())
         .ok()
         .and_then(|moment| moment.format(&Rfc3339).ok())

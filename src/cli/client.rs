@@ -13,6 +13,7 @@ use crate::clients::{Client as Registration, RegisteredCertificate, removal_wind
 use crate::config::Loaded;
 use crate::domain::{ClientId, Clock as _, Lifetime, SystemClock};
 use crate::jose::random::SystemRandomness;
+use crate::keys::KeyPlan;
 use crate::oauth::resources::{LONGEST_LIFETIME_SECONDS, Resources};
 use crate::pki::pem;
 use crate::store::{Put, PutMode, Store};
@@ -58,6 +59,9 @@ pub struct Add {
     /// It may use no grant: for gateways and resource servers that only introspect
     #[arg(long)]
     no_grants: bool,
+    /// Bind its tokens to the key of a DPoP proof (RFC 9449) instead of its certificate
+    #[arg(long)]
+    dpop: bool,
     /// Give it plain bearer tokens, worth as much in a thief's hands
     #[arg(long)]
     danger_unbound_tokens: bool,
@@ -189,6 +193,9 @@ impl Add {
         set("grant_types", if self.no_grants { json!([]) } else { json!(["client_credentials"]) });
         set("resources", json!(self.resources));
         set("scope", json!(self.scope));
+        if self.dpop {
+            set("dpop_bound_access_tokens", json!(true));
+        }
         if self.danger_unbound_tokens {
             set("tls_client_certificate_bound_access_tokens", json!(false));
         }
@@ -319,7 +326,8 @@ fn registrations(loaded: &Loaded, documents: &[Value]) -> anyhow::Result<Vec<Reg
 /// A registration that this configuration can serve.
 fn checked(loaded: &Loaded, document: &Value) -> anyhow::Result<Registration> {
     let registration = Registration::from_metadata(document.to_string().as_bytes(), None)?;
-    let resources = Resources::from_settings(&loaded.settings.resource)?;
+    let keys = KeyPlan::from_settings(&loaded.settings.signing).context("[signing]")?;
+    let resources = Resources::from_settings(&loaded.settings.resource, &keys)?;
     if let Some(unknown) = registration.resources.iter().find(|identifier| resources.get(identifier).is_none()) {
         bail!("resource `{unknown}` is not configured: add a [[resource]] with this identifier to {}", loaded.file.display());
     }

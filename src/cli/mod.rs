@@ -8,6 +8,8 @@ mod config;
 mod control;
 mod demo;
 mod files;
+mod keys;
+mod revoke;
 mod run;
 mod sample_upstream;
 
@@ -48,10 +50,13 @@ enum Command {
     /// Register, list, show and remove clients
     #[command(subcommand)]
     Client(client::Client),
+    /// List, rotate and revoke signing keys
+    #[command(subcommand)]
+    Keys(keys::Keys),
     /// Make a certification authority for development
     #[command(subcommand)]
     Ca(ca::Ca),
-    /// Issue a certificate from a development authority, or show one
+    /// Issue a certificate from a development authority, show one, or revoke one
     #[command(subcommand)]
     Cert(cert::Cert),
     /// Ask a running process whether it can do its work
@@ -119,8 +124,9 @@ fn run_command(command: Command) -> anyhow::Result<ExitCode> {
         Command::Gateway(command) => runtime()?.block_on(command.run()),
         Command::Config(command) => command.run(),
         Command::Client(command) => runtime()?.block_on(command.run()),
+        Command::Keys(command) => runtime()?.block_on(command.run()),
         Command::Ca(command) => command.run(),
-        Command::Cert(command) => command.run(),
+        Command::Cert(command) => runtime()?.block_on(command.run()),
         Command::Status(command) => runtime()?.block_on(command.run()),
         Command::Reload(command) => runtime()?.block_on(command.run()),
         Command::Explain(command) => runtime()?.block_on(command.run()),

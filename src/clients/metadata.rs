@@ -1,4 +1,4 @@
-//! Client metadata as JSON (RFC 7591 §2, RFC 8705 §2.1.2, §2.2.2, §3.4).
+//! Client metadata as JSON (RFC 7591 §2, RFC 8705 §2.1.2, §2.2.2, §3.4, RFC 9449 §5.2).
 
 use std::collections::BTreeSet;
 
@@ -30,6 +30,7 @@ const SAN_IP: &str = "tls_client_auth_san_ip";
 const SAN_EMAIL: &str = "tls_client_auth_san_email";
 const JWKS: &str = "jwks";
 const BOUND: &str = "tls_client_certificate_bound_access_tokens";
+const DPOP_BOUND: &str = "dpop_bound_access_tokens";
 const GRANT_TYPES: &str = "grant_types";
 const SCOPE: &str = "scope";
 const ANCHOR_SET: &str = "anchor_set";
@@ -37,7 +38,7 @@ const RESOURCES: &str = "resources";
 
 const SUBJECTS: [&str; 5] = [SUBJECT_DN, SAN_DNS, SAN_URI, SAN_IP, SAN_EMAIL];
 
-const KNOWN: [&str; 14] = [
+const KNOWN: [&str; 15] = [
     CLIENT_ID,
     CLIENT_NAME,
     METHOD,
@@ -48,6 +49,7 @@ const KNOWN: [&str; 14] = [
     SAN_EMAIL,
     JWKS,
     BOUND,
+    DPOP_BOUND,
     GRANT_TYPES,
     SCOPE,
     ANCHOR_SET,
@@ -180,10 +182,7 @@ pub(super) fn read(json: &[u8], expected: Option<&ClientId>) -> Result<Client, M
         client_id: client_id(&members, expected)?,
         name: text(&members, CLIENT_NAME)?.map(str::to_owned),
         authentication: authentication(&members)?,
-        binding: match flag(&members, BOUND)? {
-            None | Some(true) => BindingPolicy::Required,
-            Some(false) => BindingPolicy::Unbound,
-        },
+        binding: binding(flag(&members, BOUND)?, flag(&members, DPOP_BOUND)?),
         anchor_set: match text(&members, ANCHOR_SET)? {
             Some("") => return Err(MetadataError::AnchorSet),
             name => name.map(str::to_owned),
@@ -213,7 +212,14 @@ pub(super) fn write(client: &Client) -> Value {
             put(JWKS, Value::Object(Map::from_iter([("keys".to_owned(), Value::Array(keys))])))
         }
     };
-    put(BOUND, Value::Bool(client.binding == BindingPolicy::Required));
+    let (certificate, dpop) = match client.binding {
+        BindingPolicy::Certificate => (true, false),
+        BindingPolicy::Dpop => (false, true),
+        BindingPolicy::CertificateAndDpop => (true, true),
+        BindingPolicy::Unbound => (false, false),
+    };
+    put(BOUND, certificate.into());
+    put(DPOP_BOUND, dpop.into());
     put(GRANT_TYPES, client.grant_types.iter().map(|grant| grant.name()).collect());
     if !client.scope.is_empty() {
         put(SCOPE, client.scope.to_string().into());
@@ -223,6 +229,16 @@ pub(super) fn write(client: &Client) -> Value {
     }
     put(RESOURCES, client.resources.iter().map(String::as_str).collect());
     Value::Object(members)
+}
+
+/// RFC 8705 §3.4, RFC 9449 §5.2. Whoever says nothing gets tokens bound to the certificate; binding to both must be said of both.
+const fn binding(certificate: Option<bool>, dpop: Option<bool>) -> BindingPolicy {
+    match (certificate, dpop) {
+        (None | Some(true), None | Some(false)) => BindingPolicy::Certificate,
+        (None | Some(false), Some(true)) => BindingPolicy::Dpop,
+        (Some(true), Some(true)) => BindingPolicy::CertificateAndDpop,
+        (Some(false), None | Some(false)) => BindingPolicy::Unbound,
+    }
 }
 
 fn check_names(members: &Map<String, Value>) -> Result<(), MetadataError> {

@@ -33,7 +33,8 @@ pub struct Client {
     pub name: Option<String>,
     /// How it proves who it is.
     pub authentication: Authentication,
-    /// Whether its tokens must be bound (`tls_client_certificate_bound_access_tokens`, RFC 8705 §3.4; true unless it says otherwise).
+    /// To what its tokens must be bound (`tls_client_certificate_bound_access_tokens`, RFC 8705 §3.4, and `dpop_bound_access_tokens`,
+    /// RFC 9449 §5.2): to the certificate unless it says otherwise.
     pub binding: BindingPolicy,
     /// The anchor set that its certificate must come from, beside the listener's.
     pub anchor_set: Option<String>,

@@ -51,7 +51,7 @@ fn what_is_left_out_has_the_safe_meaning() {
         client_id: "alice".parse().expect("a client id"),
         name: None,
         authentication: Authentication::TlsClientAuth(CertificateMatcher::SubjectDn(name)),
-        binding: BindingPolicy::Required,
+        binding: BindingPolicy::Certificate,
         anchor_set: None,
         grant_types: [GrantType::ClientCredentials].into(),
         resources: vec![],
@@ -82,6 +82,8 @@ fn a_registration_is_read_back_as_it_was_written() {
             "client_name": "Alice \u{1f511}", "tls_client_certificate_bound_access_tokens": false, "grant_types": [],
             "scope": "read write", "resources": ["https://api.example/b", "https://api.example/a", "urn:example:x"]
         }),
+        json!({ "tls_client_certificate_bound_access_tokens": false, "dpop_bound_access_tokens": true }),
+        json!({ "tls_client_certificate_bound_access_tokens": true, "dpop_bound_access_tokens": true }),
     ];
     for method in &methods {
         for more in &rest {
@@ -95,6 +97,22 @@ fn a_registration_is_read_back_as_it_was_written() {
             for (name, value) in more.as_object().expect("an object") {
                 assert_eq!(written.get(name), Some(value), "{name} is written as it was read");
             }
+        }
+    }
+}
+
+/// RFC 8705 §3.4, RFC 9449 §5.2: two flags, four policies; silence is the strictest thing that needs nothing else.
+#[test]
+fn the_two_flags_say_what_tokens_are_bound_to() {
+    use BindingPolicy::{Certificate, CertificateAndDpop, Dpop, Unbound};
+    let flags = [Value::Null, json!(true), json!(false)];
+    let expected = [[Certificate, Dpop, Certificate], [Certificate, CertificateAndDpop, Certificate], [Unbound, Dpop, Unbound]];
+    for (certificate, row) in flags.iter().zip(expected) {
+        for (dpop, policy) in flags.iter().zip(row) {
+            let both = json!({
+                "tls_client_certificate_bound_access_tokens": certificate, "dpop_bound_access_tokens": dpop,
+            });
+            assert_eq!(read(&alice(both)).map(|client| client.binding), Ok(policy), "{certificate} {dpop}");
         }
     }
 }

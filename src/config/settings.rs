@@ -9,6 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::event::TokenFormat;
 
+mod dpop;
+
+pub use dpop::DpopSettings;
+
 /// The whole file. `symbolon serve` and `symbolon gateway` read the same shape; each ignores nothing and uses what it needs.
 /// Paths are relative to the directory of the file.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
@@ -31,6 +35,8 @@ pub struct Settings {
     pub anchor_set: BTreeMap<String, AnchorSetSettings>,
     /// What tokens are issued for.
     pub resource: Vec<ResourceSettings>,
+    /// What is asked of DPoP proofs.
+    pub dpop: DpopSettings,
     /// Signing keys of the authorization server.
     pub signing: SigningSettings,
     /// Who may follow the revocation feed.
@@ -57,6 +63,10 @@ pub struct Settings {
 pub struct StoreSettings {
     /// `sqlite:FILE` (relative to the configuration file), or `postgres://USER@HOST/DATABASE`.
     pub url: String,
+    /// The database of people's keys, apart from what they open: its backups are kept for less long (see docs/people.md). As `url`.
+    /// Default: `person-keys.db` beside a SQLite database; beside PostgreSQL's, in the schema `symbolon_person_keys` of the same
+    /// database. On PostgreSQL it is always that schema.
+    pub person_keys_url: Option<String>,
     /// Connections that read, at most.
     pub max_connections: u32,
     /// Seconds to wait for a free connection or a locked database before answering 503.
@@ -65,7 +75,7 @@ pub struct StoreSettings {
 
 impl Default for StoreSettings {
     fn default() -> Self {
-        Self { url: "sqlite:symbolon.db".into(), max_connections: 8, wait_seconds: 5 }
+        Self { url: "sqlite:symbolon.db".into(), person_keys_url: None, max_connections: 8, wait_seconds: 5 }
     }
 }
 
@@ -203,6 +213,9 @@ pub struct ResourceSettings {
     /// `jwt` or `opaque`.
     #[serde(default = "default_access_token_format")]
     pub access_token_format: TokenFormat,
+    /// What its JWTs are signed with, one of the algorithms in `[signing]`. Default: `signing.algorithm`.
+    #[serde(default)]
+    pub access_token_signing_alg: Option<String>,
     /// Clients that may introspect tokens for this resource, by `client_id`.
     #[serde(default)]
     pub introspection_clients: Vec<String>,
@@ -216,17 +229,30 @@ fn default_access_token_format() -> TokenFormat {
     TokenFormat::Jwt
 }
 
-/// Signing keys of the authorization server.
+/// Signing keys of the authorization server. They are made, published ahead of their use, rotated and deleted by themselves; see also
+/// `symbolon keys`.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct SigningSettings {
-    /// The algorithm of a signing key that is made because none exists: `ES256`, `ES384`, `EdDSA`.
+    /// What access tokens are signed with where their resource does not say otherwise: `ES256`, `ES384`, `ES512`, `PS256`, `PS384`,
+    /// `PS512`, `RS256` or `EdDSA`.
     pub algorithm: String,
+    /// Algorithms that keys are kept for beside it, for resources and clients that ask for them.
+    pub more_algorithms: Vec<String>,
+    /// Seconds that a key signs before the next one takes over. 0: until `symbolon keys rotate`.
+    pub rotation_seconds: u32,
+    /// Seconds that a key is published before it signs, at least 600.
+    pub publish_ahead_seconds: u32,
 }
 
 impl Default for SigningSettings {
     fn default() -> Self {
-        Self { algorithm: "ES256".into() }
+        Self {
+            algorithm: "ES256".into(),
+            more_algorithms: Vec::new(),
+            rotation_seconds: 90 * 86_400,
+            publish_ahead_seconds: 86_400,
+        }
     }
 }
 

@@ -136,7 +136,7 @@ fn every_message_of_the_file() {
         ("\n\n[Store]\n", "symbolon.toml:3: unknown key `Store`; did you mean `store`?"),
         (
             "[store]\nurl = 'sqlite:a.db'\ncolour = 1",
-            "symbolon.toml:3: unknown key `colour` in `store`; valid keys: `url`, `max_connections`, `wait_seconds`",
+            "symbolon.toml:3: unknown key `colour` in `store`; valid keys: `url`, `person_keys_url`, `max_connections`, `wait_seconds`",
         ),
         (
             "[anchor_set.clients]\nfile = 'ca.pem'",
@@ -215,7 +215,7 @@ fn every_message_of_a_variable() {
         (
             "SYMBOLON__STORE__COLOUR",
             "x",
-            "SYMBOLON__STORE__COLOUR: unknown variable; valid ones: `SYMBOLON__STORE__URL`, `SYMBOLON__STORE__MAX_CONNECTIONS`, \
+            "SYMBOLON__STORE__COLOUR: unknown variable; valid ones: `SYMBOLON__STORE__URL`, `SYMBOLON__STORE__PERSON_KEYS_URL`, `SYMBOLON__STORE__MAX_CONNECTIONS`, \
              `SYMBOLON__STORE__WAIT_SECONDS`",
         ),
         (
@@ -338,6 +338,7 @@ route = []  # default
 
 [store]
 url = "postgres://symbolon:***@db/symbolon"  # symbolon.toml:5
+# person_keys_url is not set
 max_connections = 8  # default
 wait_seconds = 5  # default
 

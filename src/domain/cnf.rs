@@ -39,6 +39,24 @@ impl Cnf {
         Self { x5t_s256: Some(thumbprint), jkt: None }
     }
 
+    /// Bound to a DPoP key.
+    pub const fn dpop(jkt: Thumbprint) -> Self {
+        Self { x5t_s256: None, jkt: Some(jkt) }
+    }
+
+    /// Bound to both: whoever uses the token must prove both.
+    pub const fn certificate_and_dpop(certificate: Thumbprint, jkt: Thumbprint) -> Self {
+        Self { x5t_s256: Some(certificate), jkt: Some(jkt) }
+    }
+
+    /// `token_type` of a token that is bound so (RFC 9449 §5, RFC 6750 §6.1.1).
+    pub const fn token_type(cnf: Option<&Self>) -> &'static str {
+        match cnf {
+            Some(Self { jkt: Some(_), .. }) => "DPoP",
+            _ => "Bearer",
+        }
+    }
+
     /// The certificate this token is bound to, if it is bound to one.
     pub const fn x5t_s256(&self) -> Option<&Thumbprint> {
         self.x5t_s256.as_ref()

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::Reason;
 use crate::domain::{
-    Audience, ClientId, Cnf, FamilyId, Issuer, KeyId, RequestId, Scope, Subject, Thumbprint, Timestamp, TokenId,
+    Audience, ClientId, Cnf, FamilyId, Issuer, KeyId, RequestId, Scope, SessionId, Subject, Thumbprint, Timestamp, TokenId,
 };
 
 /// How an access token travels.
@@ -26,6 +26,28 @@ impl TokenFormat {
             Self::Opaque => "opaque",
         }
     }
+}
+
+/// Why a session ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SessionEnd {
+    /// The person signed out in that browser.
+    SignedOut,
+    /// The person ended it from another session.
+    EndedByPerson,
+    /// Another person signed in in the same browser.
+    Replaced,
+    /// The person has begun more sessions than there may be; this one was used longest ago.
+    TooMany,
+    /// Its time was over, or it was not used for too long.
+    Expired,
+    /// The password was changed elsewhere.
+    PasswordChanged,
+    /// An operator keeps the person out.
+    AccountDisabled,
+    /// The account was removed.
+    AccountRemoved,
 }
 
 /// One line of the audit trail: when, and what.
@@ -123,6 +145,8 @@ pub enum AuditEvent {
     },
     /// A token was revoked by the client it was issued to. Commits with the rule.
     TokenRevoked { request_id: RequestId, client_id: ClientId, token_id: TokenId },
+    /// A certificate was revoked by the operator. Commits with the rule.
+    CertificateRevoked { certificate: Thumbprint, note: Option<String> },
     /// A client was registered. Commits with the registration.
     ClientAdded { client_id: ClientId },
     /// A registration was changed. Commits with the change.
@@ -131,6 +155,30 @@ pub enum AuditEvent {
     ClientRemoved { client_id: ClientId },
     /// A signing key was made. Commits with the key.
     SigningKeyCreated { key_id: KeyId, algorithm: String },
+    /// A signing key began to sign; the one before it stopped. Commits with the change.
+    SigningKeyActivated { key_id: KeyId, algorithm: String, retired: Option<KeyId> },
+    /// A signing key stopped signing: nothing asks for its algorithm any more. Commits with the change.
+    SigningKeyRetired { key_id: KeyId },
+    /// A retired signing key was deleted: nothing that it signed can be alive. Commits with the change.
+    SigningKeyDeleted { key_id: KeyId },
+    /// A signing key was revoked, and with it everything it signed. Commits with the change.
+    SigningKeyRevoked { key_id: KeyId },
+    /// An account was made. Commits with it.
+    AccountAdded { subject: Subject },
+    /// What is known of a person was changed. Commits with the change.
+    AccountChanged { subject: Subject },
+    /// A person was kept out; sessions ended, tokens are revoked. Commits with the change.
+    AccountDisabled { subject: Subject },
+    /// A person may sign in again. Commits with the change.
+    AccountEnabled { subject: Subject },
+    /// An account was removed; sessions ended, tokens are revoked. Commits with the removal.
+    AccountRemoved { subject: Subject },
+    /// A password was set; other sessions ended. Commits with it.
+    PasswordChanged { subject: Subject },
+    /// A person signed in: a session began, or one of theirs in the same browser was renewed. Commits with it.
+    SignedIn { request_id: RequestId, subject: Subject, session_id: SessionId, peer_address: SocketAddr, amr: Vec<&'static str> },
+    /// A session ended. Commits with the end.
+    SessionEnded { subject: Subject, session_id: SessionId, why: SessionEnd },
     /// A protected resource decided about a request.
     Access(AccessDecision),
     /// The configuration, or files it names, were read again and are in force.

@@ -158,6 +158,46 @@ reasons! {
     BindingCertificateMismatch = "binding_certificate_mismatch";
     /// The token is bound to a key whose proof this resource does not take.
     BindingProofUnsupported = "binding_proof_unsupported";
+    /// The token is bound to another key than the DPoP proof's.
+    BindingKeyMismatch = "binding_key_mismatch";
+    /// The token is bound to a DPoP key and presented without proof, as a bearer token.
+    BindingProofAbsent = "binding_proof_absent";
+    /// The token is presented with the DPoP scheme and bound to no DPoP key.
+    BindingSchemeMismatch = "binding_scheme_mismatch";
+
+    // -- the DPoP proof --------------------------------------------------------------------------------------------
+    /// There is none, where one is required.
+    DpopProofAbsent = "dpop_proof_absent";
+    /// More than one `DPoP` field.
+    DpopProofAmbiguous = "dpop_proof_ambiguous";
+    /// Not a JWS that is read strictly, too long, or a claim is missing or mistyped.
+    DpopProofMalformed = "dpop_proof_malformed";
+    /// `typ` is not `dpop+jwt`.
+    DpopProofType = "dpop_proof_type";
+    /// `alg` is `none`, symmetric, unknown or not on the list.
+    DpopProofAlgorithm = "dpop_proof_algorithm";
+    /// `jwk` is missing, private, or no key for this `alg`.
+    DpopProofKey = "dpop_proof_key";
+    /// The signature does not verify with `jwk`.
+    DpopProofSignature = "dpop_proof_signature";
+    /// Made for another method.
+    DpopProofMethod = "dpop_proof_method";
+    /// Made for another target.
+    DpopProofTarget = "dpop_proof_target";
+    /// Too old, or from the future.
+    DpopProofTime = "dpop_proof_time";
+    /// Made for another access token, or for none.
+    DpopProofToken = "dpop_proof_token";
+    /// Used before.
+    DpopProofReplayed = "dpop_proof_replayed";
+    /// No nonce, where one is required.
+    DpopNonceAbsent = "dpop_nonce_absent";
+    /// A nonce that was not made here.
+    DpopNonceForeign = "dpop_nonce_foreign";
+    /// A nonce that is too old.
+    DpopNonceExpired = "dpop_nonce_expired";
+    /// A proof where the client's registration does not provide for one.
+    DpopNotAllowed = "dpop_not_allowed";
 
     // -- the gateway -----------------------------------------------------------------------------------------------
     /// No route for this authority and path.
@@ -176,6 +216,8 @@ reasons! {
     // -- faults of ours --------------------------------------------------------------------------------------------
     /// The database did not answer in time.
     StoreUnavailable = "store_unavailable";
+    /// Nobody can say whether something was used before: the memory does not answer or is full.
+    ReplayUnknown = "replay_unknown";
     /// The audit queue is full.
     AuditUnavailable = "audit_unavailable";
     /// The clock could not be read.

@@ -58,14 +58,17 @@ pub struct SignedIn {
     pub amr: Vec<Amr>,
     /// How far that can be relied upon.
     pub acr: Option<Acr>,
-    /// So that nobody outside of this room can make one.
-    _proof: (),
+    proof: Live,
 }
+
+/// The session was found alive. Private, so that nobody outside of this room can make a [`SignedIn`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Live;
 
 impl SignedIn {
     #[expect(dead_code, reason = "the sessions that make one follow")]
     pub(super) fn new(subject: Subject, session_id: SessionId, auth_time: Timestamp, amr: Vec<Amr>) -> Self {
         let acr = Acr::of(&amr);
-        Self { subject, session_id, auth_time, amr, acr, _proof: () }
+        Self { subject, session_id, auth_time, amr, acr, proof: Live }
     }
 }

@@ -90,28 +90,18 @@ impl std::fmt::Display for Part {
     }
 }
 
-/// A JWS whose syntax has been checked and whose signature has not. Nothing it says may be believed.
-#[derive(Clone, Debug)]
-pub struct Compact<'a> {
-    algorithm: Algorithm,
-    header: Map<String, Value>,
-    signing_input: &'a str,
-    payload: Vec<u8>,
-    signature: Vec<u8>,
+/// What a compact serialization is made of, whatever family of algorithms it belongs to.
+pub(super) struct Parts<'a, A> {
+    pub(super) algorithm: A,
+    pub(super) header: Map<String, Value>,
+    pub(super) signing_input: &'a str,
+    pub(super) payload: Vec<u8>,
+    pub(super) signature: Vec<u8>,
 }
 
-impl<'a> Compact<'a> {
-    /// The longest text that is looked at, in bytes.
-    pub const MAX_LENGTH: usize = 16 * 1024;
-
-    /// Reads the three parts and the header.
-    ///
-    /// Header parameters that point to keys (`jwk`, `jku`, `x5u`, `x5c`, `x5t`) are read and never used to find one.
-    ///
-    /// # Errors
-    /// Everything in [`JwsError`] but what needs a key.
-    pub fn parse(text: &'a str) -> Result<Self, JwsError> {
-        if text.len() > Self::MAX_LENGTH {
+impl<'a, A: std::str::FromStr> Parts<'a, A> {
+    pub(super) fn parse(text: &'a str) -> Result<Self, JwsError> {
+        if text.len() > Compact::MAX_LENGTH {
             return Err(JwsError::TooLong);
         }
         let (signing_input, signature) = text.rsplit_once('.').ok_or(JwsError::Parts)?;
@@ -137,6 +127,32 @@ impl<'a> Compact<'a> {
         let algorithm = algorithm.parse().map_err(|_| JwsError::AlgorithmUnknown)?;
         let payload = base64url::decode(payload).map_err(|_| JwsError::Encoding(Part::Payload))?;
         let signature = base64url::decode(signature).map_err(|_| JwsError::Encoding(Part::Signature))?;
+        Ok(Self { algorithm, header, signing_input, payload, signature })
+    }
+}
+
+/// A JWS whose syntax has been checked and whose signature has not. Nothing it says may be believed.
+#[derive(Clone, Debug)]
+pub struct Compact<'a> {
+    algorithm: Algorithm,
+    header: Map<String, Value>,
+    signing_input: &'a str,
+    payload: Vec<u8>,
+    signature: Vec<u8>,
+}
+
+impl<'a> Compact<'a> {
+    /// The longest text that is looked at, in bytes.
+    pub const MAX_LENGTH: usize = 16 * 1024;
+
+    /// Reads the three parts and the header.
+    ///
+    /// Header parameters that point to keys (`jwk`, `jku`, `x5u`, `x5c`, `x5t`) are read and never used to find one.
+    ///
+    /// # Errors
+    /// Everything in [`JwsError`] but what needs a key.
+    pub fn parse(text: &'a str) -> Result<Self, JwsError> {
+        let Parts { algorithm, header, signing_input, payload, signature } = Parts::parse(text)?;
         Ok(Self { algorithm, header, signing_input, payload, signature })
     }
 

@@ -6,7 +6,8 @@
 //!
 //! Everything that two programs could read differently is refused before a key is looked at: duplicate members, padding,
 //! non-canonical base64url, `crit`, `b64`. Keys come only from where we were told to look; what a header says about keys (`jwk`,
-//! `jku`, `x5u`, `x5c`) selects nothing. Signing and verifying are AWS-LC's; `adapter` fits josekit's signing traits to them, for
+//! `jku`, `x5u`, `x5c`) selects nothing. The one exception is a DPoP proof, whose key is what it proves: see
+//! [`crate::binding::dpop`]. Signing and verifying are AWS-LC's; `adapter` fits josekit's signing traits to them, for
 //! keys that live elsewhere.
 
 #[cfg(feature = "server")]
@@ -17,8 +18,11 @@ pub mod digest;
 pub mod json;
 pub mod jwk;
 pub mod jws;
+#[cfg(feature = "server")]
+pub mod mac;
 pub mod random;
 pub mod sign;
+pub mod tag;
 pub mod verify;
 
 pub use algorithm::{Algorithm, AlgorithmUnknown};

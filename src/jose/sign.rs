@@ -12,6 +12,7 @@ use aws_lc_rs::signature::{
     EcdsaSigningAlgorithm, Ed25519KeyPair, KeyPair as _, RSA_PKCS1_SHA256, RSA_PSS_SHA256, RSA_PSS_SHA384, RSA_PSS_SHA512,
     RsaEncoding, RsaKeyPair,
 };
+use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
 use super::jwk::{Curve, JwkError, Material, PublicJwk};
@@ -88,11 +89,21 @@ impl SigningKey {
                 randomness.fill(&mut *seed)?;
                 Pair::Ed25519(Ed25519KeyPair::from_seed_unchecked(&*seed).map_err(|_| SignError::Key(algorithm))?)
             }
-            Algorithm::PS256 | Algorithm::PS384 | Algorithm::PS512 | Algorithm::RS256 => {
-                Pair::Rsa(RsaKeyPair::generate(KeySize::Rsa3072).map_err(|_| RandomnessUnavailable)?)
-            }
+            Algorithm::PS256 | Algorithm::PS384 | Algorithm::PS512 | Algorithm::RS256 => return Self::generate_rsa(algorithm),
         };
         Self::new(algorithm, pair)
+    }
+
+    /// Makes an RSA key (3072 bits), drawn by AWS-LC's own generator. It takes a moment.
+    ///
+    /// # Errors
+    /// When there is no randomness; [`SignError::Key`] for an algorithm that is not of RSA.
+    pub fn generate_rsa(algorithm: Algorithm) -> Result<Self, SignError> {
+        let pair = Pair::Rsa(RsaKeyPair::generate(KeySize::Rsa3072).map_err(|_| RandomnessUnavailable)?);
+        match algorithm {
+            Algorithm::PS256 | Algorithm::PS384 | Algorithm::PS512 | Algorithm::RS256 => Self::new(algorithm, pair),
+            Algorithm::ES256 | Algorithm::ES384 | Algorithm::ES512 | Algorithm::EdDSA => Err(SignError::Key(algorithm)),
+        }
     }
 
     /// Reads an unencrypted PKCS #8 private key (RFC 5958), DER.
@@ -179,6 +190,18 @@ impl SigningKey {
             }
         };
         assemble(header, payload, self.signature_length(), |message| self.sign(message))
+    }
+
+    /// Signs `payload` with this header, to which `alg` is added: for a JWS that says more than `kid` and `typ`, such as a DPoP proof
+    /// with its `jwk` (RFC 9449 §4.2).
+    ///
+    /// # Errors
+    /// [`SignError::Failed`].
+    pub fn sign_with_header(&self, mut header: Map<String, Value>, payload: &[u8]) -> Result<String, SignError> {
+        header.insert("alg".to_owned(), Value::from(self.algorithm.name()));
+        let mut encoded = base64url::encode(Value::Object(header).to_string());
+        encoded.push('.');
+        assemble(&encoded, payload, self.signature_length(), |message| self.sign(message))
     }
 
     /// The length of a signature in bytes (RFC 7518 §3.3 to §3.5, RFC 8037 §3.1).

@@ -1,12 +1,14 @@
-//! The life of the authorization server's signing keys: made, current, retired.
+//! The life of the authorization server's signing keys: next, current, retired, deleted.
 //!
-//! The data plane reads an immutable [`SigningKeys`] snapshot; it is loaded again when the change feed tells of a signing key.
+//! The data plane reads an immutable [`SigningKeys`] snapshot; it is loaded again when the change feed tells of a signing key. For
+//! every algorithm one key is current and signs. [`Keeper`] makes the next one early enough that every verifier has seen it
+//! when it begins to sign, and deletes a retired one when nothing that it signed can be alive.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::domain::{KeyId, Randomness, Timestamp};
+use crate::domain::{KeyId, Timestamp};
 use crate::event::Reason;
 use crate::jose::Algorithm;
 use crate::jose::adapter::{KeySigner, TokenSigner};
@@ -14,17 +16,75 @@ use crate::jose::jwk::{JwkSet, PublicJwk};
 use crate::jose::jws::{Compact, JwsError};
 use crate::jose::sign::{SignError, SigningKey};
 use crate::jose::verify::{VerifiedJws, VerifyingKeys};
-use crate::store::{KeyAdded, SigningKeyRecord, SigningKeyState, Store, StoreError};
+use crate::store::{SigningKeyState, Store, StoreError};
 use crate::token;
+
+mod keeper;
+#[cfg(test)]
+mod tests;
+
+pub use keeper::{Keeper, KeyPlan, PlanError, RETENTION};
 
 /// The signing keys at one moment.
 #[derive(Clone, Debug)]
 pub struct SigningKeys {
-    current: Arc<SigningKey>,
-    signer: Arc<TokenSigner>,
+    signing: Vec<CurrentKey>,
+    lives: Vec<KeyLife>,
     set: Arc<JwkSet>,
     verifying: VerifyingKeys,
     jwks: Bytes,
+}
+
+/// A key that signs now, ready for every type of token.
+#[derive(Clone, Debug)]
+struct CurrentKey {
+    key: Arc<SigningKey>,
+    signers: [Arc<TokenSigner>; TokenType::ALL.len()],
+}
+
+/// What is signed: it decides the `typ` of the header, so that a token of one type never passes as another (RFC 8725 §3.11).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenType {
+    /// `at+jwt` (RFC 9068 §2.1).
+    AccessToken,
+    /// `JWT`: ID tokens, and userinfo answers (OpenID Connect Core §2, §5.3.2).
+    Jwt,
+    /// `logout+jwt` (OpenID Connect Back-Channel Logout §2.4).
+    LogoutToken,
+    /// `token-introspection+jwt` (RFC 9701 §5).
+    Introspection,
+}
+
+impl TokenType {
+    /// Every type.
+    pub const ALL: [Self; 4] = [Self::AccessToken, Self::Jwt, Self::LogoutToken, Self::Introspection];
+
+    /// The value of `typ`.
+    pub const fn typ(self) -> &'static str {
+        match self {
+            Self::AccessToken => token::jwt::TYPE,
+            Self::Jwt => "JWT",
+            Self::LogoutToken => "logout+jwt",
+            Self::Introspection => "token-introspection+jwt",
+        }
+    }
+}
+
+/// A key in its life, for people and for the [`Keeper`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyLife {
+    /// Its RFC 7638 thumbprint.
+    pub key_id: KeyId,
+    /// What it signs with.
+    pub algorithm: Algorithm,
+    /// Where it stands.
+    pub state: SigningKeyState,
+    /// When it was made.
+    pub created: Timestamp,
+    /// When it began to sign.
+    pub activated: Option<Timestamp>,
+    /// When it stopped.
+    pub retired: Option<Timestamp>,
 }
 
 /// Why there are no signing keys to use.
@@ -36,12 +96,9 @@ pub enum KeysError {
     /// A key could not be made.
     #[error("a signing key could not be made: {0}")]
     Make(SignError),
-    /// No key is current.
-    #[error("no signing key is current: start `symbolon serve` once to make one")]
-    Absent,
-    /// `signing.algorithm` is not one that keys are made for.
-    #[error("signing.algorithm: `{0}` is not one that signing keys are made for: write `ES256`, `ES384` or `EdDSA`")]
-    Algorithm(String),
+    /// No key of this algorithm is current.
+    #[error("no signing key for {0} is current: start `symbolon serve` once to make one")]
+    Absent(Algorithm),
     /// A stored key is not what its row says.
     #[error("the stored signing key {key_id} is not what its row says ({problem}): restore a backup")]
     Corrupt {
@@ -58,88 +115,60 @@ impl KeysError {
         match self {
             Self::Store(error) => error.reason(),
             Self::Make(error) => error.reason(),
-            Self::Absent => Reason::SigningKeyAbsent,
-            Self::Algorithm(_) | Self::Corrupt { .. } => Reason::Defect,
+            Self::Absent(_) => Reason::SigningKeyAbsent,
+            Self::Corrupt { .. } => Reason::Defect,
         }
-    }
-}
-
-/// The algorithms that signing keys are made for.
-const ALGORITHMS: [Algorithm; 3] = [Algorithm::ES256, Algorithm::ES384, Algorithm::EdDSA];
-
-/// Reads `signing.algorithm`.
-pub fn algorithm(name: &str) -> Result<Algorithm, KeysError> {
-    match name.parse() {
-        Ok(algorithm @ (Algorithm::ES256 | Algorithm::ES384 | Algorithm::EdDSA)) => Ok(algorithm),
-        _ => Err(KeysError::Algorithm(name.to_owned())),
     }
 }
 
 impl SigningKeys {
-    /// The deployment's keys; the first one is made, sealed and stored now when there is none. Of many replicas that start at once
-    /// one makes it, and all use it.
-    pub async fn ensure(
-        store: &Store,
-        algorithm: Algorithm,
-        randomness: &dyn Randomness,
-        now: Timestamp,
-    ) -> Result<Self, KeysError> {
-        match Self::load(store).await {
-            Err(KeysError::Absent) => {}
-            loaded => return loaded,
-        }
-        let key = SigningKey::generate(algorithm, randomness).map_err(KeysError::Make)?;
-        let record = SigningKeyRecord {
-            key_id: key.key_id().clone(),
-            algorithm: algorithm.to_string(),
-            state: SigningKeyState::Current,
-            public_jwk: serde_json::Value::Object(key.public_jwk().to_members()).to_string(),
-            private_pkcs8: key.to_pkcs8().map_err(KeysError::Make)?,
-            created: now,
-        };
-        match store.add_signing_key_if_none(&record).await? {
-            KeyAdded::Added => tracing::info!(key_id = %record.key_id, algorithm = %record.algorithm, "made a signing key"),
-            KeyAdded::Present => {}
-        }
-        Self::load(store).await
-    }
-
     /// The deployment's keys, as they are stored.
     pub async fn load(store: &Store) -> Result<Self, KeysError> {
-        let mut current = None;
-        let mut published = Vec::new();
+        let (mut signing, mut lives, mut published) = (Vec::new(), Vec::new(), Vec::new());
         for record in store.signing_keys().await? {
             let corrupt = |problem: String| KeysError::Corrupt { key_id: record.key_id.clone(), problem };
+            let algorithm = record.algorithm.parse::<Algorithm>().map_err(|error| corrupt(error.to_string()))?;
             let public = PublicJwk::from_json(record.public_jwk.as_bytes()).map_err(|error| corrupt(error.to_string()))?;
             if public.key_id() != Some(record.key_id.as_str()) {
                 return Err(corrupt("its public half has another `kid`".into()));
             }
-            if record.state == SigningKeyState::Current {
-                let algorithm = record.algorithm.parse::<Algorithm>().map_err(|error| corrupt(error.to_string()))?;
+            if record.state != SigningKeyState::Retired {
                 let key = SigningKey::from_pkcs8(&record.private_pkcs8, algorithm).map_err(|error| corrupt(error.to_string()))?;
                 if *key.public_jwk() != public {
                     return Err(corrupt("its private half belongs to another key".into()));
                 }
-                current = Some(Arc::new(key));
+                if record.state == SigningKeyState::Current {
+                    signing.push(CurrentKey::new(Arc::new(key))?);
+                }
             }
             published.push(public);
+            let (created, activated, retired) = (record.created, record.activated, record.retired);
+            lives.push(KeyLife { key_id: record.key_id, algorithm, state: record.state, created, activated, retired });
         }
         let set = JwkSet::from_keys(published);
         let jwks = Bytes::from(set.to_json());
-        let verifying = VerifyingKeys::new(&set, &ALGORITHMS);
-        let current = current.ok_or(KeysError::Absent)?;
-        let signer = TokenSigner::new(Box::new(KeySigner::new(current.clone())), token::jwt::TYPE).map_err(KeysError::Make)?;
-        Ok(Self { current, signer: Arc::new(signer), set: Arc::new(set), verifying, jwks })
+        let verifying = VerifyingKeys::new(&set, &Algorithm::ALL);
+        Ok(Self { signing, lives, set: Arc::new(set), verifying, jwks })
     }
 
-    /// The key that signs now.
-    pub fn current(&self) -> &Arc<SigningKey> {
-        &self.current
+    /// Signs tokens of a type with the current key of an algorithm. None where there is none.
+    pub fn signer(&self, algorithm: Algorithm, typ: TokenType) -> Option<&TokenSigner> {
+        self.current(algorithm)?.signers.get(typ as usize).map(AsRef::as_ref)
     }
 
-    /// Signs access tokens with it.
-    pub fn signer(&self) -> &TokenSigner {
-        &self.signer
+    /// The algorithms that a key signs with now.
+    pub fn algorithms(&self) -> impl Iterator<Item = Algorithm> + '_ {
+        self.signing.iter().map(|current| current.key.algorithm())
+    }
+
+    /// The id of the key that signs with an algorithm now.
+    pub fn current_key_id(&self, algorithm: Algorithm) -> Option<&KeyId> {
+        self.current(algorithm).map(|current| current.key.key_id())
+    }
+
+    /// Every key in its life, oldest first.
+    pub fn lives(&self) -> &[KeyLife] {
+        &self.lives
     }
 
     /// The public halves of every key whose tokens may be alive, or that will sign next.
@@ -159,63 +188,19 @@ impl SigningKeys {
     pub fn jwks(&self) -> &Bytes {
         &self.jwks
     }
+
+    fn current(&self, algorithm: Algorithm) -> Option<&CurrentKey> {
+        self.signing.iter().find(|current| current.key.algorithm() == algorithm)
+    }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::settings::StoreSettings;
-    use crate::domain::Redacted;
-    use crate::jose::jws::Compact;
-    use crate::jose::random::SystemRandomness;
-    use crate::jose::verify::VerifyingKey;
-    use crate::seal::KeyRing;
-
-    const NOW: Timestamp = Timestamp::from_seconds(1_800_000_000);
-
-    async fn store(directory: &tempfile::TempDir) -> Store {
-        let key = ("test".parse().expect("a key id"), Redacted::new([7; 32]));
-        let ring = Arc::new(KeyRing::from_keys(vec![key]).expect("a ring"));
-        Store::open(&StoreSettings::default(), directory.path(), ring, &SystemRandomness, NOW).await.expect("opens")
-    }
-
-    #[tokio::test]
-    async fn a_key_is_made_once_and_is_the_same_after_a_restart() {
-        for name in ["ES256", "ES384", "EdDSA"] {
-            let directory = tempfile::tempdir().expect("a directory");
-            let algorithm = algorithm(name).expect("usable");
-            let first = store(&directory).await;
-            assert!(matches!(SigningKeys::load(&first).await, Err(KeysError::Absent)));
-            let second = store(&directory).await;
-            let (one, two) = tokio::join!(
-                SigningKeys::ensure(&first, algorithm, &SystemRandomness, NOW),
-                SigningKeys::ensure(&second, algorithm, &SystemRandomness, NOW)
-            );
-            let (one, two) = (one.expect("made"), two.expect("found"));
-            assert_eq!(one.jwks(), two.jwks());
-            first.close().await;
-            second.close().await;
-            let again =
-                SigningKeys::ensure(&store(&directory).await, Algorithm::ES256, &SystemRandomness, NOW).await.expect("loaded");
-            assert_eq!(again.current().key_id(), one.current().key_id(), "another algorithm in the file makes no second key");
-
-            // What the loaded key signs, the published key verifies.
-            let token = again.current().sign_compact("at+jwt", br#"{"sub":"a"}"#).expect("signed");
-            let document = JwkSet::from_json(one.jwks()).expect("a set");
-            let jws = Compact::parse(&token).expect("compact");
-            let candidates: Vec<_> = document.candidates(jws.key_id(), algorithm).collect();
-            assert_eq!(candidates.len(), 1);
-            VerifyingKey::new(candidates[0], algorithm).expect("usable").verify(&jws).expect("verified");
-            let text = String::from_utf8(one.jwks().to_vec()).expect("text");
-            assert!(!text.contains("\"d\""), "no private member: {text}");
-        }
-    }
-
-    #[test]
-    fn keys_are_made_for_three_algorithms() {
-        for name in ["RS256", "PS256", "ES512", "HS256", "none", "es256", ""] {
-            let error = algorithm(name).expect_err(name);
-            assert!(error.to_string().contains("`ES256`, `ES384` or `EdDSA`"));
-        }
+impl CurrentKey {
+    fn new(key: Arc<SigningKey>) -> Result<Self, KeysError> {
+        let signer = |typ: TokenType| {
+            TokenSigner::new(Box::new(KeySigner::new(key.clone())), typ.typ()).map(Arc::new).map_err(KeysError::Make)
+        };
+        let [access_token, jwt, logout_token, introspection] = TokenType::ALL;
+        let signers = [signer(access_token)?, signer(jwt)?, signer(logout_token)?, signer(introspection)?];
+        Ok(Self { key, signers })
     }
 }

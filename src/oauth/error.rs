@@ -21,6 +21,10 @@ pub enum ErrorCode {
     InvalidScope,
     /// RFC 8707 §2.
     InvalidTarget,
+    /// RFC 9449 §5.
+    InvalidDpopProof,
+    /// RFC 9449 §8.
+    UseDpopNonce,
     /// RFC 6749 §4.1.2.1; at the token endpoint our documented extension, with 503 and `Retry-After`.
     TemporarilyUnavailable,
     /// RFC 6749 §4.1.2.1; at the token endpoint our documented extension, with 500.
@@ -36,6 +40,8 @@ impl ErrorCode {
         Self::UnsupportedGrantType,
         Self::InvalidScope,
         Self::InvalidTarget,
+        Self::InvalidDpopProof,
+        Self::UseDpopNonce,
         Self::TemporarilyUnavailable,
         Self::ServerError,
     ];
@@ -49,6 +55,8 @@ impl ErrorCode {
             Self::UnsupportedGrantType => "unsupported_grant_type",
             Self::InvalidScope => "invalid_scope",
             Self::InvalidTarget => "invalid_target",
+            Self::InvalidDpopProof => "invalid_dpop_proof",
+            Self::UseDpopNonce => "use_dpop_nonce",
             Self::TemporarilyUnavailable => "temporarily_unavailable",
             Self::ServerError => "server_error",
         }
@@ -66,12 +74,14 @@ pub struct Refusal {
     pub reason: Reason,
     /// The client that was named, once it is known to exist.
     pub client_id: Option<ClientId>,
+    /// The nonce that the next DPoP proof is to have (RFC 9449 §8).
+    pub dpop_nonce: Option<String>,
 }
 
 impl Refusal {
     /// A refusal of a request that names no known client yet.
     pub fn new(code: ErrorCode, reason: Reason, description: impl Into<Cow<'static, str>>) -> Self {
-        Self { code, description: description.into(), reason, client_id: None }
+        Self { code, description: description.into(), reason, client_id: None, dpop_nonce: None }
     }
 
     /// The same refusal, of a known client.
@@ -106,6 +116,16 @@ pub enum OauthError {
     Refused(Refusal),
     /// Ours.
     Failed(Fault),
+}
+
+impl OauthError {
+    /// The same, of a known client.
+    pub fn of(self, client_id: &ClientId) -> Self {
+        match self {
+            Self::Refused(refusal) => Self::Refused(refusal.of(client_id)),
+            Self::Failed(fault) => Self::Failed(fault),
+        }
+    }
 }
 
 impl From<Refusal> for OauthError {

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::client_auth::{self, Presenter, Registry};
+use super::client_auth::Presenter;
 use super::error::{Fault, OauthError};
 use super::parameters::Parameters;
 use super::server::AuthorizationServer;
@@ -20,10 +20,7 @@ impl AuthorizationServer {
         request_id: &RequestId,
     ) -> Result<Map<String, Value>, OauthError> {
         let now = self.clock.now()?;
-        let caller = {
-            let (clients, anchors) = (self.clients.current(), self.anchors.load());
-            client_auth::authenticate(parameters, presenter, &Registry { clients: &clients, anchors: &anchors, now })?
-        };
+        let caller = self.authenticate(parameters, presenter, now)?;
         let text = parameters.require("token").map_err(|refusal| refusal.of(caller.client_id()))?;
         let recognised = self.recognise(text);
         let verdict = recognised.as_ref().map_err(|reason| *reason).and_then(|recognised| {

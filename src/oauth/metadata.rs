@@ -1,7 +1,8 @@
-//! Authorization server metadata (RFC 8414, RFC 8705 §5). It lists what works, and nothing with no elements (RFC 8414 §3.2).
+//! Authorization server metadata (RFC 8414, RFC 8705 §5, RFC 9449 §5.1). It lists what works, and nothing with no elements (RFC 8414 §3.2).
 
 use serde_json::{Map, Value, json};
 
+use crate::binding::dpop::{ProofRules, TargetUri};
 use crate::clients::{GrantType, SELF_SIGNED_TLS_CLIENT_AUTH, TLS_CLIENT_AUTH};
 use crate::domain::{Issuer, Scope};
 
@@ -39,7 +40,7 @@ impl Endpoints {
     }
 
     /// The metadata document.
-    pub fn metadata(&self, scopes: &Scope) -> Value {
+    pub fn metadata(&self, scopes: &Scope, dpop: &ProofRules) -> Value {
         let methods = json!(AUTHENTICATION_METHODS);
         let grants: Vec<_> = GrantType::ALL.iter().map(|grant| grant.name()).collect();
         let mut document = Map::new();
@@ -51,6 +52,7 @@ impl Endpoints {
         document.insert("introspection_endpoint_auth_methods_supported".into(), methods.clone());
         document.insert("revocation_endpoint_auth_methods_supported".into(), methods);
         document.insert("tls_client_certificate_bound_access_tokens".into(), json!(true));
+        document.insert("dpop_signing_alg_values_supported".into(), json!(dpop.algorithms));
         if !scopes.is_empty() {
             document.insert("scopes_supported".into(), json!(scopes.tokens().collect::<Vec<_>>()));
         }
@@ -60,6 +62,12 @@ impl Endpoints {
             document.insert("mtls_endpoint_aliases".into(), Value::Object(aliases));
         }
         Value::Object(document)
+    }
+
+    /// The names of the endpoint at `path`: what `htu` of a proof for it may be.
+    pub fn targets(&self, path: &str) -> Vec<TargetUri> {
+        let bases = std::iter::once(&self.base).chain(&self.mtls_base);
+        bases.filter_map(|base| TargetUri::parse(&format!("{base}{path}")).ok()).collect()
     }
 
     /// Every endpoint that takes a client certificate, below `base`.

@@ -4,30 +4,21 @@
 use super::client_auth::AuthenticatedClient;
 use super::error::{Fault, OauthError};
 use super::grant::Approved;
-use crate::binding::{Confirmation, Unbound};
+pub use crate::binding::Binding;
 use crate::clients::GrantType;
-use crate::domain::{Issuer, Randomness, RequestId, Timestamp, TokenId};
-use crate::event::{AuditEvent, TokenFormat, Trailed};
-use crate::jose::adapter::TokenSigner;
+use crate::domain::{Cnf, Issuer, Randomness, RequestId, Timestamp, TokenId};
+use crate::event::{AuditEvent, Reason, TokenFormat, Trailed};
+use crate::keys::{SigningKeys, TokenType};
 use crate::seal::KeyRing;
 use crate::token::{self, AccessToken};
-
-/// What a token is bound to: a key that was proven, or nothing because a policy says so.
-#[derive(Debug)]
-pub enum Binding {
-    /// Proven on this connection.
-    Confirmed(Confirmation),
-    /// The registration wants plain bearer tokens.
-    Unbound(Unbound),
-}
 
 /// What it takes to write a token down.
 #[derive(Clone, Copy, Debug)]
 pub struct Mint<'a> {
     /// `iss`.
     pub issuer: &'a Issuer,
-    /// Signs JWTs.
-    pub signer: &'a TokenSigner,
+    /// The keys that sign JWTs.
+    pub keys: &'a SigningKeys,
     /// Seals opaque tokens.
     pub ring: &'a KeyRing,
     /// The source of `jti`.
@@ -41,6 +32,8 @@ pub struct Mint<'a> {
 pub struct IssuedToken {
     /// The token as the client sends it.
     pub access_token: String,
+    /// `token_type`.
+    pub token_type: &'static str,
     /// `expires_in`, seconds.
     pub expires_in: u32,
     /// `scope`, written out.
@@ -61,10 +54,7 @@ impl Mint<'_> {
         request_id: RequestId,
     ) -> Result<(IssuedToken, Trailed), OauthError> {
         let (grant, subject, family, scope, selected) = approved.into_parts();
-        let cnf = match binding {
-            Binding::Confirmed(confirmation) => Some(confirmation.cnf()),
-            Binding::Unbound(_) => None,
-        };
+        let cnf = binding.cnf();
         let expires = self.now.plus(selected.lifetime);
         let token = AccessToken {
             issuer: self.issuer.clone(),
@@ -80,12 +70,15 @@ impl Mint<'_> {
         };
         let access_token = match selected.format {
             TokenFormat::Jwt => {
-                self.signer.sign_compact(&token.to_jwt_payload()).map_err(|error| Fault::Defect(error.reason()))?
+                let signer = self.keys.signer(selected.algorithm, TokenType::AccessToken);
+                let signer = signer.ok_or(Fault::Unavailable(Reason::SigningKeyAbsent))?;
+                signer.sign_compact(&token.to_jwt_payload()).map_err(|error| Fault::Defect(error.reason()))?
             }
             TokenFormat::Opaque => token::opaque::encode(&token, self.ring).map_err(|error| Fault::Defect(error.reason()))?,
         };
         let issued = IssuedToken {
             access_token,
+            token_type: Cnf::token_type(cnf.as_ref()),
             expires_in: selected.lifetime.seconds(),
             scope: token.scope.to_string(),
             grant,

@@ -5,6 +5,7 @@
 //! ```
 
 pub mod client_auth;
+pub mod dpop;
 pub mod error;
 pub mod grant;
 mod inspect;
@@ -12,6 +13,7 @@ mod introspect;
 pub mod metadata;
 pub mod mint;
 pub mod parameters;
+mod replay;
 pub mod resources;
 mod revocation_feed;
 mod revoke;
@@ -20,4 +22,5 @@ mod token;
 
 pub use inspect::Recognised;
 pub use revocation_feed::FeedPage;
+pub use revoke::BEYOND_EXPIRY;
 pub use server::{AuthorizationServer, IssuedTokens, Revocations};

@@ -10,6 +10,8 @@ use crate::clients::Client;
 use crate::config::settings::ResourceSettings;
 use crate::domain::{Audience, ClientId, Lifetime, Scope};
 use crate::event::{Reason, TokenFormat};
+use crate::jose::Algorithm;
+use crate::keys::KeyPlan;
 
 /// The longest lifetime that a resource may give its access tokens, in seconds.
 pub const LONGEST_LIFETIME_SECONDS: u32 = 86_400;
@@ -27,6 +29,8 @@ pub struct Resource {
     pub lifetime: Lifetime,
     /// How an access token travels.
     pub format: TokenFormat,
+    /// What its JWTs are signed with.
+    pub algorithm: Algorithm,
     /// Who may introspect its tokens.
     pub introspection_clients: Vec<ClientId>,
 }
@@ -52,6 +56,16 @@ pub enum ResourceError {
         /// What is wrong with it.
         problem: String,
     },
+    /// Keys are kept for other algorithms alone.
+    #[error(
+        "resource `{resource}`: access_token_signing_alg `{algorithm}`: no keys are kept for it; add it to signing.more_algorithms"
+    )]
+    Algorithm {
+        /// Which resource.
+        resource: String,
+        /// As written.
+        algorithm: String,
+    },
     /// The lifetime is zero or longer than a day.
     #[error("resource `{0}`: access_token_lifetime_seconds must be from 1 to {LONGEST_LIFETIME_SECONDS}")]
     Lifetime(String),
@@ -63,10 +77,10 @@ pub struct Resources(HashMap<String, Arc<Resource>>);
 
 impl Resources {
     /// Checks the configuration's section.
-    pub fn from_settings(settings: &[ResourceSettings]) -> Result<Self, ResourceError> {
+    pub fn from_settings(settings: &[ResourceSettings], keys: &KeyPlan) -> Result<Self, ResourceError> {
         let mut resources = HashMap::new();
         for written in settings {
-            let resource = Resource::from_settings(written)?;
+            let resource = Resource::from_settings(written, keys)?;
             if resources.insert(written.identifier.clone(), Arc::new(resource)).is_some() {
                 return Err(ResourceError::Twice(written.identifier.clone()));
             }
@@ -119,12 +133,13 @@ impl Resources {
             scopes: first.scopes.clone(),
             lifetime: first.lifetime,
             format: first.format,
+            algorithm: first.algorithm,
         };
         for resource in resources {
-            if resource.format != selected.format {
+            if (resource.format, resource.algorithm) != (selected.format, selected.algorithm) {
                 return Err(target(
                     Reason::ResourceNotAllowed,
-                    "these resources take tokens of different formats: ask for one token each",
+                    "these resources take tokens of different formats or signature algorithms: ask for one token each",
                 ));
             }
             for audience in &resource.audiences {
@@ -154,10 +169,12 @@ pub struct Selected {
     pub lifetime: Lifetime,
     /// Their common format.
     pub format: TokenFormat,
+    /// What a JWT for them is signed with.
+    pub algorithm: Algorithm,
 }
 
 impl Resource {
-    fn from_settings(written: &ResourceSettings) -> Result<Self, ResourceError> {
+    fn from_settings(written: &ResourceSettings, keys: &KeyPlan) -> Result<Self, ResourceError> {
         let identifier = &written.identifier;
         match Url::parse(identifier) {
             Ok(url) if url.fragment().is_none() && identifier.is_ascii() => {}
@@ -184,6 +201,14 @@ impl Resource {
             .iter()
             .map(|text| text.parse().map_err(|error| value("client", text, &error)))
             .collect::<Result<_, _>>()?;
+        let algorithm = match &written.access_token_signing_alg {
+            None => keys.default,
+            Some(name) => name
+                .parse()
+                .ok()
+                .filter(|algorithm| keys.algorithms.contains(algorithm))
+                .ok_or_else(|| ResourceError::Algorithm { resource: identifier.clone(), algorithm: name.clone() })?,
+        };
         if !(1..=LONGEST_LIFETIME_SECONDS).contains(&written.access_token_lifetime_seconds) {
             return Err(ResourceError::Lifetime(identifier.clone()));
         }
@@ -193,6 +218,7 @@ impl Resource {
             scopes,
             lifetime: Lifetime::from_seconds(written.access_token_lifetime_seconds),
             format: written.access_token_format,
+            algorithm,
             introspection_clients,
         })
     }

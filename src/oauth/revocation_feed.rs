@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::client_auth::{self, Presenter, Registry};
+use super::client_auth::Presenter;
 use super::error::{ErrorCode, Fault, OauthError, Refusal};
 use super::parameters::Parameters;
 use super::server::AuthorizationServer;
@@ -41,10 +41,7 @@ impl AuthorizationServer {
     /// Answers a reader of the feed.
     pub async fn revocation_feed(&self, parameters: &Parameters, presenter: &Presenter<'_>) -> Result<FeedPage, OauthError> {
         let now = self.clock.now()?;
-        let reader = {
-            let (clients, anchors) = (self.clients.current(), self.anchors.load());
-            client_auth::authenticate(parameters, presenter, &Registry { clients: &clients, anchors: &anchors, now })?
-        };
+        let reader = self.authenticate(parameters, presenter, now)?;
         if !self.feed_clients.contains(reader.client_id()) {
             return Err(Refusal::new(
                 ErrorCode::UnauthorizedClient,

@@ -1,6 +1,6 @@
 //! The revocation endpoint (RFC 7009).
 
-use super::client_auth::{self, Presenter, Registry};
+use super::client_auth::Presenter;
 use super::error::{ErrorCode, Fault, OauthError, Refusal};
 use super::parameters::Parameters;
 use super::server::AuthorizationServer;
@@ -10,7 +10,7 @@ use crate::store::{NewRule, RuleWindow};
 use crate::trust::revocation::RuleKind;
 
 /// How long after a token's expiry its rule is kept: longer than any leeway that a resource may grant.
-const BEYOND_EXPIRY: Lifetime = Lifetime::from_seconds(300);
+pub const BEYOND_EXPIRY: Lifetime = Lifetime::from_seconds(300);
 
 impl AuthorizationServer {
     /// Revokes a token of the calling client. It is in force on this replica when this returns.
@@ -23,10 +23,7 @@ impl AuthorizationServer {
         request_id: &RequestId,
     ) -> Result<(), OauthError> {
         let now = self.clock.now()?;
-        let caller = {
-            let (clients, anchors) = (self.clients.current(), self.anchors.load());
-            client_auth::authenticate(parameters, presenter, &Registry { clients: &clients, anchors: &anchors, now })?
-        };
+        let caller = self.authenticate(parameters, presenter, now)?;
         let text = parameters.require("token").map_err(|refusal| refusal.of(caller.client_id()))?;
         let Ok(recognised) = self.recognise(text) else { return Ok(()) };
         let facts = recognised.facts();

@@ -6,10 +6,11 @@ use arc_swap::ArcSwap;
 
 use super::metadata::Endpoints;
 use super::resources::Resources;
+use crate::binding::dpop::Dpop;
 use crate::clients::{Clients, GrantType};
 use crate::domain::{ClientId, Clock, Issuer, Randomness};
 use crate::event::TokenFormat;
-use crate::keys::SigningKeys;
+use crate::keys::{KeyPlan, SigningKeys};
 use crate::seal::KeyRing;
 use crate::store::Store;
 use crate::telemetry::audit::AuditSink;
@@ -28,6 +29,8 @@ pub struct AuthorizationServer {
     pub resources: Resources,
     /// Who may follow the revocation feed.
     pub feed_clients: Vec<ClientId>,
+    /// What is asked of DPoP proofs.
+    pub dpop: Dpop,
     /// The database.
     pub store: Store,
     /// The keys that seal state and opaque tokens.
@@ -42,6 +45,8 @@ pub struct AuthorizationServer {
     pub clients: Clients,
     /// Our signing keys, as of the last change.
     pub keys: ArcSwap<SigningKeys>,
+    /// Which keys there are to be.
+    pub key_plan: KeyPlan,
     /// What has been revoked, as of the last change.
     pub revocations: Revocations,
     /// Whose certificates count, as of the last reload.

@@ -1,51 +1,49 @@
 //! The token endpoint (RFC 6749 §3.2).
 
-use super::client_auth::{self, AuthenticatedClient, Presenter, Registry};
-use super::error::{Fault, OauthError};
+use super::client_auth::Presenter;
+use super::dpop::PresentedProof;
+use super::error::{Fault, OauthError, Refusal};
 use super::grant;
-use super::mint::{Binding, IssuedToken, Mint};
+use super::metadata::path;
+use super::mint::{IssuedToken, Mint};
 use super::parameters::Parameters;
 use super::server::AuthorizationServer;
-use crate::binding::{BindingRequired, Confirmation, Unbound};
 use crate::clients::GrantType;
 use crate::domain::{FamilyId, RequestId};
 use crate::event::Reason;
 
 impl AuthorizationServer {
-    /// Answers a token request. The token exists for the client only once its audit event is queued.
-    pub fn token(
+    /// Answers a token request, with the nonce for the client's next DPoP proof where one is due. The token exists for the client only
+    /// once its audit event is queued.
+    pub async fn token(
         &self,
         parameters: &Parameters,
         presenter: &Presenter<'_>,
+        proof: &PresentedProof,
         request_id: RequestId,
-    ) -> Result<IssuedToken, OauthError> {
+    ) -> Result<(IssuedToken, Option<String>), OauthError> {
         let now = self.clock.now()?;
         let grant = grant::requested(parameters)?;
-        let client = {
-            let (clients, anchors) = (self.clients.current(), self.anchors.load());
-            client_auth::authenticate(parameters, presenter, &Registry { clients: &clients, anchors: &anchors, now })?
-        };
+        let client = self.authenticate(parameters, presenter, now)?;
+        let of_client = |refusal: Refusal| refusal.of(client.client_id());
+        let checked = self.check_proof(proof, path::TOKEN, now).map_err(of_client)?;
         let approved = match grant {
             GrantType::ClientCredentials => {
                 let family = FamilyId::random(&*self.randomness)?;
                 grant::approve_client_credentials(&client, parameters, &self.resources, family)?
             }
         };
-        let binding = confirm(&client);
+        let proven = match checked {
+            Some(proof) => Some(self.claim_proof(proof, now).await.map_err(|error| error.of(client.client_id()))?),
+            None => None,
+        };
+        let policy = client.client().binding;
+        let binding = self.confirm(policy, Some(client.certificate()), proven.as_ref(), now).map_err(of_client)?;
         let keys = self.keys.load();
-        let mint = Mint { issuer: &self.issuer, signer: keys.signer(), ring: &self.ring, randomness: &*self.randomness, now };
+        let mint = Mint { issuer: &self.issuer, keys: &keys, ring: &self.ring, randomness: &*self.randomness, now };
         let (issued, event) = mint.mint(&client, approved, &binding, request_id)?;
         self.audit.record(event).map_err(|_| Fault::Unavailable(Reason::AuditUnavailable))?;
         self.issued.count(issued.grant, issued.format);
-        Ok(issued)
-    }
-}
-
-/// What the token will be bound to (RFC 8705 §3): the certificate of this connection, unless the registration wants bearer
-/// tokens.
-fn confirm(client: &AuthenticatedClient) -> Binding {
-    match Unbound::by_policy(client.client().binding) {
-        Ok(unbound) => Binding::Unbound(unbound),
-        Err(BindingRequired) => Binding::Confirmed(Confirmation::certificate(client.certificate())),
+        Ok((issued, self.next_nonce(proven.as_ref(), now)))
     }
 }

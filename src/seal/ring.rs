@@ -79,6 +79,7 @@ pub(super) struct RingKey {
     bearer: [Redacted<[u8; 32]>; Purpose::ALL.len()],
     audience: Hmac<Sha256>,
     blind_index: Hmac<Sha256>,
+    purpose: Hmac<Sha256>,
 }
 
 impl fmt::Debug for KeyRing {
@@ -139,6 +140,12 @@ impl KeyRing {
         self.keys().map(|key| key.blind_index(purpose, value)).collect()
     }
 
+    /// A key of its own for each purpose, from every master key, the sealing one's first: for what is neither sealed nor indexed, such
+    /// as nonces that every replica recognises.
+    pub fn purpose_keys(&self, purpose: &str) -> Vec<Redacted<[u8; 32]>> {
+        self.keys().map(|key| Redacted::new(mac(&key.purpose, purpose, b""))).collect()
+    }
+
     pub(super) fn active(&self) -> &RingKey {
         &self.active
     }
@@ -167,6 +174,7 @@ impl RingKey {
             bearer: [access?, refresh?],
             audience: mac("audience")?,
             blind_index: mac("blind-index")?,
+            purpose: mac("purpose")?,
             id: id.clone(),
         })
     }

@@ -26,6 +26,19 @@ pub(super) enum Db {
     Postgres(PgPool),
 }
 
+impl Db {
+    /// Closes every connection; waits for those in use. SQLite's log is written back to its file.
+    pub(super) async fn close(&self) {
+        match self {
+            Self::Sqlite { writer, reader } => {
+                reader.close().await;
+                writer.close().await;
+            }
+            Self::Postgres(pool) => pool.close().await,
+        }
+    }
+}
+
 /// Runs one query, such as `read!(db, fetch_all: sqlx::query_as(SQL).bind(x))`, on whichever engine is open: outside a
 /// transaction, and on SQLite's readers, so it can only read.
 macro_rules! read {
@@ -96,6 +109,8 @@ impl Target {
                     .synchronous(SqliteSynchronous::Full)
                     .foreign_keys(true)
                     .pragma("trusted_schema", "OFF")
+                    // What is deleted is overwritten, so that a copy of the file holds no more than the database says.
+                    .pragma("secure_delete", "ON")
                     .pragma("journal_size_limit", "67108864")
                     .busy_timeout(wait);
                 let pool = |connections| {

@@ -62,6 +62,9 @@ pub enum StoreError {
         /// What the seal said.
         problem: SealError,
     },
+    /// The database of people's keys is another deployment's, or empty although there are people.
+    #[error("store.person_keys_url: {0}")]
+    PersonKeys(String),
     /// A sealed value did not open: altered, moved, or sealed by a key that is gone.
     #[error("the sealed value in {column} of row {row} does not open: {problem}")]
     Seal {
@@ -88,7 +91,9 @@ impl StoreError {
     pub fn reason(&self) -> Reason {
         match self {
             Self::Unavailable(_) | Self::File(_) => Reason::StoreUnavailable,
-            Self::Url(_) | Self::NewerSchema { .. } | Self::OldServer { .. } | Self::Schema { .. } => Reason::StoreUnavailable,
+            Self::Url(_) | Self::PersonKeys(_) | Self::NewerSchema { .. } | Self::OldServer { .. } | Self::Schema { .. } => {
+                Reason::StoreUnavailable
+            }
             Self::MasterKey { problem, .. } | Self::Seal { problem, .. } => problem.reason(),
             Self::Randomness(_) => Reason::RandomnessUnavailable,
             Self::Corrupt(_) | Self::Defect(_) => Reason::Defect,

@@ -29,6 +29,8 @@ pub enum ChangeKind {
     SigningKey,
     /// A revocation rule was made; its sequence is the change's.
     Revocation,
+    /// An account was added, removed or disabled; the key is its `sub`.
+    Account,
     /// Something that a newer program of the same deployment knows.
     Other,
 }
@@ -40,12 +42,16 @@ impl ChangeKind {
             Self::Client => "client",
             Self::SigningKey => "signing_key",
             Self::Revocation => "revocation",
+            Self::Account => "account",
             Self::Other => "other",
         }
     }
 
     fn from_code(code: &str) -> Self {
-        [Self::Client, Self::SigningKey, Self::Revocation].into_iter().find(|kind| kind.code() == code).unwrap_or(Self::Other)
+        [Self::Client, Self::SigningKey, Self::Revocation, Self::Account]
+            .into_iter()
+            .find(|kind| kind.code() == code)
+            .unwrap_or(Self::Other)
     }
 }
 

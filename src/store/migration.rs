@@ -8,13 +8,33 @@ use super::engine::{Db, Target, sqlite_options};
 
 static SQLITE: Migrator = sqlx::migrate!("migrations/sqlite");
 static POSTGRES: Migrator = sqlx::migrate!("migrations/postgres");
+static PERSON_KEYS_SQLITE: Migrator = sqlx::migrate!("migrations/person_keys/sqlite");
+static PERSON_KEYS_POSTGRES: Migrator = sqlx::migrate!("migrations/person_keys/postgres");
+
+/// A history of migrations, one for each engine.
+pub(super) struct Schema {
+    sqlite: &'static Migrator,
+    postgres: &'static Migrator,
+}
+
+/// The database of the deployment.
+pub(super) const STATE: Schema = Schema { sqlite: &SQLITE, postgres: &POSTGRES };
+/// The database of people's keys.
+pub(super) const PERSON_KEYS: Schema = Schema { sqlite: &PERSON_KEYS_SQLITE, postgres: &PERSON_KEYS_POSTGRES };
+
+impl Schema {
+    /// The newest version this program knows; the same on both engines.
+    fn known_version(&self) -> i64 {
+        self.sqlite.iter().map(|migration| migration.version).max().unwrap_or(0)
+    }
+}
 
 /// The oldest PostgreSQL that is tested.
 const OLDEST_POSTGRES: i64 = 15;
 
-/// The newest schema version this program knows; the same on both engines.
+/// The newest version of the deployment's database that this program knows.
 pub(super) fn known_version() -> i64 {
-    SQLITE.iter().map(|migration| migration.version).max().unwrap_or(0)
+    STATE.known_version()
 }
 
 /// What stands in a database before we touch it.
@@ -95,12 +115,12 @@ fn foreign(target: &Target) -> StoreError {
 }
 
 /// Applies what is missing. Any number of processes may do so at once: one does the work, the others wait for it.
-pub(super) async fn migrate(target: &Target, db: &Db) -> Result<(), StoreError> {
+pub(super) async fn migrate(schema: &Schema, target: &Target, db: &Db) -> Result<(), StoreError> {
     let applied = match (db, target) {
         (Db::Sqlite { writer, .. }, _) => {
             // All or nothing, and the write lock keeps other processes out.
             let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await?;
-            let applied = SQLITE.run(&mut *transaction).await;
+            let applied = schema.sqlite.run(&mut *transaction).await;
             if applied.is_ok() {
                 transaction.commit().await?;
             }
@@ -109,7 +129,7 @@ pub(super) async fn migrate(target: &Target, db: &Db) -> Result<(), StoreError> 
         (Db::Postgres(_), Target::Postgres(options)) => {
             // A connection of its own: a migration may take longer than a request may wait. The migrator takes an advisory lock.
             let mut connection = options.connect().await.map_err(|error| target.unreachable(error))?;
-            let applied = POSTGRES.run(&mut connection).await;
+            let applied = schema.postgres.run(&mut connection).await;
             connection.close().await?;
             applied
         }
@@ -118,7 +138,7 @@ pub(super) async fn migrate(target: &Target, db: &Db) -> Result<(), StoreError> 
     applied.map_err(|error| match error {
         MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => target.unreachable(error),
         MigrateError::VersionMissing(found) => {
-            StoreError::NewerSchema { database: target.to_string(), found, known: known_version() }
+            StoreError::NewerSchema { database: target.to_string(), found, known: schema.known_version() }
         }
         other => StoreError::Schema { database: target.to_string(), problem: other.to_string() },
     })
@@ -135,11 +155,12 @@ mod tests {
 
     #[test]
     fn both_engines_have_the_same_migrations() {
-        let list =
-            |migrator: &Migrator| migrator.iter().map(|one| (one.version, one.description.to_string())).collect::<Vec<_>>();
-        assert_eq!(list(&SQLITE), list(&POSTGRES));
-        let versions: Vec<_> = SQLITE.iter().map(|migration| migration.version).collect();
-        assert!(versions.windows(2).all(|pair| pair[0] < pair[1]), "each number once: {versions:?}");
-        assert_eq!(versions.first(), Some(&1));
+        for schema in [STATE, PERSON_KEYS] {
+            let list =
+                |migrator: &Migrator| migrator.iter().map(|one| (one.version, one.description.to_string())).collect::<Vec<_>>();
+            assert_eq!(list(schema.sqlite), list(schema.postgres));
+            let versions: Vec<_> = schema.sqlite.iter().map(|migration| migration.version).collect();
+            assert!(versions.is_sorted_by(|one, next| one < next), "no number twice");
+        }
     }
 }

@@ -18,8 +18,10 @@ use crate::config::settings::StoreSettings;
 use crate::domain::{DeploymentId, Randomness, Timestamp};
 use crate::seal::KeyRing;
 
+mod account;
 mod audit;
 mod authorization_code;
+mod browser_session;
 mod client;
 mod consent;
 mod engine;
@@ -28,7 +30,9 @@ mod feed;
 mod grant_family;
 mod interaction;
 mod migration;
+mod person_key;
 mod pushed_request;
+mod replay;
 mod revocation;
 mod sealed;
 mod signing_key;
@@ -36,14 +40,18 @@ mod signing_key;
 mod tests;
 mod work;
 
+pub use account::{AccountChange, AccountRecord, AccountState, Added, NewAccount};
 pub use audit::PendingEvent;
 pub use authorization_code::{CodeRecord, CodeSpent, Finished, Finishes, NewCode};
+pub use browser_session::{NewSession, SessionRecord};
 pub use client::{ClientRecord, Put, PutMode};
 pub use error::StoreError;
 pub use feed::{Change, ChangeCursor, ChangeKind, ChangeWatch, Changes};
 pub use grant_family::{FamilyRecord, NewFamily, Rotated};
+pub use person_key::{PersonKeys, SealedPersonKey};
+pub use replay::Claimed;
 pub use revocation::{NewRule, RuleWindow};
-pub use signing_key::{KeyAdded, SigningKeyRecord, SigningKeyState};
+pub use signing_key::{KeyStep, SigningKeyRecord, SigningKeyState};
 
 use engine::{Db, Target};
 use sealed::CANARY;
@@ -90,7 +98,7 @@ impl Store {
             check_canary(&target, &ring, &deployment, &canary)?;
         }
         let db = target.connect(settings).await?;
-        migration::migrate(&target, &db).await?;
+        migration::migrate(&migration::STATE, &target, &db).await?;
         let deployment = ensure_deployment(&target, &db, &ring, randomness, now).await?;
         let store = Self { inner: Arc::new(Inner { db, deployment, ring, committed: watch::Sender::new(0) }) };
         store.announce(store.sequence().await?);
@@ -114,13 +122,7 @@ impl Store {
 
     /// Closes every connection; waits for those in use. SQLite's log is written back to its file.
     pub async fn close(&self) {
-        match &self.inner.db {
-            Db::Sqlite { writer, reader } => {
-                reader.close().await;
-                writer.close().await;
-            }
-            Db::Postgres(pool) => pool.close().await,
-        }
+        self.inner.db.close().await;
     }
 }
 

@@ -5,7 +5,7 @@ use zeroize::Zeroizing;
 
 use super::{Store, StoreError};
 use crate::domain::DeploymentId;
-use crate::seal::{KeyRing, RowContext};
+use crate::seal::{KeyRing, PersonKey, RowContext};
 
 /// One sealed column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +18,14 @@ pub(super) struct SealedColumn {
 pub(super) const CANARY: SealedColumn = SealedColumn { table: "deployment", column: "canary_sealed" };
 /// The private half of a signing key, PKCS #8.
 pub(super) const SIGNING_KEY: SealedColumn = SealedColumn { table: "signing_key", column: "private_sealed" };
+/// What is known of a person: JSON, sealed with the person's key.
+pub(super) const PROFILE: SealedColumn = SealedColumn { table: "account", column: "profile_sealed" };
+/// A person's password hash: a PHC string, sealed with the person's key.
+pub(super) const PASSWORD: SealedColumn = SealedColumn { table: "account", column: "password_sealed" };
+/// When and how a session's person signed in, and from where: JSON, sealed with the person's key.
+pub(super) const BROWSER_SESSION: SealedColumn = SealedColumn { table: "browser_session", column: "state_sealed" };
+/// A person's key, in the database of people's keys.
+pub(super) const PERSON_KEY: SealedColumn = SealedColumn { table: "person_key", column: "key_sealed" };
 
 /// What a person at the authorization endpoint has asked for.
 pub(super) const INTERACTION: SealedColumn = SealedColumn { table: "interaction", column: "state_sealed" };
@@ -32,8 +40,21 @@ pub(super) const CONSENT: SealedColumn = SealedColumn { table: "consent", column
 
 /// All of them: a test compares this list with the schema.
 #[cfg(test)]
-pub(super) const SEALED_COLUMNS: &[SealedColumn] =
-    &[CANARY, SIGNING_KEY, INTERACTION, PUSHED_REQUEST, AUTHORIZATION_CODE, GRANT_FAMILY, CONSENT];
+pub(super) const SEALED_COLUMNS: &[SealedColumn] = &[
+    CANARY,
+    SIGNING_KEY,
+    PROFILE,
+    PASSWORD,
+    BROWSER_SESSION,
+    INTERACTION,
+    PUSHED_REQUEST,
+    AUTHORIZATION_CODE,
+    GRANT_FAMILY,
+    CONSENT,
+];
+/// Those of the database of people's keys.
+#[cfg(test)]
+pub(super) const PERSON_KEYS_SEALED_COLUMNS: &[SealedColumn] = &[PERSON_KEY];
 
 impl SealedColumn {
     pub(super) fn context<'a>(&'a self, deployment: &'a DeploymentId, row: &'a str) -> RowContext<'a> {
@@ -66,5 +87,47 @@ impl Store {
     pub(super) fn unseal(&self, column: &SealedColumn, row: &str, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, StoreError> {
         let context = column.context(&self.inner.deployment, row);
         self.inner.ring.open_row(&context, sealed).map_err(|problem| column.broken(row, problem))
+    }
+
+    /// Seals a person's data: with the person's key, and what comes of that like every other value.
+    pub(super) fn seal_for(
+        &self,
+        key: &PersonKey,
+        column: &SealedColumn,
+        row: &str,
+        value: &[u8],
+    ) -> Result<Vec<u8>, StoreError> {
+        let context = column.context(&self.inner.deployment, row);
+        let sealed = key.seal(&context, value).map_err(|problem| column.broken(row, problem))?;
+        self.seal(column, row, &sealed)
+    }
+
+    /// Opens what [`Store::seal_for`] sealed.
+    pub(super) fn unseal_for(
+        &self,
+        key: &PersonKey,
+        column: &SealedColumn,
+        row: &str,
+        sealed: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, StoreError> {
+        let context = column.context(&self.inner.deployment, row);
+        let opened = self.unseal(column, row, sealed)?;
+        key.open(&context, &opened).map_err(|problem| column.broken(row, problem))
+    }
+
+    /// The keyed hash that a value is found by, for `column` of this deployment alone. To be written; for looking up there is
+    /// [`Store::indexes`].
+    pub(super) fn index(&self, column: &str, value: &[u8]) -> Vec<u8> {
+        self.inner.ring.blind_index(&self.index_purpose(column), value).to_vec()
+    }
+
+    /// Every keyed hash that the value may have been written under, one for each master key.
+    pub(super) fn indexes(&self, column: &str, value: &[u8]) -> Vec<Vec<u8>> {
+        let indexes = self.inner.ring.blind_indexes(&self.index_purpose(column), value);
+        indexes.into_iter().map(Vec::from).collect()
+    }
+
+    fn index_purpose(&self, column: &str) -> String {
+        format!("{} {column}", self.inner.deployment)
     }
 }

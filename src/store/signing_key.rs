@@ -1,14 +1,16 @@
-//! Signing keys. The private half is sealed from its first commit.
+//! Signing keys and the steps of their life. The private half is sealed from its first commit. Per algorithm at most one key is
+//! current and at most one is next; each step is decided under the lock of the control plane, so that of many replicas one takes it.
 
 use std::fmt;
 
 use zeroize::Zeroizing;
 
 use super::engine::read;
+use super::revocation::{NewRule, RuleWindow, write as write_rule};
 use super::sealed::SIGNING_KEY;
 use super::work::{NumberedWork, within};
 use super::{ChangeKind, Store, StoreError};
-use crate::domain::{KeyId, Timestamp};
+use crate::domain::{KeyId, RuleKind, Timestamp};
 use crate::event::{AuditEvent, Trailed};
 
 /// Where a key stands in its life.
@@ -23,7 +25,8 @@ pub enum SigningKeyState {
 }
 
 impl SigningKeyState {
-    const fn code(self) -> &'static str {
+    /// The word for it, in the database and for people.
+    pub const fn code(self) -> &'static str {
         match self {
             Self::Next => "next",
             Self::Current => "current",
@@ -47,6 +50,10 @@ pub struct SigningKeyRecord {
     pub private_pkcs8: Zeroizing<Vec<u8>>,
     /// When it was made.
     pub created: Timestamp,
+    /// When it began to sign. None for a key that is next.
+    pub activated: Option<Timestamp>,
+    /// When it stopped signing. None for one that has not.
+    pub retired: Option<Timestamp>,
 }
 
 impl fmt::Debug for SigningKeyRecord {
@@ -60,16 +67,16 @@ impl fmt::Debug for SigningKeyRecord {
     }
 }
 
-/// Whether a signing key was written.
+/// Whether a step in the life of a signing key was taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum KeyAdded {
-    /// It is now the current one.
-    Added,
-    /// Another one is current already, perhaps made by another replica a moment ago; nothing was written.
-    Present,
+pub enum KeyStep {
+    /// It was, by this call.
+    Taken,
+    /// There was nothing to do, perhaps because another replica did it a moment ago; nothing was written.
+    Nothing,
 }
 
-type Row = (String, String, String, String, Vec<u8>, i64);
+type Row = (String, String, String, String, Vec<u8>, i64, Option<i64>, Option<i64>);
 
 impl Store {
     /// Every signing key, oldest first.
@@ -78,42 +85,143 @@ impl Store {
         rows.into_iter().map(|row| self.signing_key(row)).collect()
     }
 
-    /// Seals and writes a key as the current one unless there is one; of many replicas that try at once exactly one succeeds.
-    /// Commits with its event, `signing_key_created`.
-    pub async fn add_signing_key_if_none(&self, key: &SigningKeyRecord) -> Result<KeyAdded, StoreError> {
-        let key_id = key.key_id.as_str();
-        let sealed = self.seal(&SIGNING_KEY, key_id, &key.private_pkcs8)?;
+    /// Seals and writes a key in its state, unless another one of its algorithm is in that state; of many replicas that try at once
+    /// exactly one succeeds. Commits with its event, `signing_key_created`.
+    pub async fn add_signing_key(&self, key: &SigningKeyRecord) -> Result<KeyStep, StoreError> {
+        let sealed = self.seal(&SIGNING_KEY, key.key_id.as_str(), &key.private_pkcs8)?;
         let mut unit = NumberedWork::begin(&self.inner.db).await?;
-        let current: Option<(String,)> =
-            within!(&mut unit.work, fetch_optional: sqlx::query_as(IN_STATE).bind(SigningKeyState::Current.code()))?;
-        if current.is_some() {
-            return Ok(KeyAdded::Present);
+        if in_state(&mut unit, &key.algorithm, key.state).await?.is_some() {
+            return Ok(KeyStep::Nothing);
         }
-        within!(&mut unit.work, execute: sqlx::query(INSERT)
-                .bind(key_id)
-                .bind(&key.algorithm)
-                .bind(SigningKeyState::Current.code())
-                .bind(&key.public_jwk)
-                .bind(&sealed)
-                .bind(key.created.seconds()))?;
-        unit.record_change(ChangeKind::SigningKey, key_id, key.created).await?;
+        insert(&mut unit, key, &sealed).await?;
         let event = AuditEvent::SigningKeyCreated { key_id: key.key_id.clone(), algorithm: key.algorithm.clone() };
         unit.commit(self, &Trailed { time: key.created, event }).await?;
-        Ok(KeyAdded::Added)
+        Ok(KeyStep::Taken)
     }
 
-    fn signing_key(&self, (key_id, algorithm, state, public_jwk, sealed, created): Row) -> Result<SigningKeyRecord, StoreError> {
+    /// Makes the next key of an algorithm the current one, and the current one retired. Commits with its event,
+    /// `signing_key_activated`. Nothing is done unless `next` is still next.
+    pub async fn activate_signing_key(&self, algorithm: &str, next: &KeyId, now: Timestamp) -> Result<KeyStep, StoreError> {
+        let mut unit = NumberedWork::begin(&self.inner.db).await?;
+        if in_state(&mut unit, algorithm, SigningKeyState::Next).await?.as_deref() != Some(next.as_str()) {
+            return Ok(KeyStep::Nothing);
+        }
+        let former = in_state(&mut unit, algorithm, SigningKeyState::Current).await?;
+        if let Some(former) = &former {
+            within!(&mut unit.work, execute: sqlx::query(RETIRE).bind(former).bind(now.seconds()))?;
+        }
+        within!(&mut unit.work, execute: sqlx::query(ACTIVATE).bind(next.as_str()).bind(now.seconds()))?;
+        unit.record_change(ChangeKind::SigningKey, next.as_str(), now).await?;
+        let retired = former.and_then(|former| former.parse().ok());
+        let event = AuditEvent::SigningKeyActivated { key_id: next.clone(), algorithm: algorithm.to_owned(), retired };
+        unit.commit(self, &Trailed { time: now, event }).await?;
+        Ok(KeyStep::Taken)
+    }
+
+    /// Retires the current key of an algorithm that signs nothing any more. Commits with its event, `signing_key_retired`.
+    pub async fn retire_signing_key(&self, key_id: &KeyId, now: Timestamp) -> Result<KeyStep, StoreError> {
+        let mut unit = NumberedWork::begin(&self.inner.db).await?;
+        let retired = within!(&mut unit.work, execute: sqlx::query(RETIRE).bind(key_id.as_str()).bind(now.seconds()))?;
+        if retired == 0 {
+            return Ok(KeyStep::Nothing);
+        }
+        unit.record_change(ChangeKind::SigningKey, key_id.as_str(), now).await?;
+        let event = AuditEvent::SigningKeyRetired { key_id: key_id.clone() };
+        unit.commit(self, &Trailed { time: now, event }).await?;
+        Ok(KeyStep::Taken)
+    }
+
+    /// Deletes a key that retired at or before `before`. Commits with its event, `signing_key_deleted`.
+    pub async fn delete_retired_signing_key(
+        &self,
+        key_id: &KeyId,
+        before: Timestamp,
+        now: Timestamp,
+    ) -> Result<KeyStep, StoreError> {
+        let mut unit = NumberedWork::begin(&self.inner.db).await?;
+        let deleted = within!(&mut unit.work, execute: sqlx::query(DELETE_RETIRED).bind(key_id.as_str()).bind(before.seconds()))?;
+        if deleted == 0 {
+            return Ok(KeyStep::Nothing);
+        }
+        unit.record_change(ChangeKind::SigningKey, key_id.as_str(), now).await?;
+        let event = AuditEvent::SigningKeyDeleted { key_id: key_id.clone() };
+        unit.commit(self, &Trailed { time: now, event }).await?;
+        Ok(KeyStep::Taken)
+    }
+
+    /// Deletes a key whatever its state, and makes the rule that refuses everything it signed, in one commit with the event
+    /// `signing_key_revoked`. Where it was current, the next key takes its place, or `replacement` where there is none.
+    pub async fn revoke_signing_key(
+        &self,
+        key_id: &KeyId,
+        replacement: &SigningKeyRecord,
+        window: RuleWindow,
+        now: Timestamp,
+    ) -> Result<KeyStep, StoreError> {
+        let sealed = self.seal(&SIGNING_KEY, replacement.key_id.as_str(), &replacement.private_pkcs8)?;
+        let mut unit = NumberedWork::begin(&self.inner.db).await?;
+        let found: Option<(String, String)> =
+            within!(&mut unit.work, fetch_optional: sqlx::query_as(DELETE).bind(key_id.as_str()))?;
+        let Some((algorithm, state)) = found else { return Ok(KeyStep::Nothing) };
+        if state == SigningKeyState::Current.code() {
+            match in_state(&mut unit, &algorithm, SigningKeyState::Next).await? {
+                Some(next) => drop(within!(&mut unit.work, execute: sqlx::query(ACTIVATE).bind(next).bind(now.seconds()))?),
+                None if replacement.algorithm == algorithm => insert(&mut unit, replacement, &sealed).await?,
+                None => return Err(StoreError::Defect(format!("a replacement for a key of another algorithm, {algorithm}"))),
+            }
+        }
+        unit.record_change(ChangeKind::SigningKey, key_id.as_str(), now).await?;
+        write_rule(&mut unit, &NewRule { kind: RuleKind::Key, value: key_id.to_string(), window }, now).await?;
+        let event = AuditEvent::SigningKeyRevoked { key_id: key_id.clone() };
+        unit.commit(self, &Trailed { time: now, event }).await?;
+        Ok(KeyStep::Taken)
+    }
+
+    fn signing_key(&self, row: Row) -> Result<SigningKeyRecord, StoreError> {
+        let (key_id, algorithm, state, public_jwk, sealed, created, activated, retired) = row;
         let corrupt = |problem: String| StoreError::Corrupt(format!("table signing_key, key {key_id:?}: {problem}"));
         let states = [SigningKeyState::Next, SigningKeyState::Current, SigningKeyState::Retired];
         let state = states.into_iter().find(|known| known.code() == state).ok_or_else(|| corrupt(format!("state {state:?}")))?;
         let private_pkcs8 = self.unseal(&SIGNING_KEY, &key_id, &sealed)?;
         let key_id = key_id.parse().map_err(|problem| corrupt(format!("its id {problem}")))?;
-        Ok(SigningKeyRecord { key_id, algorithm, state, public_jwk, private_pkcs8, created: Timestamp::from_seconds(created) })
+        Ok(SigningKeyRecord {
+            key_id,
+            algorithm,
+            state,
+            public_jwk,
+            private_pkcs8,
+            created: Timestamp::from_seconds(created),
+            activated: activated.map(Timestamp::from_seconds),
+            retired: retired.map(Timestamp::from_seconds),
+        })
     }
 }
 
-const ALL: &str =
-    "SELECT key_id, algorithm, state, public_jwk, private_sealed, created FROM signing_key ORDER BY created, key_id";
-const IN_STATE: &str = "SELECT key_id FROM signing_key WHERE state = $1 LIMIT 1";
-const INSERT: &str = "INSERT INTO signing_key (key_id, algorithm, state, public_jwk, private_sealed, created) \
-     VALUES ($1, $2, $3, $4, $5, $6)";
+async fn in_state(unit: &mut NumberedWork, algorithm: &str, state: SigningKeyState) -> Result<Option<String>, StoreError> {
+    let found: Option<(String,)> =
+        within!(&mut unit.work, fetch_optional: sqlx::query_as(IN_STATE).bind(algorithm).bind(state.code()))?;
+    Ok(found.map(|(key_id,)| key_id))
+}
+
+async fn insert(unit: &mut NumberedWork, key: &SigningKeyRecord, sealed: &[u8]) -> Result<(), StoreError> {
+    within!(&mut unit.work, execute: sqlx::query(INSERT)
+            .bind(key.key_id.as_str())
+            .bind(&key.algorithm)
+            .bind(key.state.code())
+            .bind(&key.public_jwk)
+            .bind(sealed)
+            .bind(key.created.seconds())
+            .bind(key.activated.map(Timestamp::seconds)))?;
+    unit.record_change(ChangeKind::SigningKey, key.key_id.as_str(), key.created).await?;
+    Ok(())
+}
+
+const ALL: &str = "SELECT key_id, algorithm, state, public_jwk, private_sealed, created, activated, retired FROM signing_key \
+     ORDER BY created, key_id";
+const IN_STATE: &str = "SELECT key_id FROM signing_key WHERE algorithm = $1 AND state = $2";
+const INSERT: &str = "INSERT INTO signing_key (key_id, algorithm, state, public_jwk, private_sealed, created, activated) \
+     VALUES ($1, $2, $3, $4, $5, $6, $7)";
+const ACTIVATE: &str = "UPDATE signing_key SET state = 'current', activated = $2 WHERE key_id = $1 AND state = 'next'";
+const RETIRE: &str = "UPDATE signing_key SET state = 'retired', retired = $2 WHERE key_id = $1 AND state = 'current'";
+const DELETE_RETIRED: &str = "DELETE FROM signing_key WHERE key_id = $1 AND state = 'retired' AND retired <= $2";
+const DELETE: &str = "DELETE FROM signing_key WHERE key_id = $1 RETURNING algorithm, state";

@@ -30,7 +30,7 @@ impl Place {
     }
 
     fn at(url: String) -> Self {
-        let settings = StoreSettings { url, max_connections: 4, wait_seconds: 10 };
+        let settings = StoreSettings { url, person_keys_url: None, max_connections: 4, wait_seconds: 10 };
         Self { settings, directory: tempfile::tempdir().expect("a temporary directory") }
     }
 
@@ -72,6 +72,8 @@ mod aggregates;
 mod authorization;
 mod feed;
 mod opening;
+mod people;
+mod replay;
 
 fn id(name: &str) -> ClientId {
     name.parse().expect("a client id")
@@ -103,6 +105,8 @@ fn signing_key(name: &str) -> SigningKeyRecord {
         public_jwk: "{}".into(),
         private_pkcs8: Zeroizing::new(b"very private".to_vec()),
         created: NOW,
+        activated: Some(NOW),
+        retired: None,
     }
 }
 

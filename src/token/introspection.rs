@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use super::claims::Claims;
 use super::{TokenError, TokenFacts};
-use crate::domain::{Audience, Issuer};
+use crate::domain::{Audience, Cnf, Issuer};
 
 /// Reads the answer of `issuer`'s introspection endpoint; `None` when the token is not active.
 ///
@@ -62,7 +62,7 @@ pub fn answer(facts: &TokenFacts) -> Map<String, Value> {
     );
     put("client_id", facts.client_id.as_ref().map(|client_id| client_id.as_str().into()));
     put("scope", Some(&facts.scope).filter(|scope| !scope.is_empty()).map(|scope| scope.to_string().into()));
-    put("token_type", text("Bearer"));
+    put("token_type", text(Cnf::token_type(facts.cnf.as_ref())));
     put("iat", facts.issued_at.map(|at| at.seconds().into()));
     put("nbf", facts.not_before.map(|at| at.seconds().into()));
     put("exp", Some(facts.expires.seconds().into()));

@@ -34,7 +34,7 @@ pub fn read(text: &str, ring: &KeyRing, issuer: &Issuer) -> Result<TokenFacts, T
     let opened = ring.open_bearer(&context, sealed).map_err(|error| match error {
         SealError::Malformed | SealError::TooLong | SealError::Randomness => TokenError::Malformed,
         SealError::KeyUnknown(_) => TokenError::KeyUnknown,
-        SealError::Broken(_) => TokenError::Seal,
+        SealError::Broken(_) | SealError::PersonBroken => TokenError::Seal,
     })?;
     let claims = json::parse_object(&opened.plaintext).map_err(|_| TokenError::Malformed)?;
     let key_id = opened.key_id.as_str().parse().map_err(|_| TokenError::Malformed)?;

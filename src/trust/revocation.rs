@@ -41,6 +41,21 @@ impl Revoked {
     }
 }
 
+/// A rule names the certificate itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the certificate is revoked by rule {sequence}")]
+pub struct CertificateRevoked {
+    /// The rule's place in the change feed.
+    pub sequence: i64,
+}
+
+impl CertificateRevoked {
+    /// The private reason.
+    pub const fn reason(&self) -> Reason {
+        Reason::CertificateRevoked
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Effect {
     before: Timestamp,
@@ -183,6 +198,17 @@ impl RevocationRules {
             }
         }
         Ok(NotRevoked { sequence: self.sequence })
+    }
+
+    /// Judges a certificate as such: one that a rule names is nobody's proof any more, whatever was issued before or after.
+    ///
+    /// # Errors
+    /// [`CertificateRevoked`], naming the rule.
+    pub fn check_certificate(&self, certificate: Thumbprint) -> Result<(), CertificateRevoked> {
+        match self.effect(RuleKind::Certificate, &certificate.to_string()) {
+            Some(effect) => Err(CertificateRevoked { sequence: effect.sequence }),
+            None => Ok(()),
+        }
     }
 
     fn effect(&self, kind: RuleKind, value: &str) -> Option<Effect> {

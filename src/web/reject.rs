@@ -6,6 +6,7 @@ use http::{HeaderName, HeaderValue, StatusCode, header};
 use serde_json::json;
 
 use super::extract::ExtractError;
+use crate::binding::dpop::DPOP_NONCE;
 use crate::domain::ClientId;
 use crate::event::Reason;
 use crate::oauth::client_auth;
@@ -120,11 +121,17 @@ fn refusal_of(refusal: &Refusal) -> Rejection {
         | ErrorCode::UnauthorizedClient
         | ErrorCode::UnsupportedGrantType
         | ErrorCode::InvalidScope
-        | ErrorCode::InvalidTarget => StatusCode::BAD_REQUEST,
+        | ErrorCode::InvalidTarget
+        | ErrorCode::InvalidDpopProof
+        | ErrorCode::UseDpopNonce => StatusCode::BAD_REQUEST,
         ErrorCode::TemporarilyUnavailable => StatusCode::SERVICE_UNAVAILABLE,
         ErrorCode::ServerError => StatusCode::INTERNAL_SERVER_ERROR,
     };
-    rejection(status, refusal.code.as_str(), refusal.description.clone(), refusal.reason)
+    let nonce = refusal.dpop_nonce.as_deref().and_then(|nonce| HeaderValue::from_str(nonce).ok());
+    Rejection {
+        header: nonce.map(|nonce| (DPOP_NONCE, nonce)),
+        ..rejection(status, refusal.code.as_str(), refusal.description.clone(), refusal.reason)
+    }
 }
 
 fn extract_rejection_of(error: &ExtractError) -> Rejection {
@@ -216,6 +223,13 @@ mod tests {
             WebError::Extract(ExtractError::TooSlow),
             WebError::Extract(ExtractError::Broken),
             WebError::Extract(Refusal::new(ErrorCode::InvalidRequest, Reason::ParameterDuplicate, "why").into()),
+            WebError::Oauth(
+                Refusal {
+                    dpop_nonce: Some("fresh".into()),
+                    ..Refusal::new(ErrorCode::UseDpopNonce, Reason::DpopNonceAbsent, "why")
+                }
+                .into(),
+            ),
             WebError::NotFound,
             WebError::MethodNotAllowed("POST"),
             WebError::Misdirected,

@@ -6,13 +6,15 @@ use axum::Extension;
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
-use http::Request;
+use http::{HeaderValue, Request};
 use serde::Serialize;
 
 use super::edge::no_store_json;
 use super::reject::WebError;
 use super::{Peer, Web, extract};
+use crate::binding::dpop::DPOP_NONCE;
 use crate::domain::RequestId;
+use crate::oauth::dpop::PresentedProof;
 
 /// A successful answer (RFC 6749 §5.1).
 #[derive(Debug, Serialize)]
@@ -32,11 +34,20 @@ pub async fn post(
     Extension(request_id): Extension<RequestId>,
     request: Request<Body>,
 ) -> Result<Response, WebError> {
+    let proof = PresentedProof::of(request.headers());
     let parameters = extract::form(request, web.body_limits).await?;
-    let issued = web.server.token(&parameters, &peer.presenter(), request_id)?;
-    let answer =
-        Answer { access_token: issued.access_token, token_type: "Bearer", expires_in: issued.expires_in, scope: issued.scope };
+    let (issued, nonce) = web.server.token(&parameters, &peer.presenter(), &proof, request_id).await?;
+    let answer = Answer {
+        access_token: issued.access_token,
+        token_type: issued.token_type,
+        expires_in: issued.expires_in,
+        scope: issued.scope,
+    };
     // The token has no character to be escaped; the rest is short but for the scope.
     let room = answer.access_token.len() + answer.scope.len() + 128;
-    Ok(no_store_json(&answer, room))
+    let mut response = no_store_json(&answer, room);
+    if let Some(nonce) = nonce.and_then(|nonce| HeaderValue::try_from(nonce).ok()) {
+        response.headers_mut().insert(DPOP_NONCE, nonce);
+    }
+    Ok(response)
 }

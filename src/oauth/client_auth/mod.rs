@@ -7,10 +7,12 @@ use std::sync::Arc;
 
 use super::error::{ErrorCode, Refusal};
 use super::parameters::Parameters;
+use super::server::AuthorizationServer;
 use crate::clients::{Authentication, Client, Directory};
 use crate::domain::{ClientId, Timestamp};
 use crate::event::Reason;
 use crate::tls::{PeerCertificate, PeerCertificateError};
+use crate::trust::revocation::RevocationRules;
 use crate::trust::{AnchorSet, AnchorSets, PeerTrust};
 
 /// What the connection says about who is calling.
@@ -55,8 +57,26 @@ pub struct Registry<'a> {
     pub clients: &'a Directory,
     /// All anchor sets.
     pub anchors: &'a AnchorSets,
+    /// What has been revoked.
+    pub revocations: &'a RevocationRules,
     /// Now.
     pub now: Timestamp,
+}
+
+impl AuthorizationServer {
+    /// Authenticates the client of a request against the snapshots in force.
+    ///
+    /// # Errors
+    /// As [`authenticate`].
+    pub fn authenticate(
+        &self,
+        parameters: &Parameters,
+        presenter: &Presenter<'_>,
+        now: Timestamp,
+    ) -> Result<AuthenticatedClient, Refusal> {
+        let (clients, anchors, revocations) = (self.clients.current(), self.anchors.load(), self.revocations.load());
+        authenticate(parameters, presenter, &Registry { clients: &clients, anchors: &anchors, revocations: &revocations, now })
+    }
 }
 
 /// Authenticates the client of a request.
@@ -89,8 +109,17 @@ pub fn authenticate(
             self_signed_tls_client_auth::check(registered, presenter, registry.now)
         }
     };
-    let certificate = authenticated.map_err(|refusal| refusal.of(&client_id))?;
+    let certificate =
+        authenticated.and_then(|certificate| unrevoked(certificate, registry)).map_err(|error| error.of(&client_id))?;
     Ok(AuthenticatedClient { client: client.clone(), certificate })
+}
+
+/// The certificate, unless a revocation rule names it.
+fn unrevoked(certificate: Arc<PeerCertificate>, registry: &Registry<'_>) -> Result<Arc<PeerCertificate>, Refusal> {
+    match registry.revocations.check_certificate(certificate.thumbprint()) {
+        Ok(()) => Ok(certificate),
+        Err(revoked) => Err(invalid_client(revoked.reason(), "client authentication failed")),
+    }
 }
 
 /// Credentials in an `Authorization` header belong to methods that no client is registered for.

@@ -89,11 +89,11 @@ on_both_engines! {
         let attempts = (0..10).map(|number| {
             let store = stores[number % 2].clone();
             let key = signing_key(&format!("key-{number}"));
-            tokio::spawn(async move { store.add_signing_key_if_none(&key).await.expect("tried") })
+            tokio::spawn(async move { store.add_signing_key(&key).await.expect("tried") })
         });
         let mut added = 0;
         for attempt in attempts.collect::<Vec<_>>() {
-            added += u32::from(attempt.await.expect("joined") == KeyAdded::Added);
+            added += u32::from(attempt.await.expect("joined") == KeyStep::Taken);
         }
         assert_eq!(added, 1);
         let keys = stores[0].signing_keys().await.expect("keys");

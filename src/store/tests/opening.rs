@@ -5,7 +5,7 @@ use super::*;
 on_both_engines! {
     async fn a_sealed_value_opens_in_its_own_row_only(place: &Place) {
         let store = place.open().await;
-        store.add_signing_key_if_none(&signing_key("one")).await.expect("added");
+        store.add_signing_key(&signing_key("one")).await.expect("added");
         execute(&store, "UPDATE signing_key SET key_id = 'two'").await;
         let error = store.signing_keys().await.expect_err("moved");
         assert!(matches!(&error, StoreError::Seal { row, .. } if row == "two"), "{error}");
@@ -42,7 +42,7 @@ on_both_engines! {
     async fn another_deployments_keys_are_refused_and_nothing_is_written(place: &Place) {
         let store = place.open().await;
         store.put_client(&client("alice", "{}"), PutMode::Add, NOW).await.expect("put");
-        store.add_signing_key_if_none(&signing_key("one")).await.expect("added");
+        store.add_signing_key(&signing_key("one")).await.expect("added");
         let before = contents(&store).await;
         let error = place.try_open(ring("second", 2), NOW).await.expect_err("wrong key");
         assert!(matches!(&error, StoreError::MasterKey { deployment, .. } if deployment == store.deployment()), "{error}");

@@ -10,3 +10,4 @@ mod operations;
 mod readme;
 mod reload;
 mod restart;
+mod signing_keys;

@@ -59,14 +59,19 @@ fn the_example_of_rfc_7638() {
 /// algorithm that a signing key may have.
 #[tokio::test]
 async fn the_servers_keys_are_public_and_named_by_their_thumbprint() {
-    for (algorithm, kty, crv) in [("ES256", "EC", "P-256"), ("ES384", "EC", "P-384"), ("EdDSA", "OKP", "Ed25519")] {
+    for (algorithm, kty, crv) in [
+        ("ES256", "EC", json!("P-256")),
+        ("ES384", "EC", json!("P-384")),
+        ("EdDSA", "OKP", json!("Ed25519")),
+        ("PS256", "RSA", Value::Null),
+    ] {
         let setup = Setup { server: format!("[signing]\nalgorithm = \"{algorithm}\"\n"), ..Setup::default() };
         let stack = setup.start().await;
         let keys = assert_public_set(&stack.nobody().send(&stack.issuer_authority, &Call::get("/jwks")).await);
         let jwt = stack.token(&stack.alice).await;
         let header = token::header(&jwt);
         let key = keys.iter().find(|key| key["kid"] == header["kid"]).expect("the token's key");
-        assert_eq!((&key["kty"], &key["crv"], &key["alg"]), (&json!(kty), &json!(crv), &json!(algorithm)));
+        assert_eq!((&key["kty"], &key["crv"], &key["alg"]), (&json!(kty), &crv, &json!(algorithm)));
         assert_eq!(header["alg"], json!(algorithm));
         assert_eq!(stack.at_gateway(&stack.alice, &jwt).await.status, 200, "the gateway verifies {algorithm}");
     }

@@ -11,6 +11,7 @@ mod peer;
 mod resumption;
 mod spoofed_header;
 mod stolen_token;
+mod withdrawn_certificate;
 
 use crate::harness::{Answer, Stack};
 

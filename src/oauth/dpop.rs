@@ -1,0 +1,89 @@
+//! DPoP at our endpoints (RFC 9449 §5, §8, §10): the proof of a request, from its header field to a [`ProvenDpop`].
+
+use http::HeaderMap;
+
+use super::error::{ErrorCode, Fault, OauthError, Refusal};
+use super::mint::Binding;
+use super::server::AuthorizationServer;
+use crate::binding::dpop::{self, CheckedProof, DpopError, NonceRule, ProofRequest, ProvenDpop};
+use crate::binding::{BindingPolicy, ConfirmError};
+use crate::domain::Timestamp;
+use crate::event::Reason;
+use crate::tls::PeerCertificate;
+
+/// What a request presents as its proof. Not checked.
+#[derive(Clone, Debug)]
+pub struct PresentedProof(Result<Option<String>, DpopError>);
+
+impl PresentedProof {
+    /// The `DPoP` field of a request, if it has one. More than one is refused when it is looked at (RFC 9449 §4.3).
+    pub fn of(headers: &HeaderMap) -> Self {
+        Self(dpop::presented(headers).map(|proof| proof.map(str::to_owned)))
+    }
+}
+
+impl AuthorizationServer {
+    /// Checks the proof of a POST to the endpoint at `path`, if there is one: everything but whether it was used before, so that
+    /// nobody fills our memory who has not authenticated.
+    ///
+    /// # Errors
+    /// `invalid_dpop_proof` (RFC 9449 §5) and `use_dpop_nonce` (§8).
+    pub fn check_proof(&self, presented: &PresentedProof, path: &str, now: Timestamp) -> Result<Option<CheckedProof>, Refusal> {
+        let refused = |error| self.refuse_proof(error, now);
+        let Some(proof) = presented.0.as_ref().map_err(|error| refused(*error))? else { return Ok(None) };
+        let targets = self.endpoints.targets(path);
+        let request = ProofRequest { method: "POST", targets: &targets, access_token: None };
+        self.dpop.check(proof, &request, now).map(Some).map_err(refused)
+    }
+
+    /// Claims the `jti` of a checked proof: of all requests with it, at all replicas, one goes on.
+    ///
+    /// # Errors
+    /// `invalid_dpop_proof` for a proof that was used; a fault when the database cannot say.
+    pub async fn claim_proof(&self, proof: CheckedProof, now: Timestamp) -> Result<ProvenDpop, OauthError> {
+        proof.claim(&self.store).await.map_err(|error| match error {
+            DpopError::ReplayUnknown => Fault::Unavailable(Reason::ReplayUnknown).into(),
+            error => self.refuse_proof(error, now).into(),
+        })
+    }
+
+    /// What a token will be bound to: the key that was proven, as the registration wants it, or nothing by its policy.
+    ///
+    /// # Errors
+    /// When what the registration demands was not proven, or a proof came that it does not provide for.
+    pub fn confirm(
+        &self,
+        policy: BindingPolicy,
+        certificate: Option<&PeerCertificate>,
+        proof: Option<&ProvenDpop>,
+        now: Timestamp,
+    ) -> Result<Binding, Refusal> {
+        policy.confirm(certificate, proof).map_err(|error| {
+            let refused = |description| Refusal::new(ErrorCode::InvalidRequest, error.reason(), description);
+            match error {
+                ConfirmError::CertificateAbsent => refused("this client's tokens are bound to a certificate, and there is none"),
+                // RFC 9449 §5.2.
+                ConfirmError::ProofAbsent => self.refuse_proof(DpopError::Absent, now),
+                ConfirmError::ProofUnexpected => {
+                    refused("this client's tokens are bound to a certificate: register dpop_bound_access_tokens to use DPoP")
+                }
+            }
+        })
+    }
+
+    /// The nonce that goes with a good answer, where one is due (RFC 9449 §8.2).
+    pub fn next_nonce(&self, proof: Option<&ProvenDpop>, now: Timestamp) -> Option<String> {
+        proof.and_then(|proof| self.dpop.next_nonce(proof, now))
+    }
+
+    /// RFC 9449 §5, §8: the code, and the nonce to try again with wherever a nonce is wanted.
+    fn refuse_proof(&self, error: DpopError, now: Timestamp) -> Refusal {
+        let wants_nonce = error.wants_nonce().is_some();
+        let code = if wants_nonce { ErrorCode::UseDpopNonce } else { ErrorCode::InvalidDpopProof };
+        let refusal = Refusal::new(code, error.reason(), error.description());
+        match wants_nonce || self.dpop.rules().nonce == NonceRule::Required {
+            true => Refusal { dpop_nonce: self.dpop.nonce(now), ..refusal },
+            false => refusal,
+        }
+    }
+}

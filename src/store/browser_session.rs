@@ -1,0 +1,261 @@
+//! Sessions of people in browsers. A session is found by the keyed hash of its cookie's secret; what it knows of the person is sealed
+//! with the person's key.
+//!
+//! However a session ends, it ends in [`end`].
+
+use zeroize::Zeroizing;
+
+use super::account::AccountState;
+use super::engine::read;
+use super::sealed::BROWSER_SESSION;
+use super::work::{Work, within};
+use super::{Store, StoreError};
+use crate::domain::{SessionId, Subject, Timestamp};
+use crate::event::{AuditEvent, SessionEnd, Trailed};
+use crate::seal::PersonKey;
+
+/// A session as stored: its state is still sealed. See [`Store::open_session`].
+#[derive(Clone, Debug)]
+pub struct SessionRecord {
+    /// `sid`.
+    pub session_id: SessionId,
+    /// Whose.
+    pub subject: Subject,
+    /// Whether its person may sign in.
+    pub account: AccountState,
+    /// When it began.
+    pub created: Timestamp,
+    /// When it was last used, to the minute.
+    pub used: Timestamp,
+    /// When it ends, whatever happens.
+    pub expires: Timestamp,
+    state: Vec<u8>,
+}
+
+/// A session to be written.
+#[derive(Clone, Copy, Debug)]
+pub struct NewSession<'a> {
+    /// `sid`.
+    pub session_id: &'a SessionId,
+    /// Whose.
+    pub subject: &'a Subject,
+    /// The secret in the browser's cookie.
+    pub secret: &'a [u8],
+    /// What is known of it, as JSON.
+    pub state: &'a [u8],
+    /// When it ends, whatever happens.
+    pub expires: Timestamp,
+}
+
+/// Which sessions are meant.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Which<'a> {
+    /// This one, if it is this person's.
+    One { session_id: &'a SessionId, subject: &'a Subject },
+    /// All of a person's, but for one.
+    OfSubject { subject: &'a Subject, except: Option<&'a SessionId> },
+    /// All of a person's but for the `kept` that were used last.
+    Oldest { subject: &'a Subject, kept: i64 },
+    /// At most `batch` that have expired or were last used at `idle_since` or before.
+    Expired { now: Timestamp, idle_since: Timestamp, batch: i64 },
+}
+
+type Row = (String, String, String, Vec<u8>, i64, i64, i64);
+
+impl Store {
+    /// The session whose cookie has this secret, whether it is still alive or not.
+    pub async fn session_with(&self, secret: &[u8]) -> Result<Option<SessionRecord>, StoreError> {
+        for index in self.indexes(SECRET, secret) {
+            let row: Option<Row> = read!(&self.inner.db, fetch_optional: sqlx::query_as(BY_SECRET).bind(index))?;
+            if let Some(row) = row {
+                return record(row).map(Some);
+            }
+        }
+        Ok(None)
+    }
+
+    /// A person's sessions, the one used last first.
+    pub async fn sessions_of(&self, subject: &Subject) -> Result<Vec<SessionRecord>, StoreError> {
+        let rows: Vec<Row> = read!(&self.inner.db, fetch_all: sqlx::query_as(OF_SUBJECT).bind(subject.as_str()))?;
+        rows.into_iter().map(record).collect()
+    }
+
+    /// What is known of a session, as JSON.
+    pub fn open_session(&self, session: &SessionRecord, key: &PersonKey) -> Result<Zeroizing<Vec<u8>>, StoreError> {
+        self.unseal_for(key, &BROWSER_SESSION, session.session_id.as_str(), &session.state)
+    }
+
+    /// Begins a session with its event, and ends the one it replaces and those of the person beyond the `most` that there may be.
+    /// Gives whether the account is there and active; when not, nothing was written.
+    pub async fn begin_session(
+        &self,
+        new: &NewSession<'_>,
+        key: &PersonKey,
+        replaced: Option<(&SessionId, &Subject)>,
+        most: u32,
+        event: &Trailed,
+    ) -> Result<bool, StoreError> {
+        let (subject, now) = (new.subject, event.time);
+        let sealed = self.seal_for(key, &BROWSER_SESSION, new.session_id.as_str(), new.state)?;
+        let mut work = Work::begin(&self.inner.db).await?;
+        if !hold_active(&mut work, subject).await? {
+            return Ok(false);
+        }
+        if let Some((session_id, subject)) = replaced {
+            end(&mut work, Which::One { session_id, subject }, SessionEnd::Replaced, now).await?;
+        }
+        let kept = i64::from(most.saturating_sub(1));
+        end(&mut work, Which::Oldest { subject, kept }, SessionEnd::TooMany, now).await?;
+        within!(&mut work, execute: sqlx::query(INSERT)
+                .bind(new.session_id.as_str())
+                .bind(self.index(SECRET, new.secret))
+                .bind(subject.as_str())
+                .bind(&sealed)
+                .bind(now.seconds())
+                .bind(new.expires.seconds()))?;
+        work.record_event(event).await?;
+        work.commit().await?;
+        Ok(true)
+    }
+
+    /// Gives a session of this person another secret and state, with an event: they signed in again. Gives whether it is there and
+    /// the account is active; when not, nothing was written.
+    pub async fn renew_session(&self, new: &NewSession<'_>, key: &PersonKey, event: &Trailed) -> Result<bool, StoreError> {
+        let sealed = self.seal_for(key, &BROWSER_SESSION, new.session_id.as_str(), new.state)?;
+        let mut work = Work::begin(&self.inner.db).await?;
+        if !hold_active(&mut work, new.subject).await? {
+            return Ok(false);
+        }
+        let renewed = within!(&mut work, execute: sqlx::query(RENEW)
+                .bind(new.session_id.as_str())
+                .bind(new.subject.as_str())
+                .bind(self.index(SECRET, new.secret))
+                .bind(&sealed)
+                .bind(event.time.seconds())
+                .bind(new.expires.seconds()))?;
+        if renewed == 0 {
+            return Ok(false);
+        }
+        work.record_event(event).await?;
+        work.commit().await?;
+        Ok(true)
+    }
+
+    /// Notes that a session was used.
+    pub async fn touch_session(&self, session_id: &SessionId, now: Timestamp) -> Result<(), StoreError> {
+        let mut work = Work::begin(&self.inner.db).await?;
+        within!(&mut work, execute: sqlx::query(TOUCH).bind(session_id.as_str()).bind(now.seconds()))?;
+        work.commit().await
+    }
+
+    /// Ends a session of this person; gives whether there was one.
+    pub async fn end_session(
+        &self,
+        session_id: &SessionId,
+        subject: &Subject,
+        why: SessionEnd,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let mut work = Work::begin(&self.inner.db).await?;
+        let ended = end(&mut work, Which::One { session_id, subject }, why, now).await?;
+        work.commit().await?;
+        Ok(!ended.is_empty())
+    }
+
+    /// Ends every session of this person but one; gives how many.
+    pub async fn end_sessions_of(
+        &self,
+        subject: &Subject,
+        except: Option<&SessionId>,
+        why: SessionEnd,
+        now: Timestamp,
+    ) -> Result<usize, StoreError> {
+        let mut work = Work::begin(&self.inner.db).await?;
+        let ended = end(&mut work, Which::OfSubject { subject, except }, why, now).await?;
+        work.commit().await?;
+        Ok(ended.len())
+    }
+
+    /// Ends at most `batch` sessions whose time is over, or which were last used at `idle_since` or before; gives how many.
+    pub async fn end_expired_sessions(&self, now: Timestamp, idle_since: Timestamp, batch: u32) -> Result<u64, StoreError> {
+        let mut work = Work::begin(&self.inner.db).await?;
+        let which = Which::Expired { now, idle_since, batch: i64::from(batch) };
+        let ended = end(&mut work, which, SessionEnd::Expired, now).await?;
+        work.commit().await?;
+        Ok(ended.len() as u64)
+    }
+}
+
+/// Ends sessions, each with its event (`session_ended`), and gives their names. Every end of a session is one call of this, inside
+/// the unit of work that causes it: what hangs on a session ends here too.
+pub(super) async fn end(
+    work: &mut Work,
+    which: Which<'_>,
+    why: SessionEnd,
+    now: Timestamp,
+) -> Result<Vec<SessionId>, StoreError> {
+    let rows: Vec<(String, String)> = match which {
+        Which::One { session_id, subject } => {
+            within!(&mut *work, fetch_all: sqlx::query_as(END_ONE).bind(session_id.as_str()).bind(subject.as_str()))?
+        }
+        Which::OfSubject { subject, except } => {
+            let except = except.map_or("", SessionId::as_str);
+            within!(&mut *work, fetch_all: sqlx::query_as(END_OF_SUBJECT).bind(subject.as_str()).bind(except))?
+        }
+        Which::Oldest { subject, kept } => {
+            within!(&mut *work, fetch_all: sqlx::query_as(END_OLDEST).bind(subject.as_str()).bind(kept))?
+        }
+        Which::Expired { now, idle_since, batch } => within!(&mut *work, fetch_all: sqlx::query_as(END_EXPIRED)
+                .bind(now.seconds())
+                .bind(idle_since.seconds())
+                .bind(batch))?,
+    };
+    let mut ended = Vec::with_capacity(rows.len());
+    for (session_id, subject) in rows {
+        let (session_id, subject) = names(session_id, &subject)?;
+        let event = AuditEvent::SessionEnded { subject, session_id: session_id.clone(), why };
+        work.record_event(&Trailed { time: now, event }).await?;
+        ended.push(session_id);
+    }
+    Ok(ended)
+}
+
+/// Whether the account is active; until this work is done nobody else changes that.
+async fn hold_active(work: &mut Work, subject: &Subject) -> Result<bool, StoreError> {
+    let active = AccountState::Active.name();
+    Ok(within!(work, execute: sqlx::query(HOLD).bind(subject.as_str()).bind(active))? == 1)
+}
+
+fn names(session_id: String, subject: &str) -> Result<(SessionId, Subject), StoreError> {
+    let corrupt = |what: &str| StoreError::Corrupt(format!("table browser_session, session {session_id:?}: {what}"));
+    let subject = subject.parse().map_err(|_| corrupt("its subject"))?;
+    Ok((session_id.parse().map_err(|_| corrupt("its id"))?, subject))
+}
+
+fn record((session_id, subject, account, state, created, used, expires): Row) -> Result<SessionRecord, StoreError> {
+    let (session_id, subject) = names(session_id, &subject)?;
+    let account = AccountState::from_name(&account)?;
+    let [created, used, expires] = [created, used, expires].map(Timestamp::from_seconds);
+    Ok(SessionRecord { session_id, subject, account, created, used, expires, state })
+}
+
+/// What the keyed hash of a cookie's secret is for.
+const SECRET: &str = "browser_session.secret_index";
+
+const BY_SECRET: &str = "SELECT s.session_id, s.subject, a.state, s.state_sealed, s.created, s.used, s.expires \
+     FROM browser_session s JOIN account a ON a.subject = s.subject WHERE s.secret_index = $1";
+const OF_SUBJECT: &str = "SELECT s.session_id, s.subject, a.state, s.state_sealed, s.created, s.used, s.expires \
+     FROM browser_session s JOIN account a ON a.subject = s.subject WHERE s.subject = $1 ORDER BY s.used DESC, s.session_id";
+const HOLD: &str = "UPDATE account SET state = state WHERE subject = $1 AND state = $2";
+const INSERT: &str = "INSERT INTO browser_session (session_id, secret_index, subject, state_sealed, created, used, expires) \
+     VALUES ($1, $2, $3, $4, $5, $5, $6)";
+const RENEW: &str = "UPDATE browser_session SET secret_index = $3, state_sealed = $4, used = $5, expires = $6 \
+     WHERE session_id = $1 AND subject = $2";
+const TOUCH: &str = "UPDATE browser_session SET used = $2 WHERE session_id = $1 AND used < $2";
+const END_ONE: &str = "DELETE FROM browser_session WHERE session_id = $1 AND subject = $2 RETURNING session_id, subject";
+const END_OF_SUBJECT: &str = "DELETE FROM browser_session WHERE subject = $1 AND session_id <> $2 RETURNING session_id, subject";
+const END_OLDEST: &str = "DELETE FROM browser_session WHERE subject = $1 AND session_id NOT IN \
+     (SELECT session_id FROM browser_session WHERE subject = $1 ORDER BY used DESC, session_id LIMIT $2) \
+     RETURNING session_id, subject";
+const END_EXPIRED: &str = "DELETE FROM browser_session WHERE session_id IN \
+     (SELECT session_id FROM browser_session WHERE expires <= $1 OR used <= $2 LIMIT $3) RETURNING session_id, subject";

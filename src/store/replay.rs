@@ -1,0 +1,56 @@
+//! What may be used once: of all who claim a key, at any replica, one is the first.
+
+use super::engine::Db;
+use super::work::{Work, within};
+use super::{Store, StoreError};
+use crate::domain::Timestamp;
+
+/// What became of a claim.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Claimed {
+    /// Nobody claimed the key before.
+    First,
+    /// Somebody did.
+    Seen,
+}
+
+impl Store {
+    /// Claims `value` among all that is claimed for `purpose`. Its hash is kept until `until` at least; what is kept longer stays
+    /// claimed.
+    ///
+    /// The hash is made with a master key, and replicas may have others while these are changed: the value is claimed under every
+    /// key of this replica's ring, so that two replicas that share one of their keys agree. With one key that is one statement.
+    ///
+    /// # Errors
+    /// When the database does not answer. Then nobody can say whether the value was used, and it must not be taken.
+    pub async fn claim(&self, purpose: &str, value: &[u8], until: Timestamp) -> Result<Claimed, StoreError> {
+        let mut indexes = self.inner.ring.blind_indexes(purpose, value);
+        // In one order everywhere: of two claims at once one is the first.
+        indexes.sort_unstable();
+        for index in indexes {
+            let index = index.as_slice();
+            let inserted = match &self.inner.db {
+                Db::Sqlite { writer, .. } => {
+                    sqlx::query(INSERT).bind(index).bind(until.seconds()).execute(writer).await?.rows_affected()
+                }
+                Db::Postgres(pool) => sqlx::query(INSERT).bind(index).bind(until.seconds()).execute(pool).await?.rows_affected(),
+            };
+            if inserted == 0 {
+                return Ok(Claimed::Seen);
+            }
+        }
+        Ok(Claimed::First)
+    }
+
+    /// Deletes at most `batch` claims that nobody needs at `now`; gives how many.
+    pub async fn delete_expired_claims(&self, now: Timestamp, batch: u32) -> Result<u64, StoreError> {
+        let mut work = Work::begin(&self.inner.db).await?;
+        let deleted = within!(&mut work, execute: sqlx::query(DELETE_EXPIRED).bind(now.seconds()).bind(i64::from(batch)))?;
+        work.commit().await?;
+        Ok(deleted)
+    }
+}
+
+const INSERT: &str = "INSERT INTO replay (key_index, until) VALUES ($1, $2) ON CONFLICT (key_index) DO NOTHING";
+const DELETE_EXPIRED: &str = "DELETE FROM replay WHERE key_index IN \
+     (SELECT key_index FROM replay WHERE until < $1 ORDER BY until LIMIT $2)";

@@ -1,0 +1,289 @@
+//! Accounts, sessions in browsers, and the keys of people.
+
+use super::*;
+use crate::domain::{SessionId, Subject};
+use crate::event::SessionEnd;
+use crate::seal::PersonKey;
+
+const PROFILE_JSON: &[u8] = br#"{"name":"Alice Liddell"}"#;
+
+/// A store and its keys.
+struct Registry {
+    store: Store,
+    keys: PersonKeys,
+}
+
+async fn registry(place: &Place) -> Registry {
+    let store = place.open().await;
+    let keys = keys(place, &store).await.expect("opens");
+    Registry { store, keys }
+}
+
+async fn keys(place: &Place, store: &Store) -> Result<PersonKeys, StoreError> {
+    PersonKeys::open(&place.settings, place.directory.path(), store, NOW).await
+}
+
+fn subject(name: &str) -> Subject {
+    name.parse().expect("a subject")
+}
+
+fn sid(name: &str) -> SessionId {
+    name.parse().expect("a session id")
+}
+
+impl Registry {
+    async fn add(&self, name: &str) -> (Subject, PersonKey) {
+        let subject = subject(&format!("subject-of-{name}"));
+        let key = PersonKey::random(&SystemRandomness).expect("a key");
+        self.keys.add(&self.keys.seal_key(&subject, &key).expect("sealed"), NOW).await.expect("stored");
+        let new = NewAccount { subject: &subject, username: name, profile: PROFILE_JSON, password: Some("$argon2id$x") };
+        assert_eq!(self.store.add_account(&new, &key, NOW).await.expect("added"), Added::Added);
+        (subject, key)
+    }
+
+    async fn begin(&self, whose: &(Subject, PersonKey), name: &str, at: i64, most: u32) -> bool {
+        let (session_id, time) = (sid(name), Timestamp::from_seconds(at));
+        let new = NewSession {
+            session_id: &session_id,
+            subject: &whose.0,
+            secret: name.as_bytes(),
+            state: b"{}",
+            expires: Timestamp::from_seconds(at + 1_000),
+        };
+        let event = Trailed { time, event: AuditEvent::AccountChanged { subject: whose.0.clone() } };
+        self.store.begin_session(&new, &whose.1, None, most, &event).await.expect("begun")
+    }
+
+    async fn live(&self, whose: &(Subject, PersonKey)) -> Vec<String> {
+        let sessions = self.store.sessions_of(&whose.0).await.expect("sessions");
+        sessions.iter().map(|session| session.session_id.to_string()).collect()
+    }
+}
+
+async fn ended(store: &Store) -> Vec<(String, String)> {
+    let said = |event: PendingEvent| {
+        let line: serde_json::Value = serde_json::from_str(&event.line).expect("JSON");
+        let text = |name: &str| line[name].as_str().unwrap_or_default().to_owned();
+        (line["event"] == "session_ended").then(|| (text("session_id"), text("why")))
+    };
+    store.pending_events(1_000).await.expect("events").into_iter().filter_map(said).collect()
+}
+
+on_both_engines! {
+    async fn an_account_is_found_by_its_name_and_opens_with_its_key(place: &Place) {
+        let Registry { store, keys } = &registry(place).await;
+        let registry = Registry { store: store.clone(), keys: keys.clone() };
+        assert!(!store.has_accounts().await.expect("asked"));
+        let (alice, _) = registry.add("alice").await;
+        let (bob, _) = registry.add("bob").await;
+        let found = store.account_named("alice").await.expect("asked").expect("found");
+        assert_eq!((&found.subject, found.state, found.has_password()), (&alice, AccountState::Active, true));
+        assert!(store.account_named("Alice").await.expect("asked").is_none(), "normalizing is the caller's");
+        let key = keys.key(&alice).await.expect("asked").expect("a key");
+        assert_eq!(store.open_profile(&found, &key).expect("opens").as_slice(), PROFILE_JSON);
+        assert_eq!(store.open_password(&found, &key).expect("opens").expect("set").as_slice(), b"$argon2id$x");
+        // Another person's key opens nothing of hers, nor does hers open in another row.
+        let other = keys.key(&bob).await.expect("asked").expect("a key");
+        assert!(matches!(store.open_profile(&found, &other), Err(StoreError::Seal { .. })));
+        execute(store, "UPDATE account SET subject = 'subject-of-carol' WHERE subject = 'subject-of-alice'").await;
+        let moved = store.account_named("alice").await.expect("asked").expect("found");
+        assert!(matches!(store.open_profile(&moved, &key), Err(StoreError::Seal { .. })));
+        assert_eq!(events(store).await, ["account_added", "account_added"]);
+    }
+
+    async fn a_name_is_taken_once_also_after_the_master_key_changed(place: &Place) {
+        let registry = registry(place).await;
+        let (alice, key) = registry.add("alice").await;
+        let other = subject("other");
+        let new = NewAccount { subject: &other, username: "alice", profile: PROFILE_JSON, password: None };
+        assert_eq!(registry.store.add_account(&new, &key, NOW).await.expect("tried"), Added::NameTaken);
+        let [newer, older] = [("second", 2), ("first", 1)]
+            .map(|(name, byte)| (name.parse().expect("a key id"), Redacted::new([byte; 32])));
+        let ring = Arc::new(KeyRing::from_keys(vec![newer, older]).expect("a ring"));
+        let store = place.try_open(ring, NOW).await.expect("opens");
+        assert_eq!(store.add_account(&new, &key, NOW).await.expect("tried"), Added::NameTaken);
+        assert_eq!(store.account_named("alice").await.expect("asked").expect("found").subject, alice);
+        assert_eq!(store.accounts("", 10).await.expect("listed").len(), 1);
+    }
+
+    /// The database was backed up, a person removed, the backup restored beside the keys as they are now: nothing of that person opens,
+    /// and everybody else's data does.
+    async fn an_older_backup_says_nothing_of_a_removed_person(place: &Place) {
+        let registry = registry(place).await;
+        let (store, keys) = (&registry.store, &registry.keys);
+        let alice = registry.add("alice").await;
+        let (bob, _) = registry.add("bob").await;
+        assert!(registry.begin(&alice, "in-her-browser", NOW.seconds(), 9).await);
+        execute(store, "CREATE TABLE account_backup AS SELECT * FROM account").await;
+        execute(store, "CREATE TABLE session_backup AS SELECT * FROM browser_session").await;
+
+        let (alice, alices_key) = alice;
+        keys.delete(&alice).await.expect("deleted");
+        assert!(store.remove_account(&alice, window(100, 400), NOW).await.expect("removed"));
+        assert!(store.account_named("alice").await.expect("asked").is_none());
+        assert_eq!(ended(store).await, [("in-her-browser".to_owned(), "account_removed".to_owned())]);
+        let rules = store.revocation_rules(0, 10).await.expect("rules");
+        assert_eq!((rules[0].kind, rules[0].value.as_str()), (RuleKind::Subject, alice.as_str()));
+
+        execute(store, "INSERT INTO account SELECT * FROM account_backup WHERE subject = 'subject-of-alice'").await;
+        execute(store, "INSERT INTO browser_session SELECT * FROM session_backup").await;
+        assert!(keys.key(&alice).await.expect("asked").is_none());
+        let restored = store.account_named("alice").await.expect("asked").expect("the row is back");
+        let session = store.session_with(b"in-her-browser").await.expect("asked").expect("the row is back");
+        let bobs_key = keys.key(&bob).await.expect("asked").expect("a key");
+        assert!(store.open_profile(&restored, &bobs_key).is_err());
+        assert!(store.open_password(&restored, &bobs_key).is_err());
+        assert!(store.open_session(&session, &bobs_key).is_err());
+        // With her key, which is in nobody's hands any more, they would have opened: it is the key that was missing.
+        assert_eq!(store.open_profile(&restored, &alices_key).expect("opens").as_slice(), PROFILE_JSON);
+        let bobs = store.account_named("bob").await.expect("asked").expect("found");
+        assert_eq!(store.open_profile(&bobs, &bobs_key).expect("opens").as_slice(), PROFILE_JSON);
+    }
+
+    async fn keys_of_another_deployment_or_none_at_all_are_refused(place: &Place) {
+        let registry = registry(place).await;
+        keys(place, &registry.store).await.expect("opens again while there is nobody");
+        registry.add("alice").await;
+        keys(place, &registry.store).await.expect("opens again");
+        let forget = match &*registry.keys.db() {
+            Db::Sqlite { .. } => "DELETE FROM deployment",
+            Db::Postgres(_) => "DELETE FROM symbolon_person_keys.deployment",
+        };
+        run(&registry.keys.db(), forget).await;
+        let error = keys(place, &registry.store).await.expect_err("an empty database of keys");
+        assert!(error.to_string().contains("is empty, and there are people"), "{error}");
+        let foreign = match &*registry.keys.db() {
+            Db::Sqlite { .. } => "INSERT INTO deployment (id, deployment_id, created) VALUES (1, 'another', 0)",
+            Db::Postgres(_) => "INSERT INTO symbolon_person_keys.deployment (id, deployment_id, created) VALUES (1, 'another', 0)",
+        };
+        run(&registry.keys.db(), foreign).await;
+        let error = keys(place, &registry.store).await.expect_err("another deployment's");
+        assert!(error.to_string().contains("deployment another"), "{error}");
+        let settings = StoreSettings { person_keys_url: Some("sqlite:same.db".into()), url: "sqlite:same.db".into(), ..place.settings.clone() };
+        let error = PersonKeys::open(&settings, place.directory.path(), &registry.store, NOW).await.expect_err("one file");
+        assert!(error.to_string().starts_with("store.person_keys_url: it is the same file"), "{error}");
+    }
+
+    async fn every_binary_column_beside_the_keys_is_sealed(place: &Place) {
+        let registry = registry(place).await;
+        let listed: Vec<(String, String)> = match &*registry.keys.db() {
+            Db::Sqlite { reader, .. } => sqlx::query_as(
+                "SELECT m.name, c.name FROM sqlite_master m JOIN pragma_table_info(m.name) c \
+                 WHERE m.type = 'table' AND m.name NOT LIKE '\\_%' ESCAPE '\\' AND c.type = 'BLOB'",
+            )
+            .fetch_all(reader)
+            .await,
+            Db::Postgres(pool) => sqlx::query_as(
+                "SELECT CAST(table_name AS TEXT), CAST(column_name AS TEXT) FROM information_schema.columns \
+                 WHERE table_schema = 'symbolon_person_keys' AND table_name NOT LIKE '\\_%' AND data_type = 'bytea'",
+            )
+            .fetch_all(pool)
+            .await,
+        }
+        .expect("columns");
+        let known: Vec<_> =
+            sealed::PERSON_KEYS_SEALED_COLUMNS.iter().map(|known| (known.table.to_owned(), known.column.to_owned())).collect();
+        assert_eq!(listed, known);
+    }
+
+    async fn a_session_is_found_by_its_secret_and_ends_once(place: &Place) {
+        let registry = registry(place).await;
+        let (store, alice) = (&registry.store, registry.add("alice").await);
+        let bob = registry.add("bob").await;
+        assert!(registry.begin(&alice, "one", NOW.seconds(), 9).await);
+        let found = store.session_with(b"one").await.expect("asked").expect("found");
+        assert_eq!((found.session_id.as_str(), &found.subject, found.created), ("one", &alice.0, NOW));
+        assert_eq!(store.open_session(&found, &alice.1).expect("opens").as_slice(), b"{}");
+        assert!(store.session_with(b"two").await.expect("asked").is_none());
+        let later = NOW.plus(crate::domain::Lifetime::from_seconds(60));
+        store.touch_session(&found.session_id, later).await.expect("touched");
+        assert_eq!(store.session_with(b"one").await.expect("asked").expect("found").used, later);
+
+        let end = async |whose: &Subject| store.end_session(&sid("one"), whose, SessionEnd::SignedOut, NOW).await.expect("ended");
+        assert!(!end(&bob.0).await, "not his");
+        assert!(end(&alice.0).await);
+        assert!(!end(&alice.0).await, "once");
+        assert_eq!(ended(store).await, [("one".to_owned(), "signed_out".to_owned())]);
+        assert!(store.session_with(b"one").await.expect("asked").is_none());
+    }
+
+    async fn a_renewed_session_keeps_its_name_and_loses_its_secret(place: &Place) {
+        let registry = registry(place).await;
+        let (store, alice) = (&registry.store, registry.add("alice").await);
+        registry.begin(&alice, "one", NOW.seconds(), 9).await;
+        let event = Trailed { time: NOW, event: AuditEvent::AccountChanged { subject: alice.0.clone() } };
+        let session_id = sid("one");
+        let new = NewSession { session_id: &session_id, subject: &alice.0, secret: b"fresh", state: b"{2}", expires: NOW };
+        assert!(store.renew_session(&new, &alice.1, &event).await.expect("renewed"));
+        assert!(store.session_with(b"one").await.expect("asked").is_none());
+        let found = store.session_with(b"fresh").await.expect("asked").expect("found");
+        assert_eq!(found.session_id, session_id);
+        assert_eq!(store.open_session(&found, &alice.1).expect("opens").as_slice(), b"{2}");
+        let gone = sid("gone");
+        let new = NewSession { session_id: &gone, ..new };
+        assert!(!store.renew_session(&new, &alice.1, &event).await.expect("tried"));
+        assert!(ended(store).await.is_empty());
+    }
+
+    async fn sessions_beyond_the_most_end_and_so_do_old_ones(place: &Place) {
+        let registry = registry(place).await;
+        let (store, alice) = (&registry.store, registry.add("alice").await);
+        for (at, name) in ["a", "b", "c", "d"].into_iter().enumerate() {
+            assert!(registry.begin(&alice, name, 100 + at as i64, 3).await);
+        }
+        assert_eq!(registry.live(&alice).await, ["d", "c", "b"]);
+        assert_eq!(ended(store).await, [("a".to_owned(), "too_many".to_owned())]);
+        let seconds = Timestamp::from_seconds;
+        assert_eq!(store.end_expired_sessions(seconds(500), seconds(101), 10).await.expect("cleared"), 1, "idle");
+        assert_eq!(registry.live(&alice).await, ["d", "c"]);
+        assert_eq!(store.end_expired_sessions(seconds(1_103), seconds(0), 1).await.expect("cleared"), 1, "a batch");
+        assert_eq!(store.end_expired_sessions(seconds(1_103), seconds(0), 1).await.expect("cleared"), 1);
+        assert_eq!(store.end_expired_sessions(seconds(1_103), seconds(0), 1).await.expect("cleared"), 0);
+    }
+
+    async fn a_changed_password_ends_the_other_sessions_and_a_disabled_account_all(place: &Place) {
+        let registry = registry(place).await;
+        let (store, alice) = (&registry.store, registry.add("alice").await);
+        for name in ["a", "b", "c"] {
+            registry.begin(&alice, name, NOW.seconds(), 9).await;
+        }
+        let kept = sid("b");
+        let change = AccountChange::Password { hash: "$argon2id$y", kept: Some(&kept) };
+        assert!(store.change_account(&alice.0, change, &alice.1, NOW).await.expect("changed"));
+        assert_eq!(registry.live(&alice).await, ["b"]);
+        let account = store.account(&alice.0).await.expect("asked").expect("found");
+        assert_eq!(store.open_password(&account, &alice.1).expect("opens").expect("set").as_slice(), b"$argon2id$y");
+
+        assert!(store.disable_account(&alice.0, window(100, 400), NOW).await.expect("disabled"));
+        assert!(registry.live(&alice).await.is_empty());
+        assert!(!registry.begin(&alice, "d", NOW.seconds(), 9).await, "no session for who may not sign in");
+        assert_eq!(store.revocation_rules(0, 10).await.expect("rules").len(), 1);
+        assert!(store.enable_account(&alice.0, NOW).await.expect("enabled"));
+        assert!(registry.begin(&alice, "d", NOW.seconds(), 9).await);
+        let whys: Vec<String> = ended(store).await.into_iter().map(|(_, why)| why).collect();
+        assert_eq!(whys, ["password_changed", "password_changed", "account_disabled"]);
+    }
+
+    /// A person changes the password while a sign-in with the old one replaces its hash by a better one: the change stands.
+    async fn a_better_hash_never_undoes_a_change(place: &Place) {
+        let registry = registry(place).await;
+        let (store, (alice, key)) = (&registry.store, registry.add("alice").await);
+        let seen = store.account(&alice).await.expect("asked").expect("found");
+        let change = AccountChange::Password { hash: "$argon2id$new", kept: None };
+        assert!(store.change_account(&alice, change, &key, NOW).await.expect("changed"));
+        store.rehash_password(&seen, "$argon2id$better-old", &key).await.expect("tried");
+        let account = store.account(&alice).await.expect("asked").expect("found");
+        assert_eq!(store.open_password(&account, &key).expect("opens").expect("set").as_slice(), b"$argon2id$new");
+        store.rehash_password(&account, "$argon2id$better-new", &key).await.expect("replaced");
+        let account = store.account(&alice).await.expect("asked").expect("found");
+        assert_eq!(store.open_password(&account, &key).expect("opens").expect("set").as_slice(), b"$argon2id$better-new");
+    }
+}
+
+async fn run(db: &Db, statement: &'static str) {
+    match db {
+        Db::Sqlite { writer, .. } => sqlx::query(statement).execute(writer).await.map(drop),
+        Db::Postgres(pool) => sqlx::query(statement).execute(pool).await.map(drop),
+    }
+    .expect(statement);
+}
