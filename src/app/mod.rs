@@ -3,6 +3,7 @@
 mod connection;
 mod control;
 mod front;
+mod identity;
 mod listener;
 mod patience;
 mod server;
@@ -31,6 +32,7 @@ use front::{Front, Health};
 use listener::{Listener, Service};
 
 pub use control::{ControlError, Question, ask};
+pub use identity::{OpenPeople, open_people};
 pub use server::{SealedStore, open_store};
 
 /// What this process is.

@@ -105,6 +105,7 @@ fn checked(loaded: &Loaded) -> anyhow::Result<Checked> {
         .iter()
         .map(|text| text.parse().with_context(|| format!("[revocation_feed]: client `{text}`")))
         .collect::<Result<_, _>>()?;
+    super::identity::check(settings, &issuer)?;
     let dpop = DpopChecked::from_settings(&settings.dpop).context("[dpop]")?;
     Ok(Checked { issuer, mtls_url, resources, feed_clients, key_plan, dpop })
 }
@@ -127,6 +128,7 @@ pub async fn build(
     let SealedStore { store, ring } = open_store(loaded, &*clock, &*randomness).await?;
     let keeper = Keeper { store: &store, randomness: &*randomness };
     let keys = keeper.ensure(&key_plan, clock.now()?).await.context("signing keys")?;
+    let (people, sessions) = super::identity::build(loaded, &issuer, &store, clock.now()?, &randomness).await?;
     // The sequence is read first: what changes while the rest is read is then applied twice rather than missed.
     let sequence = store.sequence().await.context("change feed")?;
     let rules = RevocationRules::from_rules(load_rules(&store, 0).await.context("revocation rules")?);
@@ -140,6 +142,8 @@ pub async fn build(
         feed_clients,
         store,
         ring,
+        people,
+        sessions,
         audit,
         clock,
         randomness,

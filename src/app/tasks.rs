@@ -198,14 +198,16 @@ async fn clear_expired(server: &AuthorizationServer) {
     loop {
         tokio::time::sleep(CLEARING).await;
         let Ok(now) = server.clock.now() else { continue };
-        if let Err(error) = clear(&server.store, now).await {
+        if let Err(error) = clear(server, now).await {
             tracing::warn!(%error, "cannot clear what has expired");
         }
         server.revocations.update(|rules| rules.without_expired(now));
     }
 }
 
-async fn clear(store: &Store, now: Timestamp) -> Result<(), StoreError> {
+async fn clear(server: &AuthorizationServer, now: Timestamp) -> Result<(), StoreError> {
+    let store = &server.store;
+    while server.sessions.clear_expired(now, CLEARING_BATCH).await? == u64::from(CLEARING_BATCH) {}
     while store.delete_expired_rules(now, CLEARING_BATCH).await? == u64::from(CLEARING_BATCH) {}
     while store.delete_expired_claims(now, CLEARING_BATCH).await? == u64::from(CLEARING_BATCH) {}
     while store.forget_changes(KEEP_CHANGES, CLEARING_BATCH).await? == u64::from(CLEARING_BATCH) {}

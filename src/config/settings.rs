@@ -41,6 +41,14 @@ pub struct Settings {
     pub signing: SigningSettings,
     /// Who may follow the revocation feed.
     pub revocation_feed: RevocationFeedSettings,
+    /// Passwords of people.
+    pub password: PasswordSettings,
+    /// How often one may try to sign in.
+    pub sign_in: SignInSettings,
+    /// Sessions of people in browsers.
+    pub session: SessionSettings,
+    /// Pages for people.
+    pub pages: PagesSettings,
     /// The gateway's own identity.
     pub gateway: GatewaySettings,
     /// Authorization servers whose tokens the gateway accepts, by a name that routes refer to.
@@ -262,6 +270,88 @@ impl Default for SigningSettings {
 pub struct RevocationFeedSettings {
     /// Clients (gateways) that may read every revocation rule, by `client_id`.
     pub clients: Vec<String>,
+}
+
+/// Passwords of people: Argon2id, at least as the OWASP Password Storage Cheat Sheet has it. A hash that costs less than these is made
+/// anew when its person signs in.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct PasswordSettings {
+    /// Characters that a new password has at least: 15 where it is the only factor, 8 at the very least (NIST SP 800-63B-4 §3.1.1.2).
+    pub min_length: u32,
+    /// Memory for one hash, in KiB; 19456 at least.
+    pub memory_kib: u32,
+    /// Passes over it; 2 at least.
+    pub iterations: u32,
+    /// Lanes; 1 at least.
+    pub parallelism: u32,
+    /// Hashes under way at once.
+    pub hashes: u32,
+    /// Hashes that may wait for those. One more is answered with 503.
+    pub waiting_hashes: u32,
+}
+
+impl Default for PasswordSettings {
+    fn default() -> Self {
+        Self { min_length: 15, memory_kib: 19_456, iterations: 2, parallelism: 1, hashes: 4, waiting_hashes: 64 }
+    }
+}
+
+/// How often one may try to sign in. Nobody is locked out: attempts are counted by account and address, and by address, never by
+/// account alone; those that succeed do not count. An IPv6 /64 is one address.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct SignInSettings {
+    /// Attempts at one account from one address that may be made at once.
+    pub attempts_per_account: u32,
+    /// Seconds after which one of those comes back.
+    pub account_attempt_seconds: u32,
+    /// Attempts from one address, at any account, that may be made at once.
+    pub attempts_per_address: u32,
+    /// Seconds after which one of those comes back.
+    pub address_attempt_seconds: u32,
+}
+
+impl Default for SignInSettings {
+    fn default() -> Self {
+        Self { attempts_per_account: 10, account_attempt_seconds: 60, attempts_per_address: 100, address_attempt_seconds: 2 }
+    }
+}
+
+/// Sessions of people in browsers.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct SessionSettings {
+    /// Seconds without use after which a session ends.
+    pub idle_seconds: u32,
+    /// Seconds after signing in after which it ends, whatever happens.
+    pub absolute_seconds: u32,
+}
+
+impl Default for SessionSettings {
+    fn default() -> Self {
+        Self { idle_seconds: 3_600, absolute_seconds: 86_400 }
+    }
+}
+
+/// Pages for people.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct PagesSettings {
+    /// What the pages call this server.
+    pub name: String,
+    /// The colour of buttons and links, `#rrggbb`. Where it could not be read well it is made darker or lighter.
+    pub colour: String,
+    /// A logo: SVG, PNG, JPEG or WebP, at most 256 KiB.
+    pub logo_file: Option<PathBuf>,
+    /// A directory with templates that take the place of the built-in ones of the same name. See docs/people.md.
+    pub templates_dir: Option<PathBuf>,
+}
+
+impl Default for PagesSettings {
+    fn default() -> Self {
+        Self { name: "Symbolon".into(), colour: "#1f5d4c".into(), logo_file: None, templates_dir: None }
+    }
 }
 
 /// The gateway's own identity.

@@ -113,6 +113,26 @@ reasons! {
     /// A client asked to revoke a token that is not its own.
     RevocationNotAllowed = "revocation_not_allowed";
 
+    // -- the person ------------------------------------------------------------------------------------------------
+    /// No account has this username.
+    AccountUnknown = "account_unknown";
+    /// An operator keeps the account's person out.
+    AccountDisabled = "account_disabled";
+    /// The account has no password.
+    PasswordAbsent = "password_absent";
+    /// Another password than the account's.
+    PasswordWrong = "password_wrong";
+    /// A password that may not be chosen.
+    PasswordRefused = "password_refused";
+    /// The key of the account's person is gone: they were removed, and the account was restored from a backup.
+    PersonKeyAbsent = "person_key_absent";
+    /// Too many attempts to sign in.
+    AttemptsTooMany = "attempts_too_many";
+    /// A form that did not come from our own page in the same browser.
+    FormForeign = "form_foreign";
+    /// Nobody is signed in in this browser.
+    SessionAbsent = "session_absent";
+
     // -- the token -------------------------------------------------------------------------------------------------
     /// No token in the request.
     TokenAbsent = "token_absent";

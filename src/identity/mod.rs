@@ -1,16 +1,34 @@
 //! People: who has an account here, how they prove that it is theirs, and their sessions in browsers.
 //!
 //! ```text
-//! sign-in    username, password  -> throttle -> look-up -> verify          -> a new session, its cookie
-//! request    cookie              -> look-up  -> open    -> lifetimes       -> SignedIn
+//! POST /sign-in   token of the form        -> FormChecked      it came from our own page in this browser
+//!                 throttle, look-up, hash  -> Authenticated    the same work for every name
+//!                 session                  -> SignedIn         and a new cookie
+//! request         cookie, lifetimes        -> SignedIn
 //! ```
 //!
-//! [`SignedIn`] is the proof that a browser's cookie is a live session; only this room makes one.
+//! Each proof is made by this room alone.
 
 mod claims;
+mod cookie;
 mod fault;
+mod form;
+mod password_rule;
+mod people;
+mod sessions;
 mod signed_in;
+mod throttle;
+mod username;
 
 pub use claims::{PersonClaims, PostalAddress};
 pub use fault::Fault;
+pub use form::{Form, FormChecked, FormForeign, FormToken};
+pub use password_rule::{PasswordRefused, PasswordRule, PasswordRuleError};
+pub use people::{Attempt, Authenticated, PasswordPolicy, People, Person, PersonError, SignInError};
+pub use sessions::{SessionPolicy, SessionView, Sessions, Surroundings};
 pub use signed_in::{Acr, Amr, SignedIn};
+pub use throttle::{Quota, ThrottlePolicy, Throttled};
+pub use username::{Username, UsernameError};
+
+#[cfg(test)]
+mod tests;

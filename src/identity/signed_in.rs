@@ -66,7 +66,6 @@ pub struct SignedIn {
 struct Live;
 
 impl SignedIn {
-    #[expect(dead_code, reason = "the sessions that make one follow")]
     pub(super) fn new(subject: Subject, session_id: SessionId, auth_time: Timestamp, amr: Vec<Amr>) -> Self {
         let acr = Acr::of(&amr);
         Self { subject, session_id, auth_time, amr, acr, proof: Live }

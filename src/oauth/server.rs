@@ -10,6 +10,7 @@ use crate::binding::dpop::Dpop;
 use crate::clients::{Clients, GrantType};
 use crate::domain::{ClientId, Clock, Issuer, Randomness};
 use crate::event::TokenFormat;
+use crate::identity::{People, Sessions};
 use crate::keys::{KeyPlan, SigningKeys};
 use crate::seal::KeyRing;
 use crate::store::Store;
@@ -35,6 +36,10 @@ pub struct AuthorizationServer {
     pub store: Store,
     /// The keys that seal state and opaque tokens.
     pub ring: Arc<KeyRing>,
+    /// Who has an account.
+    pub people: People,
+    /// Who is signed in, in which browser.
+    pub sessions: Sessions,
     /// The audit trail.
     pub audit: AuditSink,
     /// The clock.

@@ -161,6 +161,11 @@ registry! {
     TOKENS_ISSUED: Counter = "symbolon_tokens_issued_total" ["grant_type", "format"]
         "Access tokens issued, by grant type and format.";
 
+    SIGN_INS: Counter = "symbolon_sign_ins_total" ["outcome"]
+        "Attempts to sign in: signed_in, wrong, too_many, failed.";
+    SIGN_IN_WORK: Counter = "symbolon_sign_in_work_total" ["operation"]
+        "What attempts to sign in cost: look_up, open, hash. The same for every name.";
+
     DECISIONS: Counter = "symbolon_gateway_decisions_total" ["route", "decision"]
         "Decisions of the gateway, by route: allow, deny, fault.";
     DENIALS: Counter = "symbolon_gateway_denials_total" ["route", "reason"]

@@ -1,0 +1,104 @@
+//! People and their sessions, from the settings and the databases.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+
+use super::server::open_store;
+use crate::config::Loaded;
+use crate::config::settings::{SessionSettings, Settings, SignInSettings};
+use crate::domain::{Clock, Issuer, Lifetime, Randomness, Timestamp};
+use crate::identity::{PasswordPolicy, PasswordRule, People, Quota, SessionPolicy, Sessions, ThrottlePolicy};
+use crate::seal::{Argon2Parameters, HashLimits, PasswordHasher};
+use crate::store::{PersonKeys, Store};
+
+/// The people of a deployment, for a command that works on them.
+#[derive(Debug)]
+pub struct OpenPeople {
+    /// They.
+    pub people: People,
+    store: Store,
+    keys: PersonKeys,
+}
+
+impl OpenPeople {
+    /// Closes both databases.
+    pub async fn close(self) {
+        self.keys.close().await;
+        self.store.close().await;
+    }
+}
+
+/// Opens the databases that a configuration names, for a command that works on people.
+pub async fn open_people(loaded: &Loaded, clock: &dyn Clock, randomness: Arc<dyn Randomness>) -> anyhow::Result<OpenPeople> {
+    let issuer = loaded.settings.issuer.as_deref().and_then(|text| text.parse().ok());
+    let password = password_policy(&loaded.settings, issuer.as_ref())?;
+    let store = open_store(loaded, clock, &*randomness).await?.store;
+    let now = clock.now()?;
+    let keys = open_keys(loaded, &store, now).await?;
+    let people = People::new(store.clone(), keys.clone(), password, randomness, now).await?;
+    Ok(OpenPeople { people, store, keys })
+}
+
+/// Builds what the authorization server needs.
+pub async fn build(
+    loaded: &Loaded,
+    issuer: &Issuer,
+    store: &Store,
+    now: Timestamp,
+    randomness: &Arc<dyn Randomness>,
+) -> anyhow::Result<(People, Sessions)> {
+    let password = password_policy(&loaded.settings, Some(issuer))?;
+    let session = session_policy(&loaded.settings.session)?;
+    let keys = open_keys(loaded, store, now).await?;
+    let people = People::new(store.clone(), keys.clone(), password, randomness.clone(), now).await?;
+    Ok((people, Sessions::new(store.clone(), keys, session, randomness.clone())))
+}
+
+/// Checks the sections, without opening anything.
+pub fn check(settings: &Settings, issuer: &Issuer) -> anyhow::Result<()> {
+    password_policy(settings, Some(issuer))?;
+    session_policy(&settings.session).map(drop)
+}
+
+async fn open_keys(loaded: &Loaded, store: &Store, now: Timestamp) -> anyhow::Result<PersonKeys> {
+    PersonKeys::open(&loaded.settings.store, &loaded.base_dir, store, now).await.context("[store]")
+}
+
+fn password_policy(settings: &Settings, issuer: Option<&Issuer>) -> anyhow::Result<PasswordPolicy> {
+    let written = &settings.password;
+    // What anybody would try first at this server.
+    let mut words = vec!["symbolon".to_owned(), settings.pages.name.clone()];
+    words.extend(issuer.map(|issuer| issuer.authority().to_owned()));
+    words.extend(issuer.into_iter().flat_map(|issuer| issuer.authority().split(['.', ':', '-'])).map(str::to_owned));
+    let rule = PasswordRule::new(written.min_length, words).context("[password]")?;
+    let parameters = Argon2Parameters::new(written.memory_kib, written.iterations, written.parallelism).context("[password]")?;
+    let limits = HashLimits { at_once: written.hashes as usize, waiting: written.waiting_hashes as usize };
+    if limits.at_once == 0 {
+        bail!("[password] hashes = 0: nobody could sign in");
+    }
+    Ok(PasswordPolicy { rule, hasher: PasswordHasher::new(parameters, limits), throttle: throttle_policy(&settings.sign_in)? })
+}
+
+fn throttle_policy(written: &SignInSettings) -> anyhow::Result<ThrottlePolicy> {
+    let quota = |burst: u32, seconds: u32| Quota { burst, every: Duration::from_secs(seconds.into()) };
+    if written.attempts_per_account == 0 || written.attempts_per_address == 0 {
+        bail!(
+            "[sign_in]: without any attempt nobody could sign in: `attempts_per_account` and `attempts_per_address` are at least 1"
+        );
+    }
+    Ok(ThrottlePolicy {
+        account: quota(written.attempts_per_account, written.account_attempt_seconds),
+        address: quota(written.attempts_per_address, written.address_attempt_seconds),
+    })
+}
+
+fn session_policy(written: &SessionSettings) -> anyhow::Result<SessionPolicy> {
+    // Last use is noted once a minute.
+    if written.idle_seconds < 120 || written.absolute_seconds < written.idle_seconds {
+        bail!("[session]: `idle_seconds` is at least 120, and `absolute_seconds` not less than that");
+    }
+    let (idle, absolute) = (Lifetime::from_seconds(written.idle_seconds), Lifetime::from_seconds(written.absolute_seconds));
+    Ok(SessionPolicy { idle, absolute })
+}

@@ -1,0 +1,277 @@
+//! Sessions in browsers: an opaque cookie, and everything it stands for in the store.
+//!
+//! The cookie's secret changes whenever somebody signs in, so that a cookie planted before is worth nothing after. When the same person
+//! signs in again in the same browser the session stays the same (`sid`, and what hangs on it); otherwise the one before ends.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use http::{HeaderMap, HeaderValue, header};
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use super::cookie::CookieName;
+use super::fault::Fault;
+use super::form::{Form, FormChecked, FormForeign, FormToken, may_be_ours};
+use super::people::Authenticated;
+use super::signed_in::{Amr, SignedIn};
+use crate::domain::{Lifetime, Randomness, RequestId, SessionId, Timestamp};
+use crate::event::{AuditEvent, Reason, SessionEnd, Trailed};
+use crate::jose::base64url;
+use crate::store::{AccountState, NewSession, PersonKeys, SessionRecord, Store, StoreError};
+
+/// Random bytes in a cookie.
+const SECRET_LENGTH: usize = 32;
+/// A session's last use is noted this often.
+const TOUCH: u64 = 60;
+/// Sessions that one person has at most; beyond that the one used longest ago ends.
+const MOST: u32 = 100;
+/// What is kept of a browser's own name, in bytes.
+const MAX_USER_AGENT: usize = 256;
+
+/// How long a session lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionPolicy {
+    /// After the last use.
+    pub idle: Lifetime,
+    /// After signing in.
+    pub absolute: Lifetime,
+}
+
+/// The sessions of one deployment.
+#[derive(Debug)]
+pub struct Sessions {
+    store: Store,
+    keys: PersonKeys,
+    policy: SessionPolicy,
+    randomness: Arc<dyn Randomness>,
+    session_cookie: CookieName,
+    form_cookie: CookieName,
+}
+
+/// What is sealed of a session.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct State {
+    auth_time: Timestamp,
+    amr: Vec<String>,
+    user_agent: String,
+    address: IpAddr,
+}
+
+/// A session as its person sees it.
+#[derive(Clone, Debug)]
+pub struct SessionView {
+    /// Which.
+    pub session_id: SessionId,
+    /// Whether it is the one that is looking.
+    pub is_current: bool,
+    /// When they signed in.
+    pub auth_time: Timestamp,
+    /// When it was last used, to the minute.
+    pub used: Timestamp,
+    /// `User-Agent` of the browser when they signed in.
+    pub user_agent: String,
+    /// Where they signed in from.
+    pub address: IpAddr,
+}
+
+/// Where somebody signs in.
+#[derive(Clone, Copy, Debug)]
+pub struct Surroundings<'a> {
+    /// The request's headers: the browser's cookies and its name.
+    pub headers: &'a HeaderMap,
+    /// The other end of the connection.
+    pub peer_address: SocketAddr,
+    /// The request.
+    pub request_id: &'a RequestId,
+}
+
+impl Sessions {
+    /// The sessions in `store`, whose people's keys are in `keys`.
+    pub fn new(store: Store, keys: PersonKeys, policy: SessionPolicy, randomness: Arc<dyn Randomness>) -> Self {
+        let (session_cookie, form_cookie) =
+            (CookieName::new("session", store.deployment()), CookieName::new("form", store.deployment()));
+        Self { store, keys, policy, randomness, session_cookie, form_cookie }
+    }
+
+    /// How long a session lives.
+    pub fn policy(&self) -> SessionPolicy {
+        self.policy
+    }
+
+    /// Who is signed in in the browser that sent these headers; nobody when it has no cookie of a live session.
+    pub async fn current(&self, headers: &HeaderMap, now: Timestamp) -> Result<Option<SignedIn>, Fault> {
+        let Some(record) = self.live(headers, now).await? else { return Ok(None) };
+        let Some(state) = self.state(&record).await? else { return Ok(None) };
+        if now.seconds_since(record.used) >= TOUCH {
+            self.store.touch_session(&record.session_id, now).await?;
+        }
+        let amr = state.amr.iter().filter_map(|name| Amr::from_name(name)).collect();
+        Ok(Some(SignedIn::new(record.subject, record.session_id, state.auth_time, amr)))
+    }
+
+    /// The session of the browser's cookie, if its time is not over and its person may sign in.
+    async fn live(&self, headers: &HeaderMap, now: Timestamp) -> Result<Option<SessionRecord>, Fault> {
+        let Some(secret) = secret(self.session_cookie.find(headers)) else { return Ok(None) };
+        let record = self.store.session_with(&*secret).await?;
+        Ok(record.filter(|record| {
+            record.account == AccountState::Active
+                && now < record.expires
+                && now.seconds_since(record.used) < u64::from(self.policy.idle.seconds())
+        }))
+    }
+
+    async fn state(&self, record: &SessionRecord) -> Result<Option<State>, Fault> {
+        let Some(key) = self.keys.key(&record.subject).await? else { return Ok(None) };
+        let json = self.store.open_session(record, &key)?;
+        let broken = |error| StoreError::Corrupt(format!("session {}: its state: {error}", record.session_id));
+        Ok(Some(serde_json::from_slice(&json).map_err(broken)?))
+    }
+
+    /// Signs somebody in: begins a session, or renews theirs in this browser. The header value sets the browser's cookie.
+    pub async fn begin(
+        &self,
+        authenticated: Authenticated,
+        at: Surroundings<'_>,
+        now: Timestamp,
+    ) -> Result<(SignedIn, HeaderValue), Fault> {
+        let (subject, amr) = (authenticated.subject(), authenticated.amr());
+        let present = self.live(at.headers, now).await?;
+        let Some(key) = self.keys.key(subject).await? else { return Err(Fault::Defect(Reason::PersonKeyAbsent)) };
+        let mut secret = Zeroizing::new([0u8; SECRET_LENGTH]);
+        self.randomness.fill(&mut *secret)?;
+        let state = State {
+            auth_time: now,
+            amr: amr.iter().map(|method| method.as_str().to_owned()).collect(),
+            user_agent: user_agent(at.headers),
+            address: at.peer_address.ip().to_canonical(),
+        };
+        let state = serde_json::to_vec(&state).map_err(|_| Fault::Defect(Reason::Defect))?;
+        let same = present.as_ref().filter(|present| present.subject == *subject).map(|present| present.session_id.clone());
+        let session_id = match &same {
+            Some(session_id) => session_id.clone(),
+            None => SessionId::random(&*self.randomness)?,
+        };
+        let event = AuditEvent::SignedIn {
+            request_id: at.request_id.clone(),
+            subject: subject.clone(),
+            session_id: session_id.clone(),
+            peer_address: at.peer_address,
+            amr: amr.iter().map(|method| method.as_str()).collect(),
+        };
+        let event = Trailed { time: now, event };
+        let expires = now.plus(self.policy.absolute);
+        let new = NewSession { session_id: &session_id, subject, secret: &*secret, state: &state, expires };
+        let begun = match &same {
+            Some(_) => self.store.renew_session(&new, &key, &event).await?,
+            None => {
+                let replaced = present.as_ref().map(|present| (&present.session_id, &present.subject));
+                self.store.begin_session(&new, &key, replaced, MOST, &event).await?
+            }
+        };
+        // Ended or disabled in this very moment: whoever asks again gets the answer that is right then.
+        if !begun {
+            return Err(Fault::Unavailable(Reason::SessionAbsent));
+        }
+        let cookie = self.session_cookie.set(&base64url::encode(*secret)).ok_or(Fault::Defect(Reason::Defect))?;
+        Ok((SignedIn::new(subject.clone(), session_id, now, amr.to_vec()), cookie))
+    }
+
+    /// Signs out: ends the session, and takes its cookie away by the header value.
+    pub async fn end(&self, _form: &FormChecked, person: &SignedIn, now: Timestamp) -> Result<HeaderValue, Fault> {
+        self.store.end_session(&person.session_id, &person.subject, SessionEnd::SignedOut, now).await?;
+        self.session_cookie.clear().ok_or(Fault::Defect(Reason::Defect))
+    }
+
+    /// Ends another session of the same person, or all others when none is named.
+    pub async fn end_other(
+        &self,
+        _form: &FormChecked,
+        person: &SignedIn,
+        other: Option<&SessionId>,
+        now: Timestamp,
+    ) -> Result<(), Fault> {
+        let (subject, why) = (&person.subject, SessionEnd::EndedByPerson);
+        match other {
+            Some(session_id) => drop(self.store.end_session(session_id, subject, why, now).await?),
+            None => drop(self.store.end_sessions_of(subject, Some(&person.session_id), why, now).await?),
+        }
+        Ok(())
+    }
+
+    /// The live sessions of a person, the one used last first.
+    pub async fn list(&self, person: &SignedIn, now: Timestamp) -> Result<Vec<SessionView>, Fault> {
+        let mut views = Vec::new();
+        for record in self.store.sessions_of(&person.subject).await? {
+            let idle = now.seconds_since(record.used) >= u64::from(self.policy.idle.seconds());
+            if idle || now >= record.expires {
+                continue;
+            }
+            let Some(State { auth_time, user_agent, address, .. }) = self.state(&record).await? else { continue };
+            let is_current = record.session_id == person.session_id;
+            views.push(SessionView {
+                session_id: record.session_id,
+                is_current,
+                auth_time,
+                used: record.used,
+                user_agent,
+                address,
+            });
+        }
+        Ok(views)
+    }
+
+    /// The token for a form, and the cookie that the page must set with it when the browser has none yet. Nothing for a form that
+    /// needs a session when there is none.
+    pub fn form_token(&self, form: Form, headers: &HeaderMap) -> Result<Option<(FormToken, Option<HeaderValue>)>, Fault> {
+        if let Some(secret) = self.form_secret(form, headers) {
+            return Ok(Some((FormToken::of(&self.form_digest(form, &*secret)), None)));
+        }
+        if form != Form::SignIn {
+            return Ok(None);
+        }
+        let mut secret = Zeroizing::new([0u8; SECRET_LENGTH]);
+        self.randomness.fill(&mut *secret)?;
+        let cookie = self.form_cookie.set(&base64url::encode(*secret)).ok_or(Fault::Defect(Reason::Defect))?;
+        Ok(Some((FormToken::of(&self.form_digest(form, &*secret)), Some(cookie))))
+    }
+
+    /// Checks the token of a form that was sent with these headers.
+    pub fn check_form(&self, form: Form, headers: &HeaderMap, presented: &str) -> Result<FormChecked, FormForeign> {
+        if !may_be_ours(headers) {
+            return Err(FormForeign);
+        }
+        let secret = self.form_secret(form, headers).ok_or(FormForeign)?;
+        let digests = self.store.ring().blind_indexes(&self.form_purpose(form), &*secret);
+        let known = digests.iter().any(|digest| FormToken::of(digest).is(presented));
+        if known { Ok(FormChecked::new()) } else { Err(FormForeign) }
+    }
+
+    fn form_secret(&self, form: Form, headers: &HeaderMap) -> Option<Zeroizing<[u8; SECRET_LENGTH]>> {
+        let cookie = if form == Form::SignIn { &self.form_cookie } else { &self.session_cookie };
+        secret(cookie.find(headers))
+    }
+
+    fn form_digest(&self, form: Form, secret: &[u8]) -> [u8; 32] {
+        self.store.ring().blind_index(&self.form_purpose(form), secret)
+    }
+
+    fn form_purpose(&self, form: Form) -> String {
+        format!("{} form {}", self.store.deployment(), form.name())
+    }
+
+    /// Ends at most `batch` sessions whose time is over; gives how many.
+    pub async fn clear_expired(&self, now: Timestamp, batch: u32) -> Result<u64, StoreError> {
+        self.store.end_expired_sessions(now, now.minus(self.policy.idle), batch).await
+    }
+}
+
+fn secret(cookie: Option<&str>) -> Option<Zeroizing<[u8; SECRET_LENGTH]>> {
+    let bytes = Zeroizing::new(base64url::decode(cookie?).ok()?);
+    <[u8; SECRET_LENGTH]>::try_from(bytes.as_slice()).ok().map(Zeroizing::new)
+}
+
+fn user_agent(headers: &HeaderMap) -> String {
+    let text = headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    text.get(..MAX_USER_AGENT.min(text.len())).unwrap_or_default().to_owned()
+}
