@@ -26,6 +26,7 @@
 //! | `web` | the authorization server over HTTP: `router` is the table of contents |
 //! | `gateway` | proxying: routes, strip, assert, forward |
 //! | `oauth` | the authorization server: one file per endpoint, `grant/`, `client_auth/` |
+//! | `oidc` | what OpenID Connect adds: claims, ID tokens, the names of people |
 //! | `identity` | people: accounts, passwords, sessions in browsers |
 //! | `clients` | what a client may be |
 //! | `keys` | the life of signing keys |
@@ -111,6 +112,8 @@ pub mod identity;
 pub mod keys;
 #[cfg(feature = "server")]
 pub mod oauth;
+#[cfg(feature = "server")]
+pub mod oidc;
 
 pub mod binding;
 pub mod resource;

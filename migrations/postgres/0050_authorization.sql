@@ -51,3 +51,9 @@ CREATE TABLE consent (
     given BIGINT NOT NULL,
     PRIMARY KEY (subject, client_id)
 );
+
+-- Secrets of the deployment that must never change, by what they are for.
+CREATE TABLE secret (
+    name TEXT COLLATE "C" NOT NULL PRIMARY KEY,
+    value_sealed BYTEA NOT NULL
+);

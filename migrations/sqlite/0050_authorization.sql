@@ -51,3 +51,9 @@ CREATE TABLE consent (
     given INTEGER NOT NULL,
     PRIMARY KEY (subject, client_id)
 ) STRICT;
+
+-- Secrets of the deployment that must never change, by what they are for.
+CREATE TABLE secret (
+    name TEXT NOT NULL PRIMARY KEY,
+    value_sealed BLOB NOT NULL
+) STRICT;

@@ -12,16 +12,20 @@ use crate::binding::BindingPolicy;
 use crate::domain::{ClientId, Lifetime, Scope, Timestamp};
 use crate::store::{ClientRecord, RuleWindow};
 
+mod authorization;
 mod certificate_matcher;
 mod directory;
 mod metadata;
+mod redirect_uri;
 mod registered_certificate;
 #[cfg(test)]
 mod tests;
 
+pub use authorization::{AuthorizationMetadata, Profile, SubjectType};
 pub use certificate_matcher::{CertificateMatcher, MatchError, Matched};
 pub use directory::{Clients, ClientsError, Directory};
 pub use metadata::MetadataError;
+pub use redirect_uri::{AcceptedRedirectUri, ApplicationType, RedirectUri, RedirectUriError};
 pub use registered_certificate::{RegisteredCertificate, RegisteredCertificateError, RegisteredCertificates};
 
 /// One client.
@@ -44,6 +48,8 @@ pub struct Client {
     pub resources: Vec<String>,
     /// The scope it may ask for.
     pub scope: Scope,
+    /// What it may do at the authorization endpoint.
+    pub authorization: AuthorizationMetadata,
 }
 
 /// How a client proves who it is (`token_endpoint_auth_method`).
@@ -63,6 +69,13 @@ impl Authentication {
             Self::SelfSignedTlsClientAuth(_) => SELF_SIGNED_TLS_CLIENT_AUTH,
         }
     }
+
+    /// Whether the client can keep a secret (RFC 6749 §2.1), and so proves who it is.
+    pub const fn is_confidential(&self) -> bool {
+        match self {
+            Self::TlsClientAuth(_) | Self::SelfSignedTlsClientAuth(_) => true,
+        }
+    }
 }
 
 /// RFC 8705 §2.1.1.
@@ -73,18 +86,24 @@ pub const SELF_SIGNED_TLS_CLIENT_AUTH: &str = "self_signed_tls_client_auth";
 /// A grant that a client may use (`grant_types`, RFC 7591 §2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum GrantType {
+    /// RFC 6749 §4.1.
+    AuthorizationCode,
     /// RFC 6749 §4.4.
     ClientCredentials,
+    /// RFC 6749 §6.
+    RefreshToken,
 }
 
 impl GrantType {
     /// Every grant there is.
-    pub const ALL: [Self; 1] = [Self::ClientCredentials];
+    pub const ALL: [Self; 3] = [Self::AuthorizationCode, Self::ClientCredentials, Self::RefreshToken];
 
     /// The value of `grant_type`.
     pub const fn name(self) -> &'static str {
         match self {
+            Self::AuthorizationCode => "authorization_code",
             Self::ClientCredentials => "client_credentials",
+            Self::RefreshToken => "refresh_token",
         }
     }
 }

@@ -22,7 +22,7 @@
 //! expires            seconds since the epoch, signed, big-endian
 //! audience           the first 16 bytes of HMAC-SHA256 over issuer, then audience, each with its length in eight bytes
 //! key                HKDF-SHA256(no salt, master key, "symbolon seal 1 " label), 32 bytes
-//! labels             "row", "bearer " and the purpose ("access-token", "refresh-token"), "audience", "blind-index", "purpose"
+//! labels             "row", "bearer " and the purpose ("access-token", "refresh-token", "interaction"), "audience", "blind-index", "purpose"
 //! ```
 
 mod envelope;

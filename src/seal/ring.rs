@@ -168,10 +168,10 @@ impl RingKey {
             Some(Redacted::new(output))
         };
         let mac = |label| Hmac::new_from_slice(key(label)?.expose()).ok();
-        let [access, refresh] = Purpose::ALL.map(|purpose| key(&format!("bearer {}", purpose.label())));
+        let [access, refresh, interaction] = Purpose::ALL.map(|purpose| key(&format!("bearer {}", purpose.label())));
         Some(Self {
             row: key("row")?,
-            bearer: [access?, refresh?],
+            bearer: [access?, refresh?, interaction?],
             audience: mac("audience")?,
             blind_index: mac("blind-index")?,
             purpose: mac("purpose")?,
@@ -180,10 +180,11 @@ impl RingKey {
     }
 
     pub(super) fn bearer(&self, purpose: Purpose) -> &Redacted<[u8; 32]> {
-        let [access, refresh] = &self.bearer;
+        let [access, refresh, interaction] = &self.bearer;
         match purpose {
             Purpose::AccessToken => access,
             Purpose::RefreshToken => refresh,
+            Purpose::Interaction => interaction,
         }
     }
 

@@ -35,6 +35,7 @@ mod pushed_request;
 mod replay;
 mod revocation;
 mod sealed;
+mod secret;
 mod signing_key;
 #[cfg(test)]
 mod tests;

@@ -38,6 +38,9 @@ pub(super) const GRANT_FAMILY: SealedColumn = SealedColumn { table: "grant_famil
 /// What a person has allowed a client.
 pub(super) const CONSENT: SealedColumn = SealedColumn { table: "consent", column: "state_sealed" };
 
+/// A secret of the deployment that never changes.
+pub(super) const SECRET: SealedColumn = SealedColumn { table: "secret", column: "value_sealed" };
+
 /// All of them: a test compares this list with the schema.
 #[cfg(test)]
 pub(super) const SEALED_COLUMNS: &[SealedColumn] = &[
@@ -51,6 +54,7 @@ pub(super) const SEALED_COLUMNS: &[SealedColumn] = &[
     AUTHORIZATION_CODE,
     GRANT_FAMILY,
     CONSENT,
+    SECRET,
 ];
 /// Those of the database of people's keys.
 #[cfg(test)]

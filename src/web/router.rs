@@ -35,7 +35,7 @@ pub struct Web {
 impl Web {
     /// Prepares what the handlers share.
     pub fn new(server: Arc<AuthorizationServer>, limits: &LimitSettings) -> Result<Self, PageError> {
-        let metadata = server.endpoints.metadata(&server.resources.scopes(), server.dpop.rules()).to_string().into();
+        let metadata = server.metadata().to_string().into();
         let body_limits = BodyLimits {
             bytes: limits.request_body_bytes as usize,
             time: Duration::from_secs(limits.request_body_seconds.into()),
