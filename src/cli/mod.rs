@@ -12,6 +12,7 @@ mod keys;
 mod revoke;
 mod run;
 mod sample_upstream;
+mod user;
 
 use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -30,7 +31,8 @@ use crate::config::{Loaded, load};
   symbolon demo                                  watch a bound token being minted, honoured, and refused
   symbolon serve --config symbolon.toml          run the authorization server
   symbolon gateway --config gateway.toml         run the gateway
-  symbolon client list --config symbolon.toml    see who may ask for tokens")]
+  symbolon client list --config symbolon.toml    see which programs may ask for tokens
+  symbolon user add alice                        let a person sign in")]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -53,6 +55,9 @@ enum Command {
     /// List, rotate and revoke signing keys
     #[command(subcommand)]
     Keys(keys::Keys),
+    /// Add, list, show, change and remove people
+    #[command(subcommand)]
+    User(user::User),
     /// Make a certification authority for development
     #[command(subcommand)]
     Ca(ca::Ca),
@@ -125,6 +130,7 @@ fn run_command(command: Command) -> anyhow::Result<ExitCode> {
         Command::Config(command) => command.run(),
         Command::Client(command) => runtime()?.block_on(command.run()),
         Command::Keys(command) => runtime()?.block_on(command.run()),
+        Command::User(command) => runtime()?.block_on(command.run()),
         Command::Ca(command) => command.run(),
         Command::Cert(command) => runtime()?.block_on(command.run()),
         Command::Status(command) => runtime()?.block_on(command.run()),

@@ -59,6 +59,11 @@ pub async fn only_get() -> WebError {
     WebError::MethodNotAllowed("GET, HEAD")
 }
 
+/// The page takes GET and POST.
+pub async fn get_or_post() -> WebError {
+    WebError::MethodNotAllowed("GET, HEAD, POST")
+}
+
 /// The authorization server over HTTP: its routes, and what happens around every one of them.
 ///
 /// Not a layer of the router: that would box and clone itself and the endpoint for each request.

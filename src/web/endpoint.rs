@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 
+use super::path as page;
 use crate::oauth::metadata::path;
 use crate::telemetry::metrics::{self, REQUEST_SECONDS, REQUESTS};
 
@@ -21,6 +22,14 @@ pub enum Endpoint {
     RevocationFeed,
     /// `/jwks`.
     Jwks,
+    /// `/sign-in`.
+    SignIn,
+    /// `/sign-out`, `/signed-out`.
+    SignOut,
+    /// `/account` and below.
+    Account,
+    /// `/assets/`.
+    Assets,
     /// `/livez`, `/readyz`.
     Health,
     /// `/.well-known/`.
@@ -30,7 +39,7 @@ pub enum Endpoint {
 }
 
 impl Endpoint {
-    const COUNT: usize = 8;
+    const COUNT: usize = 12;
 
     /// The endpoint at a path of a server whose issuer has the path `base`.
     pub fn of(request_path: &str, base: &str) -> Self {
@@ -40,7 +49,11 @@ impl Endpoint {
             path::REVOCATION => Self::Revocation,
             path::REVOCATION_FEED => Self::RevocationFeed,
             path::JWKS => Self::Jwks,
+            page::SIGN_IN => Self::SignIn,
+            page::SIGN_OUT | page::SIGNED_OUT => Self::SignOut,
+            page::ACCOUNT | page::ACCOUNT_PASSWORD | page::ACCOUNT_SESSIONS => Self::Account,
             "/livez" | "/readyz" => Self::Health,
+            other if other.starts_with("/assets/") => Self::Assets,
             other if other.starts_with("/.well-known/") => Self::Metadata,
             _ => Self::Other,
         }
@@ -54,6 +67,10 @@ impl Endpoint {
             Self::Revocation => "revocation",
             Self::RevocationFeed => "revocation_feed",
             Self::Jwks => "jwks",
+            Self::SignIn => "sign_in",
+            Self::SignOut => "sign_out",
+            Self::Account => "account",
+            Self::Assets => "assets",
             Self::Health => "health",
             Self::Metadata => "metadata",
             Self::Other => "other",

@@ -2,6 +2,9 @@
 //!
 //! A handler reads as extract, decide, render; [`reject`] is the only place that turns errors into HTTP.
 
+mod account;
+mod assets;
+mod colour;
 pub mod edge;
 pub mod endpoint;
 pub mod extract;
@@ -11,11 +14,14 @@ mod liveness;
 mod metadata;
 mod not_found;
 pub mod pages;
+pub mod path;
 mod peer;
 pub mod reject;
 mod revocation;
 mod revocation_feed;
 mod router;
+mod sign_in;
+mod sign_out;
 mod token;
 
 pub use edge::Edge;

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use axum::Extension;
 use axum::extract::State;
-use axum::response::{IntoResponse, Response};
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use http::{HeaderMap, StatusCode, header};
 
 use super::Web;
-use super::pages::CONTENT_SECURITY_POLICY;
-use super::reject::{Rejected, WebError, rejection_of};
+use super::pages::{Leads, answer};
+use super::reject::{WebError, rejection_of};
 use crate::domain::RequestId;
 use crate::oauth::metadata::path;
 
@@ -17,7 +17,7 @@ use crate::oauth::metadata::path;
 pub async fn home(State(web): State<Arc<Web>>) -> Response {
     let issuer = &web.server.issuer;
     let jwks = format!("{}{}", issuer.path(), path::JWKS);
-    page(web.pages.home(issuer.as_str(), &web.metadata_path(), &jwks).ok(), StatusCode::OK)
+    answer(web.pages.home(issuer.as_str(), &web.metadata_path(), &jwks), StatusCode::OK, Leads::Here)
 }
 
 /// Nothing is here.
@@ -29,19 +29,5 @@ pub async fn fallback(State(web): State<Arc<Web>>, Extension(request_id): Extens
     if !wants_page {
         return WebError::NotFound.into_response();
     }
-    let rejection = rejection_of(&WebError::NotFound);
-    let mut response =
-        page(web.pages.error("Not found", "There is nothing at this address.", request_id.as_str()).ok(), rejection.status);
-    response.extensions_mut().insert(Rejected { rejection, client_id: None });
-    response
-}
-
-fn page(html: Option<String>, status: StatusCode) -> Response {
-    let Some(html) = html else { return StatusCode::INTERNAL_SERVER_ERROR.into_response() };
-    let mut response = (status, html).into_response();
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
-    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(CONTENT_SECURITY_POLICY));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response
+    web.pages.refusal(rejection_of(&WebError::NotFound), request_id.as_str())
 }

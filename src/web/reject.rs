@@ -7,10 +7,12 @@ use serde_json::json;
 
 use super::extract::ExtractError;
 use crate::binding::dpop::DPOP_NONCE;
-use crate::domain::ClientId;
+use crate::domain::{ClientId, ClockUnreadable};
 use crate::event::Reason;
+use crate::identity::{self, FormForeign, PasswordRefused, PersonError, SignInError};
 use crate::oauth::client_auth;
 use crate::oauth::error::{ErrorCode, Fault, OauthError, Refusal};
+use crate::seal::PasswordError;
 
 /// Seconds after which a caller may try again when something of ours was unavailable.
 const RETRY_AFTER_SECONDS: u64 = 1;
@@ -47,6 +49,82 @@ pub enum WebError {
     Misdirected,
     /// Two programs could read the request differently.
     Ambiguous,
+    /// A page for people said no, or could not.
+    Person(PersonRefusal),
+}
+
+/// Why a person was not served what they asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PersonRefusal {
+    /// Not signed in.
+    SignIn(SignInError),
+    /// The form did not come from our own page.
+    Form(FormForeign),
+    /// The new password was not typed twice alike.
+    Repeated,
+    /// The new password is no password.
+    Unusable(PasswordError),
+    /// The new password may not be chosen.
+    Guessable(PasswordRefused),
+    /// The account is gone.
+    AccountGone,
+    /// Ours.
+    Failed(identity::Fault),
+}
+
+impl From<SignInError> for PersonRefusal {
+    fn from(error: SignInError) -> Self {
+        match error {
+            SignInError::Failed(fault) => Self::Failed(fault),
+            other => Self::SignIn(other),
+        }
+    }
+}
+
+impl From<FormForeign> for PersonRefusal {
+    fn from(error: FormForeign) -> Self {
+        Self::Form(error)
+    }
+}
+
+impl From<PersonError> for PersonRefusal {
+    fn from(error: PersonError) -> Self {
+        match error {
+            PersonError::Unproven(reason) => Self::SignIn(SignInError::Wrong(reason)),
+            PersonError::TooMany { retry_after_seconds } => Self::SignIn(SignInError::TooMany { retry_after_seconds }),
+            PersonError::Password(refused) => Self::Guessable(refused),
+            PersonError::Unknown | PersonError::Username(_) | PersonError::NameTaken => Self::AccountGone,
+            PersonError::Failed(fault) => Self::Failed(fault),
+            PersonError::Store(error) => Self::Failed(error.into()),
+        }
+    }
+}
+
+impl From<PersonRefusal> for WebError {
+    fn from(refusal: PersonRefusal) -> Self {
+        match refusal {
+            PersonRefusal::Failed(fault) => fault.into(),
+            other => Self::Person(other),
+        }
+    }
+}
+
+impl From<identity::Fault> for WebError {
+    fn from(fault: identity::Fault) -> Self {
+        Self::Oauth(fault.into())
+    }
+}
+
+impl WebError {
+    /// The clock cannot be read.
+    pub fn from_clock(error: ClockUnreadable) -> Self {
+        Self::Oauth(error.into())
+    }
+
+    /// A bug.
+    pub const fn defect() -> Self {
+        Self::Oauth(OauthError::Failed(Fault::Defect(Reason::Defect)))
+    }
 }
 
 impl From<OauthError> for WebError {
@@ -110,7 +188,56 @@ pub fn rejection_of(error: &WebError) -> Rejection {
                 Reason::RequestAmbiguous,
             )
         },
+        WebError::Person(refusal) => person_rejection_of(refusal),
     }
+}
+
+/// What people read: which of username and password was wrong, and whether there is such an account, is not theirs to know.
+fn person_rejection_of(refusal: &PersonRefusal) -> Rejection {
+    let wrong = "access_denied";
+    match refusal {
+        PersonRefusal::SignIn(SignInError::Wrong(reason)) => {
+            rejection(StatusCode::UNPROCESSABLE_ENTITY, wrong, "The username or the password is not right.", *reason)
+        }
+        PersonRefusal::SignIn(SignInError::TooMany { retry_after_seconds }) => Rejection {
+            header: Some((header::RETRY_AFTER, HeaderValue::from(*retry_after_seconds))),
+            ..rejection(
+                StatusCode::TOO_MANY_REQUESTS,
+                wrong,
+                format!("Too many attempts. Try again in {retry_after_seconds} seconds."),
+                Reason::AttemptsTooMany,
+            )
+        },
+        PersonRefusal::SignIn(SignInError::Failed(fault)) | PersonRefusal::Failed(fault) => rejection_of(&(*fault).into()),
+        PersonRefusal::Form(foreign) => rejection(
+            StatusCode::FORBIDDEN,
+            ErrorCode::InvalidRequest.as_str(),
+            "This page had grown old, or did not come from this server. Please try once more.",
+            foreign.reason(),
+        ),
+        PersonRefusal::Repeated => rejection(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            wrong,
+            "The new password was not typed twice alike.",
+            Reason::PasswordRefused,
+        ),
+        PersonRefusal::Unusable(problem) => {
+            rejection(StatusCode::UNPROCESSABLE_ENTITY, wrong, sentence(problem), Reason::PasswordRefused)
+        }
+        PersonRefusal::Guessable(problem) => {
+            rejection(StatusCode::UNPROCESSABLE_ENTITY, wrong, sentence(problem), Reason::PasswordRefused)
+        }
+        PersonRefusal::AccountGone => {
+            rejection(StatusCode::FORBIDDEN, wrong, "This account is not there any more.", Reason::AccountUnknown)
+        }
+    }
+}
+
+/// An error's words as a sentence.
+fn sentence(error: &dyn std::error::Error) -> String {
+    let text = error.to_string();
+    let mut characters = text.chars();
+    characters.next().map_or_else(String::new, |first| format!("{}{}.", first.to_uppercase(), characters.as_str()))
 }
 
 fn refusal_of(refusal: &Refusal) -> Rejection {
@@ -245,6 +372,18 @@ mod tests {
             WebError::Misdirected,
             WebError::Ambiguous,
         ]);
+        errors.extend(
+            [
+                PersonRefusal::SignIn(SignInError::Wrong(Reason::PasswordWrong)),
+                PersonRefusal::SignIn(SignInError::TooMany { retry_after_seconds: 60 }),
+                PersonRefusal::Form(FormForeign),
+                PersonRefusal::Repeated,
+                PersonRefusal::Unusable(PasswordError::Control),
+                PersonRefusal::Guessable(PasswordRefused::Guessable),
+                PersonRefusal::AccountGone,
+            ]
+            .map(WebError::Person),
+        );
         let table: Vec<String> = errors
             .iter()
             .map(rejection_of)

@@ -10,8 +10,11 @@ use bytes::Bytes;
 use super::endpoint::EndpointMetrics;
 use super::extract::BodyLimits;
 use super::pages::{PageError, Pages};
-use super::{edge, introspection, jwks, liveness, metadata, not_found, revocation, revocation_feed, token};
-use crate::config::settings::LimitSettings;
+use super::{
+    account, assets, edge, introspection, jwks, liveness, metadata, not_found, path as page, revocation, revocation_feed,
+    sign_in, sign_out, token,
+};
+use crate::config::Loaded;
 use crate::oauth::AuthorizationServer;
 use crate::oauth::metadata::path;
 
@@ -30,18 +33,29 @@ pub struct Web {
     pub metrics: EndpointMetrics,
     /// Header fields of a request, at most.
     pub max_headers: usize,
+    /// Characters that a new password has at least.
+    pub min_password_length: u32,
 }
 
 impl Web {
     /// Prepares what the handlers share.
-    pub fn new(server: Arc<AuthorizationServer>, limits: &LimitSettings) -> Result<Self, PageError> {
+    pub fn new(server: Arc<AuthorizationServer>, loaded: &Loaded) -> Result<Self, PageError> {
+        let (settings, limits) = (&loaded.settings, &loaded.settings.limits);
         let metadata = server.metadata().to_string().into();
         let body_limits = BodyLimits {
             bytes: limits.request_body_bytes as usize,
             time: Duration::from_secs(limits.request_body_seconds.into()),
         };
-        let (pages, metrics) = (Pages::new()?, EndpointMetrics::default());
-        Ok(Self { server, pages, metadata, body_limits, metrics, max_headers: limits.request_headers as usize })
+        let pages = Pages::load(&settings.pages, &loaded.base_dir, &server.issuer)?;
+        Ok(Self {
+            server,
+            pages,
+            metadata,
+            body_limits,
+            metrics: EndpointMetrics::default(),
+            max_headers: limits.request_headers as usize,
+            min_password_length: settings.password.min_length,
+        })
     }
 
     /// The path of the metadata document (RFC 8414 §3.1).
@@ -57,7 +71,14 @@ pub fn router(web: Arc<Web>) -> Router {
         .route(path::INTROSPECTION, post(introspection::post).fallback(edge::only_post))
         .route(path::REVOCATION, post(revocation::post).fallback(edge::only_post))
         .route(path::REVOCATION_FEED, get(revocation_feed::get).fallback(edge::only_get))
-        .route(path::JWKS, get(jwks::get).fallback(edge::only_get));
+        .route(path::JWKS, get(jwks::get).fallback(edge::only_get))
+        .route(page::SIGN_IN, get(sign_in::get).post(sign_in::post).fallback(edge::get_or_post))
+        .route(page::SIGN_OUT, post(sign_out::post).fallback(edge::only_post))
+        .route(page::SIGNED_OUT, get(sign_out::done).fallback(edge::only_get))
+        .route(page::ACCOUNT, get(account::get).fallback(edge::only_get))
+        .route(page::ACCOUNT_PASSWORD, post(account::change_password).fallback(edge::only_post))
+        .route(page::ACCOUNT_SESSIONS, post(account::end_sessions).fallback(edge::only_post))
+        .route(&format!("{}/{{name}}", page::ASSETS), get(assets::get).fallback(edge::only_get));
     let base = web.server.issuer.path();
     let home = if base.is_empty() { "/" } else { base };
     let endpoints = if base.is_empty() { endpoints } else { Router::new().nest(base, endpoints) };

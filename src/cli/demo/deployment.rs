@@ -9,16 +9,22 @@ use super::Ports;
 use crate::cli::cert;
 use crate::cli::client;
 use crate::cli::files::{self, Readers};
+use crate::cli::user;
 use crate::config::load;
 use crate::domain::{Clock as _, Lifetime, Randomness as _, SystemClock, Timestamp};
+use crate::identity::PersonClaims;
 use crate::jose::base64url;
 use crate::jose::random::SystemRandomness;
 use crate::pki::authority::{CertificateUsage, DevelopmentAuthority, IssueRequest};
 use crate::pki::name::DistinguishedName;
 use crate::pki::{Certificate, pem};
+use crate::seal::Password;
 
 /// How long the demonstration's certificates are valid. A directory older than that is to be removed.
 const VALIDITY: Lifetime = Lifetime::from_seconds(30 * 86_400);
+
+/// The person of the demonstration.
+const PERSON: &str = "ada";
 
 /// Where everything is.
 #[derive(Debug)]
@@ -42,7 +48,8 @@ impl Deployment {
         files::replace(&deployment.server_config(), deployment.server_toml().as_bytes(), Readers::Owner)?;
         files::replace(&deployment.gateway_config(), deployment.gateway_toml().as_bytes(), Readers::Owner)?;
         deployment.register_clients().await?;
-        files::replace(&deployment.path("demo.env"), deployment.environment().as_bytes(), Readers::Owner)?;
+        deployment.add_person().await?;
+        files::replace(&deployment.path("demo.env"), deployment.environment()?.as_bytes(), Readers::Owner)?;
         Ok(deployment)
     }
 
@@ -163,6 +170,33 @@ impl Deployment {
         });
         let loaded = load(&self.server_config(), [])?;
         client::apply(&loaded, &[person("alice"), person("mallory"), gateway]).await
+    }
+
+    /// The person of the demonstration. Their password is made once and kept in a file of its own.
+    async fn add_person(&self) -> anyhow::Result<()> {
+        let path = self.path("person.password");
+        let fresh = !path.exists();
+        if fresh {
+            files::create(&path, user::generated()?.expose().as_bytes(), Readers::Owner)?;
+        }
+        let claims = PersonClaims {
+            name: Some("Ada Lovelace".to_owned()),
+            given_name: Some("Ada".to_owned()),
+            family_name: Some("Lovelace".to_owned()),
+            email: Some("ada@example.com".to_owned()),
+            email_verified: Some(true),
+            groups: vec!["engineering".to_owned()],
+            ..PersonClaims::default()
+        };
+        let loaded = load(&self.server_config(), [])?;
+        user::ensure(&loaded, PERSON, claims, &self.password()?, fresh).await
+    }
+
+    /// The password of the demonstration's person.
+    fn password(&self) -> anyhow::Result<Password> {
+        let path = self.path("person.password");
+        let text = zeroize::Zeroizing::new(std::fs::read_to_string(&path).with_context(|| path.display().to_string())?);
+        Password::prepare(text.trim_end()).with_context(|| path.display().to_string())
     }
 
     fn server_toml(&self) -> String {
@@ -297,9 +331,10 @@ file = "gateway-audit.jsonl"
     }
 
     /// What scripts need, readable by a shell.
-    fn environment(&self) -> String {
+    fn environment(&self) -> anyhow::Result<String> {
         let path = |name: &str| self.path(name).display().to_string();
-        [
+        let password = self.password()?;
+        Ok([
             ("ISSUER", self.issuer()),
             ("MTLS_URL", self.mtls_url()),
             ("GATEWAY", self.accounts()),
@@ -314,9 +349,12 @@ file = "gateway-audit.jsonl"
             ("MALLORY_KEY", path("mallory-key.pem")),
             ("CONFIG", path("symbolon.toml")),
             ("GATEWAY_CONFIG", path("gateway.toml")),
+            ("PERSON", PERSON.to_owned()),
+            ("PASSWORD", password.expose().to_owned()),
+            ("SIGN_IN", format!("{}/sign-in", self.issuer())),
         ]
         .map(|(name, value)| format!("{name}='{value}'\n"))
-        .concat()
+        .concat())
     }
 
     /// What to paste next.
@@ -331,7 +369,13 @@ Everything stays up until Ctrl-C. In another terminal:
   curl --cacert "$CA" --cert "$ALICE_CERT" --key "$ALICE_KEY" -H "Authorization: Bearer $TOKEN" "$GATEWAY"         # admitted
   curl -i --cacert "$CA" --cert "$MALLORY_CERT" --key "$MALLORY_KEY" -H "Authorization: Bearer $TOKEN" "$GATEWAY"  # refused
   curl --cacert "$CA" "$ISSUER/.well-known/oauth-authorization-server"
+
+In a browser (its certificate comes from {ca}): {issuer}/sign-in
+as {person}, whose password is in demo.env.
 "#,
+            ca = self.path("ca.pem").display(),
+            issuer = self.issuer(),
+            person = PERSON,
             env = self.path("demo.env").display()
         )
     }

@@ -1,0 +1,20 @@
+//! Paths of pages, below the issuer's own.
+
+/// Username and password. `?interaction=ID` comes from an authorization request and goes back to it.
+pub const SIGN_IN: &str = "/sign-in";
+/// Where a sign-in that an authorization request waits for leads.
+pub const RESUME: &str = "/authorize/resume";
+/// Ends the session of this browser.
+pub const SIGN_OUT: &str = "/sign-out";
+/// Where signing out leads.
+pub const SIGNED_OUT: &str = "/signed-out";
+/// One's own account.
+pub const ACCOUNT: &str = "/account";
+/// Changes one's own password.
+pub const ACCOUNT_PASSWORD: &str = "/account/password";
+/// Ends others of one's sessions.
+pub const ACCOUNT_SESSIONS: &str = "/account/sessions";
+/// Allow or deny.
+pub const CONSENT: &str = "/consent";
+/// The stylesheet and pictures.
+pub const ASSETS: &str = "/assets";
