@@ -1,5 +1,5 @@
-//! Symbolon: an OAuth 2.0 authorization server whose access tokens are bound to the client's certificate (RFC 8705), and the
-//! gateway that enforces the binding on every request.
+//! Symbolon: an OAuth 2.0 authorization server whose access tokens are bound to the client's certificate (RFC 8705) or its DPoP key
+//! (RFC 9449), and the gateway that enforces the binding on every request.
 //!
 //! A *symbolon* was a token broken in two: whoever held the matching half was who they said they were. Here the authorization
 //! server signs one half, an access token that names a certificate's thumbprint (`cnf.x5t#S256`); the client holds the other, the
@@ -55,7 +55,8 @@
 //!   oauth    grant       one variant per grant                           -> GrantType
 //!   oauth    client_auth the registered method, judged now               -> AuthenticatedClient
 //!   oauth    approve     pure                                            -> Approved
-//!   oauth    confirm     the certificate, or leave by policy             -> Binding (Confirmation | Unbound)
+//!   oauth    dpop        the proof of this request, claimed once         -> ProvenDpop?
+//!   binding  confirm     certificate and proof, or leave by policy       -> Binding (Confirmation | Unbound)
 //!   oauth    mint        signed or sealed; not a row                     -> IssuedToken with its event
 //!   telemetry audit      the event is queued, or 503
 //!   web      render      no-store, JSON
@@ -64,9 +65,10 @@
 //!   tls      accept                                                      -> PeerCertificate?
 //!   wire     inspect     one reading of host, path and framing           -> Target
 //!   gateway  route       host, then the longest path                     -> &Route
-//!   resource present     one bearer token                                -> Presented
+//!   resource present     one token, with the Bearer or the DPoP scheme   -> Presented
 //!   resource verify      issuer's keys (claims cached) or introspection  -> VerifiedToken
-//!   binding  prove       every request, from the live connection         -> Proven<VerifiedToken>
+//!   binding  dpop        the proof of this request, claimed once         -> ProvenDpop?
+//!   binding  prove       every request, from connection and proof        -> Proven<VerifiedToken>
 //!   resource admit       audience, scope, dates, revocation              -> Admission
 //!   gateway  strip       what a client may not say                       -> Stripped<Request>
 //!   gateway  assert      the gateway's signed word
@@ -89,6 +91,7 @@
 //! | RFC 8707 (resource indicators) | `oauth::resources` | `tests/it/spec/rfc8707.rs` |
 //! | RFC 9068 (JWT access tokens) | [`token::jwt`] | `tests/it/spec/rfc9068.rs` |
 //! | RFC 9110 §15.5.20 (misdirected request) | `tls::PolicySet`, `web::edge`, `gateway` | `tests/it/spec/rfc9110.rs` |
+//! | RFC 9449 (DPoP) | [`binding::dpop`], `oauth::dpop`, [`resource`] | `tests/it/spec/rfc9449.rs` |
 //! | RFC 4514 (names), 5280 (certificates) | [`pki`] | beside the code |
 //! | draft-irtf-cfrg-xchacha (sealing) | `seal` | beside the code |
 

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::front::Front;
-use super::listener::{Listener, ListenerTls};
+use super::listener::{Listener, ListenerTls, Places};
 use super::patience::{Movement, Patient, WRITE_STALL};
 use crate::config::settings::LimitSettings;
 use crate::telemetry::metrics;
@@ -43,7 +43,9 @@ pub async fn accept(
     tracker: TaskTracker,
 ) {
     let connections = Arc::new(Semaphore::new(limits.connections as usize));
+    let places = Places::new(limits.connections_per_address);
     let name: Arc<str> = listener.name.as_str().into();
+    let crowded = metrics::CONNECTIONS_REFUSED.with([listener.name.clone()]);
     loop {
         // At the limit the next peer waits in the system's queue instead of taking memory here.
         let permit = tokio::select! {
@@ -63,6 +65,12 @@ pub async fn accept(
                 continue;
             }
         };
+        // Closed without a word: whoever has his share already learns nothing by a handshake that we pay for.
+        let Some(place) = places.take(peer_address.ip()) else {
+            crowded.increment(1);
+            tracing::debug!(listener = %name, %peer_address, "this address has its share of connections");
+            continue;
+        };
         let task = Connection {
             tls: listener.tls.clone(),
             front: front.clone(),
@@ -76,7 +84,7 @@ pub async fn accept(
             open.increment(1);
             task.run(socket, peer_address).await;
             open.decrement(1);
-            drop(permit);
+            drop((permit, place));
         });
     }
 }

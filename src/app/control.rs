@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::front::Health;
-use super::tasks::Reloader;
+use super::reload::Reloader;
 use crate::config::Loaded;
 use crate::telemetry::audit::AuditSink;
 

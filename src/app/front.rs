@@ -91,7 +91,7 @@ impl Front {
             gateway => (request, gateway.as_ref()),
         };
         if let Some(gateway) = gateway {
-            return gateway.handle(request, peer.facts(), &peer.policies()).await.map(Body::new);
+            return gateway.handle(request, peer.facts(), peer.trust(), &peer.policies()).await.map(Body::new);
         }
         match (&self.server, &self.metrics) {
             (Some(server), _) => server.answer(request.map(Body::new), peer).await,

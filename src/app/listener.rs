@@ -1,9 +1,9 @@
 //! Listeners: an address, the TLS policies of its server names, and what is served there.
 
-use std::collections::BTreeSet;
-use std::net::SocketAddr;
+use std::collections::{BTreeSet, HashMap};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context as _, bail};
 use arc_swap::ArcSwap;
@@ -28,6 +28,60 @@ pub struct Listener {
     pub services: BTreeSet<Service>,
     /// How TLS is spoken; absent on a plain listener for metrics.
     pub tls: Option<ListenerTls>,
+}
+
+/// Connections, shared out by address.
+#[derive(Debug)]
+pub struct Places {
+    /// What one address may have, at least 1.
+    share: u32,
+    taken: Mutex<HashMap<IpAddr, u32>>,
+}
+
+/// A place of one address, until it is dropped.
+#[derive(Debug)]
+pub struct Place {
+    places: Arc<Places>,
+    holder: IpAddr,
+}
+
+impl Places {
+    /// With this many for one address.
+    pub fn new(share: u32) -> Arc<Self> {
+        Arc::new(Self { share: share.max(1), taken: Mutex::default() })
+    }
+
+    /// A place for a peer; `None` when its address has its share.
+    pub fn take(self: &Arc<Self>, peer: IpAddr) -> Option<Place> {
+        let holder = holder(peer);
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = taken.entry(holder).or_default();
+        if *count >= self.share {
+            return None;
+        }
+        *count += 1;
+        Some(Place { places: Arc::clone(self), holder })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut taken = self.places.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = taken.get_mut(&self.holder) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                taken.remove(&self.holder);
+            }
+        }
+    }
+}
+
+/// Whose share an address counts against: an IPv6 host has a whole /64 to itself, and IPv4 is IPv4 however it is written.
+fn holder(peer: IpAddr) -> IpAddr {
+    match peer.to_canonical() {
+        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX))),
+        address => address,
+    }
 }
 
 /// What a listener serves.
@@ -63,7 +117,7 @@ impl Listener {
         if services.is_empty() {
             bail!("listener `{}`: `services` is empty: name what is served at {}", written.name, written.address);
         }
-        let tls = match policies(written, base, anchors, FIRST_EPOCH, clock)? {
+        let tls = match policies(written, base, anchors, None, FIRST_EPOCH, clock)? {
             Some(policies) => {
                 let policies = Arc::new(ArcSwap::from_pointee(policies));
                 let acceptor = Acceptor::new(policies.clone(), AcceptLimits::from(limits));
@@ -97,18 +151,24 @@ async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
 
 /// The TLS policies of a listener, from its settings and the files they name.
 ///
-/// `epoch` counts the readings: TLS sessions of one epoch are not resumed in another.
+/// `epoch` counts the readings. What has not changed since `previous` stays, with its TLS sessions; sessions of what has are not
+/// resumed.
 pub fn policies(
     written: &ListenerSettings,
     base: &Path,
     anchors: &AnchorSets,
+    previous: Option<&PolicySet>,
     epoch: u64,
     clock: &Arc<dyn Clock>,
 ) -> anyhow::Result<Option<PolicySet>> {
     if written.host.is_empty() {
         return Ok(None);
     }
-    let policies = PolicySet::load(&written.host, base, &anchors.hints(), epoch, clock)
+    let names_mode = written.certificate_mode.is_some() || written.host.iter().any(|host| host.certificate_mode.is_some());
+    if names_mode && !written.services.contains(&ServiceSetting::Gateway) {
+        bail!("listener `{}`: `certificate_mode` is for the gateway, which is not served here: take it away", written.name);
+    }
+    let policies = PolicySet::load(written, base, &anchors.hints(), previous, epoch, clock)
         .with_context(|| format!("listener `{}`", written.name))?;
     Ok(Some(policies))
 }
@@ -118,5 +178,27 @@ const fn service(written: &ServiceSetting) -> Service {
         ServiceSetting::AuthorizationServer => Service::AuthorizationServer,
         ServiceSetting::Gateway => Service::Gateway,
         ServiceSetting::Metrics => Service::Metrics,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_has_its_share_and_no_more() {
+        let places = Places::new(2);
+        let take = |address: &str| places.take(address.parse().expect("an address"));
+        let (first, second) = (take("192.0.2.1").expect("one"), take("::ffff:192.0.2.1").expect("two"));
+        assert!(take("192.0.2.1").is_none());
+        let _other = take("192.0.2.2").expect("another's share is its own");
+        drop(first);
+        let again = take("192.0.2.1").expect("given back");
+        // An IPv6 host may use any address of its /64.
+        let _six = (take("2001:db8::1").expect("one"), take("2001:db8::2").expect("two"));
+        assert!(take("2001:db8::ffff:0:0:3").is_none());
+        assert!(take("2001:db8:0:1::1").is_some());
+        drop((second, again));
+        assert_eq!(places.taken.lock().expect("not poisoned").len(), 2, "nobody is remembered for ever");
     }
 }

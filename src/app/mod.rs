@@ -6,6 +6,7 @@ mod front;
 mod identity;
 mod listener;
 mod patience;
+mod reload;
 mod server;
 mod tasks;
 
@@ -14,7 +15,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use arc_swap::ArcSwap;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -26,7 +26,7 @@ use crate::jose::random::SystemRandomness;
 use crate::oauth::AuthorizationServer;
 use crate::telemetry::audit::AuditSink;
 use crate::telemetry::metrics;
-use crate::trust::AnchorSets;
+use crate::trust::{AnchorSets, CurrentAnchors};
 use crate::web::{Edge, Web};
 use front::{Front, Health};
 use listener::{Listener, Service};
@@ -49,7 +49,8 @@ pub enum Role {
 pub struct App {
     loaded: Arc<Loaded>,
     listeners: Vec<Listener>,
-    anchors: Arc<ArcSwap<AnchorSets>>,
+    anchors: Arc<CurrentAnchors>,
+    first_seen: reload::Stamps,
     server: Option<(Arc<AuthorizationServer>, i64)>,
     gateway: Option<Arc<Gateway>>,
     audit: AuditSink,
@@ -61,6 +62,8 @@ impl App {
     /// is missing.
     pub async fn start(loaded: Loaded, role: Role) -> anyhow::Result<Self> {
         let loaded = Arc::new(loaded);
+        // Before the first file is read, so that no change is missed.
+        let first_seen = reload::Stamps::of(&loaded);
         let (settings, base) = (&loaded.settings, loaded.base_dir.as_path());
         if settings.listener.is_empty() {
             bail!("{}: no [[listener]]: there is no address to listen on", loaded.file.display());
@@ -75,7 +78,7 @@ impl App {
         }
         let serves = |service| listeners.iter().any(|listener| listener.services.contains(&service));
         check_role(role, &serves)?;
-        let anchors = Arc::new(ArcSwap::from_pointee(anchors));
+        let anchors = Arc::new(CurrentAnchors::new(anchors));
         let audit = AuditSink::start(&settings.audit, base).context("[audit]")?;
         let server = if serves(Service::AuthorizationServer) {
             Some(server::build(&loaded, anchors.clone(), audit.clone(), clock.clone(), randomness.clone()).await?)
@@ -83,11 +86,11 @@ impl App {
             None
         };
         let gateway = if serves(Service::Gateway) {
-            Some(Arc::new(build_gateway(settings, base, audit.clone(), clock.clone())?))
+            Some(Arc::new(build_gateway(settings, base, audit.clone(), clock.clone(), anchors.clone())?))
         } else {
             None
         };
-        Ok(Self { loaded, listeners, anchors, server, gateway, audit, clock })
+        Ok(Self { loaded, listeners, anchors, first_seen, server, gateway, audit, clock })
     }
 
     /// The addresses that are listened on, by listener name.
@@ -107,13 +110,14 @@ impl App {
             None => None,
         };
         let tls = self.listeners.iter().map(|listener| (listener.name.clone(), listener.tls.clone())).collect();
-        let reloader = Arc::new(tasks::Reloader {
+        let reloader = Arc::new(reload::Reloader {
             loaded: self.loaded.clone(),
             anchors: self.anchors.clone(),
             tls,
             audit: self.audit.clone(),
             clock: self.clock.clone(),
             epoch: listener::FIRST_EPOCH.into(),
+            first_seen: self.first_seen.clone(),
         });
         let control = control::Control { health: health.clone(), reloader: reloader.clone(), audit: self.audit.clone() };
         control::listen(&self.loaded, control, &stop, &background)?;
@@ -149,8 +153,15 @@ impl App {
     }
 }
 
-fn build_gateway(settings: &Settings, base: &Path, audit: AuditSink, clock: Arc<dyn Clock>) -> anyhow::Result<Gateway> {
-    let surroundings = Surroundings { base_dir: base.to_owned(), audit, clock, randomness: Arc::new(SystemRandomness) };
+fn build_gateway(
+    settings: &Settings,
+    base: &Path,
+    audit: AuditSink,
+    clock: Arc<dyn Clock>,
+    anchors: Arc<CurrentAnchors>,
+) -> anyhow::Result<Gateway> {
+    let randomness = Arc::new(SystemRandomness);
+    let surroundings = Surroundings { base_dir: base.to_owned(), audit, clock, randomness, anchors };
     Ok(Gateway::from_settings(settings, surroundings)?)
 }
 
@@ -177,14 +188,14 @@ pub fn check(loaded: &Loaded) -> anyhow::Result<()> {
     }
     let serves = |service| settings.listener.iter().any(|listener| listener.services.contains(&service));
     for written in &settings.listener {
-        listener::policies(written, base, &anchors, listener::FIRST_EPOCH, &clock)?;
+        listener::policies(written, base, &anchors, None, listener::FIRST_EPOCH, &clock)?;
     }
     if serves(ServiceSetting::AuthorizationServer) {
         server::check(loaded)?;
     }
     if serves(ServiceSetting::Gateway) {
         let audit = AuditSink::to_stream(std::io::sink(), 1).context("[audit]")?;
-        build_gateway(settings, base, audit, clock)?;
+        build_gateway(settings, base, audit, clock, Arc::new(CurrentAnchors::new(anchors)))?;
     }
     Ok(())
 }

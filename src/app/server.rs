@@ -20,7 +20,7 @@ use crate::oidc::SubjectNames;
 use crate::seal::{KeyRing, KeySource, SealKeyId};
 use crate::store::Store;
 use crate::telemetry::audit::AuditSink;
-use crate::trust::AnchorSets;
+use crate::trust::CurrentAnchors;
 use crate::trust::revocation::RevocationRules;
 
 /// A database and the keys that open what is sealed in it.
@@ -125,7 +125,7 @@ pub fn check(loaded: &Loaded) -> anyhow::Result<()> {
 /// Builds the authorization server. With it comes the last change that its snapshots are sure to contain.
 pub async fn build(
     loaded: &Loaded,
-    anchors: Arc<ArcSwap<AnchorSets>>,
+    anchors: Arc<CurrentAnchors>,
     audit: AuditSink,
     clock: Arc<dyn Clock>,
     randomness: Arc<dyn Randomness>,

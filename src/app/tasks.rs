@@ -4,23 +4,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use arc_swap::ArcSwap;
-use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::listener::{ListenerTls, policies};
-use crate::config::Loaded;
-use crate::domain::{Clock, Lifetime, RevocationRule, Timestamp};
-use crate::event::{AuditEvent, Trailed};
+use super::reload::{Reloader, follow_files};
+use crate::domain::{Lifetime, RevocationRule, Timestamp};
 use crate::gateway::Gateway;
 use crate::keys::{Keeper, SigningKeys};
 use crate::oauth::AuthorizationServer;
 use crate::store::{ChangeKind, Changes, Store, StoreError};
-use crate::telemetry::audit::AuditSink;
 use crate::telemetry::metrics;
-use crate::trust::AnchorSets;
 
 /// How often rows and rules that nothing alive can need are cleared.
 const CLEARING: Duration = Duration::from_secs(60);
@@ -61,11 +55,17 @@ pub fn spawn(
         until(stop, tracker, async move { gateway.run_tasks().await });
     }
     let mut hang_up = signal(SignalKind::hangup()).context("SIGHUP")?;
+    let told = reloader.clone();
     until(stop, tracker, async move {
         while hang_up.recv().await.is_some() {
-            let _ = reloader.reload();
+            let _ = told.reload();
         }
     });
+    let expiring = reloader.clone();
+    until(stop, tracker, async move { expiring.tell_expiry().await });
+    if reloader.watches() {
+        until(stop, tracker, async move { follow_files(&reloader).await });
+    }
     until(stop, tracker, metrics::run_upkeep());
     Ok(())
 }
@@ -219,78 +219,21 @@ async fn clear(server: &AuthorizationServer, now: Timestamp) -> Result<(), Store
     Ok(())
 }
 
-/// Reads files again and puts them in force, all or nothing.
-#[derive(Debug)]
-pub struct Reloader {
-    /// The configuration as it was at start.
-    pub loaded: Arc<Loaded>,
-    /// Whose certificates count.
-    pub anchors: Arc<ArcSwap<AnchorSets>>,
-    /// The TLS side of each listener.
-    pub tls: Vec<(String, Option<ListenerTls>)>,
-    /// The audit trail.
-    pub audit: AuditSink,
-    /// The clock.
-    pub clock: Arc<dyn Clock>,
-    /// Counts the readings.
-    pub epoch: AtomicU64,
-}
-
-impl Reloader {
-    /// Reads server certificates, keys and anchor sets again. On any problem everything stays as it was, and the problem is
-    /// logged, counted and returned.
-    pub fn reload(&self) -> Result<(), String> {
-        let what = "certificates, keys and anchor sets".to_owned();
-        let result = self.read_and_swap().map_err(|error| format!("{error:#}"));
-        let event = match &result {
-            Ok(()) => {
-                tracing::info!("reloaded {what}");
-                AuditEvent::Reloaded { what }
-            }
-            Err(problem) => {
-                tracing::error!(%problem, "reload failed: everything stays as it was");
-                metrics::RELOAD_FAILURES.alone().increment(1);
-                AuditEvent::ReloadFailed { what, problem: problem.clone() }
-            }
-        };
-        if let Ok(time) = self.clock.now() {
-            let _ = self.audit.record(Trailed { time, event });
-        }
-        result
-    }
-
-    fn read_and_swap(&self) -> anyhow::Result<()> {
-        let (settings, base) = (&self.loaded.settings, self.loaded.base_dir.as_path());
-        let anchors = AnchorSets::load(&settings.anchor_set, base).context("[anchor_set]")?.replacing(&self.anchors.load());
-        let epoch = self.epoch.fetch_add(1, Ordering::Relaxed) + 1;
-        let mut fresh = Vec::new();
-        for written in &settings.listener {
-            let tls = self.tls.iter().find(|(name, _)| *name == written.name).and_then(|(_, tls)| tls.as_ref());
-            if let (Some(tls), Some(policies)) = (tls, policies(written, base, &anchors, epoch, &self.clock)?) {
-                fresh.push((tls, policies));
-            }
-        }
-        // Everything was read: nothing below can fail.
-        self.anchors.store(Arc::new(anchors));
-        for (tls, policies) in fresh {
-            tls.policies.store(Arc::new(policies));
-        }
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::app::server;
     use crate::domain::{Randomness, RuleKind, SystemClock};
+    use crate::event::{AuditEvent, Trailed};
     use crate::jose::random::SystemRandomness;
     use crate::store::{NewRule, RuleWindow};
+    use crate::telemetry::audit::AuditSink;
+    use crate::trust::{AnchorSets, CurrentAnchors};
 
     async fn replica(config: &std::path::Path) -> (Arc<AuthorizationServer>, i64) {
         let loaded = crate::config::load(config, []).expect("a configuration");
         let audit = AuditSink::to_stream(std::io::sink(), 100).expect("a sink");
-        let anchors = Arc::new(arc_swap::ArcSwap::from_pointee(AnchorSets::default()));
+        let anchors = Arc::new(CurrentAnchors::new(AnchorSets::default()));
         let randomness: Arc<dyn Randomness> = Arc::new(SystemRandomness);
         server::build(&loaded, anchors, audit, Arc::new(SystemClock::new()), randomness).await.expect("a server")
     }

@@ -2,6 +2,7 @@
 
 use std::marker::PhantomData;
 
+use super::dpop::ProvenDpop;
 use crate::domain::{Cnf, Thumbprint};
 use crate::event::Reason;
 use crate::tls::PeerCertificate;
@@ -19,10 +20,12 @@ impl Bound for TokenFacts {
     }
 }
 
-/// Who presents a token: what this very connection has proven.
+/// Who presents a token: what this very connection and this very request have proven.
 #[derive(Clone, Copy, Debug)]
 pub struct Presenter<'a> {
     certificate: Option<Thumbprint>,
+    /// The key of a DPoP proof. Where there is one the token was presented with the DPoP scheme.
+    key: Option<Thumbprint>,
     /// Not to be kept beyond the connection it speaks of.
     connection: PhantomData<&'a PeerCertificate>,
 }
@@ -30,18 +33,46 @@ pub struct Presenter<'a> {
 impl<'a> Presenter<'a> {
     /// The other side of a connection, with the certificate it has proven to hold, if any.
     pub fn connection(certificate: Option<&'a PeerCertificate>) -> Self {
-        Self { certificate: certificate.map(PeerCertificate::thumbprint), connection: PhantomData }
+        Self { certificate: certificate.map(PeerCertificate::thumbprint), key: None, connection: PhantomData }
+    }
+
+    /// The same, with the key that it has proven to hold by a DPoP proof for this request.
+    pub fn with_proof(self, proof: Option<&'a ProvenDpop>) -> Self {
+        Self { key: proof.map(|proof| *proof.thumbprint()), ..self }
     }
 }
 
 /// What is asked of tokens.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Policy {
-    /// Every token must be bound, and proven.
+    /// Every token must be bound, to a certificate, a DPoP key or both, and proven.
     #[default]
     Strict,
+    /// Every token must be bound to a certificate, and proven; a binding to anything else is not taken.
+    Certificate,
+    /// Every token must be bound to a DPoP key, and proven; a binding to anything else is not taken.
+    Dpop,
     /// A bound token must be proven; an unbound one is a plain bearer token.
     Optional,
+    /// No token has to be proven: whoever has one can use it, whatever it is bound to.
+    DangerOff,
+}
+
+impl Policy {
+    /// Whether a binding to a certificate can be proven here.
+    pub const fn takes_certificates(self) -> bool {
+        matches!(self, Self::Strict | Self::Certificate | Self::Optional)
+    }
+
+    /// Whether a binding to a DPoP key can be proven here.
+    pub const fn takes_dpop(self) -> bool {
+        matches!(self, Self::Strict | Self::Dpop | Self::Optional)
+    }
+
+    /// Whether tokens may come with the Bearer scheme: all but those that are bound to a DPoP key (RFC 9449 §7.1).
+    pub const fn takes_bearer_scheme(self) -> bool {
+        !matches!(self, Self::Dpop)
+    }
 }
 
 /// Why a presenter has not proven to hold the token's key.
@@ -56,7 +87,16 @@ pub enum BindingError {
     /// The token is bound to another certificate.
     #[error("the token is bound to another certificate")]
     CertificateMismatch,
-    /// The token is (also) bound to a key whose proof is not taken here.
+    /// The token is bound to a DPoP key and presented as a bearer token (RFC 9449 §7.2).
+    #[error("the token is bound to a DPoP key, and presented without proof")]
+    ProofAbsent,
+    /// The token is bound to another key than the DPoP proof's.
+    #[error("the token is bound to another key")]
+    KeyMismatch,
+    /// The token is presented with the DPoP scheme and bound to no DPoP key.
+    #[error("the token is bound to no DPoP key, and presented as if it were")]
+    SchemeMismatch,
+    /// The token is (also) bound to a key whose proof is not taken here, or presented with such a proof.
     #[error("the token is bound to a key whose proof is not taken here")]
     ProofUnsupported,
 }
@@ -68,6 +108,9 @@ impl BindingError {
             Self::CnfAbsent => Reason::CnfAbsent,
             Self::CertificateAbsent => Reason::BindingCertificateAbsent,
             Self::CertificateMismatch => Reason::BindingCertificateMismatch,
+            Self::ProofAbsent => Reason::BindingProofAbsent,
+            Self::KeyMismatch => Reason::BindingKeyMismatch,
+            Self::SchemeMismatch => Reason::BindingSchemeMismatch,
             Self::ProofUnsupported => Reason::BindingProofUnsupported,
         }
     }
@@ -89,24 +132,31 @@ impl<T> Proven<T> {
     }
 }
 
-/// Compares the token's own `cnf` with what the presenter has proven (RFC 8705 §3). To be called for every request: a proof is
-/// never remembered.
+/// Compares the token's own `cnf` with what the presenter has proven (RFC 8705 §3, RFC 9449 §7.1). To be called for every request: a
+/// proof is never remembered. A token bound to both a certificate and a key needs both proofs.
 pub fn prove<T: Bound>(token: T, presenter: &Presenter<'_>, policy: Policy) -> Result<Proven<T>, BindingError> {
-    match token.cnf() {
-        None => match policy {
-            Policy::Strict => return Err(BindingError::CnfAbsent),
-            Policy::Optional => {}
-        },
-        Some(cnf) => {
-            // Both members, where there are both, must be proven.
-            if cnf.jkt().is_some() {
-                return Err(BindingError::ProofUnsupported);
-            }
-            let bound_to = cnf.x5t_s256().ok_or(BindingError::ProofUnsupported)?;
-            let certificate = presenter.certificate.ok_or(BindingError::CertificateAbsent)?;
-            if !bound_to.matches(&certificate) {
-                return Err(BindingError::CertificateMismatch);
-            }
+    if policy == Policy::DangerOff {
+        return Ok(Proven(token));
+    }
+    let (certificate, key) = match token.cnf() {
+        None if matches!(policy, Policy::Strict | Policy::Certificate | Policy::Dpop) => return Err(BindingError::CnfAbsent),
+        None => (None, None),
+        Some(cnf) => (cnf.x5t_s256(), cnf.jkt()),
+    };
+    if (key.is_some() && !policy.takes_dpop()) || (certificate.is_some() && !policy.takes_certificates()) {
+        return Err(BindingError::ProofUnsupported);
+    }
+    match (key, &presenter.key) {
+        (None, None) => {}
+        (None, Some(_)) => return Err(BindingError::SchemeMismatch),
+        (Some(_), None) => return Err(BindingError::ProofAbsent),
+        (Some(bound_to), Some(proven)) if bound_to.matches(proven) => {}
+        (Some(_), Some(_)) => return Err(BindingError::KeyMismatch),
+    }
+    if let Some(bound_to) = certificate {
+        let proven = presenter.certificate.ok_or(BindingError::CertificateAbsent)?;
+        if !bound_to.matches(&proven) {
+            return Err(BindingError::CertificateMismatch);
         }
     }
     Ok(Proven(token))
@@ -120,6 +170,8 @@ mod tests {
 
     /// The thumbprint of RFC 8705 Appendix A.
     const APPENDIX_A: &str = "A4DtL2JmUMhAsvJj5tKyn64SqzmuXbMrJa0n761y5v0";
+    /// The thumbprint of RFC 9449 §6.1.
+    const JKT: &str = "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I";
     const OTHER: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
     struct Token(Option<Cnf>);
@@ -131,27 +183,61 @@ mod tests {
     }
 
     #[test]
-    fn only_the_holder_of_the_certificate_passes() {
+    fn only_the_holder_of_every_key_passes() {
         use BindingError::*;
         let certificate = json!({ "x5t#S256": APPENDIX_A });
-        let key = json!({ "jkt": APPENDIX_A });
-        let both = json!({ "x5t#S256": APPENDIX_A, "jkt": APPENDIX_A });
+        let key = json!({ "jkt": JKT });
+        let both = json!({ "x5t#S256": APPENDIX_A, "jkt": JKT });
+        let unsupported = Some(ProofUnsupported);
+        // cnf, the connection's certificate, the proof's key; under Strict and Optional, Certificate, Dpop.
         let table = [
-            (Some(&certificate), Some(APPENDIX_A), None, None),
-            (Some(&certificate), Some(OTHER), Some(CertificateMismatch), Some(CertificateMismatch)),
-            (Some(&certificate), None, Some(CertificateAbsent), Some(CertificateAbsent)),
-            (Some(&key), Some(APPENDIX_A), Some(ProofUnsupported), Some(ProofUnsupported)),
-            (Some(&both), Some(APPENDIX_A), Some(ProofUnsupported), Some(ProofUnsupported)),
-            (None, Some(APPENDIX_A), Some(CnfAbsent), None),
-            (None, None, Some(CnfAbsent), None),
+            (&certificate, Some(APPENDIX_A), None, [None, None, unsupported]),
+            (&certificate, Some(OTHER), None, [Some(CertificateMismatch), Some(CertificateMismatch), unsupported]),
+            (&certificate, None, None, [Some(CertificateAbsent), Some(CertificateAbsent), unsupported]),
+            (&certificate, Some(APPENDIX_A), Some(JKT), [Some(SchemeMismatch), Some(SchemeMismatch), unsupported]),
+            (&key, None, Some(JKT), [None, unsupported, None]),
+            (&key, Some(OTHER), Some(JKT), [None, unsupported, None]),
+            (&key, None, Some(OTHER), [Some(KeyMismatch), unsupported, Some(KeyMismatch)]),
+            (&key, Some(JKT), None, [Some(ProofAbsent), unsupported, Some(ProofAbsent)]),
+            (&both, Some(APPENDIX_A), Some(JKT), [None, unsupported, unsupported]),
+            (&both, Some(APPENDIX_A), None, [Some(ProofAbsent), unsupported, unsupported]),
+            (&both, Some(APPENDIX_A), Some(OTHER), [Some(KeyMismatch), unsupported, unsupported]),
+            (&both, None, Some(JKT), [Some(CertificateAbsent), unsupported, unsupported]),
+            (&both, Some(OTHER), Some(JKT), [Some(CertificateMismatch), unsupported, unsupported]),
+            (&both, Some(JKT), Some(APPENDIX_A), [Some(KeyMismatch), unsupported, unsupported]),
         ];
-        for (cnf, certificate, strict, optional) in table {
-            let cnf = cnf.map(|value| Cnf::from_json(value).expect("a confirmation"));
-            let thumbprint = certificate.map(|text| text.parse::<Thumbprint>().expect("a thumbprint"));
-            let presenter = Presenter { certificate: thumbprint, connection: PhantomData };
-            for (policy, expected) in [(Policy::Strict, strict), (Policy::Optional, optional)] {
-                assert_eq!(prove(Token(cnf), &presenter, policy).err(), expected, "{cnf:?} {certificate:?} {policy:?}");
+        let thumbprint = |text: &str| text.parse::<Thumbprint>().expect("a thumbprint");
+        for (cnf, certificate, key, [any, by_certificate, by_dpop]) in table {
+            let cnf = Cnf::from_json(cnf).expect("a confirmation");
+            let presenter =
+                Presenter { certificate: certificate.map(thumbprint), key: key.map(thumbprint), connection: PhantomData };
+            for (policy, expected) in [
+                (Policy::Strict, any),
+                (Policy::Optional, any),
+                (Policy::Certificate, by_certificate),
+                (Policy::Dpop, by_dpop),
+                (Policy::DangerOff, None),
+            ] {
+                let verdict = prove(Token(Some(cnf)), &presenter, policy).err();
+                assert_eq!(verdict, expected, "{cnf:?} {certificate:?} {key:?} {policy:?}");
             }
+        }
+    }
+
+    #[test]
+    fn an_unbound_token_passes_where_that_is_the_policy() {
+        use BindingError::*;
+        let nobody = Presenter { certificate: None, key: None, connection: PhantomData };
+        let prover = Presenter { key: Some(Thumbprint::from_bytes([1; 32])), ..nobody };
+        for (policy, as_bearer, with_proof) in [
+            (Policy::Strict, Some(CnfAbsent), Some(CnfAbsent)),
+            (Policy::Certificate, Some(CnfAbsent), Some(CnfAbsent)),
+            (Policy::Dpop, Some(CnfAbsent), Some(CnfAbsent)),
+            (Policy::Optional, None, Some(SchemeMismatch)),
+            (Policy::DangerOff, None, None),
+        ] {
+            assert_eq!(prove(Token(None), &nobody, policy).err(), as_bearer, "{policy:?}");
+            assert_eq!(prove(Token(None), &prover, policy).err(), with_proof, "{policy:?}");
         }
     }
 }

@@ -60,7 +60,7 @@ pub struct Add {
     #[arg(long)]
     no_grants: bool,
     /// Bind its tokens to the key of a DPoP proof (RFC 9449) instead of its certificate
-    #[arg(long)]
+    #[arg(long, conflicts_with = "danger_unbound_tokens")]
     dpop: bool,
     /// Give it plain bearer tokens, worth as much in a thief's hands
     #[arg(long)]

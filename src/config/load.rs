@@ -150,6 +150,10 @@ impl Reader<'_> {
                     .map(|(index, value)| self.value(value, value, item, &key.item(index), problems))
                     .collect(),
             ),
+            // One word, where a list of them may stand.
+            (Shape::List(item), DeValue::String(_)) if matches!(item.as_ref(), Shape::Choice(_)) => {
+                Content::List(vec![self.value(value, value, item, key, problems)])
+            }
             (shape, value) => scalar(shape, value).unwrap_or_else(|wrong| {
                 problems.push(Problem::new(source.clone(), format!("`{key}` {wrong}")));
                 Content::Unset

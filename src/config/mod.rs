@@ -13,6 +13,7 @@
 mod deserialize;
 mod environment;
 mod error;
+mod listener;
 mod load;
 mod print;
 mod reference;

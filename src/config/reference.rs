@@ -15,7 +15,7 @@ One TOML file, named with `--config`. Paths in it are relative to its directory.
 Every value can also be set by an environment variable, which wins over the file: `SYMBOLON__`, then the key in upper case, its
 parts joined by `__`, hyphens written as `_`. A number counts the tables of a list from 0 (`SYMBOLON__LISTENER__0__ADDRESS`), a name
 stands for itself (`SYMBOLON__ANCHOR_SET__CLIENTS__FILES`). The next number, or a new name, adds a table. A list of strings is
-separated by commas, or written as a TOML array. Unknown variables that begin with `SYMBOLON__` are refused.
+separated by commas, or written as a TOML array. In the file a list of given words may be written as one of them. Unknown variables that begin with `SYMBOLON__` are refused.
 
 `symbolon config print` shows what is in force, and where each value comes from.
 ";

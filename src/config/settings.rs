@@ -1,12 +1,12 @@
 //! The shape of the configuration file. The doc comments are the reference that users read.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
+pub use super::listener::*;
 use crate::event::TokenFormat;
 
 mod dpop;
@@ -65,6 +65,8 @@ pub struct Settings {
     pub log: LogSettings,
     /// The control socket.
     pub control: ControlSettings,
+    /// Files that change while the process runs.
+    pub reload: ReloadSettings,
 }
 
 /// Where state lives.
@@ -111,99 +113,6 @@ pub struct SealKeySettings {
     pub credential: Option<String>,
     /// A program and its arguments that print the key, run without a shell: the way to a key management service.
     pub command: Option<Vec<String>>,
-}
-
-/// One address to listen on.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-pub struct ListenerSettings {
-    /// A name for logs and metrics.
-    pub name: String,
-    /// `IP:PORT`.
-    pub address: SocketAddr,
-    /// What is served here: `authorization_server`, `gateway`, `metrics`.
-    pub services: Vec<ServiceSetting>,
-    /// Where a client's certificate comes from.
-    #[serde(default)]
-    pub certificate_source: CertificateSourceSetting,
-    /// The TLS policies of this address, told apart by the server name that the client asks for (SNI).
-    pub host: Vec<HostSettings>,
-}
-
-/// What a listener serves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum ServiceSetting {
-    /// The endpoints of the authorization server.
-    AuthorizationServer,
-    /// The resource gateway.
-    Gateway,
-    /// Prometheus metrics at `/metrics`.
-    Metrics,
-}
-
-/// Where a client's certificate comes from.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum CertificateSourceSetting {
-    /// The TLS handshake on this listener.
-    #[default]
-    Handshake,
-}
-
-/// One TLS policy of a listener.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-pub struct HostSettings {
-    /// Server names this policy is for: exact (`as.example`), one wildcard label (`*.example`), an IP address, or `*` for every
-    /// other name and for clients that send none. A request for an authority of another policy gets 421.
-    pub names: Vec<String>,
-    /// The server's certificate chain, PEM.
-    pub certificate_file: PathBuf,
-    /// The private key of the certificate, PEM, readable by its owner alone.
-    pub key_file: PathBuf,
-    /// Whether clients are asked for a certificate.
-    #[serde(default)]
-    pub client_certificate: ClientCertificateSetting,
-    /// The anchor set that client certificates on this host must come from, where a certificate has to be judged.
-    pub anchor_set: Option<String>,
-    /// Protocol versions and cipher suites.
-    #[serde(default)]
-    pub suites: SuiteProfileSetting,
-}
-
-/// Whether clients are asked for a certificate.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum ClientCertificateSetting {
-    /// Never, so that no browser shows a prompt.
-    #[default]
-    None,
-    /// Asked; a client without one is served and refused where one is needed.
-    Request,
-    /// Asked; the handshake fails without one.
-    Require,
-}
-
-/// Protocol versions and cipher suites of a host.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum SuiteProfileSetting {
-    /// TLS 1.2 and 1.3: AES-256-GCM, AES-128-GCM, then ChaCha20-Poly1305, all with ECDHE.
-    #[default]
-    Default,
-    /// TLS 1.2 and 1.3 with the AES-GCM suites that FAPI 2.0 names.
-    Fapi2,
-    /// TLS 1.3 alone.
-    Tls13,
-}
-
-/// A named set of certification authorities.
-#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(default)]
-pub struct AnchorSetSettings {
-    /// PEM files with the authorities' certificates. They are told apart by public key, never by name.
-    pub files: Vec<PathBuf>,
-    /// PEM files with intermediate certificates that clients may leave out.
-    pub intermediate_files: Vec<PathBuf>,
 }
 
 /// Something tokens are issued for.
@@ -414,6 +323,12 @@ pub struct GatewaySettings {
     pub assertion_lifetime_seconds: u32,
     /// The private key that signs assertions, PKCS #8 PEM (P-256, P-384 or Ed25519). Without one a key is made at every start.
     pub assertion_key_file: Option<PathBuf>,
+    /// Gateways that answer for the same hosts. Each remembers used DPoP proofs alone, so that with more than one a proof must carry the
+    /// nonce of the one it goes to: `dpop.require_nonce` and `affinity` are needed wherever a route takes DPoP.
+    pub replicas: u32,
+    /// Whether whatever is in front sends the requests of one client to the same replica. A proof with the nonce of another replica is
+    /// refused, so that without it clients would be told to try again without end.
+    pub affinity: bool,
 }
 
 impl Default for GatewaySettings {
@@ -423,6 +338,8 @@ impl Default for GatewaySettings {
             assertion_header: "X-Symbolon-Assertion".into(),
             assertion_lifetime_seconds: 60,
             assertion_key_file: None,
+            replicas: 1,
+            affinity: false,
         }
     }
 }
@@ -446,6 +363,10 @@ pub struct AuthorizationServerSettings {
     /// Algorithms that this issuer's tokens may be signed with.
     #[serde(default = "default_algorithms")]
     pub algorithms: Vec<String>,
+    /// Members of `cnf` that this issuer is known to add and that say nothing about who may use a token. They are passed over; any
+    /// other member that is not understood refuses the token.
+    #[serde(default)]
+    pub ignored_cnf_members: Vec<String>,
     /// Seconds by which the issuer's clock may differ from ours, at most 120.
     #[serde(default = "default_leeway_seconds")]
     pub leeway_seconds: u32,
@@ -489,9 +410,15 @@ pub struct RouteSettings {
     /// How tokens are verified.
     #[serde(default)]
     pub token: TokenVerificationSetting,
-    /// Whether the token's key must be proven.
+    /// Whether and how the token's key must be proven: one of these, or a list of `mtls` and `dpop`, any of which will do.
+    #[serde(default = "default_proof_of_possession", deserialize_with = "one_or_more")]
+    pub proof_of_possession: Vec<ProofOfPossessionSetting>,
+    /// An anchor set that certificates must come from on this route, beside those of listener and host.
     #[serde(default)]
-    pub proof_of_possession: ProofOfPossessionSetting,
+    pub anchor_set: Option<String>,
+    /// What happens to a request whose certificate is not good. Default: what the host or the listener says, or else `bound`.
+    #[serde(default)]
+    pub certificate_mode: Option<CertificateModeSetting>,
     /// What happens when the revocation feed was last heard longer ago than `max_revocation_staleness_seconds`.
     #[serde(default)]
     pub stale_revocations: StaleRevocationsSetting,
@@ -510,6 +437,24 @@ pub struct RouteSettings {
 
 fn default_path() -> String {
     "/".into()
+}
+
+fn default_proof_of_possession() -> Vec<ProofOfPossessionSetting> {
+    vec![ProofOfPossessionSetting::Strict]
+}
+
+/// A list that may be written as its only element.
+fn one_or_more<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum OneOrMore<T> {
+        One(T),
+        More(Vec<T>),
+    }
+    Ok(match OneOrMore::deserialize(deserializer)? {
+        OneOrMore::One(one) => vec![one],
+        OneOrMore::More(more) => more,
+    })
 }
 
 fn default_staleness() -> u32 {
@@ -533,15 +478,21 @@ pub enum TokenVerificationSetting {
     Introspection,
 }
 
-/// Whether the token's key must be proven.
+/// Whether and how the token's key must be proven.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ProofOfPossessionSetting {
-    /// Every token must be bound, and the binding proven on every request.
+    /// Every token must be bound, to a certificate or to a DPoP key, and the binding proven on every request; to both, both.
     #[default]
     Strict,
     /// A bound token must be proven; an unbound one is a plain bearer token.
     Optional,
+    /// Every token must be bound to the certificate of the connection (RFC 8705 §3), and to nothing else.
+    Mtls,
+    /// Every token must be bound to the key of a DPoP proof (RFC 9449), and to nothing else.
+    Dpop,
+    /// Nothing is proven: whoever has a token can use it, whatever it is bound to.
+    DangerOff,
 }
 
 /// What a route does when revocations may have been missed.
@@ -561,6 +512,9 @@ pub enum StaleRevocationsSetting {
 pub struct LimitSettings {
     /// Connections open at once, per listener.
     pub connections: u32,
+    /// Connections that one address may have of them: an IPv4 address, or an IPv6 network of 64 bits. To be raised where all clients
+    /// come through one address.
+    pub connections_per_address: u32,
     /// Seconds for a TLS handshake.
     pub handshake_seconds: u32,
     /// Handshakes under way at once, per listener.
@@ -589,6 +543,7 @@ impl Default for LimitSettings {
     fn default() -> Self {
         Self {
             connections: 20_000,
+            connections_per_address: 5_000,
             handshake_seconds: 10,
             handshakes: 512,
             request_head_seconds: 30,
@@ -653,4 +608,20 @@ pub enum LogFormatSetting {
 pub struct ControlSettings {
     /// The path of the Unix socket. Without one, the process has none.
     pub socket: Option<PathBuf>,
+}
+
+/// Files that change while the process runs.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct ReloadSettings {
+    /// Whether server certificates, their keys and anchor sets are read again when their files change, as at SIGHUP.
+    pub watch_files: bool,
+    /// Days before its end that the log begins to warn of a server's own certificate or an accepted authority.
+    pub expiry_warning_days: u32,
+}
+
+impl Default for ReloadSettings {
+    fn default() -> Self {
+        Self { watch_files: true, expiry_warning_days: 21 }
+    }
 }

@@ -300,7 +300,7 @@ symbolon.toml:1: `listener[0]` needs `host`
 symbolon.toml:2: `listener[0].name` must be a string, not an integer
 symbolon.toml:4: `listener[1]` needs `address`, or the variable SYMBOLON__LISTENER__1__ADDRESS
 symbolon.toml:4: `listener[1]` needs `services`, or the variable SYMBOLON__LISTENER__1__SERVICES
-symbolon.toml:6: unknown key `port` in `listener[1]`; valid keys: `name`, `address`, `services`, `certificate_source`, `host`
+symbolon.toml:6: unknown key `port` in `listener[1]`; valid keys: `name`, `address`, `services`, `certificate_source`, `anchor_set`, `certificate_mode`, `host`
 symbolon.toml:7: `listener[1].host[0]` needs `certificate_file`, or the variable SYMBOLON__LISTENER__1__HOST__0__CERTIFICATE_FILE
 symbolon.toml:7: `listener[1].host[0]` needs `key_file`, or the variable SYMBOLON__LISTENER__1__HOST__0__KEY_FILE
 symbolon.toml:8: `listener[1].host[0].names` must be a list of strings, not an integer
@@ -354,6 +354,8 @@ name = "front"  # symbolon.toml:12
 address = "127.0.0.1:8443"  # symbolon.toml:13
 services = ["gateway"]  # SYMBOLON__LISTENER__0__SERVICES
 certificate_source = "handshake"  # default
+# anchor_set is not set
+# certificate_mode is not set
 
 [[listener.host]]
 names = ["as.example", "*"]  # symbolon.toml:17
@@ -361,11 +363,15 @@ certificate_file = "as.pem"  # symbolon.toml:18
 key_file = "as.key"  # symbolon.toml:19
 client_certificate = "request"  # symbolon.toml:20
 anchor_set = "clients"  # symbolon.toml:21
+# certificate_mode is not set
 suites = "default"  # default
 
 [anchor_set.clients]
 files = ["ca.pem"]  # symbolon.toml:24
 intermediate_files = []  # default
+extended_key_usage = "client_auth_if_present"  # default
+keys = ["rsa", "p256", "p384", "p521", "ed25519"]  # default
+min_rsa_bits = 2048  # default
 "#;
     assert!(printed.starts_with(expected), "{printed}");
     assert!(printed.contains("\n[log]\nfilter = \"warn\"  # SYMBOLON__LOG__FILTER\nformat = \"text\"  # default\n"), "{printed}");

@@ -22,8 +22,8 @@ pub enum CnfError {
     /// Not a JSON object.
     #[error("`cnf` is not a JSON object")]
     NotAnObject,
-    /// `{}`.
-    #[error("`cnf` has no member")]
+    /// `{}`, or nothing but members that are passed over.
+    #[error("`cnf` has no member that is understood")]
     Empty,
     /// A member other than `x5t#S256` and `jkt`.
     #[error("`cnf` has a member that is not understood")]
@@ -69,12 +69,19 @@ impl Cnf {
 
     /// Reads the claim's value. Stricter than RFC 7800 §3.1, which would let unknown members pass.
     pub fn from_json(value: &Value) -> Result<Self, CnfError> {
+        Self::from_json_ignoring(value, &[])
+    }
+
+    /// The same, passing over members of these names, as RFC 7800 §3.1 has it: for issuers that are known to add them. A claim with
+    /// nothing else in it is still refused, and the members that are understood are never passed over.
+    pub fn from_json_ignoring(value: &Value, ignored: &[String]) -> Result<Self, CnfError> {
         let Value::Object(members) = value else { return Err(CnfError::NotAnObject) };
-        if members.is_empty() {
-            return Err(CnfError::Empty);
-        }
-        if let Some(name) = members.keys().find(|name| !matches!(name.as_str(), "x5t#S256" | "jkt")) {
+        let is_understood = |name: &String| matches!(name.as_str(), "x5t#S256" | "jkt");
+        if let Some(name) = members.keys().find(|name| !is_understood(name) && !ignored.contains(name)) {
             return Err(CnfError::UnknownMember(name.clone()));
+        }
+        if !members.keys().any(is_understood) {
+            return Err(CnfError::Empty);
         }
         Ok(Self { x5t_s256: member(members, "x5t#S256")?, jkt: member(members, "jkt")? })
     }
@@ -101,6 +108,22 @@ mod tests {
         let cnf = Cnf::from_json(&claim).expect("RFC 8705 §3.1");
         assert_eq!(cnf.x5t_s256().map(ToString::to_string).as_deref(), Some(APPENDIX_A));
         assert_eq!(serde_json::to_value(cnf).expect("serializable"), claim);
+    }
+
+    #[test]
+    fn passes_over_what_it_is_told_to_and_nothing_else() {
+        let ignored = ["x-new".to_owned(), "jkt".to_owned()];
+        let read = |value: Value| Cnf::from_json_ignoring(&value, &ignored);
+        let thumbprint: Thumbprint = APPENDIX_A.parse().expect("the RFC's own example");
+        assert_eq!(read(json!({ "x5t#S256": APPENDIX_A, "x-new": {} })), Ok(Cnf::certificate(thumbprint)));
+        assert_eq!(
+            read(json!({ "x5t#S256": APPENDIX_A, "jkt": APPENDIX_A })),
+            Ok(Cnf::certificate_and_dpop(thumbprint, thumbprint)),
+            "what is understood counts"
+        );
+        assert_eq!(read(json!({ "x-new": {} })), Err(CnfError::Empty));
+        let other = json!({ "x5t#S256": APPENDIX_A, "x-new": {}, "x-other": 1 });
+        assert_eq!(read(other), Err(CnfError::UnknownMember("x-other".into())));
     }
 
     #[test]

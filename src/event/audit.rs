@@ -77,6 +77,10 @@ pub struct AccessDecision {
     pub peer_address: Option<SocketAddr>,
     /// The SHA-256 thumbprint of the certificate on the connection.
     pub certificate: Option<Thumbprint>,
+    /// The RFC 7638 thumbprint of the key of a good DPoP proof.
+    pub dpop_key: Option<Thumbprint>,
+    /// What the certificate was worth, on routes that tell their upstream: `SUCCESS`, `FAILED:reason`, `NONE`.
+    pub certificate_verdict: Option<String>,
     /// The token's `iss`.
     pub issuer: Option<Issuer>,
     /// The token's `client_id`.

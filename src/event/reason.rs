@@ -48,6 +48,8 @@ reasons! {
     CertificateKeyUsage = "certificate_key_usage";
     /// A certification authority's certificate shown as a client's.
     CertificateAuthorityAsClient = "certificate_authority_as_client";
+    /// A key on the path of a kind or size that the anchor set does not accept.
+    CertificateKey = "certificate_key";
     /// A name outside an issuer's name constraints.
     CertificateNameConstraints = "certificate_name_constraints";
     /// Too long a path, too many signatures, an unsupported algorithm or critical extension.

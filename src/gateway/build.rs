@@ -14,23 +14,25 @@ use super::route::{RouteHost, RouteTable, RouteTableError};
 use super::strip::Reserved;
 use super::upstream::{Upstream, UpstreamError};
 use super::{AccessToken, Gateway, Route};
-use crate::binding;
+use crate::binding::dpop::{Dpop, DpopChecked, DpopSettingsError, NonceRule, Nonces};
+use crate::binding::{Policy, ReplayCache};
 use crate::config::settings::{
     AuthorizationServerSettings, GatewaySettings, ProofOfPossessionSetting, RouteSettings, Settings, StaleRevocationsSetting,
     TokenVerificationSetting,
 };
-use crate::domain::{Audience, ClientId, Clock, Issuer, Lifetime, Randomness, Scope};
+use crate::domain::{Audience, ClientId, Clock, ClockUnreadable, Issuer, Lifetime, Randomness, RandomnessUnavailable, Scope};
 use crate::fetch::{Client, FetchLimits};
 use crate::jose::Algorithm;
 use crate::jose::sign::{SignError, SigningKey};
 use crate::pki::pem::{self, PemFileError};
 use crate::resource::{
-    AuthorizationServer, Introspection, IssuerKeys, KeysError, Moment, Protection, Requirements, RevocationCheck, Revocations,
-    Staleness, TokenVerifier, Verification,
+    AuthorizationServer, DpopAcceptance, Introspection, IssuerKeys, KeysError, Moment, Protection, Requirements, RevocationCheck,
+    Revocations, Staleness, TokenVerifier, Verification,
 };
 use crate::telemetry::audit::AuditSink;
 use crate::telemetry::metrics::{ISSUER_KEY_FETCHES, REVOCATION_FEED_AGE, REVOCATION_RULES};
 use crate::tls::{ClientTlsError, load_client_config};
+use crate::trust::CurrentAnchors;
 
 /// How often the feed's age is told to the metrics.
 const AGE_INTERVAL: Duration = Duration::from_secs(5);
@@ -53,6 +55,8 @@ pub struct Surroundings {
     pub randomness: Arc<dyn Randomness>,
     /// The audit trail.
     pub audit: AuditSink,
+    /// Whose certificates count.
+    pub anchors: Arc<CurrentAnchors>,
 }
 
 /// Why there is no gateway. Each names the setting and the remedy.
@@ -111,6 +115,15 @@ pub enum BuildError {
         /// What is wrong.
         error: UpstreamError,
     },
+    /// The section `[dpop]`.
+    #[error("{0}")]
+    Dpop(#[from] DpopSettingsError),
+    /// The clock.
+    #[error("{0}")]
+    Clock(#[from] ClockUnreadable),
+    /// The randomness.
+    #[error("{0}")]
+    Randomness(#[from] RandomnessUnavailable),
     /// No key for assertions.
     #[error("the gateway's signing key cannot be made: {0}")]
     Key(#[from] SignError),
@@ -148,13 +161,18 @@ impl Gateway {
             .iter()
             .map(|(name, server)| Ok((name.as_str(), build_server(name, server, &settings.route, &surroundings)?)))
             .collect::<Result<BTreeMap<_, _>, BuildError>>()?;
+        let dpop = dpop_acceptance(settings, &surroundings)?;
         let mut names = BTreeSet::new();
         let mut routes = Vec::with_capacity(settings.route.len());
         for (index, route) in settings.route.iter().enumerate() {
             if !names.insert(route.name.as_str()) {
                 return Err(setting("route.name", format!("two routes are named `{}`", route.name)));
             }
-            routes.push((route.host.as_str(), route.path.as_str(), build_route(index, route, &servers, &surroundings)?));
+            routes.push((
+                route.host.as_str(),
+                route.path.as_str(),
+                build_route(index, route, &servers, dpop.as_ref(), &surroundings)?,
+            ));
         }
         Ok(Self {
             routes: RouteTable::new(routes)?,
@@ -163,6 +181,7 @@ impl Gateway {
             asserter,
             max_headers: usize::try_from(settings.limits.request_headers).unwrap_or(usize::MAX),
             audit: surroundings.audit,
+            anchors: surroundings.anchors,
             clock: surroundings.clock,
             randomness: surroundings.randomness,
             servers: servers.into_values().collect(),
@@ -309,7 +328,11 @@ fn build_server(
         .transpose()?;
     // What is needed to be a client of this server: a name, a certificate, and a way to reach it.
     let as_client = client_id.filter(|_| identity.is_some() && client.is_some());
-    let server = Arc::new(AuthorizationServer::new(issuer.clone(), client));
+    let ignored = settings.ignored_cnf_members.clone();
+    if let Some(name) = ignored.iter().find(|name| matches!(name.as_str(), "x5t#S256" | "jkt")) {
+        return Err(setting(at("ignored_cnf_members"), format!("`{name}` says who may use a token: it is never passed over")));
+    }
+    let server = Arc::new(AuthorizationServer::new(issuer.clone(), client).ignoring_cnf_members(ignored.clone()));
 
     let keys = match (&settings.jwks_file, &settings.ca_file) {
         (Some(file), _) => {
@@ -346,7 +369,7 @@ fn build_server(
         return Err(setting(at("leeway_seconds"), problem));
     }
     let leeway = Lifetime::from_seconds(settings.leeway_seconds);
-    let verifier = Arc::new(TokenVerifier::new(issuer, keys, introspection, leeway));
+    let verifier = Arc::new(TokenVerifier::new(issuer, keys, introspection, leeway).ignoring_cnf_members(ignored));
     Ok(Server { name: name.to_owned(), verifier, introspects, revocations, feed })
 }
 
@@ -365,10 +388,58 @@ fn strictest(server: &str, routes: &[RouteSettings]) -> Result<Option<u32>, Buil
     }
 }
 
+/// How a route has tokens proven.
+fn policy(route: &RouteSettings) -> Result<Policy, BuildError> {
+    use ProofOfPossessionSetting::{DangerOff, Dpop, Mtls, Optional, Strict};
+    let written = &route.proof_of_possession;
+    let has = |wanted| written.contains(&wanted);
+    match written.as_slice() {
+        [Strict] => Ok(Policy::Strict),
+        [Optional] => Ok(Policy::Optional),
+        [DangerOff] => Ok(Policy::DangerOff),
+        [_, ..] if written.iter().all(|one| matches!(one, Mtls | Dpop)) => Ok(match (has(Mtls), has(Dpop)) {
+            (true, true) => Policy::Strict,
+            (true, false) => Policy::Certificate,
+            (false, _) => Policy::Dpop,
+        }),
+        _ => {
+            let problem = "must be `strict`, `optional` or `danger_off` alone, or a list of `mtls` and `dpop`";
+            Err(setting(format!("route.{}.proof_of_possession", route.name), problem))
+        }
+    }
+}
+
+/// What takes DPoP proofs, for all routes together: one memory of what was used, and nonces that only this process knows.
+fn dpop_acceptance(settings: &Settings, surroundings: &Surroundings) -> Result<Option<Arc<DpopAcceptance>>, BuildError> {
+    let DpopChecked { rules, nonce_lifetime, replay_entries } = DpopChecked::from_settings(&settings.dpop)?;
+    let mut taking = None;
+    for route in &settings.route {
+        if policy(route)?.takes_dpop() {
+            taking.get_or_insert(route.name.as_str());
+        }
+    }
+    let Some(route) = taking else { return Ok(None) };
+    let gateway = &settings.gateway;
+    if gateway.replicas > 1 && !(rules.nonce == NonceRule::Required && gateway.affinity) {
+        let problem = format!(
+            "is {}, and route `{route}` takes DPoP: replicas share no memory of used proofs, so a stolen one would be good once at each; \
+             set `dpop.require_nonce = true` and `gateway.affinity = true`, or `proof_of_possession = [\"mtls\"]` on the route",
+            gateway.replicas
+        );
+        return Err(setting("gateway.replicas", problem));
+    }
+    let name = gateway.issuer.as_deref().unwrap_or_default();
+    let nonces = Nonces::of_process(name, surroundings.randomness.as_ref(), nonce_lifetime)?;
+    let dpop = Arc::new(Dpop::with_memory_since(surroundings.clock.now()?, rules, nonces));
+    let memory = Arc::new(ReplayCache::new(replay_entries, Arc::clone(&surroundings.clock)));
+    Ok(Some(Arc::new(DpopAcceptance { dpop, memory })))
+}
+
 fn build_route(
     index: usize,
     settings: &RouteSettings,
     servers: &BTreeMap<&str, Server>,
+    dpop: Option<&Arc<DpopAcceptance>>,
     surroundings: &Surroundings,
 ) -> Result<Route, BuildError> {
     let name = &settings.name;
@@ -396,10 +467,7 @@ fn build_route(
     };
     let revocations =
         server.revocations.as_ref().map(|revocations| RevocationCheck { revocations: Arc::clone(revocations), staleness });
-    let binding = match settings.proof_of_possession {
-        ProofOfPossessionSetting::Strict => binding::Policy::Strict,
-        ProofOfPossessionSetting::Optional => binding::Policy::Optional,
-    };
+    let binding = policy(settings)?;
     if settings.upstream_timeout_seconds == 0 {
         return Err(setting(at("upstream_timeout_seconds"), "must be at least 1"));
     }
@@ -415,6 +483,9 @@ fn build_route(
     let upstream =
         Upstream::new(&settings.upstream, tls, timeout).map_err(|error| BuildError::Upstream { name: name.clone(), error })?;
     let host = RouteHost::parse(&settings.host).map_err(|error| setting(at("host"), error))?;
+    if let Some(name) = settings.anchor_set.as_ref().filter(|name| surroundings.anchors.load().get(name).is_none()) {
+        return Err(setting(at("anchor_set"), format!("there is no `[anchor_set.{name}]`")));
+    }
     Ok(Route {
         name: name.clone(),
         server: settings.authorization_server.clone(),
@@ -424,9 +495,12 @@ fn build_route(
             verifier: Arc::clone(&server.verifier),
             verification,
             binding,
+            dpop: dpop.filter(|_| binding.takes_dpop()).map(Arc::clone),
             requirements: Requirements { audience, scopes },
             revocations,
         },
+        anchor_set: settings.anchor_set.clone(),
+        certificate_mode: settings.certificate_mode.map(Into::into),
         assertion_audience: settings.assertion_audience.clone().unwrap_or_else(|| host.to_string()),
         access_token: if settings.pass_access_token { AccessToken::Passed } else { AccessToken::Removed },
         metrics: OnceLock::new(),

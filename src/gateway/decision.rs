@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::reject::{Doing, Rejection};
 use crate::domain::{Clock, Timestamp};
 use crate::event::{AccessDecision, AuditEvent, Reason, Trailed};
-use crate::resource::{Admission, Denied, Refusal, Source, VerifyError};
+use crate::resource::{Denied, Granted, Refusal, Source, VerifyError};
 use crate::telemetry::audit::{AuditSink, AuditUnavailable, Reservation};
 use crate::telemetry::metrics::{DECISION_SECONDS, DECISIONS, DENIALS, INTROSPECTIONS, UPSTREAM_SECONDS};
 use crate::token::TokenFacts;
@@ -58,9 +58,9 @@ pub fn tell(decision: &mut AccessDecision, facts: &TokenFacts) {
 }
 
 /// Counts a token that was verified by asking.
-pub fn count_introspection(server: &str, verdict: &Result<Admission, Denied>) {
+pub fn count_introspection(server: &str, verdict: &Result<Granted, Denied>) {
     let outcome = match verdict {
-        Ok(admission) if admission.token().source() == Source::Introspection => "active",
+        Ok(granted) if granted.admission.token().source() == Source::Introspection => "active",
         Err(Denied { refusal: Refusal::Verify(VerifyError::Inactive), .. }) => "inactive",
         Err(Denied { refusal: Refusal::Verify(VerifyError::Introspection(_)), .. }) => "failed",
         Ok(_) | Err(_) => return,

@@ -10,6 +10,7 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 
 use super::body::{Body, Broken, Passing, Progress};
+use super::certificate::{VERIFY, Verdict};
 use super::strip::{Reserved, Stripped};
 use super::upstream::Upstream;
 use crate::domain::Clock;
@@ -85,6 +86,8 @@ pub struct Statement<'a> {
     pub peer_address: SocketAddr,
     /// The header of the assertion, and the assertion.
     pub assertion: (&'a HeaderName, HeaderValue),
+    /// What the connection's certificate is worth, on routes that say so.
+    pub certificate: Option<Verdict>,
     /// The `Authorization` to pass on, where the route does.
     pub authorization: Option<HeaderValue>,
 }
@@ -113,6 +116,9 @@ pub async fn forward(
     headers.insert(X_FORWARDED_HOST, HeaderValue::try_from(statement.authority.as_str()).map_err(http::Error::from)?);
     let (name, assertion) = statement.assertion;
     headers.insert(name, assertion);
+    if let Some(verdict) = statement.certificate.and_then(Verdict::header_value) {
+        headers.insert(VERIFY, verdict);
+    }
     if let Some(authorization) = statement.authorization {
         headers.insert(AUTHORIZATION, authorization);
     }

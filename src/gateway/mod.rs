@@ -1,5 +1,5 @@
-//! The resource gateway: a reverse proxy that lets a request through only when its token is bound to the certificate of the
-//! connection it came on.
+//! The resource gateway: a reverse proxy that lets a request through only when its sender proves to hold the key that its token is
+//! bound to: the certificate of the connection it came on, or the key of its DPoP proof.
 //!
 //! [`Gateway::handle`] is one request from its head to its answer:
 //!
@@ -17,6 +17,7 @@
 pub mod assertion;
 pub mod body;
 pub mod build;
+pub mod certificate;
 pub mod decision;
 pub mod feed;
 pub mod forward;
@@ -34,15 +35,18 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 
 use crate::binding::Presenter;
+use crate::binding::dpop::{self, DPOP_NONCE};
 use crate::domain::{Clock, Randomness, RandomnessUnavailable, RequestId, Timestamp};
 use crate::event::AccessDecision;
-use crate::resource::{Admission, Denied, Moment, Presented, Protection, Refusal, present};
+use crate::resource::{Asked, Granted, Moment, Presented, Protection, Refusal, present};
 use crate::telemetry::audit::AuditSink;
-use crate::tls::{ConnectionFacts, PeerCertificate, PolicySet};
+use crate::tls::{CertificateMode, ConnectionFacts, PeerCertificate, PolicySet};
+use crate::trust::{CurrentAnchors, PeerTrust};
 
 use crate::wire::{self, Target};
 use assertion::Asserter;
 use body::Body;
+use certificate::Verdict;
 use decision::{Admitted, RouteMetrics};
 use forward::{Statement, forward};
 use reject::{Doing, Rejection, Unread};
@@ -68,6 +72,9 @@ struct Route {
     index: usize,
     upstream: Upstream,
     protection: Protection,
+    /// The set that certificates must come from here, beside those of listener and host.
+    anchor_set: Option<String>,
+    certificate_mode: Option<CertificateMode>,
     assertion_audience: String,
     access_token: AccessToken,
     metrics: OnceLock<RouteMetrics>,
@@ -89,6 +96,7 @@ pub struct Gateway {
     jwks: Bytes,
     max_headers: usize,
     audit: AuditSink,
+    anchors: Arc<CurrentAnchors>,
     clock: Arc<dyn Clock>,
     randomness: Arc<dyn Randomness>,
     servers: Vec<build::Server>,
@@ -97,6 +105,8 @@ pub struct Gateway {
 /// What is known of a request while it is being decided about.
 struct Case<'a> {
     connection: &'a ConnectionFacts,
+    trust: Option<&'a Arc<PeerTrust>>,
+    verdict: Option<Verdict>,
     request_id: RequestId,
     decision: AccessDecision,
     route: Option<Arc<Route>>,
@@ -122,8 +132,15 @@ impl Gateway {
         Ok(())
     }
 
-    /// Answers one request that came on a connection. `policies` are those of the listener, to tell requests that came the wrong way.
-    pub async fn handle(&self, request: Request<Incoming>, connection: &ConnectionFacts, policies: &PolicySet) -> Response<Body> {
+    /// Answers one request that came on a connection, whose certificate `trust` knows. `policies` are those of the listener, to tell
+    /// requests that came the wrong way.
+    pub async fn handle(
+        &self,
+        request: Request<Incoming>,
+        connection: &ConnectionFacts,
+        trust: Option<&Arc<PeerTrust>>,
+        policies: &PolicySet,
+    ) -> Response<Body> {
         let unread = match request.version() < Version::HTTP_2 && !request.body().is_end_stream() {
             true => Unread::ClosesConnection,
             false => Unread::Harmless,
@@ -142,7 +159,7 @@ impl Gateway {
             certificate: connection.peer.as_ref().ok().and_then(Option::as_deref).map(PeerCertificate::thumbprint),
             ..AccessDecision::default()
         };
-        let mut case = Case { connection, request_id, decision, route: None, unread };
+        let mut case = Case { connection, trust, verdict: None, request_id, decision, route: None, unread };
         let is_head = request.method() == Method::HEAD;
         let id = HeaderValue::from_str(case.request_id.as_str());
         let mut response = match self.answer(request, policies, &mut case).await {
@@ -176,11 +193,18 @@ impl Gateway {
         case.decision.route = Some(route.name.clone());
 
         let presented = present(&head.headers, &head.uri).map_err(Refusal::from)?;
-        let authorization = match (&presented, route.access_token) {
-            (Presented::Bearer(token), AccessToken::Passed) => Some(token.header_value()),
+        let authorization = match (presented.token(), route.access_token) {
+            (Some(token), AccessToken::Passed) => Some(token.header_value()),
             _ => None,
         };
-        let (admission, now) = self.decide(&route, presented, case).await?;
+        let asked = Asked {
+            method: head.method.as_str(),
+            authority: target.authority.as_str(),
+            path: target.path.as_str(),
+            proof: dpop::presented(&head.headers),
+        };
+        let (Granted { admission, dpop_key, dpop_nonce }, now) = self.decide(&route, presented, &asked, case).await?;
+        case.decision.dpop_key = dpop_key;
         decision::tell(&mut case.decision, admission.facts());
 
         let stripped = self.reserved.strip(Request::from_parts(head, body));
@@ -201,11 +225,12 @@ impl Gateway {
             authority: &target.authority,
             peer_address: case.connection.peer_address,
             assertion: (self.asserter.header(), assertion),
+            certificate: case.verdict,
             authorization,
         };
         let answer = forward(stripped, admission, &route.upstream, statement, &self.reserved, &self.clock).await;
         metrics.answered(self.clock.monotonic().saturating_sub(decided));
-        Ok(match answer {
+        let mut response = match answer {
             Ok(response) => {
                 admitted.answered(response.status().as_u16(), None);
                 response
@@ -221,7 +246,11 @@ impl Gateway {
                 admitted.answered(response.status().as_u16(), Some(reason));
                 response
             }
-        })
+        };
+        if let Some(nonce) = dpop_nonce {
+            response.headers_mut().insert(DPOP_NONCE, nonce);
+        }
+        Ok(response)
     }
 
     /// Whether this caller may have this route: from the live connection, on every request.
@@ -229,20 +258,34 @@ impl Gateway {
         &self,
         route: &Route,
         presented: Presented,
+        asked: &Asked<'_>,
         case: &mut Case<'_>,
-    ) -> Result<(Admission, Timestamp), Rejection> {
+    ) -> Result<(Granted, Timestamp), Rejection> {
         let moment = Moment::read(self.clock.as_ref())?;
         let certificate = case.connection.peer.as_ref().map_err(|error| Rejection::Certificate(error.clone()))?;
         let presenter = Presenter::connection(certificate.as_deref());
-        let verdict = route.protection.decide(presented, &presenter, moment).await;
+        let verdict = route.protection.decide(presented, &presenter, asked, moment).await;
         decision::count_introspection(&route.server, &verdict);
         match verdict {
-            Ok(admission) => Ok((admission, moment.wall)),
-            Err(Denied { refusal, facts }) => {
-                if let Some(facts) = facts {
-                    decision::tell(&mut case.decision, &facts);
+            Ok(Granted { admission, dpop_key, dpop_nonce }) => {
+                let facts = Arc::clone(admission.facts());
+                match certificate::judge(admission, route, case.connection, case.trust, &self.anchors, moment.wall) {
+                    Ok((admission, verdict)) => {
+                        case.verdict = verdict;
+                        case.decision.certificate_verdict = verdict.map(Verdict::text);
+                        Ok((Granted { admission, dpop_key, dpop_nonce }, moment.wall))
+                    }
+                    Err(reason) => {
+                        decision::tell(&mut case.decision, &facts);
+                        Err(Rejection::Untrusted(reason))
+                    }
                 }
-                Err(refusal.into())
+            }
+            Err(denied) => {
+                if let Some(facts) = &denied.facts {
+                    decision::tell(&mut case.decision, facts);
+                }
+                Err(denied.into())
             }
         }
     }
@@ -259,9 +302,9 @@ impl Gateway {
     }
 
     fn reject(&self, rejection: Rejection, case: Case<'_>) -> Response<Body> {
-        let requirements = case.route.as_ref().map(|route| &route.protection.requirements);
+        let terms = case.route.as_ref().map(|route| route.protection.terms());
         decision::refused(&self.audit, self.clock.as_ref(), case.decision, &rejection, rejection.status().as_u16());
-        rejection.into_response(Some(&case.request_id), requirements, case.unread)
+        rejection.into_response(Some(&case.request_id), terms.as_ref(), case.unread)
     }
 }
 

@@ -8,9 +8,10 @@ use super::assertion::AssertError;
 use super::body::Body;
 use super::forward::ForwardError;
 use super::route::RouteError;
+use crate::binding::dpop::DPOP_NONCE;
 use crate::domain::{ClockUnreadable, RandomnessUnavailable, RequestId};
 use crate::event::Reason;
-use crate::resource::{AdmissionEnded, Refusal, Requirements};
+use crate::resource::{AdmissionEnded, Denied, Refusal, Terms};
 use crate::telemetry::audit::AuditUnavailable;
 use crate::tls::PeerCertificateError;
 use crate::wire::SanityError;
@@ -33,9 +34,12 @@ pub enum Rejection {
     /// The connection's certificate is of no use.
     #[error("{0}")]
     Certificate(#[from] PeerCertificateError),
+    /// The connection's certificate is not accepted here, or not any more.
+    #[error("the certificate is not accepted: {0}")]
+    Untrusted(Reason),
     /// Not admitted.
-    #[error("{0}")]
-    Refused(#[from] Refusal),
+    #[error("{}", .0.refusal)]
+    Refused(Box<Denied>),
     /// Nothing can be recorded.
     #[error("{0}")]
     Audit(#[from] AuditUnavailable),
@@ -51,6 +55,18 @@ pub enum Rejection {
     /// The upstream.
     #[error("{0}")]
     Forward(#[from] ForwardError),
+}
+
+impl From<Refusal> for Rejection {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(Box::new(refusal.into()))
+    }
+}
+
+impl From<Denied> for Rejection {
+    fn from(denied: Denied) -> Self {
+        Self::Refused(Box::new(denied))
+    }
 }
 
 /// Whose doing it was.
@@ -71,7 +87,8 @@ impl Rejection {
             Self::Route(error) => error.reason(),
             Self::ReadOnly => Reason::MethodNotAllowed,
             Self::Certificate(error) => error.reason(),
-            Self::Refused(refusal) => refusal.reason(),
+            Self::Untrusted(reason) => *reason,
+            Self::Refused(denied) => denied.refusal.reason(),
             Self::Audit(error) => error.reason(),
             Self::Clock(ClockUnreadable) => Reason::ClockUnreadable,
             Self::Randomness(RandomnessUnavailable) => Reason::RandomnessUnavailable,
@@ -121,8 +138,12 @@ impl Rejection {
             }
             Self::ReadOnly => (StatusCode::METHOD_NOT_ALLOWED, "invalid_request", "Only GET and HEAD are served here"),
             Self::Certificate(_) => (StatusCode::UNAUTHORIZED, "invalid_token", "The client certificate cannot be used"),
-            Self::Refused(refusal) => {
-                let answer = refusal.answer();
+            Self::Untrusted(Reason::CertificateAbsent) => {
+                (StatusCode::UNAUTHORIZED, "invalid_token", "A client certificate is needed here")
+            }
+            Self::Untrusted(_) => (StatusCode::UNAUTHORIZED, "invalid_token", "The client certificate is not accepted here"),
+            Self::Refused(denied) => {
+                let answer = denied.refusal.answer();
                 (answer.status(), answer.error(), answer.description())
             }
             Self::Audit(_) => (StatusCode::SERVICE_UNAVAILABLE, BUSY, "The gateway cannot take more requests at the moment"),
@@ -141,6 +162,9 @@ impl Rejection {
             Self::Forward(ForwardError::Ended(AdmissionEnded::Revoked)) => {
                 (StatusCode::UNAUTHORIZED, "invalid_token", "The access token was revoked")
             }
+            Self::Forward(ForwardError::Ended(AdmissionEnded::Certificate(_))) => {
+                (StatusCode::UNAUTHORIZED, "invalid_token", "The client certificate is not accepted here")
+            }
             Self::Forward(ForwardError::Ended(AdmissionEnded::Clock)) => {
                 (StatusCode::SERVICE_UNAVAILABLE, "server_error", "The gateway has a fault")
             }
@@ -153,13 +177,8 @@ impl Rejection {
         }
     }
 
-    /// The answer. `requirements` are those of the route, once one is known; `unread` is whether the request's body was left unread.
-    pub fn into_response(
-        self,
-        request_id: Option<&RequestId>,
-        requirements: Option<&Requirements>,
-        unread: Unread,
-    ) -> Response<Body> {
+    /// The answer. `terms` are those of the route, once one is known; `unread` is whether the request's body was left unread.
+    pub fn into_response(self, request_id: Option<&RequestId>, terms: Option<&Terms<'_>>, unread: Unread) -> Response<Body> {
         let (status, error, description) = self.answer();
         let body = serde_json::json!({ "error": error, "error_description": description, "request_id": request_id });
         let mut response = Response::new(Body::from(Bytes::from(body.to_string())));
@@ -168,14 +187,18 @@ impl Rejection {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         match &self {
-            Self::Refused(refusal) => {
-                let challenge = requirements
-                    .and_then(|requirements| refusal.answer().challenge(&requirements.audience, &requirements.scopes));
-                if let Some(challenge) = challenge {
-                    headers.insert(WWW_AUTHENTICATE, challenge);
+            Self::Refused(denied) => {
+                let answer = denied.refusal.answer();
+                for challenge in terms.map(|terms| answer.challenges(denied.scheme, terms)).unwrap_or_default() {
+                    headers.append(WWW_AUTHENTICATE, challenge);
+                }
+                if let Some(nonce) = &denied.dpop_nonce {
+                    headers.insert(DPOP_NONCE, nonce.clone());
                 }
             }
-            Self::Certificate(_) | Self::Forward(ForwardError::Ended(_)) if status == StatusCode::UNAUTHORIZED => {
+            Self::Certificate(_) | Self::Untrusted(_) | Self::Forward(ForwardError::Ended(_))
+                if status == StatusCode::UNAUTHORIZED =>
+            {
                 let challenge = format!("Bearer error=\"{error}\", error_description=\"{description}\"");
                 if let Ok(challenge) = HeaderValue::try_from(challenge) {
                     headers.insert(WWW_AUTHENTICATE, challenge);
@@ -210,17 +233,16 @@ pub enum Unread {
 mod tests {
     use super::*;
     use crate::binding::BindingError;
+    use crate::binding::dpop::{DpopError, NonceError};
     use crate::resource::{AdmitError, IntrospectionError, KeysError, PresentError, VerifyError};
     use crate::wire::AuthorityError;
     use crate::wire::PathError;
 
-    fn requirements() -> Requirements {
-        Requirements { audience: "https://api.example".parse().expect("an audience"), scopes: "read".parse().expect("a scope") }
-    }
-
     /// The whole table: what each rejection tells the caller, and what it tells us.
     #[test]
     fn public_answers_and_private_reasons() {
+        let (audience, scopes) = ("https://api.example".parse().expect("an audience"), "read".parse().expect("a scope"));
+        let terms = Terms { audience: &audience, scopes: &scopes, bearer: true, dpop: None };
         let mut table = String::new();
         let rejections: Vec<Rejection> = vec![
             SanityError::Method.into(),
@@ -239,6 +261,8 @@ mod tests {
             RouteError::Ambiguous.into(),
             Rejection::ReadOnly,
             PeerCertificateError::TooMany { count: 11, limit: 10 }.into(),
+            Rejection::Untrusted(Reason::CertificateAbsent),
+            Rejection::Untrusted(Reason::CertificateUnknownIssuer),
             Refusal::Absent.into(),
             Refusal::Present(PresentError::Ambiguous).into(),
             Refusal::Present(PresentError::InQuery).into(),
@@ -253,6 +277,25 @@ mod tests {
             Refusal::Binding(BindingError::CertificateAbsent).into(),
             Refusal::Binding(BindingError::CertificateMismatch).into(),
             Refusal::Binding(BindingError::ProofUnsupported).into(),
+            Refusal::Binding(BindingError::ProofAbsent).into(),
+            Refusal::Binding(BindingError::KeyMismatch).into(),
+            Refusal::Binding(BindingError::SchemeMismatch).into(),
+            Refusal::Dpop(DpopError::Absent).into(),
+            Refusal::Dpop(DpopError::Ambiguous).into(),
+            Refusal::Dpop(DpopError::Malformed).into(),
+            Refusal::Dpop(DpopError::Type).into(),
+            Refusal::Dpop(DpopError::Algorithm).into(),
+            Refusal::Dpop(DpopError::Key).into(),
+            Refusal::Dpop(DpopError::Signature).into(),
+            Refusal::Dpop(DpopError::Method).into(),
+            Refusal::Dpop(DpopError::Target).into(),
+            Refusal::Dpop(DpopError::Time).into(),
+            Refusal::Dpop(DpopError::Token).into(),
+            Refusal::Dpop(DpopError::Replayed).into(),
+            Refusal::Dpop(DpopError::NonceAbsent).into(),
+            Refusal::Dpop(DpopError::Nonce(NonceError::Foreign)).into(),
+            Refusal::Dpop(DpopError::Nonce(NonceError::Expired)).into(),
+            Refusal::Dpop(DpopError::ReplayUnknown).into(),
             Refusal::Admit(AdmitError::Audience).into(),
             Refusal::Admit(AdmitError::Scope).into(),
             Refusal::Admit(AdmitError::Stale).into(),
@@ -263,6 +306,7 @@ mod tests {
             ForwardError::Upload.into(),
             ForwardError::Ended(AdmissionEnded::Expired).into(),
             ForwardError::Ended(AdmissionEnded::Revoked).into(),
+            ForwardError::Ended(AdmissionEnded::Certificate(Reason::CertificateRevoked)).into(),
             ForwardError::Ended(AdmissionEnded::Clock).into(),
             ForwardError::Timeout.into(),
             ForwardError::Upgraded.into(),
@@ -272,7 +316,7 @@ mod tests {
             let reason = rejection.reason();
             let (_, error, description) = rejection.answer();
             let doing = rejection.doing();
-            let response = rejection.into_response(None, Some(&requirements()), Unread::Harmless);
+            let response = rejection.into_response(None, Some(&terms), Unread::Harmless);
             let status = response.status().as_u16();
             let challenge = response.headers().get(WWW_AUTHENTICATE);
             // A fault never makes a client throw its token away; a 401 always says what is wanted (RFC 9110 §11.6.1).

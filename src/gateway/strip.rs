@@ -52,6 +52,9 @@ const NAMES: &[&str] = &[
     "cdn-loop",
     "cf-connecting-ip",
     "cf-connecting-ipv6",
+    // A proof is for this hop, and so is the nonce for the next one.
+    "dpop",
+    "dpop-nonce",
     "fastly-client-ip",
     "forwarded",
     // A CGI program would take it for the proxy that its own requests must go through.
@@ -98,7 +101,6 @@ const EXACT: &[&str] = &[
     "content-type",
     "cookie",
     "date",
-    "dpop",
     "host",
     "origin",
     "range",
@@ -235,6 +237,8 @@ mod tests {
             "X-Remote-User",
             "Remote-User",
             "Proxy",
+            "DPoP",
+            "DPoP-Nonce",
         ];
         for name in names {
             for spelling in [
@@ -293,7 +297,17 @@ mod tests {
     #[test]
     fn an_upstream_cannot_speak_in_our_name() {
         let mut response = Response::new(());
-        for name in ["x-who-calls", "client-cert", "connection", "x-hop", "alt-svc", "keep-alive", "www-authenticate", "x-kept"] {
+        for name in [
+            "x-who-calls",
+            "client-cert",
+            "connection",
+            "x-hop",
+            "alt-svc",
+            "keep-alive",
+            "dpop-nonce",
+            "www-authenticate",
+            "x-kept",
+        ] {
             response.headers_mut().insert(HeaderName::from_static(name), "x-hop".parse().expect("a value"));
         }
         reserved().strip_response(&mut response);

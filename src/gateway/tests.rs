@@ -269,6 +269,6 @@ async fn handling_can_move_between_threads() {
     let never: Option<Request<Incoming>> = None;
     if let Some(request) = never {
         let facts = stage.facts(None);
-        check(&stage.gateway.handle(request, &facts, &stage.policies));
+        check(&stage.gateway.handle(request, &facts, None, &stage.policies));
     }
 }

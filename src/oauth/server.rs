@@ -19,7 +19,7 @@ use crate::seal::KeyRing;
 use crate::store::Store;
 use crate::telemetry::audit::AuditSink;
 use crate::telemetry::metrics::{CounterHandle, TOKENS_ISSUED};
-use crate::trust::AnchorSets;
+use crate::trust::CurrentAnchors;
 use crate::trust::revocation::RevocationRules;
 
 /// One authorization server. Everything a request needs is read from here; nothing is global.
@@ -64,7 +64,7 @@ pub struct AuthorizationServer {
     /// What has been revoked, as of the last change.
     pub revocations: Revocations,
     /// Whose certificates count, as of the last reload.
-    pub anchors: Arc<ArcSwap<AnchorSets>>,
+    pub anchors: Arc<CurrentAnchors>,
     /// What has been issued.
     pub issued: IssuedTokens,
 }

@@ -291,7 +291,7 @@ fn subject(name: &DistinguishedName) -> Result<rcgen::DistinguishedName, Authori
 mod tests {
     use super::*;
     use crate::pki::fixture::{NOW, TestRandomness};
-    use crate::pki::path::{Anchors, build_path};
+    use crate::pki::path::{Anchors, PathPolicy, build_path};
 
     const DAY: Lifetime = Lifetime::from_seconds(86_400);
 
@@ -321,7 +321,7 @@ mod tests {
         assert_eq!(certificate.extended_key_usages(), Some(&["1.3.6.1.5.5.7.3.2".to_owned()][..]));
         assert_eq!(pem::certificates(issued.certificate_pem.as_bytes()).expect("PEM").first(), Some(certificate));
         let anchors = Anchors::new([authority.certificate().clone()]).expect("an authority");
-        let path = build_path(certificate, &[], &anchors, NOW).expect("a path");
+        let path = build_path(certificate, &[], &anchors, &PathPolicy::default(), NOW).expect("a path");
         assert_eq!(path.anchor(), authority.certificate().spki_sha256());
         let again = authority.issue(&request, NOW, &TestRandomness).expect("issued");
         assert_ne!(again.certificate.serial_hex(), certificate.serial_hex());
@@ -336,7 +336,7 @@ mod tests {
             let request = IssueRequest { key, ..IssueRequest::new(subject.clone(), CertificateUsage::Client, DAY) };
             let issued = again.issue(&request, NOW, &TestRandomness).expect("issued");
             let anchors = Anchors::new([authority.certificate().clone()]).expect("an authority");
-            build_path(&issued.certificate, &[], &anchors, NOW).expect("a path");
+            build_path(&issued.certificate, &[], &anchors, &PathPolicy::default(), NOW).expect("a path");
         }
         let other = self::authority();
         let result = DevelopmentAuthority::from_pem(authority.certificate_pem(), &other.key_pem());

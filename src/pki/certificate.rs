@@ -12,6 +12,7 @@ use crate::domain::{Thumbprint, Timestamp};
 use crate::event::Reason;
 use crate::jose::digest::sha256;
 
+use super::key::PublicKeyKind;
 use super::name::{DistinguishedName, NameError};
 use super::subject_alt_names::{SubjectAltNameError, SubjectAltNames};
 
@@ -37,6 +38,7 @@ struct Fields {
     is_authority: bool,
     key_usage: Option<KeyUsage>,
     extended_key_usages: Option<Vec<String>>,
+    key: PublicKeyKind,
 }
 
 /// What a certificate's key may do (RFC 5280 §4.2.1.3), as far as it matters here.
@@ -215,6 +217,11 @@ impl Certificate {
         self.0.key_usage
     }
 
+    /// What kind of key it holds, and how large.
+    pub fn key(&self) -> &PublicKeyKind {
+        &self.0.key
+    }
+
     /// The extended key usages as dotted object identifiers; `None` when the certificate does not say.
     pub fn extended_key_usages(&self) -> Option<&[String]> {
         self.0.extended_key_usages.as_deref()
@@ -244,6 +251,7 @@ impl Fields {
             is_authority: false,
             key_usage: None,
             extended_key_usages: None,
+            key: PublicKeyKind::of(parsed.public_key()),
         };
         let mut seen = BTreeSet::new();
         for extension in parsed.extensions() {

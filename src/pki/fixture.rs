@@ -76,6 +76,21 @@ impl Authority {
         Self { certificate, issuer: Issuer::new(params, key) }
     }
 
+    /// With a key of another kind.
+    pub(crate) fn with_key(name: &str, key: KeyPair) -> Self {
+        let params = authority_params(name);
+        let certificate = read(params.self_signed(&key).expect("signed"));
+        Self { certificate, issuer: Issuer::new(params, key) }
+    }
+
+    /// A client's certificate with a key of another kind.
+    pub(crate) fn with_own_key(&self, key: KeyPair, name: &str) -> Identity {
+        let mut params = params(name);
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        let certificate = read(params.signed_by(&key, &self.issuer).expect("signed"));
+        Identity { certificate, key }
+    }
+
     pub(crate) fn intermediate(&self, name: &str, change: impl FnOnce(&mut CertificateParams)) -> Self {
         let mut params = authority_params(name);
         change(&mut params);

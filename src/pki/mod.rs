@@ -9,11 +9,13 @@ mod certificate;
 #[cfg(test)]
 #[cfg(feature = "server")]
 pub(crate) mod fixture;
+mod key;
 pub mod name;
 pub mod path;
 pub mod pem;
 mod subject_alt_names;
 
 pub use certificate::{Certificate, CertificateError, DateError, KeyUsage};
+pub use key::{KeyType, PublicKeyKind};
 pub use name::DistinguishedName;
 pub use subject_alt_names::{SubjectAltNameError, SubjectAltNames};

@@ -3,17 +3,71 @@
 //! What is built is a fact that stays true: these signatures verify, up to this key. When it holds is a window that travels
 //! with it, so that whoever keeps the fact checks dates without verifying anything again.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
-use webpki::{EndEntityCert, KeyUsage};
+use webpki::{EndEntityCert, ExtendedKeyUsageValidator, KeyPurposeIdIter, KeyUsage, VerifiedPath};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::domain::{Thumbprint, Timestamp};
 use crate::event::Reason;
 
-use super::{Certificate, DateError};
+use super::{Certificate, DateError, KeyType, PublicKeyKind};
+
+/// What a path must be beyond correct: chosen by whoever names the authorities.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PathPolicy {
+    /// What the certificates must say about their use.
+    pub extended_key_usage: ExtendedKeyUsagePolicy,
+    /// Kinds of keys that the path may rest on, the authority's included.
+    pub keys: Vec<KeyType>,
+    /// Bits that every RSA key on the path must have.
+    pub min_rsa_bits: usize,
+}
+
+/// What certificates must say about their use (RFC 5280 §4.2.1.12).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ExtendedKeyUsagePolicy {
+    /// Where the extension is there, client authentication must be in it.
+    #[default]
+    ClientAuthIfPresent,
+    /// The client's certificate must have the extension, and client authentication in it.
+    ClientAuth,
+    /// Nothing: for authorities that issue certificates for servers alone.
+    Any,
+}
+
+impl Default for PathPolicy {
+    fn default() -> Self {
+        Self { extended_key_usage: ExtendedKeyUsagePolicy::default(), keys: KeyType::ALL.to_vec(), min_rsa_bits: 2_048 }
+    }
+}
+
+impl PathPolicy {
+    fn check_key(&self, key: &PublicKeyKind) -> Result<(), PathError> {
+        let is_named = key.key_type().is_some_and(|kind| self.keys.contains(&kind));
+        match key {
+            PublicKeyKind::Rsa { bits } if *bits < self.min_rsa_bits => {}
+            _ if is_named => return Ok(()),
+            _ => {}
+        }
+        Err(PathError::Key(key.to_string()))
+    }
+}
+
+impl ExtendedKeyUsageValidator for &PathPolicy {
+    fn validate(&self, usages: KeyPurposeIdIter<'_, '_>) -> Result<(), webpki::Error> {
+        match self.extended_key_usage {
+            ExtendedKeyUsagePolicy::Any => Ok(()),
+            // That the extension is there is checked of the client's certificate alone.
+            ExtendedKeyUsagePolicy::ClientAuth | ExtendedKeyUsagePolicy::ClientAuthIfPresent => {
+                KeyUsage::client_auth().validate(usages)
+            }
+        }
+    }
+}
 
 /// Authorities that paths may end at. Told apart by key: the name alone means nothing.
 #[derive(Clone, Debug, Default)]
@@ -153,6 +207,9 @@ pub enum PathError {
     /// An authority's certificate shown as a client's.
     #[error("the certificate is a certification authority's")]
     Authority,
+    /// A key on the path that the policy does not accept.
+    #[error("a key on the path is not accepted: {0}")]
+    Key(String),
     /// A name outside an authority's name constraints.
     #[error("a name is outside an authority's name constraints")]
     NameConstraints,
@@ -173,6 +230,7 @@ impl PathError {
             Self::IssuerNotYetValid => Reason::CertificateNotYetValid,
             Self::UnknownIssuer => Reason::CertificateUnknownIssuer,
             Self::Signature => Reason::CertificateSignature,
+            Self::Key(_) => Reason::CertificateKey,
             Self::ExtendedKeyUsage => Reason::CertificateExtendedKeyUsage,
             Self::KeyUsage => Reason::CertificateKeyUsage,
             Self::Authority => Reason::CertificateAuthorityAsClient,
@@ -221,6 +279,7 @@ pub fn build_path(
     leaf: &Certificate,
     intermediates: &[CertificateDer<'_>],
     anchors: &Anchors,
+    policy: &PathPolicy,
     now: Timestamp,
 ) -> Result<Path, PathError> {
     leaf.check_dates(now)?;
@@ -231,11 +290,15 @@ pub fn build_path(
     if leaf.key_usage().is_some_and(|usage| !usage.digital_signature) {
         return Err(PathError::KeyUsage);
     }
+    if policy.extended_key_usage == ExtendedKeyUsagePolicy::ClientAuth && leaf.extended_key_usages().is_none() {
+        return Err(PathError::ExtendedKeyUsage);
+    }
+    policy.check_key(leaf.key())?;
     let is_current = |anchor: &&Anchor| anchor.certificate.check_dates(now).is_ok();
     let (current, others): (Vec<_>, Vec<_>) = anchors.0.iter().partition(is_current);
-    match build(leaf, intermediates, &current, now) {
+    match build(leaf, intermediates, &current, policy, now) {
         // Only to say why: a path to an authority out of its dates is still none.
-        Err(PathError::UnknownIssuer) if !others.is_empty() => Err(match build(leaf, intermediates, &others, now) {
+        Err(PathError::UnknownIssuer) if !others.is_empty() => Err(match build(leaf, intermediates, &others, policy, now) {
             Ok(path) if now > path.not_after => PathError::IssuerExpired,
             Ok(_) => PathError::IssuerNotYetValid,
             Err(_) => PathError::UnknownIssuer,
@@ -248,20 +311,36 @@ fn build(
     leaf: &Certificate,
     intermediates: &[CertificateDer<'_>],
     anchors: &[&Anchor],
+    policy: &PathPolicy,
     now: Timestamp,
 ) -> Result<Path, PathError> {
     let end_entity = EndEntityCert::try_from(leaf.der()).map_err(PathError::from_webpki)?;
     let trust_anchors: Vec<TrustAnchor<'_>> = anchors.iter().map(|anchor| anchor.trust_anchor.clone()).collect();
     let time = UnixTime::since_unix_epoch(Duration::from_secs(u64::try_from(now.seconds()).unwrap_or(0)));
+    let certificate_of = |path: &VerifiedPath<'_>| {
+        let position = trust_anchors.iter().position(|anchor| std::ptr::eq(anchor, path.anchor()));
+        position.and_then(|position| anchors.get(position)).map(|anchor| &anchor.certificate)
+    };
+    // Asked of every path that is found: where one rests on a key that is not accepted, another may not.
+    let unaccepted = Cell::new(None);
+    let check_keys = |path: &VerifiedPath<'_>| {
+        let anchor = certificate_of(path).ok_or(webpki::Error::UnknownIssuer)?;
+        let checked = policy.check_key(anchor.key()).and_then(|()| {
+            path.intermediate_certificates().try_for_each(|intermediate| policy.check_key(&key_of(&intermediate.der())?))
+        });
+        checked.map_err(|error| {
+            unaccepted.set(Some(error));
+            webpki::Error::UnknownIssuer
+        })
+    };
     let path = end_entity
-        .verify_for_usage(webpki::ALL_VERIFICATION_ALGS, &trust_anchors, intermediates, time, KeyUsage::client_auth(), None, None)
-        .map_err(PathError::from_webpki)?;
-    let position = trust_anchors.iter().position(|anchor| std::ptr::eq(anchor, path.anchor()));
-    let anchor = position.and_then(|position| anchors.get(position)).ok_or(PathError::UnknownIssuer)?;
+        .verify_for_usage(webpki::ALL_VERIFICATION_ALGS, &trust_anchors, intermediates, time, policy, None, Some(&check_keys))
+        .map_err(|error| unaccepted.take().unwrap_or_else(|| PathError::from_webpki(error)))?;
+    let anchor = certificate_of(&path).ok_or(PathError::UnknownIssuer)?;
     let mut window = Path {
-        anchor: anchor.certificate.spki_sha256(),
-        not_before: leaf.not_before().max(anchor.certificate.not_before()),
-        not_after: leaf.not_after().min(anchor.certificate.not_after()),
+        anchor: anchor.spki_sha256(),
+        not_before: leaf.not_before().max(anchor.not_before()),
+        not_after: leaf.not_after().min(anchor.not_after()),
     };
     for intermediate in path.intermediate_certificates() {
         let der = intermediate.der();
@@ -271,6 +350,13 @@ fn build(
         window.not_after = window.not_after.min(Timestamp::from_seconds(validity.not_after.timestamp()));
     }
     Ok(window)
+}
+
+fn key_of(der: &[u8]) -> Result<PublicKeyKind, PathError> {
+    match X509Certificate::from_der(der) {
+        Ok((_, parsed)) => Ok(PublicKeyKind::of(parsed.public_key())),
+        Err(_) => Err(PathError::Malformed("intermediate".into())),
+    }
 }
 
 #[cfg(test)]

@@ -4,6 +4,8 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
+
 use super::moment::Moment;
 use super::revocation::{Revocations, Staleness};
 use super::verify::{Source, VerifiedToken};
@@ -77,10 +79,25 @@ impl AdmitError {
     }
 }
 
+/// Something besides the token that an admission rests on.
+pub trait Condition: std::fmt::Debug + Send + Sync {
+    /// Whether it holds at `now`, and until when at the latest if nothing changes.
+    ///
+    /// # Errors
+    /// Why it does not.
+    fn standing(&self, now: Timestamp) -> Result<Timestamp, Reason>;
+
+    /// Told whenever it may have changed.
+    fn subscribe(&self) -> watch::Receiver<()>;
+}
+
 /// Leave to be served, with what it rests on. It ends at its deadline, or when a revocation rule comes to hit the token: whatever is
 /// still streaming then is cut. Made only by [`admit`].
 #[derive(Clone, Debug)]
-pub struct Admission(Arc<Grounds>);
+pub struct Admission {
+    grounds: Arc<Grounds>,
+    condition: Option<Arc<dyn Condition>>,
+}
 
 #[derive(Debug)]
 struct Grounds {
@@ -98,6 +115,9 @@ pub enum AdmissionEnded {
     /// The token was revoked.
     #[error("the token was revoked")]
     Revoked,
+    /// The certificate that was shown is not good any more.
+    #[error("the certificate is not accepted any more: {0}")]
+    Certificate(Reason),
     /// The clock could not be read.
     #[error("the clock could not be read")]
     Clock,
@@ -109,6 +129,7 @@ impl AdmissionEnded {
         match self {
             Self::Expired => Reason::TokenExpired,
             Self::Revoked => Reason::TokenRevoked,
+            Self::Certificate(reason) => reason,
             Self::Clock => Reason::ClockUnreadable,
         }
     }
@@ -117,17 +138,17 @@ impl AdmissionEnded {
 impl Admission {
     /// What the token says.
     pub fn facts(&self) -> &Arc<TokenFacts> {
-        self.0.token.facts()
+        self.grounds.token.facts()
     }
 
     /// The token it rests on.
     pub fn token(&self) -> &VerifiedToken {
-        &self.0.token
+        &self.grounds.token
     }
 
     /// When it ends, if nothing ends it before: `exp`, with the leeway that the issuer's clock is given.
     pub fn deadline(&self) -> Timestamp {
-        self.0.deadline
+        self.grounds.deadline
     }
 
     /// Whether it still stands.
@@ -136,39 +157,55 @@ impl Admission {
     /// When it has ended.
     pub fn standing(&self, clock: &dyn Clock) -> Result<(), AdmissionEnded> {
         let now = clock.now().map_err(|_| AdmissionEnded::Clock)?;
-        if now >= self.0.deadline {
+        if now >= self.grounds.deadline {
             return Err(AdmissionEnded::Expired);
         }
-        match &self.0.revocations {
-            Some(revocations) => revocations.rules().check(self.facts()).map(|_| ()).map_err(|_| AdmissionEnded::Revoked),
+        if let Some(revocations) = &self.grounds.revocations {
+            revocations.rules().check(self.facts()).map_err(|_| AdmissionEnded::Revoked)?;
+        }
+        match &self.condition {
+            Some(condition) => condition.standing(now).map(|_| ()).map_err(AdmissionEnded::Certificate),
             None => Ok(()),
         }
+    }
+
+    /// The same leave, for as long as the condition holds too.
+    #[must_use]
+    pub fn on_condition(self, condition: Arc<dyn Condition>) -> Self {
+        Self { condition: Some(condition), ..self }
     }
 
     /// Completes when it ends.
     pub fn ended(&self, clock: Arc<dyn Clock>) -> impl Future<Output = AdmissionEnded> + Send + use<> {
         let admission = self.clone();
         async move {
-            let mut changed = admission.0.revocations.as_ref().map(|revocations| revocations.subscribe());
+            let mut revoked = admission.grounds.revocations.as_ref().map(|revocations| revocations.subscribe());
+            let mut changed = admission.condition.as_ref().map(|condition| condition.subscribe());
             loop {
                 if let Err(ended) = admission.standing(clock.as_ref()) {
                     return ended;
                 }
                 let Ok(now) = clock.now() else { return AdmissionEnded::Clock };
-                let left = Duration::from_secs(admission.0.deadline.seconds_since(now));
-                let sleep = tokio::time::sleep(left.min(LOOK_AGAIN));
-                match &mut changed {
-                    Some(changed) => {
-                        tokio::select! {
-                            () = sleep => {}
-                            // The sender lives as long as the admission.
-                            _ = changed.changed() => {}
-                        }
-                    }
-                    None => sleep.await,
+                let left = Duration::from_secs(admission.grounds.deadline.seconds_since(now));
+                let condition = admission.condition.as_ref().and_then(|condition| condition.standing(now).ok());
+                // The last second of a certificate still belongs to it.
+                let left = condition.map_or(left, |until| left.min(Duration::from_secs(until.seconds_since(now) + 1)));
+                tokio::select! {
+                    () = tokio::time::sleep(left.min(LOOK_AGAIN)) => {}
+                    () = rings(&mut revoked) => {}
+                    () = rings(&mut changed) => {}
                 }
             }
         }
+    }
+}
+
+/// Completes at the next ring; never where there is no bell.
+async fn rings(bell: &mut Option<watch::Receiver<()>>) {
+    match bell {
+        // The sender lives as long as the admission.
+        Some(bell) => drop(bell.changed().await),
+        None => std::future::pending().await,
     }
 }
 
@@ -200,5 +237,6 @@ pub fn admit(
         return Err(AdmitError::Scope);
     }
     let deadline = facts.expires.plus(token.leeway());
-    Ok(Admission(Arc::new(Grounds { token, deadline, revocations: revocations.map(|check| Arc::clone(&check.revocations)) })))
+    let revocations = revocations.map(|check| Arc::clone(&check.revocations));
+    Ok(Admission { grounds: Arc::new(Grounds { token, deadline, revocations }), condition: None })
 }

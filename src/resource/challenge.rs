@@ -1,10 +1,32 @@
-//! The public side of a refusal (RFC 6750 §3).
+//! The public side of a refusal (RFC 6750 §3, RFC 9449 §7.1).
 
 use std::fmt::Write as _;
 
 use http::{HeaderValue, StatusCode};
 
+use super::present::Scheme;
 use crate::domain::{Audience, Scope};
+use crate::jose::Algorithm;
+
+/// What a resource says of itself in a challenge.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms<'a> {
+    /// `realm`.
+    pub audience: &'a Audience,
+    /// `scope`: what would be enough.
+    pub scopes: &'a Scope,
+    /// Whether tokens may come with the Bearer scheme.
+    pub bearer: bool,
+    /// `algs`: the algorithms of proofs, where tokens may come with the DPoP scheme.
+    pub dpop: Option<&'a [Algorithm]>,
+}
+
+impl Terms<'_> {
+    fn schemes(&self) -> impl Iterator<Item = Scheme> {
+        let bearer = self.bearer.then_some(Scheme::Bearer);
+        bearer.into_iter().chain(self.dpop.map(|_| Scheme::Dpop))
+    }
+}
 
 /// What the caller is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +37,10 @@ pub enum Answer {
     InvalidRequest(&'static str),
     /// 401 `invalid_token`.
     InvalidToken(&'static str),
+    /// 401 `invalid_dpop_proof` (RFC 9449 §7.1).
+    InvalidProof(&'static str),
+    /// 401 `use_dpop_nonce` (RFC 9449 §9).
+    UseNonce(&'static str),
     /// 403 `insufficient_scope`.
     InsufficientScope,
     /// A fault of ours: 503 without a challenge, since a client that reads `invalid_token` throws a good token away.
@@ -25,7 +51,7 @@ impl Answer {
     /// The status.
     pub const fn status(self) -> StatusCode {
         match self {
-            Self::TokenWanted | Self::InvalidToken(_) => StatusCode::UNAUTHORIZED,
+            Self::TokenWanted | Self::InvalidToken(_) | Self::InvalidProof(_) | Self::UseNonce(_) => StatusCode::UNAUTHORIZED,
             Self::InvalidRequest(_) => StatusCode::BAD_REQUEST,
             Self::InsufficientScope => StatusCode::FORBIDDEN,
             Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
@@ -38,6 +64,8 @@ impl Answer {
             Self::TokenWanted => "unauthorized",
             Self::InvalidRequest(_) => "invalid_request",
             Self::InvalidToken(_) => "invalid_token",
+            Self::InvalidProof(_) => "invalid_dpop_proof",
+            Self::UseNonce(_) => "use_dpop_nonce",
             Self::InsufficientScope => "insufficient_scope",
             Self::Unavailable(_) => "temporarily_unavailable",
         }
@@ -48,78 +76,138 @@ impl Answer {
         match self {
             Self::TokenWanted => "An access token is required",
             Self::InsufficientScope => "The access token does not have the required scope",
-            Self::InvalidRequest(text) | Self::InvalidToken(text) | Self::Unavailable(text) => text,
+            Self::InvalidRequest(text)
+            | Self::InvalidToken(text)
+            | Self::InvalidProof(text)
+            | Self::UseNonce(text)
+            | Self::Unavailable(text) => text,
         }
     }
 
-    /// `WWW-Authenticate`, where the answer is a challenge. `audience` is the realm; `scopes` what would be enough.
-    pub fn challenge(self, audience: &Audience, scopes: &Scope) -> Option<HeaderValue> {
-        let with_error = match self {
-            Self::TokenWanted => false,
-            Self::InvalidRequest(_) | Self::InvalidToken(_) | Self::InsufficientScope => true,
-            Self::Unavailable(_) => return None,
+    /// `WWW-Authenticate`, where the answer is a challenge: one field for each scheme that the resource takes (RFC 9449 §7.2), the one
+    /// that was used first, with the error. Only an answer of 401 names the others too.
+    pub fn challenges(self, used: Option<Scheme>, terms: &Terms<'_>) -> Vec<HeaderValue> {
+        let error = match self {
+            Self::TokenWanted => None,
+            Self::Unavailable(_) => return Vec::new(),
+            _ => Some((self.error(), self.description())),
         };
-        let mut text = String::with_capacity(160);
-        text.push_str("Bearer realm=\"");
-        for character in audience.as_str().chars() {
-            if matches!(character, '"' | '\\') {
-                text.push('\\');
-            }
-            text.push(character);
-        }
-        text.push('"');
-        if with_error {
-            let _ = write!(text, ", error=\"{}\", error_description=\"{}\"", self.error(), self.description());
-        }
-        if !scopes.is_empty() && matches!(self, Self::TokenWanted | Self::InsufficientScope) {
-            let _ = write!(text, ", scope=\"{scopes}\"");
-        }
-        HeaderValue::try_from(text).ok()
+        let about = terms.schemes().find(|scheme| used == Some(*scheme)).or_else(|| terms.schemes().next());
+        let others = terms.schemes().filter(|scheme| Some(*scheme) != about && self.status() == StatusCode::UNAUTHORIZED);
+        let wants_scope = matches!(self, Self::TokenWanted | Self::InsufficientScope);
+        let first = about.map(|scheme| challenge(scheme, error, wants_scope, terms));
+        let rest = others.map(|scheme| challenge(scheme, None, wants_scope, terms));
+        first.into_iter().chain(rest).filter_map(|text| HeaderValue::try_from(text).ok()).collect()
     }
+}
+
+fn challenge(scheme: Scheme, error: Option<(&str, &str)>, wants_scope: bool, terms: &Terms<'_>) -> String {
+    let mut text = String::with_capacity(160);
+    text.push_str(match scheme {
+        Scheme::Bearer => "Bearer realm=\"",
+        Scheme::Dpop => "DPoP realm=\"",
+    });
+    for character in terms.audience.as_str().chars() {
+        if matches!(character, '"' | '\\') {
+            text.push('\\');
+        }
+        text.push(character);
+    }
+    text.push('"');
+    if let Some((error, description)) = error {
+        let _ = write!(text, ", error=\"{error}\", error_description=\"{description}\"");
+    }
+    if wants_scope && !terms.scopes.is_empty() {
+        let _ = write!(text, ", scope=\"{}\"", terms.scopes);
+    }
+    if let (Scheme::Dpop, Some(algorithms)) = (scheme, terms.dpop) {
+        let names: Vec<&str> = algorithms.iter().map(|algorithm| algorithm.name()).collect();
+        let _ = write!(text, ", algs=\"{}\"", names.join(" "));
+    }
+    text
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn answers_are_those_of_the_standard() {
+    const ALGORITHMS: &[Algorithm] = &[Algorithm::ES256, Algorithm::PS256];
+
+    fn told(answer: Answer, used: Option<Scheme>, bearer: bool, dpop: bool) -> Vec<String> {
         let audience: Audience = "https://api.example".parse().expect("an audience");
         let scopes: Scope = "read write".parse().expect("a scope");
+        let terms = Terms { audience: &audience, scopes: &scopes, bearer, dpop: dpop.then_some(ALGORITHMS) };
+        answer.challenges(used, &terms).iter().map(|value| value.to_str().expect("ASCII").to_owned()).collect()
+    }
+
+    #[test]
+    fn answers_are_those_of_the_standard() {
+        const WANTED: &str = r#"Bearer realm="https://api.example", scope="read write""#;
         let table = [
-            (Answer::TokenWanted, 401, Some(r#"Bearer realm="https://api.example", scope="read write""#)),
+            (Answer::TokenWanted, 401, vec![WANTED]),
             (
                 Answer::InvalidToken("The access token expired"),
                 401,
-                Some(
+                vec![
                     r#"Bearer realm="https://api.example", error="invalid_token", error_description="The access token expired""#,
-                ),
+                ],
             ),
             (
                 Answer::InvalidRequest("No"),
                 400,
-                Some(r#"Bearer realm="https://api.example", error="invalid_request", error_description="No""#),
+                vec![r#"Bearer realm="https://api.example", error="invalid_request", error_description="No""#],
             ),
             (
                 Answer::InsufficientScope,
                 403,
-                Some(
+                vec![
                     r#"Bearer realm="https://api.example", error="insufficient_scope", error_description="The access token does not have the required scope", scope="read write""#,
-                ),
+                ],
             ),
-            (Answer::Unavailable("Try again"), 503, None),
+            (Answer::Unavailable("Try again"), 503, vec![]),
         ];
-        for (answer, status, challenge) in table {
+        for (answer, status, challenges) in table {
             assert_eq!(answer.status().as_u16(), status);
-            let header = answer.challenge(&audience, &scopes);
-            assert_eq!(header.as_ref().map(|value| value.to_str().expect("ASCII")), challenge, "{answer:?}");
+            assert_eq!(told(answer, Some(Scheme::Bearer), true, false), challenges, "{answer:?}");
         }
+    }
+
+    /// RFC 9449 §7.1 and §7.2.
+    #[test]
+    fn each_scheme_has_a_challenge_and_the_one_used_has_the_error() {
+        const BEARER: &str = r#"Bearer realm="https://api.example""#;
+        const DPOP: &str = r#"DPoP realm="https://api.example", algs="ES256 PS256""#;
+        let (bearer, dpop) = (Some(Scheme::Bearer), Some(Scheme::Dpop));
+        let invalid = Answer::InvalidToken("No");
+        let error = r#", error="invalid_token", error_description="No""#;
+        let dpop_error = format!(r#"DPoP realm="https://api.example"{error}, algs="ES256 PS256""#);
+        let bearer_error = format!("{BEARER}{error}");
+        assert_eq!(told(invalid, dpop, true, true), [dpop_error.as_str(), BEARER]);
+        assert_eq!(told(invalid, bearer, true, true), [bearer_error.as_str(), DPOP]);
+        // A scheme that is not taken here: the other one tells why.
+        assert_eq!(told(invalid, bearer, false, true), [dpop_error.as_str()]);
+        assert_eq!(told(invalid, dpop, true, false), [bearer_error.as_str()]);
+        let scoped = [
+            r#"Bearer realm="https://api.example", scope="read write""#,
+            r#"DPoP realm="https://api.example", scope="read write", algs="ES256 PS256""#,
+        ];
+        assert_eq!(told(Answer::TokenWanted, None, true, true), scoped);
+        assert_eq!(
+            told(Answer::InvalidProof("No"), dpop, false, true),
+            [r#"DPoP realm="https://api.example", error="invalid_dpop_proof", error_description="No", algs="ES256 PS256""#]
+        );
+        assert_eq!(
+            told(Answer::UseNonce("No"), dpop, false, true),
+            [r#"DPoP realm="https://api.example", error="use_dpop_nonce", error_description="No", algs="ES256 PS256""#]
+        );
+        assert_eq!(told(Answer::InsufficientScope, dpop, true, true).len(), 1);
+        assert_eq!(told(Answer::Unavailable("No"), dpop, true, true).len(), 0);
     }
 
     #[test]
     fn a_realm_cannot_break_out_of_its_quotes() {
         let audience: Audience = r#"a"b\c"#.parse().expect("an audience");
-        let header = Answer::TokenWanted.challenge(&audience, &Scope::default()).expect("a challenge");
-        assert_eq!(header, r#"Bearer realm="a\"b\\c""#);
+        let terms = Terms { audience: &audience, scopes: &Scope::default(), bearer: true, dpop: None };
+        assert_eq!(Answer::TokenWanted.challenges(None, &terms), [r#"Bearer realm="a\"b\\c""#]);
     }
 }

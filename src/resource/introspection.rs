@@ -156,8 +156,9 @@ impl Asker {
             return Err(IntrospectionError::Status(answer.status.as_u16()));
         }
         let members = json::parse_object(&answer.body).map_err(IntrospectionError::Json)?;
-        let facts =
-            introspection::read(&members, self.server.issuer()).map_err(|error| IntrospectionError::Claims(Arc::new(error)))?;
+        let ignored = self.server.ignored_cnf_members();
+        let facts = introspection::read_ignoring(&members, self.server.issuer(), ignored)
+            .map_err(|error| IntrospectionError::Claims(Arc::new(error)))?;
         Ok(facts.map(Arc::new))
     }
 }

@@ -1,23 +1,25 @@
 //! A `tower` layer that protects any HTTP service: what the gateway does, without the gateway.
 //!
 //! The server that accepts connections (see [`crate::tls`]) puts an `Arc<PeerCertificate>` into each request's extensions, from the
-//! connection that the request came on; a request without one has no certificate. The service behind the layer finds the
-//! [`Admission`](super::Admission) in the extensions.
+//! connection that the request came on; a request without one has no certificate. DPoP proofs are taken where the [`Protection`] says
+//! so. The service behind the layer finds the [`Admission`](super::Admission) in the extensions.
 
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HOST, WWW_AUTHENTICATE};
 use http::{HeaderValue, Request, Response};
 use tower::{Layer, Service};
 
 use super::challenge::Answer;
+use super::dpop::Asked;
 use super::moment::Moment;
-use super::present::present;
-use super::protection::{Protection, Refusal};
+use super::present::{Scheme, present};
+use super::protection::{Denied, Protection, Refusal};
 use crate::binding::Presenter;
+use crate::binding::dpop::{self, DPOP_NONCE};
 use crate::domain::Clock;
 use crate::event::Reason;
 use crate::tls::PeerCertificate;
@@ -27,12 +29,19 @@ use crate::tls::PeerCertificate;
 pub struct ResourceLayer {
     protection: Arc<Protection>,
     clock: Arc<dyn Clock>,
+    public_authority: Option<Arc<str>>,
 }
 
 impl ResourceLayer {
     /// Protects what it is laid over.
     pub fn new(protection: Arc<Protection>, clock: Arc<dyn Clock>) -> Self {
-        Self { protection, clock }
+        Self { protection, clock, public_authority: None }
+    }
+
+    /// The authority under which callers know the service (`host` or `host:port`), for their DPoP proofs. Without it a request's own
+    /// counts: that of its URI, or its `Host` field.
+    pub fn with_public_authority(self, authority: &str) -> Self {
+        Self { public_authority: Some(authority.into()), ..self }
     }
 }
 
@@ -67,7 +76,7 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let ResourceLayer { protection, clock } = self.layer.clone();
+        let ResourceLayer { protection, clock, public_authority } = self.layer.clone();
         // The service that was made ready is the one to call.
         let ready = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, ready);
@@ -78,27 +87,49 @@ where
             let certificate = request.extensions().get::<Arc<PeerCertificate>>().cloned();
             let Ok(moment) = Moment::read(clock.as_ref()) else {
                 let answer = Answer::Unavailable("The clock cannot be read");
-                return Ok(refuse(answer, &protection, Reason::ClockUnreadable));
+                return Ok(refuse(answer, None, &protection, Reason::ClockUnreadable));
             };
             let decision = match presented {
-                Err(error) => Err(Refusal::from(error)),
+                Err(error) => Err(Denied::from(Refusal::from(error))),
                 Ok(presented) => {
                     let presenter = Presenter::connection(certificate.as_deref());
-                    protection.decide(presented, &presenter, moment).await.map_err(|denied| denied.refusal)
+                    let asked = Asked {
+                        method: request.method().as_str(),
+                        authority: public_authority.as_deref().unwrap_or_else(|| authority(&request)),
+                        path: request.uri().path(),
+                        proof: dpop::presented(request.headers()),
+                    };
+                    protection.decide(presented, &presenter, &asked, moment).await
                 }
             };
-            match decision {
-                Ok(admission) => {
-                    request.extensions_mut().insert(admission);
-                    inner.call(request).await
+            let (mut response, nonce) = match decision {
+                Ok(granted) => {
+                    request.extensions_mut().insert(granted.admission);
+                    (inner.call(request).await?, granted.dpop_nonce)
                 }
-                Err(refusal) => Ok(refuse(refusal.answer(), &protection, refusal.reason())),
+                Err(Denied { refusal, scheme, dpop_nonce, .. }) => {
+                    (refuse(refusal.answer(), scheme, &protection, refusal.reason()), dpop_nonce)
+                }
+            };
+            if let Some(nonce) = nonce {
+                response.headers_mut().insert(DPOP_NONCE, nonce);
             }
+            Ok(response)
         })
     }
 }
 
-fn refuse<R: From<Bytes>>(answer: Answer, protection: &Protection, reason: Reason) -> Response<R> {
+/// Whom a request addresses; nobody where it names none, or two.
+fn authority<B>(request: &Request<B>) -> &str {
+    let mut hosts = request.headers().get_all(HOST).iter();
+    match (request.uri().authority(), hosts.next(), hosts.next()) {
+        (Some(authority), _, None) => authority.as_str(),
+        (None, Some(host), None) => host.to_str().unwrap_or_default(),
+        _ => "",
+    }
+}
+
+fn refuse<R: From<Bytes>>(answer: Answer, scheme: Option<Scheme>, protection: &Protection, reason: Reason) -> Response<R> {
     tracing::debug!(%reason, status = answer.status().as_u16(), "request refused");
     let body = serde_json::json!({ "error": answer.error(), "error_description": answer.description() });
     let mut response = Response::new(R::from(Bytes::from(body.to_string())));
@@ -106,9 +137,8 @@ fn refuse<R: From<Bytes>>(answer: Answer, protection: &Protection, reason: Reaso
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    let requirements = &protection.requirements;
-    if let Some(challenge) = answer.challenge(&requirements.audience, &requirements.scopes) {
-        headers.insert(WWW_AUTHENTICATE, challenge);
+    for challenge in answer.challenges(scheme, &protection.terms()) {
+        headers.append(WWW_AUTHENTICATE, challenge);
     }
     response
 }

@@ -84,12 +84,24 @@ pub struct AuthorizationServer {
     issuer: Issuer,
     client: Option<Client>,
     metadata: ArcSwapOption<Metadata>,
+    ignored_cnf: Vec<String>,
 }
 
 impl AuthorizationServer {
     /// A server that `client` reaches; without a client, one that is known by static keys alone.
     pub fn new(issuer: Issuer, client: Option<Client>) -> Self {
-        Self { issuer, client, metadata: ArcSwapOption::empty() }
+        Self { issuer, client, metadata: ArcSwapOption::empty(), ignored_cnf: Vec::new() }
+    }
+
+    /// The same, which is known to put members of these names into `cnf` that say nothing about who may use a token: they are passed
+    /// over (RFC 7800 §3.1). Any other member that is not understood refuses the token.
+    pub fn ignoring_cnf_members(self, names: Vec<String>) -> Self {
+        Self { ignored_cnf: names, ..self }
+    }
+
+    /// The members of `cnf` that are passed over.
+    pub fn ignored_cnf_members(&self) -> &[String] {
+        &self.ignored_cnf
     }
 
     /// Its issuer identifier.

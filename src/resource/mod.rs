@@ -1,10 +1,11 @@
 //! What any protected resource does with an access token, one step after the other:
-//! presented → verified → proven → admitted, or a challenge (RFC 6750, RFC 8705 §3).
+//! presented → verified → proven → admitted, or a challenge (RFC 6750, RFC 8705 §3, RFC 9449 §7).
 //!
 //! [`Protection::decide`] is the whole sentence; [`layer`] puts it before any `tower` service.
 
 mod admission;
 mod challenge;
+mod dpop;
 mod introspection;
 mod keys;
 pub mod layer;
@@ -17,14 +18,15 @@ mod verify;
 
 use std::time::Duration;
 
-pub use admission::{Admission, AdmissionEnded, AdmitError, Requirements, RevocationCheck, admit};
-pub use challenge::Answer;
+pub use admission::{Admission, AdmissionEnded, AdmitError, Condition, Requirements, RevocationCheck, admit};
+pub use challenge::{Answer, Terms};
+pub use dpop::{Asked, DpopAcceptance};
 pub use introspection::{Introspection, IntrospectionError};
 pub use keys::{IssuerKeys, KeysError, SignatureError};
 pub use metadata::{AuthorizationServer, Metadata, MetadataError};
 pub use moment::Moment;
-pub use present::{BearerToken, PresentError, Presented, present};
-pub use protection::{Denied, Protection, Refusal};
+pub use present::{PresentError, Presented, PresentedToken, Scheme, present};
+pub use protection::{Denied, Granted, Protection, Refusal};
 pub use revocation::{Revocations, Staleness};
 pub use verify::{Source, TokenVerifier, Verification, VerifiedToken, VerifyError};
 

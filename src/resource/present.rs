@@ -1,4 +1,4 @@
-//! How a request presents its access token: the `Authorization` header alone (RFC 6750 §2.1).
+//! How a request presents its access token: the `Authorization` header alone (RFC 6750 §2.1, RFC 9449 §7.1).
 
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue, Uri};
@@ -8,28 +8,59 @@ use crate::event::Reason;
 /// What a request presents.
 #[derive(Clone, Debug)]
 pub enum Presented {
-    /// A bearer token; what it is bound to is yet to be seen.
-    Bearer(BearerToken),
+    /// With the Bearer scheme; what it is bound to is yet to be seen.
+    Bearer(PresentedToken),
+    /// With the DPoP scheme; what proof there is is yet to be seen.
+    Dpop(PresentedToken),
     /// Nothing, or credentials of a scheme that is not ours.
     Nothing,
 }
 
+/// An authentication scheme for access tokens.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Scheme {
+    /// RFC 6750 §2.1.
+    #[default]
+    Bearer,
+    /// RFC 9449 §7.1.
+    Dpop,
+}
+
+impl Presented {
+    /// The scheme that was used, if one was.
+    pub const fn scheme(&self) -> Option<Scheme> {
+        match self {
+            Self::Bearer(_) => Some(Scheme::Bearer),
+            Self::Dpop(_) => Some(Scheme::Dpop),
+            Self::Nothing => None,
+        }
+    }
+
+    /// The token, if there is one.
+    pub const fn token(&self) -> Option<&PresentedToken> {
+        match self {
+            Self::Bearer(token) | Self::Dpop(token) => Some(token),
+            Self::Nothing => None,
+        }
+    }
+}
+
 /// A token as it was presented. Not verified. Has no readable `Debug`: whoever logs it hands it on.
 #[derive(Clone)]
-pub struct BearerToken {
+pub struct PresentedToken {
     /// The header's value; shared, not copied.
     value: HeaderValue,
     /// Where the token starts in it.
     start: usize,
 }
 
-impl std::fmt::Debug for BearerToken {
+impl std::fmt::Debug for PresentedToken {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("[redacted]")
     }
 }
 
-impl BearerToken {
+impl PresentedToken {
     /// The token.
     pub fn as_str(&self) -> &str {
         self.value.to_str().ok().and_then(|text| text.get(self.start..)).unwrap_or_default()
@@ -50,8 +81,8 @@ pub enum PresentError {
     /// `access_token` in the query (RFC 6750 §2.3, which RFC 9700 §4.3.2 forbids).
     #[error("an access token must not be sent in the query")]
     InQuery,
-    /// `Bearer` without a token of the syntax of RFC 6750 §2.1.
-    #[error("the bearer token is malformed")]
+    /// A scheme without a token of the syntax of RFC 6750 §2.1.
+    #[error("the access token is malformed")]
     Malformed,
 }
 
@@ -78,16 +109,20 @@ pub fn present(headers: &HeaderMap, uri: &Uri) -> Result<Presented, PresentError
     let bytes = value.as_bytes();
     let scheme_length = bytes.iter().position(|byte| *byte == b' ').unwrap_or(bytes.len());
     let (scheme, rest) = bytes.split_at(scheme_length);
-    if !scheme.eq_ignore_ascii_case(b"bearer") {
+    let present = if scheme.eq_ignore_ascii_case(b"bearer") {
+        Presented::Bearer
+    } else if scheme.eq_ignore_ascii_case(b"dpop") {
+        Presented::Dpop
+    } else {
         return Ok(Presented::Nothing);
-    }
+    };
     let token = rest.trim_ascii_start();
     if !is_b64token(token) {
         return Err(PresentError::Malformed);
     }
     let mut value = value.clone();
     value.set_sensitive(true);
-    Ok(Presented::Bearer(BearerToken { start: bytes.len() - token.len(), value }))
+    Ok(present(PresentedToken { start: bytes.len() - token.len(), value }))
 }
 
 /// Whether a query has a parameter of that name, however it is encoded.
@@ -117,6 +152,7 @@ mod tests {
         }
         present(&headers, &uri.parse().expect("a URI")).map(|presented| match presented {
             Presented::Bearer(token) => Some(token.as_str().to_owned()),
+            Presented::Dpop(token) => Some(format!("DPoP {}", token.as_str())),
             Presented::Nothing => None,
         })
     }
@@ -130,7 +166,11 @@ mod tests {
             ("/?x=access_token", &["BEARER abc"], Ok(Some("abc"))),
             ("/", &[], Ok(None)),
             ("/", &["Basic dTpw"], Ok(None)),
-            ("/", &["DPoP abc"], Ok(None)),
+            ("/", &["DPoP abc"], Ok(Some("DPoP abc"))),
+            ("/", &["dpop  abc"], Ok(Some("DPoP abc"))),
+            ("/", &["DPoP"], Err(Malformed)),
+            ("/", &["DPoP a", "Bearer a"], Err(Ambiguous)),
+            ("/?access_token=a", &["DPoP a"], Err(InQuery)),
             ("/", &["Bearerabc"], Ok(None)),
             ("/", &[""], Ok(None)),
             ("/", &["Bearer"], Err(Malformed)),

@@ -67,7 +67,9 @@ impl Server {
                 key: pem::private_key(certificate.key_pem.as_bytes()).expect("a key"),
             },
             client_certificate: ClientCertificateMode::None,
-            anchor_set: None,
+            anchor_sets: vec![],
+            certificate_mode: None,
+            mark: [0; 32],
             hints: vec![],
             suites: SuiteProfile::Default,
         };
@@ -328,6 +330,7 @@ async fn the_layer_protects_any_service() {
         verifier: Arc::new(server.verifier(None)),
         verification: Verification::Jwt,
         binding: crate::binding::Policy::Strict,
+        dpop: None,
         requirements: Requirements {
             audience: "https://api.example".parse().expect("an audience"),
             scopes: "read".parse().expect("a scope"),
@@ -364,4 +367,73 @@ async fn the_layer_protects_any_service() {
             assert_eq!(response.into_body(), "alice");
         }
     }
+}
+
+/// The layer does DPoP: the proof is for the request as its caller addressed it, and for one request.
+#[tokio::test]
+async fn the_layer_takes_proofs() {
+    use crate::binding::dpop::tests::Prover;
+    use crate::binding::dpop::{DPOP_NONCE, Dpop, NonceRule, Nonces, ProofRules};
+    let server = Server::start().await;
+    let key = key();
+    server.publish(&[&key]);
+    let prover = Prover::new(Algorithm::ES256);
+    let claims = server.access_token(Some(Cnf::dpop(prover.0.public_jwk().thumbprint())));
+    let token = key.sign_compact("at+jwt", &claims.to_jwt_payload()).expect("a signature");
+    let seconds = Lifetime::from_seconds;
+    let rules =
+        ProofRules { algorithms: vec![Algorithm::ES256], max_age: seconds(60), leeway: seconds(5), nonce: NonceRule::Required };
+    let nonces = Nonces::of_process("service", &SystemRandomness, seconds(300)).expect("randomness");
+    let acceptance = DpopAcceptance {
+        dpop: Arc::new(Dpop::with_memory_since(NOW, rules, nonces)),
+        memory: Arc::new(crate::binding::ReplayCache::new(100, server.clock.clone())),
+    };
+    let protection = Protection {
+        verifier: Arc::new(server.verifier(None)),
+        verification: Verification::Jwt,
+        binding: crate::binding::Policy::Dpop,
+        dpop: Some(Arc::new(acceptance)),
+        requirements: Requirements {
+            audience: "https://api.example".parse().expect("an audience"),
+            scopes: "read".parse().expect("a scope"),
+        },
+        revocations: None,
+    };
+    let protection = Arc::new(protection);
+    let clock = server.clock.clone();
+    let own = layer::ResourceLayer::new(Arc::clone(&protection), clock.clone());
+    let public = layer::ResourceLayer::new(protection, clock).with_public_authority("api.example:8443");
+    let send = async |layer: &layer::ResourceLayer, host: &str, proof: &str| {
+        let inner = tower::service_fn(async |_: Request<()>| Ok::<_, Infallible>(Response::new(Bytes::new())));
+        let request = Request::get("/a?query").header("host", host).header("authorization", format!("DPoP {token}"));
+        let request = request.header("dpop", proof).body(()).expect("a request");
+        let response = layer.layer(inner).oneshot(request).await.expect("infallible");
+        let text = |name: &http::HeaderName| {
+            response.headers().get(name).map(|value| value.to_str().expect("ASCII").to_owned()).unwrap_or_default()
+        };
+        (response.status().as_u16(), text(&http::header::WWW_AUTHENTICATE), text(&DPOP_NONCE))
+    };
+    let ath = crate::jose::base64url::encode(crate::jose::digest::sha256(token.as_bytes()));
+    let prove = |url: &str, jti: &str, nonce: Option<&str>| {
+        let claims = json!({
+            "htm": "GET", "htu": url, "jti": jti, "ath": ath, "iat": NOW.seconds(), "nonce": nonce,
+        });
+        prover.prove(&json!({}), &claims)
+    };
+    let url = "https://api.example/a";
+    let (status, challenge, nonce) = send(&own, "api.example", &prove(url, "1", None)).await;
+    assert_eq!(status, 401);
+    assert!(challenge.starts_with("DPoP ") && challenge.contains("use_dpop_nonce"), "{challenge}");
+    let good = prove(url, "2", Some(&nonce));
+    assert_eq!(send(&own, "other.example", &good).await.0, 401);
+    assert_eq!(send(&own, "api.example", &good).await, (200, String::new(), String::new()));
+    let (status, challenge, _) = send(&own, "api.example", &good).await;
+    assert!(status == 401 && challenge.contains("invalid_dpop_proof"), "{challenge}");
+    // Behind something that says another `Host`.
+    let proof = prove("https://api.example:8443/a", "3", Some(&nonce));
+    assert_eq!(send(&public, "10.0.0.1", &proof).await.0, 200);
+    // In the second half of the nonce's life the next one comes with the answer.
+    server.clock.advance(seconds(150));
+    let (status, _, next) = send(&own, "api.example", &prove(url, "4", Some(&nonce))).await;
+    assert!(status == 200 && !next.is_empty() && next != nonce);
 }

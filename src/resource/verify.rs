@@ -139,6 +139,7 @@ pub struct TokenVerifier {
     keys: IssuerKeys,
     introspection: Option<Introspection>,
     leeway: Lifetime,
+    ignored_cnf: Vec<String>,
     /// Claims under the SHA-256 of the whole token, so that an altered signature is another entry. No certificate and no verdict is
     /// in key or value: those are computed for each request.
     claims: quick_cache::sync::Cache<[u8; 32], CachedClaims>,
@@ -147,7 +148,14 @@ pub struct TokenVerifier {
 impl TokenVerifier {
     /// A verifier of `issuer`'s tokens with its `keys`. `leeway` is by how much its clock may differ from ours.
     pub fn new(issuer: Issuer, keys: IssuerKeys, introspection: Option<Introspection>, leeway: Lifetime) -> Self {
-        Self { issuer, keys, introspection, leeway, claims: quick_cache::sync::Cache::new(CACHED_CLAIMS) }
+        let claims = quick_cache::sync::Cache::new(CACHED_CLAIMS);
+        Self { issuer, keys, introspection, leeway, ignored_cnf: Vec::new(), claims }
+    }
+
+    /// The same for JWTs of an issuer that is known to put members of these names into `cnf`: see
+    /// [`AuthorizationServer::ignoring_cnf_members`](super::AuthorizationServer::ignoring_cnf_members).
+    pub fn ignoring_cnf_members(self, names: Vec<String>) -> Self {
+        Self { ignored_cnf: names, ..self }
     }
 
     /// The issuer.
@@ -191,7 +199,7 @@ impl TokenVerifier {
         }
         let jws = Compact::parse(token).map_err(VerifyError::Jws)?;
         let (verified, generation) = self.keys.verify(&jws, moment).await?;
-        let facts = jwt::read(&verified).map_err(|error| VerifyError::Token(Arc::new(error)))?;
+        let facts = jwt::read_ignoring(&verified, &self.ignored_cnf).map_err(|error| VerifyError::Token(Arc::new(error)))?;
         if facts.issuer != self.issuer {
             return Err(VerifyError::Issuer);
         }

@@ -146,11 +146,16 @@ registry! {
     BUILD: Gauge = "symbolon_build_info" ["version"] "Always 1; the version that runs is in the label.";
 
     CONNECTIONS: Gauge = "symbolon_connections" ["listener"] "Connections open, by listener.";
+    CONNECTIONS_REFUSED: Counter = "symbolon_connections_refused_total" ["listener"]
+        "Connections closed at once because their address had its share, by listener.";
     HANDSHAKES: Counter = "symbolon_tls_handshakes_total" ["listener", "outcome"]
         "TLS handshakes, by listener and outcome: full, resumed, failed, refused for want of room.";
     HANDSHAKE_SECONDS: Seconds = "symbolon_tls_handshake_seconds" ["listener"] "Time of a TLS handshake." FAST_BUCKETS;
     CERTIFICATE_NOT_AFTER: Gauge = "symbolon_certificate_not_after_seconds" ["listener", "host"]
         "When a host's own certificate ends, in seconds since 1970.";
+
+    ANCHOR_NOT_AFTER: Gauge = "symbolon_anchor_not_after_seconds" ["anchor_set", "anchor"]
+        "When an accepted authority's certificate ends, in seconds since 1970; the label has the beginning of its SPKI SHA-256.";
 
     REQUESTS: Counter = "symbolon_requests_total" ["endpoint", "status"]
         "Requests to the authorization server, by endpoint and status.";
@@ -186,6 +191,7 @@ registry! {
     STORE_SECONDS: Seconds = "symbolon_store_seconds" ["operation"] "Time of a database operation." FAST_BUCKETS;
     STORE_FAILURES: Counter = "symbolon_store_failures_total" ["operation"] "Database operations that failed.";
 
+    RELOAD_FAILING: Gauge = "symbolon_reload_failing" [] "1 while the last reload failed: files are not what is in force.";
     RELOAD_FAILURES: Counter = "symbolon_reload_failures_total" [] "Reloads that failed; the old state stayed in force.";
 
     AUDIT_EVENTS: Counter = "symbolon_audit_events_total" ["outcome"]

@@ -23,7 +23,9 @@ pub use acceptor::{AcceptError, AcceptLimits, Accepted, Acceptor, ConnectionFact
 pub use client::danger_unmatched_client_config;
 pub use client::{ClientIdentity, ClientTlsError, client_config, load_client_config};
 pub use peer::{PeerCertificate, PeerCertificateError, PeerLimits, Possession};
-pub use policy::{ClientCertificateMode, HostPolicy, HostPolicySpec, PolicyError, PolicySet, ServerIdentity};
+pub use policy::{
+    AnchorHints, CertificateMode, ClientCertificateMode, HostPolicy, HostPolicySpec, PolicyError, PolicySet, ServerIdentity,
+};
 pub use suites::SuiteProfile;
 
 /// rustls asks our clock.

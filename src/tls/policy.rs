@@ -10,6 +10,7 @@ use rustls::server::ServerSessionMemoryCache;
 use rustls::{DistinguishedName, ServerConfig};
 
 use crate::domain::Clock;
+use crate::pki::Certificate;
 use crate::pki::pem::PemFileError;
 
 use super::verifier::PossessionVerifier;
@@ -33,6 +34,39 @@ pub enum ClientCertificateMode {
     Require,
 }
 
+/// What the gateway does with a certificate that is not good.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CertificateMode {
+    /// The certificate that a token is bound to must be good; others are not looked at.
+    #[default]
+    Bound,
+    /// Nobody is let through without a good certificate.
+    Enforce,
+    /// Everybody is let through, and told of.
+    Permissive,
+}
+
+#[cfg(feature = "server")]
+impl From<crate::config::settings::CertificateModeSetting> for CertificateMode {
+    fn from(setting: crate::config::settings::CertificateModeSetting) -> Self {
+        use crate::config::settings::CertificateModeSetting as S;
+        match setting {
+            S::Bound => Self::Bound,
+            S::Enforce => Self::Enforce,
+            S::Permissive => Self::Permissive,
+        }
+    }
+}
+
+/// What a host needs to know of an anchor set.
+#[derive(Clone, Debug, Default)]
+pub struct AnchorHints {
+    /// The encoded subjects of its authorities, without their outer SEQUENCE.
+    pub subjects: Vec<Vec<u8>>,
+    /// SHA-256 over all that the set is: another mark is another set.
+    pub mark: [u8; 32],
+}
+
 /// A certificate chain and its key, as a host shows them.
 #[derive(Debug)]
 pub struct ServerIdentity {
@@ -51,8 +85,12 @@ pub struct HostPolicySpec {
     pub identity: ServerIdentity,
     /// Whether clients are asked for theirs.
     pub client_certificate: ClientCertificateMode,
-    /// The anchor set that client certificates here must come from, by name.
-    pub anchor_set: Option<String>,
+    /// The anchor sets that client certificates here must come from, all of them, by name.
+    pub anchor_sets: Vec<String>,
+    /// What the gateway does with one that is not good, where this host says so.
+    pub certificate_mode: Option<CertificateMode>,
+    /// Digest of everything this policy is made from. Sessions are resumed under a later policy only where it is the same one.
+    pub mark: [u8; 32],
     /// The authorities that clients are told of: encoded subjects without their outer SEQUENCE. None: a client shows what it has.
     pub hints: Vec<Vec<u8>>,
     /// Versions and suites.
@@ -65,7 +103,10 @@ pub struct HostPolicy {
     id: String,
     names: Vec<HostName>,
     client_certificate: ClientCertificateMode,
-    anchor_set: Option<String>,
+    anchor_sets: Vec<String>,
+    certificate_mode: Option<CertificateMode>,
+    mark: [u8; 32],
+    own: Option<Certificate>,
     epoch: u64,
     server_config: Arc<ServerConfig>,
 }
@@ -99,6 +140,9 @@ pub enum PolicyError {
     /// A host that names an anchor set and asks for no certificate.
     #[error("host `{0}` names an anchor set but asks for no client certificate: set `client_certificate`")]
     UnusedAnchorSet(String),
+    /// A host that lets nobody through without a certificate and asks for none.
+    #[error("host `{0}` has `certificate_mode = \"enforce\"` but asks for no client certificate: set `client_certificate`")]
+    UnusedMode(String),
     /// A certificate and key that do not fit, or that TLS cannot use.
     #[error("host `{host}`: {}", identity_problem(error))]
     Identity {
@@ -173,9 +217,15 @@ impl HostPolicy {
     pub fn new(spec: HostPolicySpec, epoch: u64, clock: Arc<dyn Clock>) -> Result<Self, PolicyError> {
         let id = spec.names.first().ok_or(PolicyError::NoName)?.clone();
         let names = spec.names.iter().map(|name| HostName::parse(name)).collect::<Result<Vec<_>, _>>()?;
-        if spec.anchor_set.is_some() && spec.client_certificate == ClientCertificateMode::None {
-            return Err(PolicyError::UnusedAnchorSet(id));
+        if spec.client_certificate == ClientCertificateMode::None {
+            if !spec.anchor_sets.is_empty() {
+                return Err(PolicyError::UnusedAnchorSet(id));
+            }
+            if spec.certificate_mode == Some(CertificateMode::Enforce) {
+                return Err(PolicyError::UnusedMode(id));
+            }
         }
+        let own = spec.identity.chain.first().and_then(|der| Certificate::from_der(der.clone()).ok());
         let provider = spec.suites.provider();
         let algorithms = provider.signature_verification_algorithms;
         let builder = ServerConfig::builder_with_details(provider, Arc::new(ClockTime(clock)))
@@ -202,7 +252,10 @@ impl HostPolicy {
             id,
             names,
             client_certificate: spec.client_certificate,
-            anchor_set: spec.anchor_set,
+            anchor_sets: spec.anchor_sets,
+            certificate_mode: spec.certificate_mode,
+            mark: spec.mark,
+            own,
             epoch,
             server_config: Arc::new(config),
         })
@@ -223,9 +276,19 @@ impl HostPolicy {
         self.client_certificate
     }
 
-    /// The anchor set that client certificates here must come from, by name.
-    pub fn anchor_set(&self) -> Option<&str> {
-        self.anchor_set.as_deref()
+    /// The anchor sets that client certificates here must come from, all of them, by name.
+    pub fn anchor_sets(&self) -> &[String] {
+        &self.anchor_sets
+    }
+
+    /// What the gateway does with a certificate that is not good, where this host or its listener says so.
+    pub fn certificate_mode(&self) -> Option<CertificateMode> {
+        self.certificate_mode
+    }
+
+    /// The certificate that it shows.
+    pub fn own_certificate(&self) -> Option<&Certificate> {
+        self.own.as_ref()
     }
 
     /// The epoch that its sessions belong to.
@@ -254,7 +317,10 @@ impl PolicySet {
     /// # Errors
     /// No policy, or one name in two.
     pub fn new(policies: impl IntoIterator<Item = HostPolicy>) -> Result<Self, PolicyError> {
-        let policies: Vec<Arc<HostPolicy>> = policies.into_iter().map(Arc::new).collect();
+        Self::of_shared(policies.into_iter().map(Arc::new).collect())
+    }
+
+    fn of_shared(policies: Vec<Arc<HostPolicy>>) -> Result<Self, PolicyError> {
         if policies.is_empty() {
             return Err(PolicyError::NoHost);
         }
@@ -274,51 +340,6 @@ impl PolicySet {
             _ => None,
         };
         Ok(Self { policies, by_name, nameless })
-    }
-
-    /// Reads the hosts of a listener. `hints` has the encoded subjects of every anchor set, by name; `epoch` must differ from that
-    /// of any set of policies these replace.
-    ///
-    /// # Errors
-    /// Files that cannot be read, and as [`PolicySet::new`] and [`HostPolicy::new`].
-    #[cfg(feature = "server")]
-    pub fn load(
-        hosts: &[crate::config::settings::HostSettings],
-        base_dir: &std::path::Path,
-        hints: &std::collections::BTreeMap<String, Vec<Vec<u8>>>,
-        epoch: u64,
-        clock: &Arc<dyn Clock>,
-    ) -> Result<Self, PolicyError> {
-        use crate::config::settings::ClientCertificateSetting as Setting;
-        use crate::pki::pem;
-        let mut policies = Vec::with_capacity(hosts.len());
-        for host in hosts {
-            let chain = pem::load_certificates(&base_dir.join(&host.certificate_file))?;
-            let hints = match &host.anchor_set {
-                None => Vec::new(),
-                Some(name) => hints.get(name).cloned().ok_or_else(|| PolicyError::UnknownAnchorSet {
-                    host: host.names.first().cloned().unwrap_or_default(),
-                    anchor_set: name.clone(),
-                })?,
-            };
-            let spec = HostPolicySpec {
-                names: host.names.clone(),
-                identity: ServerIdentity {
-                    chain: chain.iter().map(|certificate| certificate.der().clone()).collect(),
-                    key: pem::load_private_key(&base_dir.join(&host.key_file))?,
-                },
-                client_certificate: match host.client_certificate {
-                    Setting::None => ClientCertificateMode::None,
-                    Setting::Request => ClientCertificateMode::Request,
-                    Setting::Require => ClientCertificateMode::Require,
-                },
-                anchor_set: host.anchor_set.clone(),
-                hints,
-                suites: host.suites.into(),
-            };
-            policies.push(HostPolicy::new(spec, epoch, Arc::clone(clock))?);
-        }
-        Self::new(policies)
     }
 
     /// Every policy.
@@ -359,6 +380,9 @@ fn written(name: &HostName) -> String {
         HostName::Any => "*".into(),
     }
 }
+
+#[cfg(feature = "server")]
+mod load;
 
 #[cfg(test)]
 #[cfg(feature = "server")]

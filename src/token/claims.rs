@@ -88,11 +88,19 @@ fn quoted(json: &mut Vec<u8>, text: &str) {
 
 /// Claims that were strictly parsed, to be read one by one. `null` is a value of the wrong type.
 #[derive(Clone, Copy)]
-pub(super) struct Claims<'m>(pub(super) &'m Map<String, Value>);
+pub(super) struct Claims<'m> {
+    members: &'m Map<String, Value>,
+    /// Members of `cnf` that are passed over.
+    ignored_cnf: &'m [String],
+}
 
-impl Claims<'_> {
+impl<'m> Claims<'m> {
+    pub(super) const fn new(members: &'m Map<String, Value>, ignored_cnf: &'m [String]) -> Self {
+        Self { members, ignored_cnf }
+    }
+
     pub(super) fn text(&self, name: &'static str) -> Result<Option<&str>, TokenError> {
-        match self.0.get(name) {
+        match self.members.get(name) {
             None => Ok(None),
             Some(Value::String(text)) => Ok(Some(text)),
             Some(_) => Err(TokenError::Claim(name)),
@@ -106,7 +114,7 @@ impl Claims<'_> {
 
     /// A NumericDate (RFC 7519 §2), whole seconds. Fractions are refused: two readers could round them differently.
     pub(super) fn date(&self, name: &'static str) -> Result<Option<Timestamp>, TokenError> {
-        let Some(value) = self.0.get(name) else { return Ok(None) };
+        let Some(value) = self.members.get(name) else { return Ok(None) };
         let seconds = value.as_i64().filter(|seconds| (0..=LAST_SECOND).contains(seconds)).ok_or(TokenError::Claim(name))?;
         Ok(Some(Timestamp::from_seconds(seconds)))
     }
@@ -115,7 +123,7 @@ impl Claims<'_> {
     pub(super) fn audience(&self) -> Result<Vec<Audience>, TokenError> {
         let refused = TokenError::Claim("aud");
         let read = |value: &Value| value.as_str().and_then(|text| text.parse().ok()).ok_or(refused.clone());
-        match self.0.get("aud") {
+        match self.members.get("aud") {
             None => Ok(Vec::new()),
             Some(Value::Array(values)) if (1..=MAX_AUDIENCES).contains(&values.len()) => values.iter().map(read).collect(),
             Some(value) => Ok(vec![read(value)?]),
@@ -127,7 +135,8 @@ impl Claims<'_> {
     }
 
     pub(super) fn cnf(&self) -> Result<Option<Cnf>, TokenError> {
-        Ok(self.0.get("cnf").map(Cnf::from_json).transpose()?)
+        let read = |value| Cnf::from_json_ignoring(value, self.ignored_cnf);
+        Ok(self.members.get("cnf").map(read).transpose()?)
     }
 
     pub(super) fn issuer(&self) -> Result<Option<Issuer>, TokenError> {

@@ -14,13 +14,25 @@ use crate::domain::{Audience, Cnf, Issuer};
 /// [`TokenError::Claim`] and [`TokenError::ClaimAbsent`] when `active` is not a boolean or a member is not what it should be,
 /// [`TokenError::Issuer`] when the answer speaks of another issuer, [`TokenError::Cnf`].
 pub fn read(answer: &Map<String, Value>, issuer: &Issuer) -> Result<Option<TokenFacts>, TokenError> {
+    read_ignoring(answer, issuer, &[])
+}
+
+/// The same, passing over members of `cnf` of these names: see [`crate::domain::Cnf::from_json_ignoring`].
+///
+/// # Errors
+/// As [`read`].
+pub fn read_ignoring(
+    answer: &Map<String, Value>,
+    issuer: &Issuer,
+    ignored_cnf: &[String],
+) -> Result<Option<TokenFacts>, TokenError> {
     match answer.get("active") {
         Some(Value::Bool(true)) => {}
         Some(Value::Bool(false)) => return Ok(None),
         Some(_) => return Err(TokenError::Claim("active")),
         None => return Err(TokenError::ClaimAbsent("active")),
     }
-    let claims = Claims(answer);
+    let claims = Claims::new(answer, ignored_cnf);
     if claims.text("iss")?.is_some_and(|text| text != issuer.as_str()) {
         return Err(TokenError::Issuer);
     }

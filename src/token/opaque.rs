@@ -38,7 +38,7 @@ pub fn read(text: &str, ring: &KeyRing, issuer: &Issuer) -> Result<TokenFacts, T
     })?;
     let claims = json::parse_object(&opened.plaintext).map_err(|_| TokenError::Malformed)?;
     let key_id = opened.key_id.as_str().parse().map_err(|_| TokenError::Malformed)?;
-    let facts = Claims(&claims).access_token(Some(key_id))?;
+    let facts = Claims::new(&claims, &[]).access_token(Some(key_id))?;
     if facts.issuer != *issuer {
         return Err(TokenError::Issuer);
     }

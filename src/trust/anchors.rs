@@ -3,9 +3,11 @@ use std::sync::Arc;
 
 use rustls_pki_types::CertificateDer;
 
+use crate::jose::digest::sha256;
 use crate::pki::Certificate;
-use crate::pki::path::{AnchorError, Anchors};
+use crate::pki::path::{AnchorError, Anchors, PathPolicy};
 use crate::pki::pem::PemFileError;
+use crate::tls::AnchorHints;
 
 /// A named set of authorities, with intermediates that peers may leave out.
 #[derive(Debug)]
@@ -13,6 +15,7 @@ pub struct AnchorSet {
     name: String,
     anchors: Anchors,
     intermediates: Vec<CertificateDer<'static>>,
+    policy: PathPolicy,
 }
 
 /// Why an anchor set cannot be used.
@@ -27,6 +30,14 @@ pub enum AnchorSetError {
         #[source]
         error: PemFileError,
     },
+    /// A policy that cannot be meant.
+    #[error("anchor set `{set}`: {problem}")]
+    Policy {
+        /// The set.
+        set: String,
+        /// What is wrong.
+        problem: String,
+    },
     /// A certificate that cannot be an anchor.
     #[error("anchor set `{set}`: {error}")]
     Anchor {
@@ -36,6 +47,37 @@ pub enum AnchorSetError {
         #[source]
         error: AnchorError,
     },
+}
+
+#[cfg(feature = "server")]
+impl TryFrom<&crate::config::settings::AnchorSetSettings> for PathPolicy {
+    type Error = String;
+
+    fn try_from(settings: &crate::config::settings::AnchorSetSettings) -> Result<Self, String> {
+        use crate::config::settings::ExtendedKeyUsageSetting as Setting;
+        use crate::pki::KeyType;
+        use crate::pki::path::ExtendedKeyUsagePolicy as Policy;
+        let key = |name: &String| {
+            let known = KeyType::ALL.into_iter().find(|kind| kind.name() == name);
+            known.ok_or_else(|| format!("`keys`: `{name}` is none of rsa, p256, p384, p521 and ed25519"))
+        };
+        let keys = settings.keys.iter().map(key).collect::<Result<Vec<_>, _>>()?;
+        if keys.is_empty() {
+            return Err("`keys` is empty: nobody could be trusted".into());
+        }
+        if !(2_048..=8_192).contains(&settings.min_rsa_bits) {
+            return Err("`min_rsa_bits` must be from 2048 to 8192: others are never accepted".into());
+        }
+        Ok(Self {
+            extended_key_usage: match settings.extended_key_usage {
+                Setting::ClientAuthIfPresent => Policy::ClientAuthIfPresent,
+                Setting::ClientAuth => Policy::ClientAuth,
+                Setting::Any => Policy::Any,
+            },
+            keys,
+            min_rsa_bits: settings.min_rsa_bits as usize,
+        })
+    }
 }
 
 impl AnchorSet {
@@ -50,9 +92,20 @@ impl AnchorSet {
     ) -> Result<Self, AnchorSetError> {
         let name = name.into();
         match Anchors::new(anchors) {
-            Ok(anchors) => Ok(Self { name, anchors, intermediates }),
+            Ok(anchors) => Ok(Self { name, anchors, intermediates, policy: PathPolicy::default() }),
             Err(error) => Err(AnchorSetError::Anchor { set: name, error }),
         }
+    }
+
+    /// The same authorities under another policy.
+    #[must_use]
+    pub fn with_policy(self, policy: PathPolicy) -> Self {
+        Self { policy, ..self }
+    }
+
+    /// What paths must be.
+    pub fn policy(&self) -> &PathPolicy {
+        &self.policy
     }
 
     /// Its name in the configuration.
@@ -70,8 +123,18 @@ impl AnchorSet {
         &self.intermediates
     }
 
+    /// SHA-256 over all that it is.
+    fn mark(&self) -> [u8; 32] {
+        let anchors = self.anchors.certificates().map(|certificate| *certificate.thumbprint().as_bytes());
+        let parts = anchors.chain([[0; 32]]).chain(self.intermediates.iter().map(|der| sha256(der)));
+        let mut bytes = parts.flatten().collect::<Vec<u8>>();
+        bytes.extend(sha256(format!("{:?}", self.policy).as_bytes()));
+        sha256(&bytes)
+    }
+
     fn is_same(&self, other: &Self) -> bool {
         self.name == other.name
+            && self.policy == other.policy
             && self.intermediates == other.intermediates
             && self.anchors.certificates().eq(other.anchors.certificates())
     }
@@ -113,7 +176,9 @@ impl AnchorSets {
             };
             let intermediates = load(&settings.intermediate_files)?;
             let intermediates = intermediates.iter().map(|certificate| certificate.der().clone()).collect();
-            sets.push(AnchorSet::new(name.clone(), load(&settings.files)?, intermediates)?);
+            let policy =
+                PathPolicy::try_from(settings).map_err(|problem| AnchorSetError::Policy { set: name.clone(), problem })?;
+            sets.push(AnchorSet::new(name.clone(), load(&settings.files)?, intermediates)?.with_policy(policy));
         }
         Ok(Self::new(sets))
     }
@@ -147,9 +212,10 @@ impl AnchorSets {
         self.epoch
     }
 
-    /// The encoded subjects of every set's authorities, by the set's name: what hosts hint at to clients.
-    pub fn hints(&self) -> BTreeMap<String, Vec<Vec<u8>>> {
-        self.sets.iter().map(|(name, set)| (name.clone(), set.anchors.subjects())).collect()
+    /// What hosts need to know of every set, by its name: whom to hint at to clients, and whether it is still the same.
+    pub fn hints(&self) -> BTreeMap<String, AnchorHints> {
+        let hints = |set: &AnchorSet| AnchorHints { subjects: set.anchors.subjects(), mark: set.mark() };
+        self.sets.iter().map(|(name, set)| (name.clone(), hints(set))).collect()
     }
 }
 
@@ -199,7 +265,7 @@ mod tests {
             std::fs::write(directory.path().join(name), text).expect("written");
         }
         let load = |file: &str| {
-            let settings = AnchorSetSettings { files: vec![file.into()], intermediate_files: vec![] };
+            let settings = AnchorSetSettings { files: vec![file.into()], ..AnchorSetSettings::default() };
             AnchorSets::load(&BTreeMap::from([("clients".to_owned(), settings)]), directory.path())
         };
         assert_eq!(

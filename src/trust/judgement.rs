@@ -122,7 +122,7 @@ impl PeerTrust {
             Some(Err(error)) => return Err(error.clone()),
         }
         let chain: Vec<_> = self.peer.chain().iter().chain(set.intermediates()).cloned().collect();
-        let verdict = build_path(self.peer.leaf(), &chain, set.anchors(), now);
+        let verdict = build_path(self.peer.leaf(), &chain, set.anchors(), set.policy(), now);
         if !matches!(&verdict, Err(error) if error.may_pass()) {
             self.remember(set, &verdict);
         }

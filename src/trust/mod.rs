@@ -4,8 +4,10 @@
 //! for every request.
 
 mod anchors;
+mod current;
 mod judgement;
 pub mod revocation;
 
 pub use anchors::{AnchorSet, AnchorSetError, AnchorSets};
+pub use current::CurrentAnchors;
 pub use judgement::{PeerTrust, TrustError, TrustedCertificate};

@@ -35,6 +35,11 @@ impl Peer {
         &self.facts
     }
 
+    /// What has been verified of the certificate's path, where there is a certificate.
+    pub fn trust(&self) -> Option<&Arc<PeerTrust>> {
+        self.trust.as_ref()
+    }
+
     /// The policies of the listener, as they stand now.
     pub fn policies(&self) -> Arc<PolicySet> {
         self.policies.load_full()
@@ -56,7 +61,7 @@ impl Peer {
                 Ok(_) => Ok(self.trust.as_ref()),
                 Err(error) => Err(error),
             },
-            host_anchor_set: self.facts.policy.anchor_set(),
+            host_anchor_sets: self.facts.policy.anchor_sets(),
             certificate_requested: self.facts.policy.client_certificate() != ClientCertificateMode::None,
         }
     }

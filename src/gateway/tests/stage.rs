@@ -183,6 +183,7 @@ impl Stage {
             clock: Arc::clone(&shared),
             randomness: Arc::new(SystemRandomness),
             audit: audit.clone(),
+            anchors: Arc::new(crate::trust::CurrentAnchors::new(crate::trust::AnchorSets::default())),
         };
         let gateway = Arc::new(Gateway::from_settings(&settings, surroundings).expect("a gateway"));
         let policy = |name: &str, mode| {
@@ -195,7 +196,9 @@ impl Stage {
                 names: vec![name.to_owned()],
                 identity,
                 client_certificate: mode,
-                anchor_set: None,
+                anchor_sets: vec![],
+                certificate_mode: None,
+                mark: [0; 32],
                 hints: vec![],
                 suites: SuiteProfile::Default,
             };
@@ -248,9 +251,13 @@ impl Stage {
         let (client, server) = tokio::io::duplex(1 << 20);
         let (stage, facts) = (Arc::clone(self), self.facts(peer));
         tokio::spawn(async move {
+            let trust = facts.peer.clone().expect("readable").map(|peer| Arc::new(crate::trust::PeerTrust::new(peer)));
             let service = service_fn(move |request| {
-                let (stage, facts) = (Arc::clone(&stage), Arc::clone(&facts));
-                async move { Ok::<_, std::convert::Infallible>(stage.gateway.handle(request, &facts, &stage.policies).await) }
+                let (stage, facts, trust) = (Arc::clone(&stage), Arc::clone(&facts), trust.clone());
+                async move {
+                    let answer = stage.gateway.handle(request, &facts, trust.as_ref(), &stage.policies).await;
+                    Ok::<_, std::convert::Infallible>(answer)
+                }
             });
             let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(server), service).await;
         });

@@ -20,8 +20,8 @@ use crate::trust::{AnchorSet, AnchorSets, PeerTrust};
 pub struct Presenter<'a> {
     /// The certificate of the connection: absent, unusable, or there with what is known of its path.
     pub certificate: Result<Option<&'a Arc<PeerTrust>>, &'a PeerCertificateError>,
-    /// The anchor set of the server name that was connected to.
-    pub host_anchor_set: Option<&'a str>,
+    /// The anchor sets of the listener and the server name that were connected to.
+    pub host_anchor_sets: &'a [String],
     /// Whether the server name that was connected to asks for certificates at all.
     pub certificate_requested: bool,
 }
@@ -143,15 +143,14 @@ fn certificate_of<'a>(presenter: &Presenter<'a>) -> Result<&'a Arc<PeerTrust>, R
     }
 }
 
-/// The anchor sets a certificate must satisfy, all of them: the host's and the registration's.
+/// The anchor sets a certificate must satisfy, all of them: the listener's, the host's and the registration's.
 fn anchor_sets<'a>(
     client: &Client,
     presenter: &Presenter<'_>,
     anchors: &'a AnchorSets,
 ) -> Result<Vec<&'a Arc<AnchorSet>>, Refusal> {
-    [presenter.host_anchor_set, client.anchor_set.as_deref()]
-        .into_iter()
-        .flatten()
+    let host = presenter.host_anchor_sets.iter();
+    host.chain(&client.anchor_set)
         .map(|name| anchors.get(name).ok_or_else(|| invalid_client(Reason::CertificateNoAnchors, "client authentication failed")))
         .collect()
 }

@@ -13,7 +13,9 @@ fn spec(names: &[&str]) -> HostPolicySpec {
         names: names.iter().map(|name| (*name).to_owned()).collect(),
         identity: ServerIdentity { chain: vec![server.certificate.der().clone()], key: server.key_der() },
         client_certificate: ClientCertificateMode::Request,
-        anchor_set: None,
+        anchor_sets: vec![],
+        certificate_mode: None,
+        mark: [0; 32],
         hints: vec![],
         suites: SuiteProfile::Default,
     }
@@ -78,10 +80,16 @@ fn names_that_are_none_or_belong_to_two_are_refused() {
 fn a_policy_that_contradicts_itself_is_refused() {
     let never = HostPolicySpec {
         client_certificate: ClientCertificateMode::None,
-        anchor_set: Some("clients".into()),
+        anchor_sets: vec!["clients".into()],
         ..spec(&["a.example"])
     };
     assert!(matches!(HostPolicy::new(never, 1, clock()), Err(PolicyError::UnusedAnchorSet(_))));
+    let never = HostPolicySpec {
+        client_certificate: ClientCertificateMode::None,
+        certificate_mode: Some(CertificateMode::Enforce),
+        ..spec(&["a.example"])
+    };
+    assert!(matches!(HostPolicy::new(never, 1, clock()), Err(PolicyError::UnusedMode(_))));
     let mut foreign = spec(&["a.example"]);
     foreign.identity.key = spec(&["b.example"]).identity.key;
     let error = HostPolicy::new(foreign, 1, clock()).expect_err("another certificate's key");
@@ -92,7 +100,9 @@ fn a_policy_that_contradicts_itself_is_refused() {
 fn hosts_are_read_from_their_files() {
     use std::collections::BTreeMap;
 
-    use crate::config::settings::{ClientCertificateSetting, HostSettings, SuiteProfileSetting};
+    use crate::config::settings::{
+        CertificateSourceSetting, ClientCertificateSetting, HostSettings, ListenerSettings, SuiteProfileSetting,
+    };
     use crate::domain::Lifetime;
     use crate::pki::authority::{CertificateUsage, DevelopmentAuthority, IssueRequest};
     use crate::pki::fixture::TestRandomness;
@@ -114,19 +124,49 @@ fn hosts_are_read_from_their_files() {
         }
     };
     protect(0o600);
-    let settings = |anchor_set: Option<&str>| HostSettings {
+    let host = |anchor_set: Option<&str>| HostSettings {
         names: vec!["localhost".into(), "127.0.0.1".into()],
         certificate_file: "server.pem".into(),
         key_file: "server.key".into(),
         client_certificate: ClientCertificateSetting::Request,
         anchor_set: anchor_set.map(str::to_owned),
+        certificate_mode: None,
         suites: SuiteProfileSetting::Fapi2,
     };
-    let hints = BTreeMap::from([("clients".to_owned(), vec![])]);
-    let load = |anchor_set| PolicySet::load(&[settings(anchor_set)], directory.path(), &hints, 7, &clock());
+    let listener = |hosts: Vec<HostSettings>, anchor_set: Option<&str>| ListenerSettings {
+        name: "test".into(),
+        address: ([127, 0, 0, 1], 0).into(),
+        services: vec![],
+        certificate_source: CertificateSourceSetting::Handshake,
+        anchor_set: anchor_set.map(str::to_owned),
+        certificate_mode: None,
+        host: hosts,
+    };
+    let set = |byte| AnchorHints { subjects: vec![], mark: [byte; 32] };
+    let anchors = BTreeMap::from([("clients".to_owned(), set(1)), ("company".to_owned(), set(2))]);
+    let load_listener = |settings: ListenerSettings| PolicySet::load(&settings, directory.path(), &anchors, None, 7, &clock());
+    let load = |anchor_set| load_listener(listener(vec![host(anchor_set)], None));
     let loaded = load(Some("clients")).expect("a set");
     let policy = loaded.for_authority("127.0.0.1").expect("a policy");
-    assert_eq!((policy.epoch(), policy.anchor_set()), (7, Some("clients")));
+    assert_eq!((policy.epoch(), policy.anchor_sets()), (7, &["clients".to_owned()][..]));
+    // The listener's set comes on top of the host's, and only where a certificate is asked for.
+    let open = HostSettings { names: vec!["open".into()], client_certificate: ClientCertificateSetting::None, ..host(None) };
+    let both = load_listener(listener(vec![host(Some("clients")), open.clone()], Some("company"))).expect("a set");
+    let of = |set: &PolicySet, name: &str| set.for_authority(name).expect("a policy").anchor_sets().to_vec();
+    assert_eq!((of(&both, "localhost"), of(&both, "open")), (vec!["company".to_owned(), "clients".to_owned()], vec![]));
+
+    // A reload keeps the policy, sessions and all, of a host of which nothing changed, and of no other.
+    let again = |anchors: &BTreeMap<String, AnchorHints>, host: HostSettings| {
+        let settings = listener(vec![host, open.clone()], Some("company"));
+        PolicySet::load(&settings, directory.path(), anchors, Some(&both), 8, &clock()).expect("a set")
+    };
+    let epochs = |set: &PolicySet| ["localhost", "open"].map(|name| set.for_authority(name).expect("a policy").epoch());
+    assert_eq!(epochs(&again(&anchors, host(Some("clients")))), [7, 7]);
+    let changed = BTreeMap::from([("clients".to_owned(), set(1)), ("company".to_owned(), set(3))]);
+    assert_eq!(epochs(&again(&changed, host(Some("clients")))), [8, 7]);
+    assert_eq!(epochs(&again(&anchors, host(None))), [8, 7]);
+    let required = HostSettings { client_certificate: ClientCertificateSetting::Require, ..host(Some("clients")) };
+    assert_eq!(epochs(&again(&anchors, required)), [8, 7]);
     assert_eq!(policy.client_certificate(), ClientCertificateMode::Request);
     assert_eq!(policy.names().collect::<Vec<_>>(), ["localhost", "127.0.0.1"]);
     let message = load(Some("partners")).expect_err("no such set").to_string();

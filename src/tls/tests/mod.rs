@@ -39,7 +39,16 @@ fn host(ca: &Authority, name: &str, mode: ClientCertificateMode, hints: Vec<Vec<
     let server = ca.server(&[name]);
     let identity = ServerIdentity { chain: vec![server.certificate.der().clone()], key: server.key_der() };
     let suites = SuiteProfile::Default;
-    let spec = HostPolicySpec { names: vec![name.into()], identity, client_certificate: mode, anchor_set: None, hints, suites };
+    let spec = HostPolicySpec {
+        names: vec![name.into()],
+        identity,
+        client_certificate: mode,
+        anchor_sets: vec![],
+        certificate_mode: None,
+        mark: [0; 32],
+        hints,
+        suites,
+    };
     HostPolicy::new(spec, epoch, clock()).expect("a policy")
 }
 

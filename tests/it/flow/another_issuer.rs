@@ -33,6 +33,7 @@ client_certificate = "request"
 issuer = "https://issuer.example"
 jwks_file = "jwks.json"
 leeway_seconds = 0
+ignored_cnf_members = ["x-known"]
 
 [[route]]
 name = "api"
@@ -155,6 +156,7 @@ async fn the_gateway_guards_another_issuers_resource() {
     let jkt = json!({ "jkt": "A4DtL2JmUMhAsvJj5tKyn64SqzmuXbMrJa0n761y5v0" });
     let both = json!({ "x5t#S256": alice.thumbprint(), "jkt": "A4DtL2JmUMhAsvJj5tKyn64SqzmuXbMrJa0n761y5v0" });
     let unknown = json!({ "x5t#S256": alice.thumbprint(), "x-new": "1" });
+    let excepted = json!({ "x-known": "1" });
     let sha1 = json!({ "x5t#S256": &alice.thumbprint()[..27] });
     let table: Vec<(&str, String, u16, &str)> = vec![
         ("another key of the same name", stranger.token(&alice, "at+jwt", &[]), 401, "token_signature"),
@@ -172,8 +174,9 @@ async fn the_gateway_guards_another_issuers_resource() {
         ("an empty cnf", issuer.token(&alice, "at+jwt", &[("cnf", json!({}))]), 401, "cnf_malformed"),
         ("a cnf that is no object", issuer.token(&alice, "at+jwt", &[("cnf", json!("x"))]), 401, "cnf_malformed"),
         ("a truncated thumbprint", issuer.token(&alice, "at+jwt", &[("cnf", sha1)]), 401, "cnf_malformed"),
-        ("a DPoP key", issuer.token(&alice, "at+jwt", &[("cnf", jkt)]), 401, "binding_proof_unsupported"),
-        ("a certificate and a DPoP key", issuer.token(&alice, "at+jwt", &[("cnf", both)]), 401, "binding_proof_unsupported"),
+        ("a DPoP key", issuer.token(&alice, "at+jwt", &[("cnf", jkt)]), 401, "binding_proof_absent"),
+        ("a certificate and a DPoP key", issuer.token(&alice, "at+jwt", &[("cnf", both)]), 401, "binding_proof_absent"),
+        ("nothing but an excepted cnf member", issuer.token(&alice, "at+jwt", &[("cnf", excepted)]), 401, "cnf_malformed"),
         ("a cnf member nobody knows", issuer.token(&alice, "at+jwt", &[("cnf", unknown)]), 401, "cnf_unknown"),
     ];
     for (what, token, status, reason) in table {
@@ -183,9 +186,11 @@ async fn the_gateway_guards_another_issuers_resource() {
 
     assert_eq!(gateway.present(Some(&alice), &token).await.0, 200);
     assert_eq!(gateway.present(Some(&alice), &second.token(&alice, "application/at+jwt", &[])).await.0, 200);
+    let known = json!({ "x5t#S256": alice.thumbprint(), "x-known": "1" });
+    assert_eq!(gateway.present(Some(&alice), &issuer.token(&alice, "at+jwt", &[("cnf", known)])).await.0, 200);
     let several = issuer.token(&alice, "AT+JWT", &[("aud", json!(["urn:x", AUDIENCE])), ("scope", json!("write read"))]);
     assert_eq!(gateway.present(Some(&alice), &several).await.0, 200);
-    assert_eq!(gateway.upstream.requests().len(), 3);
+    assert_eq!(gateway.upstream.requests().len(), 4);
     // No database, and nothing else that was not asked for.
     let mut files: Vec<String> = std::fs::read_dir(gateway.dir.path())
         .expect("a folder")

@@ -66,8 +66,16 @@ impl Authority {
 
     /// Issues a certificate.
     pub fn issue(&self, leaf: Leaf) -> Identity {
+        self.issue_for(leaf, KeyPair::generate().expect("a key"))
+    }
+
+    /// Issues a certificate with an RSA key.
+    pub fn issue_rsa(&self, leaf: Leaf) -> Identity {
+        self.issue_for(leaf, KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, rcgen::RsaKeySize::_2048).expect("a key"))
+    }
+
+    fn issue_for(&self, leaf: Leaf, key: KeyPair) -> Identity {
         let name = leaf.name.clone();
-        let key = KeyPair::generate().expect("a key");
         let certificate = leaf.params().signed_by(&key, &self.issuer).expect("a certificate");
         Identity::new(name, &certificate, self.chain.clone(), key.serialize_pem())
     }

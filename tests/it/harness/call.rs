@@ -108,10 +108,9 @@ impl Answer {
         self.json()["error"].as_str().unwrap_or_default().to_owned()
     }
 
-    /// `WWW-Authenticate`, or nothing.
-    #[track_caller]
+    /// The first `WWW-Authenticate` field, which tells of the error; or nothing.
     pub fn challenge(&self) -> &str {
-        self.header("www-authenticate").unwrap_or_default()
+        self.challenges().first().copied().unwrap_or_default()
     }
 
     /// The request's id, from the header or from the body; empty when the answer names none.

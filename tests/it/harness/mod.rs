@@ -13,6 +13,7 @@
 //! - [`Authority`], [`Leaf`], [`Identity`]: certificates of every kind, also bad ones.
 //! - [`Caller`]: how to connect (certificate, key, TLS version, HTTP version, server name); [`Connection`]: several requests on one
 //!   connection; [`Call`]: one request, spelled exactly as given over HTTP/1.1; [`Answer`].
+//! - [`Prover`]: a client's DPoP key, and proofs of every kind, also bad ones.
 //! - [`Upstream`]: records every byte it receives.
 
 #![allow(unused_imports, reason = "the harness offers more than one file uses")]
@@ -22,6 +23,7 @@ pub mod call;
 pub mod client;
 pub mod command;
 pub mod configuration;
+pub mod dpop;
 pub mod ports;
 pub mod postgres;
 pub mod process;
@@ -32,5 +34,6 @@ pub mod upstream;
 pub use authority::{Authority, Identity, Leaf};
 pub use call::{Answer, Call};
 pub use client::{Caller, Connection, Http, Tls};
+pub use dpop::Prover;
 pub use stack::{Engine, Setup, Stack};
 pub use upstream::Upstream;

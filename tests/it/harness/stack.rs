@@ -12,6 +12,7 @@ use super::call::{Answer, Call};
 use super::client::{Caller, Http, PATIENCE, Tls};
 use super::command::{Said, symbolon};
 use super::configuration;
+use super::dpop::Prover;
 use super::ports;
 use super::postgres;
 use super::process::Process;
@@ -291,6 +292,58 @@ impl Stack {
         let mut form = vec![("grant_type", "client_credentials"), ("client_id", identity.name.as_str())];
         form.extend(more);
         self.post(identity, "/token", &form)
+    }
+
+    /// Metadata of a client like alice, whose tokens are bound to a DPoP key.
+    pub fn prover(name: &str) -> Value {
+        json!({
+            "client_id": name,
+            "token_endpoint_auth_method": "tls_client_auth",
+            "tls_client_auth_subject_dn": format!("CN={name}"),
+            "dpop_bound_access_tokens": true,
+            "scope": "read write",
+            "resources": ["{accounts}", "{reports}"],
+        })
+    }
+
+    /// The token endpoint as proofs name it.
+    pub fn token_url(&self) -> String {
+        self.fill("{mtls_url}/token")
+    }
+
+    /// A place at the gateway as proofs name it.
+    pub fn gateway_url(&self, path: &str) -> String {
+        self.fill(&format!("{{gateway}}{path}"))
+    }
+
+    /// A token request of client `identity.name` with this value of `DPoP`.
+    #[track_caller]
+    pub fn ask_with_proof(
+        &self,
+        identity: &Identity,
+        proof: &str,
+        more: &[(&str, &str)],
+    ) -> impl Future<Output = Answer> + use<> {
+        let mut form = vec![("grant_type", "client_credentials"), ("client_id", identity.name.as_str())];
+        form.extend(more);
+        self.caller(identity).send(&self.mtls_authority, &Call::form("/token", &form).proof(proof))
+    }
+
+    /// A token for `resource`, bound to the key.
+    pub async fn dpop_token(&self, identity: &Identity, key: &Prover, resource: &str) -> String {
+        let proof = key.prove("POST", &self.token_url());
+        let answer = self.ask_with_proof(identity, &proof, &[("resource", resource)]).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        answer.json()["access_token"].as_str().expect("access_token").to_owned()
+    }
+
+    /// A nonce of the gateway: what it hands out to whoever shows another. `token` is good.
+    pub async fn gateway_nonce(&self, key: &Prover, token: &str) -> String {
+        let proof = key.prove_token("GET", &self.gateway_url("/accounts"), token, "none-of-yours");
+        let answer = self.nobody().send(&self.gateway_authority, &Call::get("/accounts").dpop(token, &proof)).await;
+        assert_eq!((answer.status, answer.error().as_str()), (401, "use_dpop_nonce"), "{}", answer.text());
+        self.upstream.assert_untouched();
+        answer.nonce().to_owned()
     }
 
     async fn token_for(&self, identity: &Identity, resource: &str) -> String {

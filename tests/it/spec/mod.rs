@@ -10,3 +10,4 @@ mod rfc8705;
 mod rfc8707;
 mod rfc9068;
 mod rfc9110;
+mod rfc9449;

@@ -217,6 +217,11 @@ async fn a_self_signed_certificate_authenticates_when_it_is_registered() {
             "scope": "read",
             "resources": ["{accounts}"],
         })],
+        // A host that names a set takes certificates of that set alone.
+        gateway_changes: vec![(
+            "client_certificate = \"request\"\nanchor_set = \"clients\"".into(),
+            "client_certificate = \"request\"".into(),
+        )],
         ..Setup::default()
     };
     let stack = setup.start().await;

@@ -10,7 +10,9 @@ mod outage;
 mod peer;
 mod resumption;
 mod spoofed_header;
+mod stolen_proof;
 mod stolen_token;
+mod tls_policy;
 mod withdrawn_certificate;
 
 use crate::harness::{Answer, Stack};

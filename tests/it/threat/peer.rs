@@ -107,6 +107,40 @@ async fn half_open_handshakes_shut_nobody_out() {
     assert!(started.elapsed() < Duration::from_secs(15), "{:?}", started.elapsed());
 }
 
+/// One address cannot have all connections: what it takes beyond its share is closed at once, and others are served.
+#[tokio::test]
+async fn an_address_has_its_share_of_connections() {
+    let limits = "\n[limits]\nconnections = 10\nconnections_per_address = 4\n";
+    let stack = Setup { gateway: limits.into(), ..Setup::default() }.start().await;
+    let token = stack.token(&stack.alice).await;
+    // All of 127/8 is this machine: two addresses.
+    let from = async |last: u8| {
+        let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+        socket.bind(([127, 0, 0, last], 0).into()).expect("bound");
+        socket.connect(([127, 0, 0, 1], port(&stack.gateway_authority)).into()).await.expect("connected")
+    };
+    let mut greedy = Vec::new();
+    for _ in 0..4 {
+        greedy.push(from(2).await);
+    }
+    for _ in 0..20 {
+        assert!(hangs_up(&mut from(2).await).await < Duration::from_secs(1), "closed at once");
+    }
+    let answer = stack.at_gateway(&stack.alice, &token).await;
+    passed(&stack, &answer, "from another address");
+    drop(greedy.pop());
+    let started = Instant::now();
+    let mut freed = loop {
+        let mut next = from(2).await;
+        let mut byte = [0u8; 1];
+        match tokio::time::timeout(Duration::from_millis(200), next.read(&mut byte)).await {
+            Err(_) => break next,
+            Ok(_) => assert!(started.elapsed() < Duration::from_secs(5), "its place is not given back"),
+        }
+    };
+    freed.shutdown().await.expect("open");
+}
+
 #[tokio::test]
 async fn too_much_is_refused_before_it_is_kept() {
     let stack = Stack::start().await;

@@ -1,0 +1,196 @@
+//! Files that are read again while the process runs: at SIGHUP, at `symbolon reload`, and when they change.
+//!
+//! Changes are noticed by looking at the files once a second, not by asking the kernel to tell: a look follows the symbolic links that
+//! Kubernetes swaps, sees through mounts and network file systems that tell nothing, and costs a system call a file.
+
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use anyhow::Context as _;
+
+use super::listener::{ListenerTls, policies};
+use crate::config::Loaded;
+use crate::domain::{Clock, Timestamp};
+use crate::event::{AuditEvent, Trailed};
+use crate::telemetry::audit::AuditSink;
+use crate::telemetry::metrics;
+use crate::trust::{AnchorSets, CurrentAnchors};
+
+/// How often files are looked at, and how long they must lie still before they are read: whoever writes a certificate and then its key
+/// needs a moment between the two.
+const LOOK: Duration = Duration::from_millis(1_000);
+const STILL: Duration = Duration::from_millis(400);
+/// Looks at files that never lie still before they are read all the same.
+const RESTLESS: u32 = 10;
+/// How often the dates of certificates are told to the metrics, and how many times that is until the log warns again.
+const DATES: Duration = Duration::from_secs(60);
+const WARN_EVERY: u32 = 24 * 60;
+const DAY_SECONDS: u64 = 86_400;
+
+/// Reads files again and puts them in force, all or nothing.
+#[derive(Debug)]
+pub struct Reloader {
+    /// The configuration as it was at start.
+    pub loaded: Arc<Loaded>,
+    /// Whose certificates count.
+    pub anchors: Arc<CurrentAnchors>,
+    /// The TLS side of each listener.
+    pub tls: Vec<(String, Option<ListenerTls>)>,
+    /// The audit trail.
+    pub audit: AuditSink,
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
+    /// Counts the readings.
+    pub epoch: AtomicU64,
+    /// What the files were like just before they were first read.
+    pub first_seen: Stamps,
+}
+
+/// What tells one state of the files from another, without reading them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stamps(Vec<Option<Stamp>>);
+
+/// Device, inode, size, and the times of change of contents and of the inode, in nanoseconds.
+type Stamp = (u64, u64, u64, i128, i128);
+
+impl Stamps {
+    /// Looks at every file that a configuration names and that can be read again.
+    pub fn of(loaded: &Loaded) -> Self {
+        let stamp = |metadata: Metadata| {
+            let moment = |seconds: i64, nanoseconds: i64| i128::from(seconds) * 1_000_000_000 + i128::from(nanoseconds);
+            let changed = moment(metadata.ctime(), metadata.ctime_nsec());
+            (metadata.dev(), metadata.ino(), metadata.size(), moment(metadata.mtime(), metadata.mtime_nsec()), changed)
+        };
+        Self(files(loaded).iter().map(|file| std::fs::metadata(file).ok().map(stamp)).collect())
+    }
+}
+
+fn files(loaded: &Loaded) -> Vec<PathBuf> {
+    let settings = &loaded.settings;
+    let hosts = settings.listener.iter().flat_map(|listener| &listener.host);
+    let own = hosts.flat_map(|host| [&host.certificate_file, &host.key_file]);
+    let sets = settings.anchor_set.values().flat_map(|set| set.files.iter().chain(&set.intermediate_files));
+    own.chain(sets).map(|file| loaded.resolve(file)).collect()
+}
+
+/// Reads files again whenever they have changed and lie still.
+pub async fn follow_files(reloader: &Arc<Reloader>) {
+    let mut known = reloader.first_seen.clone();
+    loop {
+        tokio::time::sleep(LOOK).await;
+        let Some(mut seen) = reloader.look().await else { continue };
+        if seen == known {
+            continue;
+        }
+        for _ in 0..RESTLESS {
+            tokio::time::sleep(STILL).await;
+            match reloader.look().await {
+                Some(again) if again != seen => seen = again,
+                _ => break,
+            }
+        }
+        known = seen;
+        let reloading = reloader.clone();
+        let _ = tokio::task::spawn_blocking(move || reloading.reload()).await;
+    }
+}
+
+impl Reloader {
+    /// Whether files are watched.
+    pub fn watches(&self) -> bool {
+        self.loaded.settings.reload.watch_files
+    }
+
+    /// A file system that does not answer keeps nobody else waiting.
+    async fn look(&self) -> Option<Stamps> {
+        let loaded = self.loaded.clone();
+        tokio::task::spawn_blocking(move || Stamps::of(&loaded)).await.ok()
+    }
+
+    /// Reads server certificates, keys and anchor sets again. On any problem everything stays as it was, and the problem is
+    /// logged, counted and returned.
+    pub fn reload(&self) -> Result<(), String> {
+        let what = "certificates, keys and anchor sets".to_owned();
+        let result = self.read_and_swap().map_err(|error| format!("{error:#}"));
+        metrics::RELOAD_FAILING.alone().set(if result.is_ok() { 0.0 } else { 1.0 });
+        let event = match &result {
+            Ok(()) => {
+                tracing::info!("reloaded {what}");
+                AuditEvent::Reloaded { what }
+            }
+            Err(problem) => {
+                tracing::error!(%problem, "reload failed: everything stays as it was");
+                metrics::RELOAD_FAILURES.alone().increment(1);
+                AuditEvent::ReloadFailed { what, problem: problem.clone() }
+            }
+        };
+        if let Ok(time) = self.clock.now() {
+            let _ = self.audit.record(Trailed { time, event });
+        }
+        result
+    }
+
+    fn read_and_swap(&self) -> anyhow::Result<()> {
+        let (settings, base) = (&self.loaded.settings, self.loaded.base_dir.as_path());
+        let anchors = AnchorSets::load(&settings.anchor_set, base).context("[anchor_set]")?.replacing(&self.anchors.load());
+        let epoch = self.epoch.fetch_add(1, Ordering::Relaxed) + 1;
+        let mut fresh = Vec::new();
+        for written in &settings.listener {
+            let Some(tls) = self.tls.iter().find(|(name, _)| *name == written.name).and_then(|(_, tls)| tls.as_ref()) else {
+                continue;
+            };
+            if let Some(policies) = policies(written, base, &anchors, Some(&tls.policies.load()), epoch, &self.clock)? {
+                fresh.push((tls, policies));
+            }
+        }
+        // Everything was read: nothing below can fail.
+        self.anchors.replace(anchors);
+        for (tls, policies) in fresh {
+            tls.policies.store(Arc::new(policies));
+        }
+        Ok(())
+    }
+
+    /// Tells when our own certificates and the accepted authorities end: to the metrics always, to the log when it is soon.
+    pub async fn tell_expiry(&self) {
+        let warn_before = u64::from(self.loaded.settings.reload.expiry_warning_days) * DAY_SECONDS;
+        let mut round: u32 = 0;
+        loop {
+            if let Ok(now) = self.clock.now() {
+                let warns = round.is_multiple_of(WARN_EVERY);
+                let warn = |what: String, not_after: Timestamp| {
+                    let left = not_after.seconds_since(now);
+                    if warns && left < warn_before {
+                        tracing::warn!(what, days_left = left / DAY_SECONDS, "a certificate ends soon: renew it");
+                    }
+                };
+                self.tell_dates(&warn);
+            }
+            round = round.wrapping_add(1);
+            tokio::time::sleep(DATES).await;
+        }
+    }
+
+    fn tell_dates(&self, warn: &dyn Fn(String, Timestamp)) {
+        for (listener, tls) in &self.tls {
+            let Some(tls) = tls else { continue };
+            for policy in tls.policies.load().policies() {
+                let Some(own) = policy.own_certificate() else { continue };
+                let labels = [listener.clone(), policy.id().to_owned()];
+                metrics::CERTIFICATE_NOT_AFTER.with(labels).set(own.not_after().seconds() as f64);
+                warn(format!("the certificate of host `{}` on listener `{listener}`", policy.id()), own.not_after());
+            }
+        }
+        for set in self.anchors.load().iter() {
+            for anchor in set.anchors().certificates() {
+                let name = anchor.spki_sha256().to_hex().chars().take(16).collect::<String>();
+                metrics::ANCHOR_NOT_AFTER.with([set.name().to_owned(), name]).set(anchor.not_after().seconds() as f64);
+                warn(format!("authority `{}` of anchor set `{}`", anchor.subject(), set.name()), anchor.not_after());
+            }
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! Addresses, their TLS policies, and the authorities that certificates may come from, as written.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// One address to listen on.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct ListenerSettings {
+    /// A name for logs and metrics.
+    pub name: String,
+    /// `IP:PORT`.
+    pub address: SocketAddr,
+    /// What is served here: `authorization_server`, `gateway`, `metrics`.
+    pub services: Vec<ServiceSetting>,
+    /// Where a client's certificate comes from.
+    #[serde(default)]
+    pub certificate_source: CertificateSourceSetting,
+    /// An anchor set that client certificates must come from on every host of this listener, beside the host's own.
+    #[serde(default)]
+    pub anchor_set: Option<String>,
+    /// What the gateway does with a certificate that is not good, unless a host or a route says otherwise.
+    #[serde(default)]
+    pub certificate_mode: Option<CertificateModeSetting>,
+    /// The TLS policies of this address, told apart by the server name that the client asks for (SNI).
+    pub host: Vec<HostSettings>,
+}
+
+/// What a listener serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ServiceSetting {
+    /// The endpoints of the authorization server.
+    AuthorizationServer,
+    /// The resource gateway.
+    Gateway,
+    /// Prometheus metrics at `/metrics`.
+    Metrics,
+}
+
+/// Where a client's certificate comes from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum CertificateSourceSetting {
+    /// The TLS handshake on this listener.
+    #[default]
+    Handshake,
+}
+
+/// One TLS policy of a listener.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct HostSettings {
+    /// Server names this policy is for: exact (`as.example`), one wildcard label (`*.example`), an IP address, or `*` for every
+    /// other name and for clients that send none. A request for an authority of another policy gets 421.
+    pub names: Vec<String>,
+    /// The server's certificate chain, PEM.
+    pub certificate_file: PathBuf,
+    /// The private key of the certificate, PEM, readable by its owner alone.
+    pub key_file: PathBuf,
+    /// Whether clients are asked for a certificate.
+    #[serde(default)]
+    pub client_certificate: ClientCertificateSetting,
+    /// The anchor set that client certificates on this host must come from, where a certificate has to be judged.
+    pub anchor_set: Option<String>,
+    /// What the gateway does with a certificate that is not good, unless a route says otherwise.
+    #[serde(default)]
+    pub certificate_mode: Option<CertificateModeSetting>,
+    /// Protocol versions and cipher suites.
+    #[serde(default)]
+    pub suites: SuiteProfileSetting,
+}
+
+/// Whether clients are asked for a certificate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ClientCertificateSetting {
+    /// Never, so that no browser shows a prompt.
+    #[default]
+    None,
+    /// Asked; a client without one is served and refused where one is needed.
+    Request,
+    /// Asked; the handshake fails without one.
+    Require,
+}
+
+/// What the gateway does with a certificate that is not good: of no accepted authority, out of its dates, revoked, or absent. At the
+/// authorization server, certificates that authenticate are always judged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum CertificateModeSetting {
+    /// The certificate that a token is bound to must be good; others are not looked at.
+    #[default]
+    Bound,
+    /// Nobody is let through without a good certificate.
+    Enforce,
+    /// Everybody is, and the upstream is told in `X-Symbolon-Client-Verify`: `SUCCESS`, `FAILED:reason` or `NONE`. A token's binding
+    /// is proven all the same.
+    Permissive,
+}
+
+/// Protocol versions and cipher suites of a host.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SuiteProfileSetting {
+    /// TLS 1.2 and 1.3: AES-256-GCM, AES-128-GCM, then ChaCha20-Poly1305, all with ECDHE.
+    #[default]
+    Default,
+    /// TLS 1.2 and 1.3 with the AES-GCM suites that FAPI 2.0 names.
+    Fapi2,
+    /// TLS 1.3 alone.
+    Tls13,
+}
+
+/// A named set of certification authorities.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct AnchorSetSettings {
+    /// PEM files with the authorities' certificates. They are told apart by public key, never by name.
+    pub files: Vec<PathBuf>,
+    /// PEM files with intermediate certificates that clients may leave out.
+    pub intermediate_files: Vec<PathBuf>,
+    /// What certificates must say about their use (extended key usage).
+    pub extended_key_usage: ExtendedKeyUsageSetting,
+    /// Kinds of keys that a path may rest on, from the client's to the authority's: `rsa`, `p256`, `p384`, `p521`, `ed25519`.
+    pub keys: Vec<String>,
+    /// Bits that every RSA key on the path must have, 2048 to 8192.
+    pub min_rsa_bits: u32,
+}
+
+impl Default for AnchorSetSettings {
+    fn default() -> Self {
+        Self {
+            files: Vec::new(),
+            intermediate_files: Vec::new(),
+            extended_key_usage: ExtendedKeyUsageSetting::default(),
+            keys: ["rsa", "p256", "p384", "p521", "ed25519"].map(str::to_owned).to_vec(),
+            min_rsa_bits: 2_048,
+        }
+    }
+}
+
+/// What certificates must say about their use (RFC 5280 §4.2.1.12).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ExtendedKeyUsageSetting {
+    /// Where the extension is there, client authentication must be in it.
+    #[default]
+    ClientAuthIfPresent,
+    /// The client's certificate must have the extension, and client authentication in it.
+    ClientAuth,
+    /// Nothing: for authorities that issue certificates for servers alone.
+    Any,
+}

@@ -1,0 +1,135 @@
+//! What the connection's certificate is worth, judged for every request against what is in force now: every anchor set that the
+//! listener, the host and the route name, dates, and revocation rules. Signatures were verified once for the connection.
+
+use std::sync::Arc;
+
+use http::{HeaderName, HeaderValue};
+use tokio::sync::watch;
+
+use super::Route;
+use crate::domain::Timestamp;
+use crate::event::Reason;
+use crate::resource::{Admission, Condition, Revocations};
+use crate::tls::{CertificateMode, ConnectionFacts};
+use crate::trust::{CurrentAnchors, PeerTrust, TrustError};
+
+/// The header that tells an upstream what the certificate is worth, on routes that judge it: set there, removed elsewhere.
+pub const VERIFY: HeaderName = HeaderName::from_static("x-symbolon-client-verify");
+
+/// What a certificate is worth to one request, in the words that nginx has for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Every set that applies accepts it, it is within its dates and not revoked.
+    Success,
+    /// One is shown, and is not good.
+    Failed(Reason),
+    /// None is shown.
+    None,
+}
+
+impl Verdict {
+    /// `SUCCESS`, `FAILED:reason` or `NONE`.
+    pub fn text(self) -> String {
+        match self {
+            Self::Success => "SUCCESS".into(),
+            Self::Failed(reason) => format!("FAILED:{reason}"),
+            Self::None => "NONE".into(),
+        }
+    }
+
+    /// The same as a header's value.
+    pub fn header_value(self) -> Option<HeaderValue> {
+        HeaderValue::try_from(self.text()).ok()
+    }
+}
+
+/// What one connection's certificate must satisfy on one route, now and for as long as something streams.
+#[derive(Debug)]
+struct Judge {
+    trust: Arc<PeerTrust>,
+    /// Names of sets, all of which must accept it.
+    sets: Vec<Box<str>>,
+    /// Whether a set must be named at all.
+    wants_sets: WantsSets,
+    anchors: Arc<CurrentAnchors>,
+    revocations: Option<Arc<Revocations>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum WantsSets {
+    No,
+    Yes,
+}
+
+impl Judge {
+    fn check(&self, now: Timestamp) -> Result<Timestamp, Reason> {
+        let peer = self.trust.peer();
+        if let Some(revocations) = &self.revocations {
+            revocations.rules().check_certificate(peer.thumbprint()).map_err(|revoked| revoked.reason())?;
+        }
+        if self.sets.is_empty() && self.wants_sets == WantsSets::No {
+            peer.leaf().check_dates(now).map_err(|error| error.reason())?;
+            return Ok(peer.leaf().not_after());
+        }
+        let current = self.anchors.load();
+        let sets = self.sets.iter().map(|name| current.get(name).ok_or(TrustError::NoAnchors)).collect::<Result<Vec<_>, _>>();
+        let trusted = sets.and_then(|sets| self.trust.judge(&sets, now)).map_err(|error| error.reason())?;
+        Ok(trusted.not_after())
+    }
+}
+
+/// An admission rests on the certificate too.
+impl Condition for Judge {
+    fn standing(&self, now: Timestamp) -> Result<Timestamp, Reason> {
+        self.check(now)
+    }
+
+    fn subscribe(&self) -> watch::Receiver<()> {
+        self.anchors.subscribe()
+    }
+}
+
+/// Judges the certificate as the route's mode wants it, and makes the admission rest on it.
+///
+/// The mode is the route's own, or the host's, or else [`CertificateMode::Bound`]. The second value is what the upstream is told.
+///
+/// # Errors
+/// Why the certificate does not do, where it must.
+pub(super) fn judge(
+    admission: Admission,
+    route: &Route,
+    connection: &ConnectionFacts,
+    trust: Option<&Arc<PeerTrust>>,
+    anchors: &Arc<CurrentAnchors>,
+    now: Timestamp,
+) -> Result<(Admission, Option<Verdict>), Reason> {
+    let mode = route.certificate_mode.or(connection.policy.certificate_mode()).unwrap_or_default();
+    // A token that is bound to nothing, or to another kind of key, does not rest on the certificate.
+    if mode == CertificateMode::Bound && admission.facts().certificate().is_none() {
+        return Ok((admission, None));
+    }
+    let judge = trust.map(|trust| Judge {
+        trust: Arc::clone(trust),
+        sets: connection.policy.anchor_sets().iter().chain(&route.anchor_set).map(|name| name.as_str().into()).collect(),
+        wants_sets: if mode == CertificateMode::Bound { WantsSets::No } else { WantsSets::Yes },
+        anchors: Arc::clone(anchors),
+        revocations: route.protection.revocations.as_ref().map(|check| Arc::clone(&check.revocations)),
+    });
+    let verdict = match &judge {
+        None => Verdict::None,
+        Some(judge) => judge.check(now).map_or_else(Verdict::Failed, |_| Verdict::Success),
+    };
+    match (mode, verdict) {
+        (CertificateMode::Permissive, verdict) => Ok((admission, Some(verdict))),
+        (CertificateMode::Bound | CertificateMode::Enforce, Verdict::Failed(reason)) => Err(reason),
+        (CertificateMode::Bound | CertificateMode::Enforce, Verdict::None) => Err(Reason::CertificateAbsent),
+        (mode, Verdict::Success) => {
+            let told = (mode == CertificateMode::Enforce).then_some(verdict);
+            let admission = match judge {
+                Some(judge) => admission.on_condition(Arc::new(judge)),
+                None => admission,
+            };
+            Ok((admission, told))
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! Policies from their settings and files.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::{AnchorHints, ClientCertificateMode, HostPolicy, HostPolicySpec, PolicyError, PolicySet, ServerIdentity};
+use crate::config::settings::{ClientCertificateSetting, HostSettings, ListenerSettings};
+use crate::domain::Clock;
+use crate::jose::digest::sha256;
+use crate::pki::pem;
+
+impl PolicySet {
+    /// Reads the hosts of a listener. `anchors` has every anchor set, by name; `epoch` must differ from that of any set of policies
+    /// these replace.
+    ///
+    /// A host of which nothing has changed since `previous` keeps its policy, and with it its TLS sessions. What changed, be it the
+    /// authorities of a set that it names, gets a policy of its own, under which no session from before is resumed.
+    ///
+    /// # Errors
+    /// Files that cannot be read, and as [`PolicySet::new`] and [`HostPolicy::new`].
+    pub fn load(
+        listener: &ListenerSettings,
+        base_dir: &Path,
+        anchors: &BTreeMap<String, AnchorHints>,
+        previous: Option<&Self>,
+        epoch: u64,
+        clock: &Arc<dyn Clock>,
+    ) -> Result<Self, PolicyError> {
+        let mut policies = Vec::with_capacity(listener.host.len());
+        for host in &listener.host {
+            let spec = spec(listener, host, base_dir, anchors)?;
+            let known = previous.and_then(|previous| previous.policies.iter().find(|policy| policy.mark == spec.mark));
+            policies.push(match known {
+                Some(known) => Arc::clone(known),
+                None => Arc::new(HostPolicy::new(spec, epoch, Arc::clone(clock))?),
+            });
+        }
+        Self::of_shared(policies)
+    }
+}
+
+fn spec(
+    listener: &ListenerSettings,
+    host: &HostSettings,
+    base_dir: &Path,
+    anchors: &BTreeMap<String, AnchorHints>,
+) -> Result<HostPolicySpec, PolicyError> {
+    let chain = pem::load_certificates(&base_dir.join(&host.certificate_file))?;
+    let key = pem::load_private_key(&base_dir.join(&host.key_file))?;
+    let client_certificate = match host.client_certificate {
+        ClientCertificateSetting::None => ClientCertificateMode::None,
+        ClientCertificateSetting::Request => ClientCertificateMode::Request,
+        ClientCertificateSetting::Require => ClientCertificateMode::Require,
+    };
+    // The listener's sets and modes are for those of its hosts that ask.
+    let of_listener = listener.anchor_set.as_ref().filter(|_| client_certificate != ClientCertificateMode::None);
+    let anchor_sets: Vec<String> = of_listener.into_iter().chain(&host.anchor_set).cloned().collect();
+    let mut mark = Mark::default();
+    let mut hints = Vec::new();
+    for name in &anchor_sets {
+        let set = anchors.get(name).ok_or_else(|| PolicyError::UnknownAnchorSet {
+            host: host.names.first().cloned().unwrap_or_default(),
+            anchor_set: name.clone(),
+        })?;
+        // The host's set, which comes last, is the narrower one.
+        hints.clone_from(&set.subjects);
+        mark.add(name.as_bytes());
+        mark.add(&set.mark);
+    }
+    mark.end();
+    host.names.iter().for_each(|name| mark.add(name.as_bytes()));
+    mark.end();
+    chain.iter().for_each(|certificate| mark.add(certificate.der()));
+    mark.end();
+    mark.add(key.secret_der());
+    let certificate_mode = host.certificate_mode.or(listener.certificate_mode).map(Into::into);
+    mark.add(format!("{client_certificate:?} {:?} {certificate_mode:?}", host.suites).as_bytes());
+    Ok(HostPolicySpec {
+        names: host.names.clone(),
+        identity: ServerIdentity { chain: chain.iter().map(|certificate| certificate.der().clone()).collect(), key },
+        client_certificate,
+        anchor_sets,
+        certificate_mode,
+        mark: mark.digest(),
+        hints,
+        suites: host.suites.into(),
+    })
+}
+
+/// Digests of parts, so that no part can be taken for another; not one byte of a key is kept.
+#[derive(Default)]
+struct Mark(Vec<u8>);
+
+impl Mark {
+    fn add(&mut self, part: &[u8]) {
+        self.0.extend(sha256(part));
+    }
+
+    fn end(&mut self) {
+        self.0.extend(sha256(b"end of list"));
+    }
+
+    fn digest(self) -> [u8; 32] {
+        sha256(&self.0)
+    }
+}
