@@ -116,6 +116,16 @@ impl From<identity::Fault> for WebError {
 }
 
 impl WebError {
+    /// The client that was named, once it is known to exist.
+    pub fn client_id(&self) -> Option<&ClientId> {
+        match self {
+            Self::Oauth(OauthError::Refused(refusal)) | Self::Extract(ExtractError::Refused(refusal)) => {
+                refusal.client_id.as_ref()
+            }
+            _ => None,
+        }
+    }
+
     /// The clock cannot be read.
     pub fn from_clock(error: ClockUnreadable) -> Self {
         Self::Oauth(error.into())
@@ -240,7 +250,8 @@ fn sentence(error: &dyn std::error::Error) -> String {
     characters.next().map_or_else(String::new, |first| format!("{}{}.", first.to_uppercase(), characters.as_str()))
 }
 
-fn refusal_of(refusal: &Refusal) -> Rejection {
+/// A refusal of ours, as it looks from outside.
+pub fn refusal_of(refusal: &Refusal) -> Rejection {
     let status = match refusal.code {
         // RFC 6749 §5.2.
         ErrorCode::InvalidClient => StatusCode::UNAUTHORIZED,
