@@ -106,7 +106,7 @@ impl App {
         let health =
             Health { store: self.server.as_ref().map(|(server, _)| server.store.clone()), gateway: self.gateway.clone() };
         let web = match &self.server {
-            Some((server, _)) => Some(Edge::new(Arc::new(Web::new(server.clone(), &self.loaded)?))),
+            Some((server, _)) => Some(Edge::new(Arc::new(Web::new(server.clone(), &self.loaded).context("[pages]")?))),
             None => None,
         };
         let tls = self.listeners.iter().map(|listener| (listener.name.clone(), listener.tls.clone())).collect();

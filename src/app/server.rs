@@ -22,6 +22,7 @@ use crate::store::Store;
 use crate::telemetry::audit::AuditSink;
 use crate::trust::CurrentAnchors;
 use crate::trust::revocation::RevocationRules;
+use crate::web::pages::Pages;
 
 /// A database and the keys that open what is sealed in it.
 #[derive(Clone, Debug)]
@@ -118,7 +119,8 @@ fn checked(loaded: &Loaded) -> anyhow::Result<Checked> {
 
 /// Checks the authorization server's sections and the master keys, without opening the database.
 pub fn check(loaded: &Loaded) -> anyhow::Result<()> {
-    checked(loaded)?;
+    let checked = checked(loaded)?;
+    Pages::load(&loaded.settings.pages, &loaded.base_dir, &checked.issuer).context("[pages]")?;
     key_ring(loaded).map(drop)
 }
 

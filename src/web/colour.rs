@@ -14,6 +14,7 @@ pub struct ColourError;
 
 /// The contrast that text needs (WCAG 2.2, 1.4.3).
 const ENOUGH: f64 = 4.5;
+const ENOUGH_IN_THE_DARK: f64 = 7.0;
 
 impl Colour {
     /// White.
@@ -26,12 +27,14 @@ impl Colour {
         Self([red, green, blue])
     }
 
-    /// The nearest shade of this colour that can be read on `background`: darker on light ones, lighter on dark ones.
+    /// The nearest shade of this colour that can be read on `background`: darker on light ones, lighter on dark ones, where more
+    /// contrast is asked for, since thin bright lines look thinner there.
     pub fn readable_on(self, background: Self) -> Self {
+        let enough = if background.luminance() > 0.18 { ENOUGH } else { ENOUGH_IN_THE_DARK };
         let towards = if background.luminance() > 0.18 { Self::BLACK } else { Self::WHITE };
         (0..=100)
             .map(|percent| self.mixed(towards, percent))
-            .find(|shade| shade.contrast(background) >= ENOUGH)
+            .find(|shade| shade.contrast(background) >= enough)
             .unwrap_or(towards)
     }
 

@@ -91,6 +91,18 @@ async fn the_printed_commands_work() {
     assert!(shown.contains("\nHTTP/2 401") && shown.contains(r#"error="invalid_token""#), "{shown}");
     assert!(shown.contains("mtls_endpoint_aliases"), "{shown}");
 
+    // The demonstration's person signs in, with what demo.env says.
+    let sign_in = r#"set -e
+. ./demo/demo.env
+curl -s --cacert "$CA" -c jar -o page "$SIGN_IN"
+CSRF=$(sed -n 's/.*name="csrf" value="\([^"]*\)".*/\1/p' page)
+curl -s --cacert "$CA" -b jar -c jar --data-urlencode "csrf=$CSRF" --data-urlencode "username=$PERSON" \
+  --data-urlencode "password=$PASSWORD" "$SIGN_IN"
+curl -s --cacert "$CA" -b jar "$ISSUER/account"
+"#;
+    let page = run(dir.path(), "sh", &["-c", sign_in]).await.ok();
+    assert!(page.contains("Ada Lovelace") && page.contains("this browser"), "{page}");
+
     let id = child.id().expect("running").to_string();
     run(dir.path(), "kill", &["-INT", &id]).await.ok();
     let status = tokio::time::timeout(Duration::from_secs(20), child.wait()).await.expect("it stops").expect("a child");

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::{Output, Stdio};
 
+use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 
 use super::process::BINARY;
@@ -41,6 +42,29 @@ impl Said {
 /// Runs `symbolon ARGUMENTS` in `dir`, in an empty environment.
 pub async fn symbolon(dir: &Path, arguments: &[&str]) -> Said {
     run(dir, BINARY, arguments).await
+}
+
+/// The same, with this on its standard input.
+pub async fn symbolon_told(dir: &Path, arguments: &[&str], input: &str) -> Said {
+    let mut child = Command::new(BINARY)
+        .args(arguments)
+        .current_dir(dir)
+        .env_clear()
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("it starts");
+    let mut stdin = child.stdin.take().expect("piped");
+    // It may have ended without reading.
+    let _ = stdin.write_all(input.as_bytes()).await;
+    drop(stdin);
+    tokio::time::timeout(std::time::Duration::from_secs(60), child.wait_with_output())
+        .await
+        .expect("it ends")
+        .expect("it runs")
+        .into()
 }
 
 /// Runs a program in `dir`, with nothing in its environment but `PATH`.

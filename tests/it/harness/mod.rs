@@ -14,11 +14,15 @@
 //! - [`Caller`]: how to connect (certificate, key, TLS version, HTTP version, server name); [`Connection`]: several requests on one
 //!   connection; [`Call`]: one request, spelled exactly as given over HTTP/1.1; [`Answer`].
 //! - [`Prover`]: a client's DPoP key, and proofs of every kind, also bad ones.
+//! - [`browser::Browser`]: cookies and forms of a person.
+//! - [`App`]: an application that people sign in to.
 //! - [`Upstream`]: records every byte it receives.
 
 #![allow(unused_imports, reason = "the harness offers more than one file uses")]
 
+pub mod app;
 pub mod authority;
+pub mod browser;
 pub mod call;
 pub mod client;
 pub mod command;
@@ -31,6 +35,7 @@ pub mod stack;
 pub mod token;
 pub mod upstream;
 
+pub use app::App;
 pub use authority::{Authority, Identity, Leaf};
 pub use call::{Answer, Call};
 pub use client::{Caller, Connection, Http, Tls};

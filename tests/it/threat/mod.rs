@@ -4,11 +4,13 @@
 //! thing corrected goes through.
 
 mod ambiguous_request;
+mod authorization;
 mod certificate;
 mod forged_token;
 mod outage;
 mod peer;
 mod resumption;
+mod sign_in;
 mod spoofed_header;
 mod stolen_proof;
 mod stolen_token;
