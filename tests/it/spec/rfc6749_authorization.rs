@@ -35,8 +35,8 @@ async fn a_code_becomes_a_token(engine: Engine) {
     // The second time nothing is asked: bob is signed in and has allowed this.
     let answer = browser.get(&app.url(&[])).await;
     assert_eq!(Returned::of(&answer).to, "https://alice.example/cb");
-    let names: Vec<_> = stack.events("server-audit.jsonl").iter().map(|event| event["event"].to_string()).collect();
-    assert!(names.contains(&json!("authorization_granted").to_string()), "{names:?}");
+    let event = stack.event_of(answer.request_id()).await;
+    assert_eq!((&event["event"], &event["subject"]), (&json!("authorization_granted"), &json!(subject)));
 }
 
 #[tokio::test]
