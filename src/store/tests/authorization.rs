@@ -160,8 +160,8 @@ on_both_engines! {
         let session: SessionId = "session".parse().expect("a session");
         let new = new_family(&f, &client, &subject, Some(&session));
         store.redeem_code("c", NOW, Some(&new), &[]).await.expect("redeemed");
-        assert_eq!(store.families_of_session(&session).await.expect("read"), [f.clone()]);
-        assert_eq!(store.families_of_subject(&subject).await.expect("read"), [f.clone()]);
+        assert_eq!(store.families_of_session(&session).await.expect("read"), std::slice::from_ref(&f));
+        assert_eq!(store.families_of_subject(&subject).await.expect("read"), std::slice::from_ref(&f));
         assert_eq!(store.families_of_session(&"other".parse().expect("a session")).await.expect("read"), []);
         let rule = store.end_family(&f, window(100, 400), &revoked("t")).await.expect("ended");
         assert_eq!((rule.kind, rule.value.as_str()), (RuleKind::Family, "f"));
