@@ -7,6 +7,7 @@ mod identity;
 mod listener;
 mod patience;
 mod reload;
+mod sealing;
 mod server;
 mod tasks;
 
@@ -33,7 +34,7 @@ use listener::{Listener, Service};
 
 pub use control::{ControlError, Question, ask};
 pub use identity::{OpenPeople, open_people};
-pub use server::{SealedStore, open_store};
+pub use server::{master_keys, open_store};
 
 /// What this process is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,8 +104,12 @@ impl App {
         let limits = Arc::new(self.loaded.settings.limits.clone());
         let connections = TaskTracker::new();
         let background = TaskTracker::new();
-        let health =
-            Health { store: self.server.as_ref().map(|(server, _)| server.store.clone()), gateway: self.gateway.clone() };
+        let sealing = self.server.as_ref().map(|(server, _)| Arc::new(sealing::Sealing::new(&server.store)));
+        let health = Health {
+            store: self.server.as_ref().map(|(server, _)| server.store.clone()),
+            gateway: self.gateway.clone(),
+            sealing: sealing.clone(),
+        };
         let web = match &self.server {
             Some((server, _)) => Some(Edge::new(Arc::new(Web::new(server.clone(), &self.loaded).context("[pages]")?))),
             None => None,
@@ -121,7 +126,7 @@ impl App {
         });
         let control = control::Control { health: health.clone(), reloader: reloader.clone(), audit: self.audit.clone() };
         control::listen(&self.loaded, control, &stop, &background)?;
-        tasks::spawn(self.server.clone(), self.gateway.clone(), reloader, &stop, &background)?;
+        tasks::spawn(self.server.clone().zip(sealing), self.gateway.clone(), reloader, &stop, &background)?;
         for (name, address) in self.addresses() {
             tracing::info!(listener = %name, %address, "listening");
         }
@@ -148,6 +153,11 @@ impl App {
         }
         background.close();
         let _ = tokio::time::timeout(deadline, background.wait()).await;
+        if let Some((server, _)) = &server
+            && let Err(problem) = server.store.note_bearers().await
+        {
+            tracing::warn!(%problem, "how long the last bearers live could not be written down");
+        }
         self.audit.flush().await?;
         Ok(())
     }
@@ -198,6 +208,16 @@ pub fn check(loaded: &Loaded) -> anyhow::Result<()> {
         build_gateway(settings, base, audit, clock, Arc::new(CurrentAnchors::new(anchors)))?;
     }
     Ok(())
+}
+
+/// What each route of a gateway requires, for people to read. Checks the configuration first; nothing is started or written.
+pub fn gateway_overview(loaded: &Loaded) -> anyhow::Result<String> {
+    check(loaded)?;
+    let anchors = AnchorSets::load(&loaded.settings.anchor_set, &loaded.base_dir).context("[anchor_set]")?;
+    let audit = AuditSink::to_stream(std::io::sink(), 1).context("[audit]")?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let anchors = Arc::new(CurrentAnchors::new(anchors));
+    Ok(build_gateway(&loaded.settings, &loaded.base_dir, audit, clock, anchors)?.overview())
 }
 
 /// Runs a configuration until `stop`, or until the process is told to stop (SIGTERM, SIGINT), reloading on SIGHUP.

@@ -17,23 +17,15 @@ use crate::oauth::metadata::{Endpoints, path};
 use crate::oauth::resources::Resources;
 use crate::oauth::{AuthorizationServer, IssuedTokens, Revocations};
 use crate::oidc::SubjectNames;
-use crate::seal::{KeyRing, KeySource, SealKeyId};
+use crate::seal::{KeySource, MasterKeys, SealKeyId};
 use crate::store::Store;
 use crate::telemetry::audit::AuditSink;
 use crate::trust::CurrentAnchors;
 use crate::trust::revocation::RevocationRules;
 use crate::web::pages::Pages;
 
-/// A database and the keys that open what is sealed in it.
-#[derive(Clone, Debug)]
-pub struct SealedStore {
-    /// The database.
-    pub store: Store,
-    /// The keys.
-    pub ring: Arc<KeyRing>,
-}
-
-fn key_ring(loaded: &Loaded) -> anyhow::Result<KeyRing> {
+/// The master keys that a configuration names.
+pub fn master_keys(loaded: &Loaded) -> anyhow::Result<MasterKeys> {
     let settings = &loaded.settings;
     if settings.seal.key.is_empty() {
         bail!(
@@ -47,7 +39,7 @@ fn key_ring(loaded: &Loaded) -> anyhow::Result<KeyRing> {
         let source = key_source(loaded, key).with_context(|| format!("[[seal.key]] `{id}`"))?;
         keys.push((id, source));
     }
-    KeyRing::load(&keys, &|name| std::env::var(name).ok()).context("[[seal.key]]")
+    MasterKeys::load(&keys, &|name| std::env::var(name).ok()).context("[[seal.key]]")
 }
 
 fn key_source(loaded: &Loaded, key: &SealKeySettings) -> anyhow::Result<KeySource> {
@@ -67,11 +59,10 @@ fn key_source(loaded: &Loaded, key: &SealKeySettings) -> anyhow::Result<KeySourc
 }
 
 /// Opens the database that a configuration names. The command line and the server share it.
-pub async fn open_store(loaded: &Loaded, clock: &dyn Clock, randomness: &dyn Randomness) -> anyhow::Result<SealedStore> {
-    let ring = Arc::new(key_ring(loaded)?);
+pub async fn open_store(loaded: &Loaded, clock: &dyn Clock, randomness: &dyn Randomness) -> anyhow::Result<Store> {
+    let masters = Arc::new(master_keys(loaded)?);
     let (settings, base) = (&loaded.settings, loaded.base_dir.as_path());
-    let store = Store::open(&settings.store, base, ring.clone(), randomness, clock.now()?).await.context("[store]")?;
-    Ok(SealedStore { store, ring })
+    Store::open(&settings.store, base, masters, randomness, clock.now()?).await.context("[store]")
 }
 
 /// The authorization server's sections, checked.
@@ -121,7 +112,7 @@ fn checked(loaded: &Loaded) -> anyhow::Result<Checked> {
 pub fn check(loaded: &Loaded) -> anyhow::Result<()> {
     let checked = checked(loaded)?;
     Pages::load(&loaded.settings.pages, &loaded.base_dir, &checked.issuer).context("[pages]")?;
-    key_ring(loaded).map(drop)
+    master_keys(loaded).map(drop)
 }
 
 /// Builds the authorization server. With it comes the last change that its snapshots are sure to contain.
@@ -133,7 +124,7 @@ pub async fn build(
     randomness: Arc<dyn Randomness>,
 ) -> anyhow::Result<(Arc<AuthorizationServer>, i64)> {
     let Checked { issuer, mtls_url, resources, feed_clients, key_plan, dpop, lifetimes } = checked(loaded)?;
-    let SealedStore { store, ring } = open_store(loaded, &*clock, &*randomness).await?;
+    let store = open_store(loaded, &*clock, &*randomness).await?;
     let keeper = Keeper { store: &store, randomness: &*randomness };
     let keys = keeper.ensure(&key_plan, clock.now()?).await.context("signing keys")?;
     let (people, sessions) = super::identity::build(loaded, &issuer, &store, clock.now()?, &randomness).await?;
@@ -142,7 +133,7 @@ pub async fn build(
     let sequence = store.sequence().await.context("change feed")?;
     let rules = RevocationRules::from_rules(load_rules(&store, 0).await.context("revocation rules")?);
     let clients = Clients::load(&store).await.context("clients")?;
-    let nonces = Nonces::shared(issuer.as_str(), &ring.purpose_keys("dpop-nonce"), dpop.nonce_lifetime);
+    let nonces = Nonces::shared(issuer.as_str(), &store.ring().purpose_keys("dpop-nonce"), dpop.nonce_lifetime);
     let server = AuthorizationServer {
         dpop: Dpop::with_lasting_memory(dpop.rules, nonces),
         endpoints: Endpoints::new(&issuer, mtls_url.as_ref()),
@@ -152,8 +143,8 @@ pub async fn build(
         profile: loaded.settings.authorization.profile.into(),
         lifetimes,
         subject_names,
+        ring: store.ring().clone(),
         store,
-        ring,
         people,
         sessions,
         audit,

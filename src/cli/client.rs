@@ -338,7 +338,7 @@ fn checked(loaded: &Loaded, document: &Value) -> anyhow::Result<Registration> {
 }
 
 async fn open(loaded: &Loaded) -> anyhow::Result<Store> {
-    Ok(open_store(loaded, &SystemClock::new(), &SystemRandomness).await?.store)
+    open_store(loaded, &SystemClock::new(), &SystemRandomness).await
 }
 
 fn unknown(client_id: &ClientId) -> String {

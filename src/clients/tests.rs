@@ -10,7 +10,7 @@ use crate::event::Reason;
 use crate::jose::random::SystemRandomness;
 use crate::pki::fixture::{Authority, NOW, self_signed};
 use crate::pki::{Certificate, DistinguishedName};
-use crate::seal::KeyRing;
+use crate::seal::MasterKeys;
 use crate::store::{PutMode, Store};
 
 fn read(value: &Value) -> Result<Client, MetadataError> {
@@ -349,8 +349,8 @@ fn a_removal_reaches_tokens_that_were_issued_while_it_spread() {
 async fn the_directory_follows_the_change_feed() {
     let directory = tempfile::tempdir().expect("a directory");
     let key = ("test".parse().expect("a key id"), Redacted::new([7; 32]));
-    let ring = Arc::new(KeyRing::from_keys(vec![key]).expect("a ring"));
-    let store = Store::open(&StoreSettings::default(), directory.path(), ring, &SystemRandomness, NOW).await.expect("opens");
+    let masters = Arc::new(MasterKeys::from_keys(vec![key]).expect("a key"));
+    let store = Store::open(&StoreSettings::default(), directory.path(), masters, &SystemRandomness, NOW).await.expect("opens");
     let client = read(&alice(json!({}))).expect("usable");
     let position = store.sequence().await.expect("sequence");
     let clients = Clients::load(&store).await.expect("loaded");

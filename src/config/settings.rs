@@ -95,18 +95,19 @@ impl Default for StoreSettings {
     }
 }
 
-/// The master keys that seal state with XChaCha20-Poly1305.
+/// The master keys that wrap the keys that state is sealed with.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct SealSettings {
-    /// The keys. The first one seals; all of them open.
+    /// The keys. The first one wraps; all of them unwrap. To change it, put the new one first and keep the old one until every
+    /// process has started so.
     pub key: Vec<SealKeySettings>,
 }
 
 /// One master key.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct SealKeySettings {
-    /// A name for the key, written beside everything it seals: 1 to 32 characters of `a-z`, `0-9`, `-`.
+    /// A name for the key, written beside everything it wraps: 1 to 32 characters of `a-z`, `0-9`, `-`.
     pub id: String,
     /// A file with the key, readable by its owner alone. A key is 32 random bytes in base64, as `openssl rand -base64 32` writes
     /// them. Exactly one of `file`, `variable`, `credential` and `command` says where the key is.
@@ -366,6 +367,15 @@ pub struct RouteSettings {
     /// Scopes that tokens must have.
     #[serde(default)]
     pub scopes: Vec<String>,
+    /// Clients whose tokens are taken, by `client_id`. Empty: any client's.
+    #[serde(default)]
+    pub client_ids: Vec<String>,
+    /// Methods that are served: `GET`, `POST`. Empty: any.
+    #[serde(default)]
+    pub methods: Vec<String>,
+    /// Addresses that may connect, as `192.0.2.7` or `10.0.0.0/8`. Empty: any.
+    #[serde(default)]
+    pub addresses: Vec<String>,
     /// How tokens are verified.
     #[serde(default)]
     pub token: TokenVerificationSetting,

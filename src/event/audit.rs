@@ -174,6 +174,12 @@ pub enum AuditEvent {
     ClientRemoved { client_id: ClientId },
     /// A signing key was made. Commits with the key.
     SigningKeyCreated { key_id: KeyId, algorithm: String },
+    /// A ring key was made; it seals from `activates` on. Commits with the key.
+    SealKeyCreated { seal_key: String, activates: Timestamp },
+    /// A ring key that nothing needed any more was deleted. Commits with the deletion.
+    SealKeyDeleted { seal_key: String },
+    /// The first master key now wraps what another one wrapped. Commits with the change.
+    SealKeysRewrapped { master_key: String, keys: u32 },
     /// A signing key began to sign; the one before it stopped. Commits with the change.
     SigningKeyActivated { key_id: KeyId, algorithm: String, retired: Option<KeyId> },
     /// A signing key stopped signing: nothing asks for its algorithm any more. Commits with the change.

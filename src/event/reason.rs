@@ -281,6 +281,12 @@ reasons! {
     // -- the gateway -----------------------------------------------------------------------------------------------
     /// No route for this authority and path.
     RouteUnknown = "route_unknown";
+    /// The route is not for this client.
+    PolicyClient = "policy_client";
+    /// The route is not for this method.
+    PolicyMethod = "policy_method";
+    /// The route is not for this address.
+    PolicyAddress = "policy_address";
     /// The upstream did not answer, or not in time.
     UpstreamUnavailable = "upstream_unavailable";
     /// The upstream's answer is not HTTP we would pass on.

@@ -189,3 +189,17 @@ const REDEEM: &str = "UPDATE authorization_code SET redeemed = $2 WHERE code_ind
 const DELETE_OF_FAMILY: &str = "DELETE FROM authorization_code WHERE family_id = $1 AND redeemed IS NULL";
 const DELETE_EXPIRED: &str = "DELETE FROM authorization_code WHERE code_index IN \
      (SELECT code_index FROM authorization_code WHERE expires <= $1 ORDER BY expires LIMIT $2)";
+
+#[cfg(test)]
+pub(super) fn sample(store: &Store) -> futures_util::future::BoxFuture<'_, ()> {
+    Box::pin(async move {
+        for _ in 0..2 {
+            let name = super::secret::sample_name();
+            let family: FamilyId = name.parse().expect("a family");
+            let time = Timestamp::from_seconds(1_800_000_000);
+            let event = Trailed { time, event: crate::event::AuditEvent::Reloaded { what: "sample".into() } };
+            let new = NewCode { code: &name, family: &family, state: b"{}", expires: Timestamp::from_seconds(1_900_000_000) };
+            store.issue_code(&new, &Finishes::default(), &event).await.expect("issued");
+        }
+    })
+}

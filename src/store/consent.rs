@@ -9,9 +9,9 @@ use super::{Store, StoreError};
 use crate::domain::{ClientId, Subject, Timestamp};
 use crate::event::Trailed;
 
-/// The name of a row for its seal. A line feed is in neither name.
+/// The name of a row for its seal. No subject has a space in it.
 fn row(subject: &str, client_id: &str) -> String {
-    format!("{subject}\n{client_id}")
+    format!("{subject} {client_id}")
 }
 
 impl Store {
@@ -68,3 +68,16 @@ const ALL: &str = "SELECT client_id, given, state_sealed FROM consent WHERE subj
 const UPSERT: &str = "INSERT INTO consent (subject, client_id, state_sealed, given) VALUES ($1, $2, $3, $4) \
      ON CONFLICT (subject, client_id) DO UPDATE SET state_sealed = excluded.state_sealed, given = excluded.given";
 const DELETE: &str = "DELETE FROM consent WHERE subject = $1 AND client_id = $2";
+
+#[cfg(test)]
+pub(super) fn sample(store: &Store) -> futures_util::future::BoxFuture<'_, ()> {
+    Box::pin(async move {
+        let subject: Subject = "sample-person".parse().expect("a subject");
+        for name in ["sample-one", "sample two"] {
+            let client_id: ClientId = name.parse().expect("a client id");
+            let event = crate::event::AuditEvent::ClientChanged { client_id: client_id.clone() };
+            let event = Trailed { time: Timestamp::from_seconds(1_800_000_000), event };
+            store.put_consent(&subject, &client_id, b"{}", &event).await.expect("put");
+        }
+    })
+}

@@ -201,3 +201,27 @@ const OF_SESSION: &str = "SELECT family_id FROM grant_family WHERE session_id = 
 const OF_SUBJECT: &str = "SELECT family_id FROM grant_family WHERE subject = $1 ORDER BY family_id";
 const DELETE_EXPIRED: &str = "DELETE FROM grant_family WHERE family_id IN \
      (SELECT family_id FROM grant_family WHERE expires <= $1 ORDER BY expires LIMIT $2)";
+
+#[cfg(test)]
+pub(super) fn sample(store: &Store) -> futures_util::future::BoxFuture<'_, ()> {
+    Box::pin(async move {
+        for _ in 0..2 {
+            let name = super::secret::sample_name();
+            let (family, time): (FamilyId, _) = (name.parse().expect("a family"), Timestamp::from_seconds(1_800_000_000));
+            let (client_id, subject) = ("sample".parse().expect("a client id"), "sample".parse().expect("a subject"));
+            let new = NewFamily {
+                family: &family,
+                client_id: &client_id,
+                subject: &subject,
+                session: None,
+                state: b"{}",
+                created: time,
+                expires: Timestamp::from_seconds(1_900_000_000),
+            };
+            let event = Trailed { time, event: crate::event::AuditEvent::Reloaded { what: "sample".into() } };
+            let code = super::NewCode { code: &name, family: &family, state: b"{}", expires: new.expires };
+            store.issue_code(&code, &super::Finishes::default(), &event).await.expect("issued");
+            store.redeem_code(&name, time, Some(&new), &[]).await.expect("redeemed");
+        }
+    })
+}

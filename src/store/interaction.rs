@@ -56,3 +56,13 @@ const ONE: &str = "SELECT state_sealed FROM interaction WHERE id_index = $1 AND 
 const DELETE: &str = "DELETE FROM interaction WHERE id_index = $1";
 const DELETE_EXPIRED: &str = "DELETE FROM interaction WHERE id_index IN \
      (SELECT id_index FROM interaction WHERE expires <= $1 ORDER BY expires LIMIT $2)";
+
+#[cfg(test)]
+pub(super) fn sample(store: &Store) -> futures_util::future::BoxFuture<'_, ()> {
+    Box::pin(async move {
+        for _ in 0..2 {
+            let name = super::secret::sample_name();
+            store.add_interaction(&name, b"{}", Timestamp::from_seconds(1_900_000_000)).await.expect("added");
+        }
+    })
+}

@@ -57,3 +57,13 @@ const ONE: &str = "SELECT state_sealed FROM pushed_request WHERE uri_index = $1 
 const DELETE: &str = "DELETE FROM pushed_request WHERE uri_index = $1";
 const DELETE_EXPIRED: &str = "DELETE FROM pushed_request WHERE uri_index IN \
      (SELECT uri_index FROM pushed_request WHERE expires <= $1 ORDER BY expires LIMIT $2)";
+
+#[cfg(test)]
+pub(super) fn sample(store: &Store) -> futures_util::future::BoxFuture<'_, ()> {
+    Box::pin(async move {
+        for _ in 0..2 {
+            let name = super::secret::sample_name();
+            store.add_pushed_request(&name, b"{}", Timestamp::from_seconds(1_900_000_000)).await.expect("added");
+        }
+    })
+}

@@ -25,3 +25,19 @@ impl Store {
 
 const INSERT: &str = "INSERT INTO secret (name, value_sealed) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING";
 const ONE: &str = "SELECT value_sealed FROM secret WHERE name = $1";
+
+#[cfg(test)]
+pub(super) fn sample(store: &Store) -> futures_util::future::BoxFuture<'_, ()> {
+    Box::pin(async move {
+        for _ in 0..2 {
+            store.secret(&sample_name(), &crate::jose::random::SystemRandomness).await.expect("made");
+        }
+    })
+}
+
+/// A name that no sample had before.
+#[cfg(test)]
+pub(super) fn sample_name() -> String {
+    let random = crate::domain::FamilyId::random(&crate::jose::random::SystemRandomness).expect("randomness");
+    format!("sample-{random}")
+}

@@ -214,24 +214,6 @@ on_both_engines! {
         assert!(store.consent(&"carol".parse().expect("a subject"), &id("mallory")).await.expect("read").is_none());
     }
 
-    async fn what_an_older_master_key_hashed_is_found_under_the_newer(place: &Place) {
-        let keys = |names: &[(&str, u8)]| {
-            let keys = names.iter().map(|(name, byte)| (name.parse().expect("a key id"), Redacted::new([*byte; 32])));
-            Arc::new(KeyRing::from_keys(keys.collect()).expect("a ring"))
-        };
-        let (f, client, subject) = (family("f"), id("alice"), bob());
-        let old = place.try_open(keys(&[("first", 1)]), NOW).await.expect("opens");
-        old.add_interaction("one", b"first", SOON).await.expect("added");
-        old.add_pushed_request("urn:a", b"asked", SOON).await.expect("added");
-        issue(&old, "c", "f").await;
-        let new = place.try_open(keys(&[("second", 2), ("first", 1)]), NOW).await.expect("opens");
-        assert!(new.interaction("one", NOW).await.expect("read").is_some());
-        assert!(new.pushed_request("urn:a", NOW).await.expect("read").is_some());
-        let families = new_family(&f, &client, &subject, None);
-        assert_eq!(new.redeem_code("c", NOW, Some(&families), &[]).await.expect("redeemed"), CodeSpent::Now);
-        assert_eq!(old.redeem_code("c", NOW, None, &[]).await.expect("answered"), CodeSpent::Before);
-    }
-
     async fn nothing_unguessable_stands_in_the_database(place: &Place) {
         let store = place.open().await;
         store.add_interaction("interaction-secret", b"state-secret", SOON).await.expect("added");

@@ -47,6 +47,7 @@ async fn registrations_reach_a_running_server(engine: Engine) {
         "token_endpoint_auth_method": "tls_client_auth",
         "tls_client_auth_subject_dn": "CN=bob",
         "tls_client_certificate_bound_access_tokens": true,
+        "dpop_bound_access_tokens": false,
         "grant_types": ["client_credentials"],
         "scope": "read",
         "resources": [resource],

@@ -16,6 +16,10 @@
 //! - [`Prover`]: a client's DPoP key, and proofs of every kind, also bad ones.
 //! - [`browser::Browser`]: cookies and forms of a person.
 //! - [`App`]: an application that people sign in to.
+//! - [`wire`]: every caller of a [`Stack`] notes the secrets it sends and receives; [`wire::Search`] looks for them.
+//! - [`browser::Browser`]: cookies and forms of a person.
+//! - [`Prover`]: a client's DPoP key, and proofs of every kind, also bad ones.
+//! - [`chromium::Chromium`]: a real browser, by keyboard, with pictures.
 //! - [`Upstream`]: records every byte it receives.
 
 #![allow(unused_imports, reason = "the harness offers more than one file uses")]
@@ -24,6 +28,7 @@ pub mod app;
 pub mod authority;
 pub mod browser;
 pub mod call;
+pub mod chromium;
 pub mod client;
 pub mod command;
 pub mod configuration;
@@ -34,6 +39,7 @@ pub mod process;
 pub mod stack;
 pub mod token;
 pub mod upstream;
+pub mod wire;
 
 pub use app::App;
 pub use authority::{Authority, Identity, Leaf};

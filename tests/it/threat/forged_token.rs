@@ -205,8 +205,8 @@ async fn no_altered_or_invented_jwt_passes() {
         ("cnf SHA-1", confirmed(json!({ "x5t": "2jmj7l5rSw0yVb_vlWAYkK_YBwk" })), "cnf_unknown"),
         ("cnf in another case", confirmed(json!({ "x5t#s256": thumbprint })), "cnf_unknown"),
         ("cnf with more", confirmed(json!({ "x5t#S256": thumbprint, "jwk": {} })), "cnf_unknown"),
-        ("cnf a key", confirmed(json!({ "jkt": thumbprint })), "binding_proof_unsupported"),
-        ("cnf a key too", confirmed(json!({ "x5t#S256": thumbprint, "jkt": thumbprint })), "binding_proof_unsupported"),
+        ("cnf a key", confirmed(json!({ "jkt": thumbprint })), "binding_proof_absent"),
+        ("cnf a key too", confirmed(json!({ "x5t#S256": thumbprint, "jkt": thumbprint })), "binding_proof_absent"),
         ("cnf the authority's", confirmed(json!({ "x5t#S256": authority })), "binding_certificate_mismatch"),
         ("cnf another's", confirmed(json!({ "x5t#S256": stack.mallory.thumbprint() })), "binding_certificate_mismatch"),
     ];

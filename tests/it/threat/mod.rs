@@ -6,10 +6,13 @@
 mod ambiguous_request;
 mod authorization;
 mod certificate;
+mod dump;
 mod forged_token;
+mod idle;
 mod outage;
 mod peer;
 mod resumption;
+mod route_policy;
 mod sign_in;
 mod spoofed_header;
 mod stolen_proof;
