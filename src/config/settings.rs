@@ -9,9 +9,11 @@ use serde::{Deserialize, Deserializer, Serialize};
 pub use super::listener::*;
 use crate::event::TokenFormat;
 
+mod authorization;
 mod client;
 mod dpop;
 
+pub use authorization::{AuthorizationSettings, ProfileSetting};
 pub use client::{AssertionAudienceSetting, ClientAssertionSettings, OutboundSettings};
 pub use dpop::DpopSettings;
 
@@ -43,6 +45,8 @@ pub struct Settings {
     pub outbound: OutboundSettings,
     /// What is asked of DPoP proofs.
     pub dpop: DpopSettings,
+    /// What is demanded of authorizations, and how long what they leave behind lives.
+    pub authorization: AuthorizationSettings,
     /// Signing keys of the authorization server.
     pub signing: SigningSettings,
     /// Who may follow the revocation feed.
