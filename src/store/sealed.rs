@@ -52,11 +52,11 @@ pub(super) struct Statements {
 /// What a table's rows are told apart by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Keyed {
-    /// A text, never empty: itself names the row.
+    /// A text, never empty: itself names the row. May be an expression, such as `subject || '\n' || client_id`.
     Text,
     /// An integer: its decimal digits name the row.
     Integer,
-    /// Bytes, such as a blind index, never empty: their base64url names the row.
+    /// Bytes, such as a blind index, never empty: [`row_name`] of them names the row.
     #[allow(dead_code, reason = "for rows that are found by a blind index alone")]
     Bytes,
 }
@@ -110,6 +110,15 @@ sealed_columns! {
     PERSON_KEYS_SEALED_COLUMNS:
     /// A person's key, in the database of people's keys.
     PERSON_KEY = Lasting "person_key" "key_sealed" by Text "subject", super::no_sample;
+}
+
+/// The name of a row that is found by bytes: they in hexadecimal.
+pub(super) fn row_name(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut name, byte| {
+        let _ = write!(name, "{byte:02x}");
+        name
+    })
 }
 
 impl SealedColumn {
