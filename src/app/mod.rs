@@ -1,5 +1,6 @@
 //! The composition root: from a configuration to listeners, servers, background tasks, reload and shutdown.
 
+mod client_authentication;
 mod connection;
 mod control;
 mod front;
@@ -32,6 +33,7 @@ use crate::web::{Edge, Web};
 use front::{Front, Health};
 use listener::{Listener, Service};
 
+pub use client_authentication::fetches;
 pub use control::{ControlError, Question, ask};
 pub use identity::{OpenPeople, open_people};
 pub use server::{master_keys, open_store};
@@ -208,6 +210,16 @@ pub fn check(loaded: &Loaded) -> anyhow::Result<()> {
         build_gateway(settings, base, audit, clock, Arc::new(CurrentAnchors::new(anchors)))?;
     }
     Ok(())
+}
+
+/// What each route of a gateway requires, for people to read. Checks the configuration first; nothing is started or written.
+pub fn gateway_overview(loaded: &Loaded) -> anyhow::Result<String> {
+    check(loaded)?;
+    let anchors = AnchorSets::load(&loaded.settings.anchor_set, &loaded.base_dir).context("[anchor_set]")?;
+    let audit = AuditSink::to_stream(std::io::sink(), 1).context("[audit]")?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let anchors = Arc::new(CurrentAnchors::new(anchors));
+    Ok(build_gateway(&loaded.settings, &loaded.base_dir, audit, clock, anchors)?.overview())
 }
 
 /// Runs a configuration until `stop`, or until the process is told to stop (SIGTERM, SIGINT), reloading on SIGHUP.

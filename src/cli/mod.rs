@@ -8,6 +8,7 @@ mod config;
 mod control;
 mod db;
 mod demo;
+mod explain;
 mod files;
 mod keys;
 mod revoke;
@@ -73,8 +74,8 @@ enum Command {
     Status(control::Status),
     /// Have a running process read certificates, keys and anchor sets again
     Reload(control::Reload),
-    /// Ask a running process about a recent request
-    Explain(control::Explain),
+    /// Say why a request, a certificate or a token was refused
+    Explain(explain::Explain),
     /// Run an upstream that answers with what it received and verifies the gateway's assertion
     SampleUpstream(sample_upstream::SampleUpstream),
     /// Print a completion script for a shell

@@ -3,10 +3,10 @@
 use std::io::Read as _;
 use std::process::ExitCode;
 
-use clap::Args;
+use clap::{Args, Subcommand};
 use tokio_util::sync::CancellationToken;
 
-use super::ConfigArgument;
+use super::{ConfigArgument, print};
 use crate::app::{self, Role};
 use crate::telemetry::log;
 
@@ -27,13 +27,31 @@ pub struct Serve {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   symbolon gateway --config gateway.toml
+  symbolon gateway check --config gateway.toml   what each route requires, and of whom
   symbolon config check --config gateway.toml")]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Gateway {
+    #[command(subcommand)]
+    command: Option<GatewayCommand>,
     #[command(flatten)]
     config: ConfigArgument,
     /// Stop when standard input ends, so that no child outlives its parent
     #[arg(long, hide = true)]
     until_stdin_closes: bool,
+}
+
+/// What else can be done with a gateway's configuration.
+#[derive(Debug, Subcommand)]
+pub enum GatewayCommand {
+    /// List what each route requires, and which are reachable without proof of a key, by whom; nothing is started
+    Check(GatewayCheck),
+}
+
+/// List what each route requires
+#[derive(Debug, Args)]
+pub struct GatewayCheck {
+    #[command(flatten)]
+    config: ConfigArgument,
 }
 
 impl Serve {
@@ -44,6 +62,10 @@ impl Serve {
 
 impl Gateway {
     pub async fn run(self) -> anyhow::Result<ExitCode> {
+        if let Some(GatewayCommand::Check(check)) = self.command {
+            print(app::gateway_overview(&check.config.load()?)?)?;
+            return Ok(ExitCode::SUCCESS);
+        }
         run(self.config, Role::Gateway, self.until_stdin_closes).await
     }
 }

@@ -9,8 +9,10 @@ use serde::{Deserialize, Deserializer, Serialize};
 pub use super::listener::*;
 use crate::event::TokenFormat;
 
+mod client;
 mod dpop;
 
+pub use client::{AssertionAudienceSetting, ClientAssertionSettings, OutboundSettings};
 pub use dpop::DpopSettings;
 
 /// The whole file. `symbolon serve` and `symbolon gateway` read the same shape; each ignores nothing and uses what it needs.
@@ -35,6 +37,10 @@ pub struct Settings {
     pub anchor_set: BTreeMap<String, AnchorSetSettings>,
     /// What tokens are issued for.
     pub resource: Vec<ResourceSettings>,
+    /// Assertions of clients with `private_key_jwt` and `client_secret_jwt`.
+    pub client_assertion: ClientAssertionSettings,
+    /// Where keys are fetched from that clients publish (`jwks_uri`).
+    pub outbound: OutboundSettings,
     /// What is asked of DPoP proofs.
     pub dpop: DpopSettings,
     /// Signing keys of the authorization server.
@@ -361,6 +367,15 @@ pub struct RouteSettings {
     /// Scopes that tokens must have.
     #[serde(default)]
     pub scopes: Vec<String>,
+    /// Clients whose tokens are taken, by `client_id`. Empty: any client's.
+    #[serde(default)]
+    pub client_ids: Vec<String>,
+    /// Methods that are served: `GET`, `POST`. Empty: any.
+    #[serde(default)]
+    pub methods: Vec<String>,
+    /// Addresses that may connect, as `192.0.2.7` or `10.0.0.0/8`. Empty: any.
+    #[serde(default)]
+    pub addresses: Vec<String>,
     /// How tokens are verified.
     #[serde(default)]
     pub token: TokenVerificationSetting,
@@ -489,6 +504,10 @@ pub struct LimitSettings {
     pub chain_certificates: u32,
     /// Bytes of one certificate of a client's chain.
     pub certificate_bytes: u32,
+    /// Failed authentications of clients from one address (IPv6: one /64) in a minute, before more are answered 429.
+    pub address_failures_per_minute: u32,
+    /// Failed authentications of one client from one address in a minute. What others do in its name elsewhere does not count.
+    pub client_failures_per_minute: u32,
     /// Seconds that requests under way may still take at shutdown.
     pub shutdown_seconds: u32,
 }
@@ -508,6 +527,8 @@ impl Default for LimitSettings {
             http2_streams: 100,
             chain_certificates: 10,
             certificate_bytes: 16_384,
+            address_failures_per_minute: 300,
+            client_failures_per_minute: 60,
             shutdown_seconds: 10,
         }
     }

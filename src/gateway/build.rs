@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use http::HeaderName;
+use http::{HeaderName, Method};
 use rustls::pki_types::PrivateKeyDer;
 
 use super::assertion::{Asserter, MAX_LIFETIME};
@@ -388,6 +389,15 @@ fn strictest(server: &str, routes: &[RouteSettings]) -> Result<Option<u32>, Buil
     }
 }
 
+/// Every value of a list in its own type.
+fn parsed<T, L>(values: &[String], name: &str) -> Result<L, BuildError>
+where
+    T: FromStr<Err: std::fmt::Display>,
+    L: FromIterator<T> + IntoIterator<Item = T>,
+{
+    values.iter().map(|text| text.parse().map_err(|error: T::Err| setting(name, format!("`{text}` {error}")))).collect()
+}
+
 /// How a route has tokens proven.
 fn policy(route: &RouteSettings) -> Result<Policy, BuildError> {
     use ProofOfPossessionSetting::{DangerOff, Dpop, Mtls, Optional, Strict};
@@ -459,6 +469,12 @@ fn build_route(
     }
     let audience: Audience = settings.audience.parse().map_err(|error| setting(at("audience"), error))?;
     let scopes: Scope = settings.scopes.join(" ").parse().map_err(|error| setting(at("scopes"), error))?;
+    let clients = parsed(&settings.client_ids, &at("client_ids"))?;
+    let methods: Vec<Method> = parsed(&settings.methods, &at("methods"))?;
+    if let Some(odd) = methods.iter().find(|method| method.as_str().bytes().any(|byte| byte.is_ascii_lowercase())) {
+        return Err(setting(at("methods"), format!("`{odd}`: methods are written in capitals (RFC 9110 §9.1)")));
+    }
+    let addresses = parsed(&settings.addresses, &at("addresses"))?;
     let staleness = match settings.stale_revocations {
         StaleRevocationsSetting::Refuse => {
             Staleness::RefuseAfter(Lifetime::from_seconds(settings.max_revocation_staleness_seconds))
@@ -489,6 +505,9 @@ fn build_route(
     Ok(Route {
         name: name.clone(),
         server: settings.authorization_server.clone(),
+        place: format!("{host}{}", settings.path),
+        methods,
+        addresses,
         index,
         upstream,
         protection: Protection {
@@ -496,7 +515,7 @@ fn build_route(
             verification,
             binding,
             dpop: dpop.filter(|_| binding.takes_dpop()).map(Arc::clone),
-            requirements: Requirements { audience, scopes },
+            requirements: Requirements { audience, scopes, clients },
             revocations,
         },
         anchor_set: settings.anchor_set.clone(),

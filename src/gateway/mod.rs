@@ -14,6 +14,7 @@
 //!
 //! It knows no room of the authorization server and needs no database: it is a client of authorization servers.
 
+pub mod address;
 pub mod assertion;
 pub mod body;
 pub mod build;
@@ -21,11 +22,13 @@ pub mod certificate;
 pub mod decision;
 pub mod feed;
 pub mod forward;
+mod overview;
 pub mod reject;
 pub mod route;
 pub mod strip;
 pub mod upstream;
 
+use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
@@ -44,6 +47,7 @@ use crate::tls::{CertificateMode, ConnectionFacts, PeerCertificate, PolicySet};
 use crate::trust::{CurrentAnchors, PeerTrust};
 
 use crate::wire::{self, Target};
+use address::AddressRange;
 use assertion::Asserter;
 use body::Body;
 use certificate::Verdict;
@@ -68,6 +72,12 @@ struct Route {
     name: String,
     /// The name of its authorization server.
     server: String,
+    /// Its host and path, as people know it.
+    place: String,
+    /// Methods that are served; any, when there is none here.
+    methods: Vec<Method>,
+    /// Addresses that may connect; any, when there is none here.
+    addresses: Vec<AddressRange>,
     /// Its place in the settings: part of what an assertion is for.
     index: usize,
     upstream: Upstream,
@@ -85,6 +95,19 @@ struct Route {
 enum AccessToken {
     Removed,
     Passed,
+}
+
+impl Route {
+    /// What is asked of a caller before its token is looked at.
+    fn admits_caller(&self, method: &Method, address: IpAddr) -> Result<(), Rejection> {
+        if !self.addresses.is_empty() && !self.addresses.iter().any(|range| range.contains(address).is_some()) {
+            return Err(Rejection::Address);
+        }
+        if !self.methods.is_empty() && !self.methods.contains(method) {
+            return Err(Rejection::Method(self.methods.clone()));
+        }
+        Ok(())
+    }
 }
 
 /// The gateway: an immutable value, replaced as a whole when its settings change.
@@ -192,6 +215,7 @@ impl Gateway {
         let route = Arc::clone(case.route.insert(Arc::clone(self.routes.find(&target.authority, &target.path)?)));
         case.decision.route = Some(route.name.clone());
 
+        route.admits_caller(&head.method, case.connection.peer_address.ip())?;
         let presented = present(&head.headers, &head.uri).map_err(Refusal::from)?;
         let authorization = match (presented.token(), route.access_token) {
             (Some(token), AccessToken::Passed) => Some(token.header_value()),

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
-use http::{HeaderValue, Response, StatusCode};
+use http::{HeaderValue, Method, Response, StatusCode};
 
 use super::assertion::AssertError;
 use super::body::Body;
@@ -31,6 +31,12 @@ pub enum Rejection {
     /// The published keys are read, not written.
     #[error("only GET and HEAD are served here")]
     ReadOnly,
+    /// The route is not for this address.
+    #[error("this address is not served here")]
+    Address,
+    /// The route is not for this method, but for these.
+    #[error("this method is not served here")]
+    Method(Vec<Method>),
     /// The connection's certificate is of no use.
     #[error("{0}")]
     Certificate(#[from] PeerCertificateError),
@@ -86,6 +92,8 @@ impl Rejection {
             Self::Misdirected => Reason::RequestMisdirected,
             Self::Route(error) => error.reason(),
             Self::ReadOnly => Reason::MethodNotAllowed,
+            Self::Address => Reason::PolicyAddress,
+            Self::Method(_) => Reason::PolicyMethod,
             Self::Certificate(error) => error.reason(),
             Self::Untrusted(reason) => *reason,
             Self::Refused(denied) => denied.refusal.reason(),
@@ -137,6 +145,8 @@ impl Rejection {
                 (StatusCode::BAD_REQUEST, "invalid_request", "The request's path or query is malformed or ambiguous")
             }
             Self::ReadOnly => (StatusCode::METHOD_NOT_ALLOWED, "invalid_request", "Only GET and HEAD are served here"),
+            Self::Address => (StatusCode::FORBIDDEN, "access_denied", "This address is not served here"),
+            Self::Method(_) => (StatusCode::METHOD_NOT_ALLOWED, "invalid_request", "This method is not served here"),
             Self::Certificate(_) => (StatusCode::UNAUTHORIZED, "invalid_token", "The client certificate cannot be used"),
             Self::Untrusted(Reason::CertificateAbsent) => {
                 (StatusCode::UNAUTHORIZED, "invalid_token", "A client certificate is needed here")
@@ -204,6 +214,12 @@ impl Rejection {
                     headers.insert(WWW_AUTHENTICATE, challenge);
                 }
             }
+            Self::Method(methods) => {
+                let names: Vec<&str> = methods.iter().map(Method::as_str).collect();
+                if let Ok(allow) = HeaderValue::try_from(names.join(", ")) {
+                    headers.insert(ALLOW, allow);
+                }
+            }
             Self::ReadOnly => {
                 headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
             }
@@ -260,6 +276,8 @@ mod tests {
             RouteError::Unknown.into(),
             RouteError::Ambiguous.into(),
             Rejection::ReadOnly,
+            Rejection::Address,
+            Rejection::Method(vec![Method::GET]),
             PeerCertificateError::TooMany { count: 11, limit: 10 }.into(),
             Rejection::Untrusted(Reason::CertificateAbsent),
             Rejection::Untrusted(Reason::CertificateUnknownIssuer),
@@ -297,6 +315,7 @@ mod tests {
             Refusal::Dpop(DpopError::Nonce(NonceError::Expired)).into(),
             Refusal::Dpop(DpopError::ReplayUnknown).into(),
             Refusal::Admit(AdmitError::Audience).into(),
+            Refusal::Admit(AdmitError::Client).into(),
             Refusal::Admit(AdmitError::Scope).into(),
             Refusal::Admit(AdmitError::Stale).into(),
             AuditUnavailable::QueueFull.into(),

@@ -3,8 +3,10 @@
 use serde_json::{Map, Value, json};
 
 use crate::binding::dpop::{ProofRules, TargetUri};
-use crate::clients::{GrantType, SELF_SIGNED_TLS_CLIENT_AUTH, TLS_CLIENT_AUTH};
+use crate::clients::{AuthenticationMethod, GrantType};
 use crate::domain::{Issuer, Scope};
+use crate::jose::Algorithm;
+use crate::jose::mac::MacAlgorithm;
 
 /// Where the endpoints are.
 #[derive(Clone, Debug)]
@@ -28,7 +30,14 @@ pub mod path {
 }
 
 /// The methods by which a client may authenticate, as metadata lists them.
-pub const AUTHENTICATION_METHODS: [&str; 2] = [TLS_CLIENT_AUTH, SELF_SIGNED_TLS_CLIENT_AUTH];
+pub const AUTHENTICATION_METHODS: [AuthenticationMethod; 6] = [
+    AuthenticationMethod::TlsClientAuth,
+    AuthenticationMethod::SelfSignedTlsClientAuth,
+    AuthenticationMethod::PrivateKeyJwt,
+    AuthenticationMethod::ClientSecretBasic,
+    AuthenticationMethod::ClientSecretPost,
+    AuthenticationMethod::ClientSecretJwt,
+];
 
 impl Endpoints {
     /// Endpoints below the issuer, and for clients with certificates below `mtls_url` where that is another base.
@@ -39,18 +48,27 @@ impl Endpoints {
         }
     }
 
+    /// Whether `url` is the endpoint at `path`, below either base.
+    pub fn are_at(&self, url: &str, path: &str) -> bool {
+        let bases = [Some(self.base.as_str()), self.mtls_base.as_deref()];
+        bases.into_iter().flatten().any(|base| url.strip_prefix(base) == Some(path))
+    }
+
     /// The metadata document.
     pub fn metadata(&self, scopes: &Scope, dpop: &ProofRules) -> Value {
-        let methods = json!(AUTHENTICATION_METHODS);
+        let methods = json!(AUTHENTICATION_METHODS.map(AuthenticationMethod::name));
+        let algorithms: Vec<_> =
+            Algorithm::ALL.map(Algorithm::name).into_iter().chain(MacAlgorithm::ALL.map(MacAlgorithm::name)).collect();
         let grants: Vec<_> = GrantType::ALL.iter().map(|grant| grant.name()).collect();
         let mut document = Map::new();
         document.insert("issuer".into(), json!(self.base));
         self.insert_endpoints(&self.base, &mut document);
         document.insert("jwks_uri".into(), json!(format!("{}{}", self.base, path::JWKS)));
         document.insert("grant_types_supported".into(), json!(grants));
-        document.insert("token_endpoint_auth_methods_supported".into(), methods.clone());
-        document.insert("introspection_endpoint_auth_methods_supported".into(), methods.clone());
-        document.insert("revocation_endpoint_auth_methods_supported".into(), methods);
+        for endpoint in ["token", "introspection", "revocation"] {
+            document.insert(format!("{endpoint}_endpoint_auth_methods_supported"), methods.clone());
+            document.insert(format!("{endpoint}_endpoint_auth_signing_alg_values_supported"), json!(algorithms));
+        }
         document.insert("tls_client_certificate_bound_access_tokens".into(), json!(true));
         document.insert("dpop_signing_alg_values_supported".into(), json!(dpop.algorithms));
         if !scopes.is_empty() {

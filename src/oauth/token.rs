@@ -1,12 +1,11 @@
 //! The token endpoint (RFC 6749 §3.2).
 
-use super::client_auth::Presenter;
+use super::client_auth::ClientRequest;
 use super::dpop::PresentedProof;
 use super::error::{Fault, OauthError, Refusal};
 use super::grant;
 use super::metadata::path;
 use super::mint::{IssuedToken, Mint};
-use super::parameters::Parameters;
 use super::server::AuthorizationServer;
 use crate::clients::GrantType;
 use crate::domain::{FamilyId, RequestId};
@@ -17,20 +16,19 @@ impl AuthorizationServer {
     /// once its audit event is queued.
     pub async fn token(
         &self,
-        parameters: &Parameters,
-        presenter: &Presenter<'_>,
+        request: &ClientRequest<'_>,
         proof: &PresentedProof,
         request_id: RequestId,
     ) -> Result<(IssuedToken, Option<String>), OauthError> {
         let now = self.clock.now()?;
-        let grant = grant::requested(parameters)?;
-        let client = self.authenticate(parameters, presenter, now)?;
+        let grant = grant::requested(request.parameters)?;
+        let client = self.authenticate(request, now).await?;
         let of_client = |refusal: Refusal| refusal.of(client.client_id());
         let checked = self.check_proof(proof, path::TOKEN, now).map_err(of_client)?;
         let approved = match grant {
             GrantType::ClientCredentials => {
                 let family = FamilyId::random(&*self.randomness)?;
-                grant::approve_client_credentials(&client, parameters, &self.resources, family)?
+                grant::approve_client_credentials(&client, request.parameters, &self.resources, family)?
             }
         };
         let proven = match checked {
@@ -38,7 +36,7 @@ impl AuthorizationServer {
             None => None,
         };
         let policy = client.client().binding;
-        let binding = self.confirm(policy, Some(client.certificate()), proven.as_ref(), now).map_err(of_client)?;
+        let binding = self.confirm(policy, client.certificate().map(AsRef::as_ref), proven.as_ref(), now).map_err(of_client)?;
         let keys = self.keys.load();
         let mint = Mint { issuer: &self.issuer, keys: &keys, ring: &self.ring, randomness: &*self.randomness, now };
         let (issued, event) = mint.mint(&client, approved, &binding, request_id)?;

@@ -1,5 +1,6 @@
 //! The last step: is this token, proven to be its presenter's, good here and now?
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +11,7 @@ use super::moment::Moment;
 use super::revocation::{Revocations, Staleness};
 use super::verify::{Source, VerifiedToken};
 use crate::binding::Proven;
-use crate::domain::{Audience, Clock, Scope, Timestamp};
+use crate::domain::{Audience, ClientId, Clock, Scope, Timestamp};
 use crate::event::Reason;
 use crate::token::{self, TokenError, TokenFacts};
 use crate::trust::revocation::Revoked;
@@ -25,6 +26,8 @@ pub struct Requirements {
     pub audience: Audience,
     /// All of these must be in the token's scope.
     pub scopes: Scope,
+    /// The token must be of one of these clients; of any, when there is none here.
+    pub clients: BTreeSet<ClientId>,
 }
 
 /// A server's revocation rules, and what happens when some may be missing.
@@ -52,6 +55,9 @@ pub enum AdmitError {
     /// For somebody else.
     #[error("the token is for another audience")]
     Audience,
+    /// Another client's.
+    #[error("the token is of a client that is not served here")]
+    Client,
     /// Not enough.
     #[error("the token lacks a required scope")]
     Scope,
@@ -71,6 +77,7 @@ impl AdmitError {
     pub fn reason(&self) -> Reason {
         match self {
             Self::Audience => Reason::TokenAudience,
+            Self::Client => Reason::PolicyClient,
             Self::Scope => Reason::TokenScope,
             Self::Dates(error) => error.reason(),
             Self::Revoked(revoked) => revoked.reason(),
@@ -232,6 +239,10 @@ pub fn admit(
         if token.source() == Source::Signature {
             check.check_age(moment)?;
         }
+    }
+    let is_served = |client: &ClientId| requirements.clients.contains(client);
+    if !requirements.clients.is_empty() && !facts.client_id.as_ref().is_some_and(is_served) {
+        return Err(AdmitError::Client);
     }
     if !requirements.scopes.is_subset(&facts.scope) {
         return Err(AdmitError::Scope);

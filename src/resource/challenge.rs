@@ -43,6 +43,8 @@ pub enum Answer {
     UseNonce(&'static str),
     /// 403 `insufficient_scope`.
     InsufficientScope,
+    /// 403 `access_denied`, without a challenge: no other token of this caller would do.
+    Denied(&'static str),
     /// A fault of ours: 503 without a challenge, since a client that reads `invalid_token` throws a good token away.
     Unavailable(&'static str),
 }
@@ -53,7 +55,7 @@ impl Answer {
         match self {
             Self::TokenWanted | Self::InvalidToken(_) | Self::InvalidProof(_) | Self::UseNonce(_) => StatusCode::UNAUTHORIZED,
             Self::InvalidRequest(_) => StatusCode::BAD_REQUEST,
-            Self::InsufficientScope => StatusCode::FORBIDDEN,
+            Self::InsufficientScope | Self::Denied(_) => StatusCode::FORBIDDEN,
             Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
@@ -67,6 +69,7 @@ impl Answer {
             Self::InvalidProof(_) => "invalid_dpop_proof",
             Self::UseNonce(_) => "use_dpop_nonce",
             Self::InsufficientScope => "insufficient_scope",
+            Self::Denied(_) => "access_denied",
             Self::Unavailable(_) => "temporarily_unavailable",
         }
     }
@@ -80,6 +83,7 @@ impl Answer {
             | Self::InvalidToken(text)
             | Self::InvalidProof(text)
             | Self::UseNonce(text)
+            | Self::Denied(text)
             | Self::Unavailable(text) => text,
         }
     }
@@ -89,7 +93,7 @@ impl Answer {
     pub fn challenges(self, used: Option<Scheme>, terms: &Terms<'_>) -> Vec<HeaderValue> {
         let error = match self {
             Self::TokenWanted => None,
-            Self::Unavailable(_) => return Vec::new(),
+            Self::Unavailable(_) | Self::Denied(_) => return Vec::new(),
             _ => Some((self.error(), self.description())),
         };
         let about = terms.schemes().find(|scheme| used == Some(*scheme)).or_else(|| terms.schemes().next());

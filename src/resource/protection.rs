@@ -213,6 +213,7 @@ impl Refusal {
                 Answer::InvalidToken("The access token is bound to a key whose proof is not taken here")
             }
             Self::Admit(AdmitError::Audience) => Answer::InvalidToken("The access token is for another audience"),
+            Self::Admit(AdmitError::Client) => Answer::Denied("This client is not served here"),
             Self::Admit(AdmitError::Scope) => Answer::InsufficientScope,
             Self::Admit(AdmitError::Dates(error)) => match error.reason() {
                 Reason::TokenExpired => Answer::InvalidToken("The access token expired"),

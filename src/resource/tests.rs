@@ -334,6 +334,7 @@ async fn the_layer_protects_any_service() {
         requirements: Requirements {
             audience: "https://api.example".parse().expect("an audience"),
             scopes: "read".parse().expect("a scope"),
+            clients: Default::default(),
         },
         revocations: None,
     };
@@ -396,6 +397,7 @@ async fn the_layer_takes_proofs() {
         requirements: Requirements {
             audience: "https://api.example".parse().expect("an audience"),
             scopes: "read".parse().expect("a scope"),
+            clients: Default::default(),
         },
         revocations: None,
     };

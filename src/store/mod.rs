@@ -42,7 +42,7 @@ mod work;
 pub use account::{AccountChange, AccountRecord, AccountState, Added, NewAccount};
 pub use audit::PendingEvent;
 pub use browser_session::{NewSession, SessionRecord};
-pub use client::{ClientRecord, Put, PutMode};
+pub use client::{ClientRecord, Put, PutMode, SecretRecord};
 pub use error::StoreError;
 pub use feed::{Change, ChangeCursor, ChangeKind, ChangeWatch, Changes};
 pub use person_key::{PersonKeys, SealedPersonKey};

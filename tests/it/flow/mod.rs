@@ -1,11 +1,13 @@
 //! Journeys, in numbered steps.
 
 mod another_issuer;
+mod browser;
 mod change_feed;
 mod command_line;
 mod compose;
 mod database;
 mod demo;
+mod explain;
 mod openid_client;
 mod operations;
 mod people;

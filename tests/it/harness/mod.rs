@@ -16,13 +16,16 @@
 //! - [`wire`]: every caller of a [`Stack`] notes the secrets it sends and receives; [`wire::Search`] looks for them.
 //! - [`browser::Browser`]: cookies and forms of a person.
 //! - [`Prover`]: a client's DPoP key, and proofs of every kind, also bad ones.
+//! - [`chromium::Chromium`]: a real browser, by keyboard, with pictures.
 //! - [`Upstream`]: records every byte it receives.
 
 #![allow(unused_imports, reason = "the harness offers more than one file uses")]
 
+pub mod assertion;
 pub mod authority;
 pub mod browser;
 pub mod call;
+pub mod chromium;
 pub mod client;
 pub mod command;
 pub mod configuration;
@@ -30,6 +33,7 @@ pub mod dpop;
 pub mod ports;
 pub mod postgres;
 pub mod process;
+pub mod publisher;
 pub mod stack;
 pub mod token;
 pub mod upstream;
@@ -39,5 +43,6 @@ pub use authority::{Authority, Identity, Leaf};
 pub use call::{Answer, Call};
 pub use client::{Caller, Connection, Http, Tls};
 pub use dpop::Prover;
+pub use publisher::Publisher;
 pub use stack::{Engine, Setup, Stack};
 pub use upstream::Upstream;

@@ -1,9 +1,11 @@
 //! One file per standard. Each test names the sentence it proves.
 
 mod rfc6749;
+mod rfc6749_client;
 mod rfc6750;
 mod rfc7009;
 mod rfc7517;
+mod rfc7523;
 mod rfc7662;
 mod rfc8414;
 mod rfc8705;

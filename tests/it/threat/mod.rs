@@ -5,11 +5,15 @@
 
 mod ambiguous_request;
 mod certificate;
+mod credentials;
 mod dump;
 mod forged_token;
+mod idle;
+mod inside_host;
 mod outage;
 mod peer;
 mod resumption;
+mod route_policy;
 mod sign_in;
 mod spoofed_header;
 mod stolen_proof;
