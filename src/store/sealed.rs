@@ -53,11 +53,11 @@ pub(super) struct Statements {
 /// What a table's rows are told apart by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Keyed {
-    /// A text, never empty: itself names the row.
+    /// A text, never empty: itself names the row. May be an expression, such as `subject || '\n' || client_id`.
     Text,
     /// An integer: its decimal digits name the row.
     Integer,
-    /// Bytes, such as a blind index, never empty: their base64url names the row.
+    /// Bytes, such as a blind index, never empty: [`row_name`] of them names the row.
     Bytes,
 }
 
