@@ -9,7 +9,6 @@ use zeroize::Zeroizing;
 
 use super::{Store, StoreError};
 use crate::domain::DeploymentId;
-use crate::jose::base64url;
 use crate::seal::{MasterKeys, PersonKey, RowContext, SealError};
 
 /// One sealed column.
@@ -152,9 +151,13 @@ impl SealedColumn {
     }
 }
 
-/// The name of a row whose key is a keyed hash: see [`Keyed::Bytes`].
-pub(super) fn row_name(index: &[u8]) -> String {
-    base64url::encode(index)
+/// The name of a row that is found by bytes: they in hexadecimal.
+pub(super) fn row_name(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut name, byte| {
+        let _ = write!(name, "{byte:02x}");
+        name
+    })
 }
 
 impl Store {
