@@ -53,7 +53,7 @@
 //!   tls      accept      handshake under limits, possession checked      -> PeerCertificate
 //!   web      extract     form; duplicates refused                        -> Parameters
 //!   oauth    grant       one variant per grant                           -> GrantType
-//!   oauth    client_auth the registered method, judged now               -> AuthenticatedClient
+//!   oauth    client_auth one mechanism, the registered one, judged now   -> RequestingClient (AuthenticatedClient | PublicClient)
 //!   oauth    approve     pure                                            -> Approved
 //!   oauth    dpop        the proof of this request, claimed once         -> ProvenDpop?
 //!   binding  confirm     certificate and proof, or leave by policy       -> Binding (Confirmation | Unbound)
@@ -89,15 +89,17 @@
 //! |---|---|---|
 //! | RFC 6749 (framework) | `oauth::token`, `oauth::parameters`, `oauth::error`, `web::reject` | `tests/it/spec/rfc6749.rs` |
 //! | RFC 6749 §3.1, §4.1, §6 (authorization, refresh) | `oauth::authorization`, `oauth::grant` | `tests/it/spec/rfc6749_authorization.rs` |
+//! | RFC 6749 §2.3.1 (client secrets) | `oauth::client_auth`, `clients::SecretDigest` | `tests/it/spec/rfc6749_client.rs` |
 //! | RFC 6750 (bearer usage, challenges) | [`resource`] | `tests/it/spec/rfc6750.rs` |
 //! | RFC 7009 (revocation) | `oauth::revoke` | `tests/it/spec/rfc7009.rs` |
 //! | RFC 7515, 7517, 7518, 7519, 7638, 8037 (JOSE) | [`jose`] | beside the code; `tests/it/spec/rfc7517.rs` |
 //! | RFC 7591 §2 (client metadata) | `clients` | beside the code |
 //! | RFC 7636 (PKCE) | `oauth::pkce` | `tests/it/spec/rfc7636.rs` |
+//! | RFC 7521, 7523 §2.2, §3 (client assertions) | `oauth::client_auth`, [`binding::replay`], `clients::ClientKeys` | `tests/it/spec/rfc7523.rs` |
 //! | RFC 7662 (introspection) | `oauth::introspect`, [`token::introspection`] | `tests/it/spec/rfc7662.rs` |
 //! | RFC 7800, 8705 §3 (confirmation) | [`domain::Cnf`], [`binding`] | `tests/it/spec/rfc8705.rs` |
 //! | RFC 8414 (metadata) | `oauth::metadata` | `tests/it/spec/rfc8414.rs` |
-//! | RFC 8705 §2 (mutual-TLS client authentication) | `oauth::client_auth` | `tests/it/spec/rfc8705.rs` |
+//! | RFC 8705 §2 (mutual-TLS client authentication) | `oauth::client_auth` | `tests/it/spec/rfc8705.rs`, `tests/it/threat/inside_host.rs` |
 //! | RFC 8707 (resource indicators) | `oauth::resources` | `tests/it/spec/rfc8707.rs` |
 //! | RFC 9068 (JWT access tokens) | [`token::jwt`] | `tests/it/spec/rfc9068.rs` |
 //! | RFC 9126 (pushed requests), 9207 (`iss`) | `oauth::par`, `oauth::authorization::answer` | `tests/it/spec/rfc9126.rs`, `rfc9207.rs` |

@@ -5,14 +5,16 @@ use std::sync::Arc;
 use anyhow::{Context as _, bail};
 use arc_swap::ArcSwap;
 
+use super::client_authentication::{assertion_rules, client_keys, throttle_limits};
 use super::tasks::load_rules;
 use crate::binding::dpop::{Dpop, DpopChecked, Nonces};
 use crate::clients::Clients;
 use crate::config::Loaded;
 use crate::config::settings::SealKeySettings;
-use crate::domain::{ClientId, Clock, Issuer, Randomness};
+use crate::domain::{ClientId, Clock, Issuer, Randomness, SystemClock};
 use crate::keys::{Keeper, KeyPlan};
 use crate::oauth::authorization::Lifetimes;
+use crate::oauth::client_auth::{AssertionRules, Throttle, ThrottleLimits};
 use crate::oauth::metadata::{Endpoints, path};
 use crate::oauth::resources::Resources;
 use crate::oauth::{AuthorizationServer, IssuedTokens, Revocations};
@@ -68,7 +70,9 @@ pub async fn open_store(loaded: &Loaded, clock: &dyn Clock, randomness: &dyn Ran
 /// The authorization server's sections, checked.
 struct Checked {
     issuer: Issuer,
-    mtls_url: Option<Issuer>,
+    endpoints: Endpoints,
+    assertions: AssertionRules,
+    throttle: ThrottleLimits,
     resources: Resources,
     feed_clients: Vec<ClientId>,
     key_plan: KeyPlan,
@@ -103,15 +107,19 @@ fn checked(loaded: &Loaded) -> anyhow::Result<Checked> {
         .iter()
         .map(|text| text.parse().with_context(|| format!("[revocation_feed]: client `{text}`")))
         .collect::<Result<_, _>>()?;
+    let endpoints = Endpoints::new(&issuer, mtls_url.as_ref());
+    let assertions = assertion_rules(&settings.client_assertion, &issuer, &endpoints)?;
+    let throttle = throttle_limits(&settings.limits)?;
     super::identity::check(settings, &issuer)?;
     let dpop = DpopChecked::from_settings(&settings.dpop).context("[dpop]")?;
-    Ok(Checked { issuer, mtls_url, resources, feed_clients, key_plan, dpop, lifetimes })
+    Ok(Checked { issuer, endpoints, assertions, throttle, resources, feed_clients, key_plan, dpop, lifetimes })
 }
 
 /// Checks the authorization server's sections and the master keys, without opening the database.
 pub fn check(loaded: &Loaded) -> anyhow::Result<()> {
     let checked = checked(loaded)?;
     Pages::load(&loaded.settings.pages, &loaded.base_dir, &checked.issuer).context("[pages]")?;
+    client_keys(loaded, Arc::new(SystemClock::new())).context("[outbound]")?;
     master_keys(loaded).map(drop)
 }
 
@@ -123,7 +131,9 @@ pub async fn build(
     clock: Arc<dyn Clock>,
     randomness: Arc<dyn Randomness>,
 ) -> anyhow::Result<(Arc<AuthorizationServer>, i64)> {
-    let Checked { issuer, mtls_url, resources, feed_clients, key_plan, dpop, lifetimes } = checked(loaded)?;
+    let Checked { issuer, endpoints, assertions, throttle, resources, feed_clients, key_plan, dpop, lifetimes } =
+        checked(loaded)?;
+    let client_keys = client_keys(loaded, clock.clone()).context("[outbound]")?;
     let store = open_store(loaded, &*clock, &*randomness).await?;
     let keeper = Keeper { store: &store, randomness: &*randomness };
     let keys = keeper.ensure(&key_plan, clock.now()?).await.context("signing keys")?;
@@ -136,7 +146,7 @@ pub async fn build(
     let nonces = Nonces::shared(issuer.as_str(), &store.ring().purpose_keys("dpop-nonce"), dpop.nonce_lifetime);
     let server = AuthorizationServer {
         dpop: Dpop::with_lasting_memory(dpop.rules, nonces),
-        endpoints: Endpoints::new(&issuer, mtls_url.as_ref()),
+        endpoints,
         issuer,
         resources,
         feed_clients,
@@ -151,6 +161,9 @@ pub async fn build(
         clock,
         randomness,
         clients,
+        client_keys,
+        assertions,
+        throttle: Throttle::new(throttle),
         keys: ArcSwap::from_pointee(keys),
         key_plan,
         revocations: Revocations::new(rules),

@@ -10,11 +10,11 @@ pub use super::listener::*;
 use crate::event::TokenFormat;
 
 mod authorization;
-
-pub use authorization::{AuthorizationSettings, ProfileSetting};
-
+mod client;
 mod dpop;
 
+pub use authorization::{AuthorizationSettings, ProfileSetting};
+pub use client::{AssertionAudienceSetting, ClientAssertionSettings, OutboundSettings};
 pub use dpop::DpopSettings;
 
 /// The whole file. `symbolon serve` and `symbolon gateway` read the same shape; each ignores nothing and uses what it needs.
@@ -39,6 +39,10 @@ pub struct Settings {
     pub anchor_set: BTreeMap<String, AnchorSetSettings>,
     /// What tokens are issued for.
     pub resource: Vec<ResourceSettings>,
+    /// Assertions of clients with `private_key_jwt` and `client_secret_jwt`.
+    pub client_assertion: ClientAssertionSettings,
+    /// Where keys are fetched from that clients publish (`jwks_uri`).
+    pub outbound: OutboundSettings,
     /// What is asked of DPoP proofs.
     pub dpop: DpopSettings,
     /// What is demanded of authorizations, and how long what they leave behind lives.
@@ -504,6 +508,10 @@ pub struct LimitSettings {
     pub chain_certificates: u32,
     /// Bytes of one certificate of a client's chain.
     pub certificate_bytes: u32,
+    /// Failed authentications of clients from one address (IPv6: one /64) in a minute, before more are answered 429.
+    pub address_failures_per_minute: u32,
+    /// Failed authentications of one client from one address in a minute. What others do in its name elsewhere does not count.
+    pub client_failures_per_minute: u32,
     /// Seconds that requests under way may still take at shutdown.
     pub shutdown_seconds: u32,
 }
@@ -523,6 +531,8 @@ impl Default for LimitSettings {
             http2_streams: 100,
             chain_certificates: 10,
             certificate_bytes: 16_384,
+            address_failures_per_minute: 300,
+            client_failures_per_minute: 60,
             shutdown_seconds: 10,
         }
     }

@@ -120,6 +120,7 @@ pub enum AuditEvent {
         client_id: ClientId,
         subject: Subject,
         grant_type: &'static str,
+        client_authentication: &'static str,
         format: TokenFormat,
         token_id: TokenId,
         family: FamilyId,

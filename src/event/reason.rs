@@ -74,6 +74,44 @@ reasons! {
     ClientMethodMismatch = "client_method_mismatch";
     /// More than one way of authenticating in one request.
     ClientMethodAmbiguous = "client_method_ambiguous";
+    /// The credentials name another client than `client_id` does.
+    ClientIdMismatch = "client_id_mismatch";
+    /// Credentials that cannot be read: `Authorization: Basic` without a client and a secret.
+    ClientCredentialsMalformed = "client_credentials_malformed";
+    /// The client secret is another one.
+    ClientSecretMismatch = "client_secret_mismatch";
+    /// The client's keys could not be fetched from its `jwks_uri`.
+    ClientKeysUnavailable = "client_keys_unavailable";
+    /// Too many failed authentications of this client, or from this address.
+    ClientThrottled = "client_throttled";
+    /// A client assertion that is no JWT we read.
+    AssertionMalformed = "assertion_malformed";
+    /// A client assertion of another type: `client_assertion_type`, or `typ`.
+    AssertionType = "assertion_type";
+    /// A client assertion with an algorithm outside the allow list, or another than the registered one.
+    AssertionAlgorithm = "assertion_algorithm";
+    /// A client assertion whose header names its own key (`jwk`, `jku`, `x5u`).
+    AssertionKeyReference = "assertion_key_reference";
+    /// A client assertion with `crit` or `b64`.
+    AssertionCritical = "assertion_critical";
+    /// No registered key fits the client assertion's `kid` and `alg`.
+    AssertionKeyUnknown = "assertion_key_unknown";
+    /// The client assertion's signature does not verify.
+    AssertionSignature = "assertion_signature";
+    /// A claim of the client assertion is missing or of another type.
+    AssertionClaim = "assertion_claim";
+    /// The client assertion's `iss` or `sub` is not the client.
+    AssertionSubject = "assertion_subject";
+    /// The client assertion is for somebody else.
+    AssertionAudience = "assertion_audience";
+    /// The client assertion has expired.
+    AssertionExpired = "assertion_expired";
+    /// The client assertion's `nbf` or `iat` is in the future.
+    AssertionNotYetValid = "assertion_not_yet_valid";
+    /// The client assertion lives longer than is taken.
+    AssertionLifetime = "assertion_lifetime";
+    /// The client assertion was used before.
+    AssertionReplayed = "assertion_replayed";
     /// The client exists but has been revoked by a rule.
     ClientRevoked = "client_revoked";
     /// The registration does not allow what was asked.

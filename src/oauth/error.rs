@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use super::client_auth::{Scheme, Throttled};
 use crate::domain::{ClientId, ClockUnreadable, RandomnessUnavailable};
 use crate::event::Reason;
 use crate::identity;
@@ -115,6 +116,8 @@ pub struct Refusal {
     pub reason: Reason,
     /// The client that was named, once it is known to exist.
     pub client_id: Option<ClientId>,
+    /// The scheme that the client tried in the `Authorization` header, to be answered in kind (RFC 6749 §5.2).
+    pub challenge: Option<Scheme>,
     /// The nonce that the next DPoP proof is to have (RFC 9449 §8).
     pub dpop_nonce: Option<String>,
 }
@@ -122,7 +125,7 @@ pub struct Refusal {
 impl Refusal {
     /// A refusal of a request that names no known client yet.
     pub fn new(code: ErrorCode, reason: Reason, description: impl Into<Cow<'static, str>>) -> Self {
-        Self { code, description: description.into(), reason, client_id: None, dpop_nonce: None }
+        Self { code, description: description.into(), reason, client_id: None, challenge: None, dpop_nonce: None }
     }
 
     /// The same refusal, of a known client.
@@ -157,6 +160,8 @@ pub enum OauthError {
     Refused(Refusal),
     /// Ours.
     Failed(Fault),
+    /// Too many failed authentications, of this known client or from this address: 429 with `Retry-After`.
+    Throttled(Throttled, Option<ClientId>),
 }
 
 impl OauthError {
@@ -165,6 +170,7 @@ impl OauthError {
         match self {
             Self::Refused(refusal) => Self::Refused(refusal.of(client_id)),
             Self::Failed(fault) => Self::Failed(fault),
+            Self::Throttled(throttled, _) => Self::Throttled(throttled, Some(client_id.clone())),
         }
     }
 }

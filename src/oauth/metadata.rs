@@ -7,10 +7,11 @@ use serde_json::{Map, Value, json};
 use super::authorization::request::{Prompt, ResponseMode};
 use super::pkce;
 use crate::binding::dpop::{ProofRules, TargetUri};
-use crate::clients::{GrantType, Profile, SELF_SIGNED_TLS_CLIENT_AUTH, SubjectType, TLS_CLIENT_AUTH};
+use crate::clients::{AuthenticationMethod, GrantType, Profile, SubjectType};
 use crate::domain::{Issuer, Scope};
 use crate::identity::Acr;
 use crate::jose::Algorithm;
+use crate::jose::mac::MacAlgorithm;
 use crate::oidc::claims;
 
 /// Where the endpoints are.
@@ -43,7 +44,14 @@ pub mod path {
 }
 
 /// The methods by which a client may authenticate, as metadata lists them.
-pub const AUTHENTICATION_METHODS: [&str; 2] = [TLS_CLIENT_AUTH, SELF_SIGNED_TLS_CLIENT_AUTH];
+pub const AUTHENTICATION_METHODS: [AuthenticationMethod; 6] = [
+    AuthenticationMethod::TlsClientAuth,
+    AuthenticationMethod::SelfSignedTlsClientAuth,
+    AuthenticationMethod::PrivateKeyJwt,
+    AuthenticationMethod::ClientSecretBasic,
+    AuthenticationMethod::ClientSecretPost,
+    AuthenticationMethod::ClientSecretJwt,
+];
 
 /// What a server can do beyond what every one can.
 #[derive(Clone, Copy, Debug)]
@@ -67,10 +75,18 @@ impl Endpoints {
         }
     }
 
+    /// Whether `url` is the endpoint at `path`, below either base.
+    pub fn are_at(&self, url: &str, path: &str) -> bool {
+        let bases = [Some(self.base.as_str()), self.mtls_base.as_deref()];
+        bases.into_iter().flatten().any(|base| url.strip_prefix(base) == Some(path))
+    }
+
     /// The metadata document, of RFC 8414 and of OpenID Connect Discovery §3 in one.
     pub fn metadata(&self, can: &Capabilities<'_>) -> Value {
         let Capabilities { scopes, dpop, signing, profile } = *can;
-        let methods = json!(AUTHENTICATION_METHODS);
+        let methods = json!(AUTHENTICATION_METHODS.map(AuthenticationMethod::name));
+        let algorithms: Vec<_> =
+            Algorithm::ALL.map(Algorithm::name).into_iter().chain(MacAlgorithm::ALL.map(MacAlgorithm::name)).collect();
         let grants: Vec<_> = GrantType::ALL.iter().map(|grant| grant.name()).collect();
         let mut document = Map::new();
         document.insert("issuer".into(), json!(self.base));
@@ -78,12 +94,16 @@ impl Endpoints {
         document.insert("authorization_endpoint".into(), json!(format!("{}{}", self.base, path::AUTHORIZATION)));
         document.insert("jwks_uri".into(), json!(format!("{}{}", self.base, path::JWKS)));
         document.insert("grant_types_supported".into(), json!(grants));
-        document.insert("token_endpoint_auth_methods_supported".into(), methods.clone());
-        document.insert("introspection_endpoint_auth_methods_supported".into(), methods.clone());
-        document.insert("revocation_endpoint_auth_methods_supported".into(), methods);
+        for endpoint in ["token", "introspection", "revocation"] {
+            document.insert(format!("{endpoint}_endpoint_auth_methods_supported"), methods.clone());
+            document.insert(format!("{endpoint}_endpoint_auth_signing_alg_values_supported"), json!(algorithms));
+        }
         document.insert("tls_client_certificate_bound_access_tokens".into(), json!(true));
         document.insert("dpop_signing_alg_values_supported".into(), json!(dpop.algorithms));
-        document.insert("pushed_authorization_request_endpoint_auth_methods_supported".into(), json!(AUTHENTICATION_METHODS));
+        // Public clients have a grant of their own (RFC 6749 §4.1).
+        let with_none: Vec<_> =
+            AUTHENTICATION_METHODS.into_iter().chain([AuthenticationMethod::None]).map(AuthenticationMethod::name).collect();
+        document.insert("token_endpoint_auth_methods_supported".into(), json!(with_none));
         insert_authorization(&mut document, signing, profile);
         let scopes = scopes.union(&claims::scopes());
         if !scopes.is_empty() {

@@ -1,7 +1,7 @@
 //! The one place where access tokens are made. It demands every proof: who asks, what was approved, and which key the token
 //! will answer to.
 
-use super::client_auth::AuthenticatedClient;
+use super::client_auth::RequestingClient;
 use super::error::{Fault, OauthError};
 use super::grant::Approved;
 pub use crate::binding::Binding;
@@ -52,7 +52,7 @@ impl Mint<'_> {
     /// Mints an access token, and the event that tells of it: issuing counts only once that is in the queue.
     pub fn mint(
         &self,
-        client: &AuthenticatedClient,
+        client: &RequestingClient,
         approved: Approved,
         binding: &Binding,
         request_id: RequestId,
@@ -95,6 +95,7 @@ impl Mint<'_> {
             client_id: token.client_id,
             subject: token.subject,
             grant_type: grant.name(),
+            client_authentication: client.method().name(),
             format: selected.format,
             token_id: token.token_id,
             family: token.family,

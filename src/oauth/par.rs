@@ -2,11 +2,10 @@
 
 use super::authorization::{PushedState, request};
 use super::authorization::{REQUEST_URI_PREFIX, random_text, to_json};
-use super::client_auth::Presenter;
+use super::client_auth::ClientRequest;
 use super::dpop::PresentedProof;
 use super::error::{ErrorCode, OauthError, Refusal};
 use super::metadata::path;
-use super::parameters::Parameters;
 use super::profiles;
 use super::server::AuthorizationServer;
 use crate::clients::GrantType;
@@ -30,14 +29,10 @@ impl AuthorizationServer {
     ///
     /// # Errors
     /// Those of the authorization endpoint, told to the client itself.
-    pub async fn push(
-        &self,
-        parameters: &Parameters,
-        presenter: &Presenter<'_>,
-        proof: &PresentedProof,
-    ) -> Result<Pushed, OauthError> {
+    pub async fn push(&self, request: &ClientRequest<'_>, proof: &PresentedProof) -> Result<Pushed, OauthError> {
         let now = self.clock.now()?;
-        let authenticated = self.authenticate(parameters, presenter, now)?;
+        let parameters = request.parameters;
+        let authenticated = self.authenticate(request, now).await?;
         let client = authenticated.client().clone();
         let of = |refusal: Refusal| refusal.of(&client.client_id);
         let refused = |code, reason, description: &'static str| of(Refusal::new(code, reason, description));

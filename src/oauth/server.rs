@@ -6,10 +6,11 @@ use arc_swap::ArcSwap;
 use serde_json::Value;
 
 use super::authorization::Lifetimes;
+use super::client_auth::{AssertionRules, Throttle};
 use super::metadata::{Capabilities, Endpoints};
 use super::resources::Resources;
 use crate::binding::dpop::Dpop;
-use crate::clients::{Clients, GrantType, Profile};
+use crate::clients::{ClientKeys, Clients, GrantType, Profile};
 use crate::domain::{ClientId, Clock, Issuer, Randomness};
 use crate::event::TokenFormat;
 use crate::identity::{People, Sessions};
@@ -57,6 +58,12 @@ pub struct AuthorizationServer {
     pub randomness: Arc<dyn Randomness>,
     /// All clients, as of the last change.
     pub clients: Clients,
+    /// The keys that clients publish.
+    pub client_keys: ClientKeys,
+    /// What client assertions must say.
+    pub assertions: AssertionRules,
+    /// Holds back who fails too often.
+    pub throttle: Throttle,
     /// Our signing keys, as of the last change.
     pub keys: ArcSwap<SigningKeys>,
     /// Which keys there are to be.

@@ -1,6 +1,6 @@
 //! The token endpoint (RFC 6749 §3.2).
 
-use super::client_auth::{AuthenticatedClient, Presenter};
+use super::client_auth::{ClientRequest, RequestingClient};
 use super::dpop::PresentedProof;
 use super::error::{Fault, OauthError, Refusal};
 use super::grant::authorization_code::Redeemable;
@@ -8,7 +8,6 @@ use super::grant::refresh_token::Refreshable;
 use super::grant::{self, Approved};
 use super::metadata::path;
 use super::mint::{Binding, IssuedToken, Mint};
-use super::parameters::Parameters;
 use super::server::AuthorizationServer;
 use crate::clients::GrantType;
 use crate::domain::{FamilyId, RequestId, Timestamp};
@@ -19,30 +18,29 @@ impl AuthorizationServer {
     /// once its audit event is queued.
     pub async fn token(
         &self,
-        parameters: &Parameters,
-        presenter: &Presenter<'_>,
+        request: &ClientRequest<'_>,
         proof: &PresentedProof,
         request_id: RequestId,
     ) -> Result<(IssuedToken, Option<String>), OauthError> {
         let now = self.clock.now()?;
-        let grant = grant::requested(parameters)?;
-        let client = self.authenticate(parameters, presenter, now)?;
+        let grant = grant::requested(request.parameters)?;
+        let client = self.authenticate(request, now).await?;
         let of_client = |refusal: Refusal| refusal.of(client.client_id());
         let checked = self.check_proof(proof, path::TOKEN, now).map_err(of_client)?;
         let asked = match grant {
             GrantType::ClientCredentials => {
                 let family = FamilyId::random(&*self.randomness)?;
-                Asked::Approved(grant::approve_client_credentials(&client, parameters, &self.resources, family)?)
+                Asked::Approved(grant::approve_client_credentials(&client, request.parameters, &self.resources, family)?)
             }
-            GrantType::AuthorizationCode => Asked::Code(self.redeemable(&client, parameters, now, &request_id).await?),
-            GrantType::RefreshToken => Asked::Refresh(self.refreshable(&client, parameters, now).await?),
+            GrantType::AuthorizationCode => Asked::Code(self.redeemable(&client, request.parameters, now, &request_id).await?),
+            GrantType::RefreshToken => Asked::Refresh(self.refreshable(&client, request.parameters, now).await?),
         };
         let proven = match checked {
             Some(proof) => Some(self.claim_proof(proof, now).await.map_err(|error| error.of(client.client_id()))?),
             None => None,
         };
         let policy = client.client().binding;
-        let binding = self.confirm(policy, Some(client.certificate()), proven.as_ref(), now).map_err(of_client)?;
+        let binding = self.confirm(policy, client.certificate().map(AsRef::as_ref), proven.as_ref(), now).map_err(of_client)?;
         let issued = match asked {
             Asked::Approved(approved) => {
                 let (issued, event) = self.mint_for(&client, approved, &binding, now, &request_id)?;
@@ -51,8 +49,9 @@ impl AuthorizationServer {
             }
             Asked::Code(redeemable) => self.redeem(&client, redeemable, &binding, proven.as_ref(), now, &request_id).await?,
             Asked::Refresh(refreshable) => {
-                let certificate = Some(&**client.certificate());
-                self.refresh(&client, refreshable, parameters, &binding, certificate, proven.as_ref(), now, &request_id).await?
+                let certificate = client.certificate().map(AsRef::as_ref);
+                self.refresh(&client, refreshable, request.parameters, &binding, certificate, proven.as_ref(), now, &request_id)
+                    .await?
             }
         };
         self.issued.count(issued.grant, issued.format);
@@ -62,7 +61,7 @@ impl AuthorizationServer {
     /// Mints an access token. It counts only once its event is on its way.
     pub(super) fn mint_for(
         &self,
-        client: &AuthenticatedClient,
+        client: &RequestingClient,
         approved: Approved,
         binding: &Binding,
         now: Timestamp,

@@ -65,6 +65,8 @@ impl From<OauthError> for UserinfoError {
         match error {
             OauthError::Failed(fault) => Self::Failed(fault),
             OauthError::Refused(refusal) => Self::denied(NOT_VALID, refusal.reason),
+            // Nobody authenticates here: nothing throttles.
+            OauthError::Throttled(..) => Self::Failed(Fault::Defect(Reason::Defect)),
         }
     }
 }

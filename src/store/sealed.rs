@@ -96,6 +96,8 @@ sealed_columns! {
     WRAPPED_KEY = Master "seal_key" "wrapped_sealed" by Text "id", super::seal_key::sample;
     /// The private half of a signing key, PKCS #8.
     SIGNING_KEY = Ring "signing_key" "private_sealed" by Text "key_id", super::signing_key::sample;
+    /// What is kept of a client's secret.
+    CLIENT_SECRET = Ring "client_secret" "secret_sealed" by Text "client_id", super::client::sample;
     /// What is known of a person: JSON, sealed with the person's key.
     PROFILE = Ring "account" "profile_sealed" by Text "subject", super::account::sample;
     /// A person's password hash: a PHC string, sealed with the person's key.

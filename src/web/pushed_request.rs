@@ -12,7 +12,9 @@ use serde::Serialize;
 use super::edge::no_store_json;
 use super::reject::WebError;
 use super::{Peer, Web, extract};
+use crate::oauth::client_auth::ClientRequest;
 use crate::oauth::dpop::PresentedProof;
+use crate::oauth::metadata::path;
 
 /// A successful answer (RFC 9126 §2.2).
 #[derive(Debug, Serialize)]
@@ -28,8 +30,11 @@ pub async fn post(
     request: Request<Body>,
 ) -> Result<Response, WebError> {
     let proof = PresentedProof::of(request.headers());
-    let parameters = extract::form(request, web.body_limits).await?;
-    let pushed = web.server.push(&parameters, &peer.presenter(), &proof).await?;
+    let taken = extract::client_form(request, web.body_limits).await?;
+    // RFC 9126 §2: "the authorization server MUST accept its issuer identifier, token endpoint URL, or pushed authorization request
+    // endpoint URL as values that identify it as an intended audience".
+    let request = ClientRequest { own_audience: Some(path::PUSHED_REQUEST), ..taken.from(&peer) };
+    let pushed = web.server.push(&request, &proof).await?;
     let mut response = no_store_json(&Answer { request_uri: pushed.request_uri, expires_in: pushed.expires_in }, 160);
     *response.status_mut() = StatusCode::CREATED;
     Ok(response)

@@ -40,8 +40,8 @@ pub async fn post(
     request: Request<Body>,
 ) -> Result<Response, WebError> {
     let proof = PresentedProof::of(request.headers());
-    let parameters = extract::form(request, web.body_limits).await?;
-    let (issued, nonce) = web.server.token(&parameters, &peer.presenter(), &proof, request_id).await?;
+    let taken = extract::client_form(request, web.body_limits).await?;
+    let (issued, nonce) = web.server.token(&taken.from(&peer), &proof, request_id).await?;
     let answer = Answer {
         access_token: issued.access_token,
         token_type: issued.token_type,

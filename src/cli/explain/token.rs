@@ -109,10 +109,9 @@ async fn checked(
 ) -> anyhow::Result<Option<Result<Thumbprint, String>>> {
     let issuer: Issuer = issuer.parse().map_err(|error| anyhow::anyhow!("`issuer`: {error}"))?;
     let store = open_store(loaded, &SystemClock::new(), &SystemRandomness).await?;
-    let ring = store.ring().clone();
     let keys = SigningKeys::load(&store).await?;
     let facts = if text.starts_with(token::OPAQUE_PREFIX) {
-        token::opaque::read(text, &ring, &issuer).map_err(|error| (error.reason(), error.to_string()))
+        token::opaque::read(text, store.ring(), &issuer).map_err(|error| (error.reason(), error.to_string()))
     } else {
         Compact::parse(text)
             .and_then(|compact| keys.verify(&compact))

@@ -10,7 +10,7 @@ use crate::domain::{ClientId, FamilyId, Lifetime, RequestId, Scope, SessionId, S
 use crate::event::{AuditEvent, Reason, Trailed};
 use crate::identity::SignedIn;
 use crate::oauth::authorization::{from_json, request::AuthorizationRequest, to_json};
-use crate::oauth::client_auth::AuthenticatedClient;
+use crate::oauth::client_auth::RequestingClient;
 use crate::oauth::error::{ErrorCode, OauthError, Refusal};
 use crate::oauth::mint::Binding;
 use crate::oauth::mint::IssuedToken;
@@ -102,7 +102,7 @@ impl AuthorizationServer {
     /// A code that its own client presents wrongly is spent by that: nobody gets to try verifiers.
     pub async fn redeemable(
         &self,
-        client: &AuthenticatedClient,
+        client: &RequestingClient,
         parameters: &Parameters,
         now: Timestamp,
         request_id: &RequestId,
@@ -149,7 +149,7 @@ impl AuthorizationServer {
     /// committed.
     pub async fn redeem(
         &self,
-        client: &AuthenticatedClient,
+        client: &RequestingClient,
         redeemable: Redeemable,
         binding: &Binding,
         proven: Option<&ProvenDpop>,

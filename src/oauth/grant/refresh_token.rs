@@ -19,7 +19,7 @@ use crate::clients::{Client, GrantType};
 use crate::domain::{ClientId, Cnf, FamilyId, Issuer, RequestId, Scope, Timestamp};
 use crate::event::{Reason, Trailed};
 use crate::oauth::authorization::{from_json, to_json};
-use crate::oauth::client_auth::AuthenticatedClient;
+use crate::oauth::client_auth::RequestingClient;
 use crate::oauth::error::{ErrorCode, Fault, OauthError, Refusal};
 use crate::oauth::mint::Binding;
 use crate::oauth::mint::IssuedToken;
@@ -132,7 +132,7 @@ impl AuthorizationServer {
     /// Finds the grant of a refresh token that this client presents.
     pub async fn refreshable(
         &self,
-        client: &AuthenticatedClient,
+        client: &RequestingClient,
         parameters: &Parameters,
         now: Timestamp,
     ) -> Result<Refreshable, OauthError> {
@@ -161,7 +161,7 @@ impl AuthorizationServer {
     #[allow(clippy::too_many_arguments, reason = "one call, and each is a thing of its own")]
     pub async fn refresh(
         &self,
-        client: &AuthenticatedClient,
+        client: &RequestingClient,
         refreshable: Refreshable,
         parameters: &Parameters,
         binding: &Binding,

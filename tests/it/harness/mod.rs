@@ -25,6 +25,7 @@
 #![allow(unused_imports, reason = "the harness offers more than one file uses")]
 
 pub mod app;
+pub mod assertion;
 pub mod authority;
 pub mod browser;
 pub mod call;
@@ -36,6 +37,7 @@ pub mod dpop;
 pub mod ports;
 pub mod postgres;
 pub mod process;
+pub mod publisher;
 pub mod stack;
 pub mod token;
 pub mod upstream;
@@ -46,5 +48,6 @@ pub use authority::{Authority, Identity, Leaf};
 pub use call::{Answer, Call};
 pub use client::{Caller, Connection, Http, Tls};
 pub use dpop::Prover;
+pub use publisher::Publisher;
 pub use stack::{Engine, Setup, Stack};
 pub use upstream::Upstream;
