@@ -39,6 +39,11 @@ pub enum Authentication {
 }
 
 impl Authentication {
+    /// Whether the client can keep a secret (RFC 6749 §2.1), and so proves who it is.
+    pub const fn is_confidential(&self) -> bool {
+        !matches!(self, Self::None)
+    }
+
     /// The method.
     pub const fn method(&self) -> AuthenticationMethod {
         match self {
@@ -50,11 +55,6 @@ impl Authentication {
             Self::ClientSecretJwt { .. } => AuthenticationMethod::ClientSecretJwt,
             Self::None => AuthenticationMethod::None,
         }
-    }
-
-    /// Whether the client can keep a secret (RFC 6749 §2.1), and so proves who it is.
-    pub const fn is_confidential(&self) -> bool {
-        !matches!(self, Self::None)
     }
 }
 

@@ -4,7 +4,7 @@
 use serde_json::{Map, Value};
 
 use super::metadata::{flag, strings, text};
-use super::{ApplicationType, GrantType, MetadataError, RedirectUri};
+use super::{ApplicationType, Authentication, AuthenticationMethod, GrantType, MetadataError, RedirectUri};
 use crate::binding::BindingPolicy;
 use crate::config::settings::ProfileSetting;
 use crate::jose::Algorithm;
@@ -128,6 +128,7 @@ pub(super) fn read(
     members: &Map<String, Value>,
     grants: &std::collections::BTreeSet<GrantType>,
     binding: BindingPolicy,
+    authentication: &Authentication,
 ) -> Result<AuthorizationMetadata, MetadataError> {
     let application_type = named(members, APPLICATION_TYPE, &ApplicationType::ALL, ApplicationType::name)?.unwrap_or_default();
     let mut redirect_uris = Vec::new();
@@ -153,6 +154,14 @@ pub(super) fn read(
     let profile = named(members, PROFILE, &Profile::ALL, Profile::name)?.unwrap_or_default();
     if profile >= Profile::Fapi2 && binding == BindingPolicy::Unbound {
         return Err(MetadataError::ProfileBinding(profile.name()));
+    }
+    // FAPI 2.0 §5.3.2.1: "shall authenticate clients using one of the following methods: MTLS, private_key_jwt".
+    let is_strong = matches!(
+        authentication.method(),
+        AuthenticationMethod::TlsClientAuth | AuthenticationMethod::SelfSignedTlsClientAuth | AuthenticationMethod::PrivateKeyJwt
+    );
+    if profile >= Profile::Fapi2 && !is_strong {
+        return Err(MetadataError::ProfileMethod(profile.name()));
     }
     let metadata = AuthorizationMetadata {
         redirect_uris,

@@ -213,6 +213,9 @@ pub enum MetadataError {
     /// A profile that demands sender-constrained tokens beside leave for bearer tokens.
     #[error("the profile `{0}` needs sender-constrained tokens: remove `{BOUND}`")]
     ProfileBinding(&'static str),
+    /// A profile that demands stronger authentication.
+    #[error("the profile `{0}` needs `tls_client_auth`, `self_signed_tls_client_auth` or `private_key_jwt`")]
+    ProfileMethod(&'static str),
     /// A word outside a closed list.
     #[error("`{name}`: `{found}` is not one of {words}")]
     Word {
@@ -267,7 +270,7 @@ pub(super) fn read(json: &[u8], expected: Option<&ClientId>, kept: Option<&Secre
     let grant_types = grants(&members, &authentication)?;
     let binding = binding(flag(&members, BOUND)?, flag(&members, DPOP_BOUND)?);
     Ok(Client {
-        authorization: authorization::read(&members, &grant_types, binding)?,
+        authorization: authorization::read(&members, &grant_types, binding, &authentication)?,
         client_id,
         name: text(&members, CLIENT_NAME)?.map(str::to_owned),
         authentication,

@@ -100,6 +100,10 @@ impl Endpoints {
         }
         document.insert("tls_client_certificate_bound_access_tokens".into(), json!(true));
         document.insert("dpop_signing_alg_values_supported".into(), json!(dpop.algorithms));
+        // Public clients have a grant of their own (RFC 6749 §4.1).
+        let with_none: Vec<_> =
+            AUTHENTICATION_METHODS.into_iter().chain([AuthenticationMethod::None]).map(AuthenticationMethod::name).collect();
+        document.insert("token_endpoint_auth_methods_supported".into(), json!(with_none));
         insert_authorization(&mut document, signing, profile);
         let scopes = scopes.union(&claims::scopes());
         if !scopes.is_empty() {
