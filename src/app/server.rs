@@ -13,10 +13,12 @@ use crate::config::Loaded;
 use crate::config::settings::SealKeySettings;
 use crate::domain::{ClientId, Clock, Issuer, Randomness, SystemClock};
 use crate::keys::{Keeper, KeyPlan};
+use crate::oauth::authorization::Lifetimes;
 use crate::oauth::client_auth::{AssertionRules, Throttle, ThrottleLimits};
-use crate::oauth::metadata::Endpoints;
+use crate::oauth::metadata::{Endpoints, path};
 use crate::oauth::resources::Resources;
 use crate::oauth::{AuthorizationServer, IssuedTokens, Revocations};
+use crate::oidc::SubjectNames;
 use crate::seal::{KeySource, MasterKeys, SealKeyId};
 use crate::store::Store;
 use crate::telemetry::audit::AuditSink;
@@ -74,6 +76,7 @@ struct Checked {
     resources: Resources,
     feed_clients: Vec<ClientId>,
     key_plan: KeyPlan,
+    lifetimes: Lifetimes,
     dpop: DpopChecked,
 }
 
@@ -95,6 +98,9 @@ fn checked(loaded: &Loaded) -> anyhow::Result<Checked> {
     }
     let key_plan = KeyPlan::from_settings(&settings.signing).context("[signing]")?;
     let resources = Resources::from_settings(&settings.resource, &key_plan).context("[[resource]]")?;
+    let userinfo = issuer.join(path::USERINFO).parse().context("`issuer` is too long")?;
+    let resources = resources.with_userinfo(userinfo, key_plan.default);
+    let lifetimes = Lifetimes::from_settings(&settings.authorization).context("[authorization]")?;
     let feed_clients = settings
         .revocation_feed
         .clients
@@ -106,7 +112,7 @@ fn checked(loaded: &Loaded) -> anyhow::Result<Checked> {
     let throttle = throttle_limits(&settings.limits)?;
     super::identity::check(settings, &issuer)?;
     let dpop = DpopChecked::from_settings(&settings.dpop).context("[dpop]")?;
-    Ok(Checked { issuer, endpoints, assertions, throttle, resources, feed_clients, key_plan, dpop })
+    Ok(Checked { issuer, endpoints, assertions, throttle, resources, feed_clients, key_plan, dpop, lifetimes })
 }
 
 /// Checks the authorization server's sections and the master keys, without opening the database.
@@ -125,12 +131,14 @@ pub async fn build(
     clock: Arc<dyn Clock>,
     randomness: Arc<dyn Randomness>,
 ) -> anyhow::Result<(Arc<AuthorizationServer>, i64)> {
-    let Checked { issuer, endpoints, assertions, throttle, resources, feed_clients, key_plan, dpop } = checked(loaded)?;
+    let Checked { issuer, endpoints, assertions, throttle, resources, feed_clients, key_plan, dpop, lifetimes } =
+        checked(loaded)?;
     let client_keys = client_keys(loaded, clock.clone()).context("[outbound]")?;
     let store = open_store(loaded, &*clock, &*randomness).await?;
     let keeper = Keeper { store: &store, randomness: &*randomness };
     let keys = keeper.ensure(&key_plan, clock.now()?).await.context("signing keys")?;
     let (people, sessions) = super::identity::build(loaded, &issuer, &store, clock.now()?, &randomness).await?;
+    let subject_names = store.secret("pairwise subjects", &*randomness).await.map(SubjectNames::new).context("[store]")?;
     // The sequence is read first: what changes while the rest is read is then applied twice rather than missed.
     let sequence = store.sequence().await.context("change feed")?;
     let rules = RevocationRules::from_rules(load_rules(&store, 0).await.context("revocation rules")?);
@@ -142,6 +150,9 @@ pub async fn build(
         issuer,
         resources,
         feed_clients,
+        profile: loaded.settings.authorization.profile.into(),
+        lifetimes,
+        subject_names,
         ring: store.ring().clone(),
         store,
         people,

@@ -51,6 +51,11 @@ impl Authentication {
             Self::None => AuthenticationMethod::None,
         }
     }
+
+    /// Whether the client can keep a secret (RFC 6749 §2.1), and so proves who it is.
+    pub const fn is_confidential(&self) -> bool {
+        !matches!(self, Self::None)
+    }
 }
 
 /// Where a client's keys or certificates are: in its registration (`jwks`), or where it publishes them (`jwks_uri`).

@@ -9,6 +9,7 @@ use super::{
     Authentication, AuthenticationMethod, CertificateMatcher, Client, GrantType, JwksUriError, RegisteredCertificateError,
     RegisteredCertificates as Certificates, RegisteredKeysError, SecretError,
 };
+use super::{RedirectUriError, authorization};
 use crate::binding::BindingPolicy;
 use crate::domain::{ClientId, IdentifierError, Scope, ScopeError};
 use crate::event::Reason;
@@ -182,7 +183,9 @@ pub enum MetadataError {
     #[error("`grant_types`: `{0}` is not for a client whose `{METHOD}` is `none` (RFC 6749 §4.4)")]
     PublicGrant(GrantType),
     /// A grant that does not exist here.
-    #[error("`grant_types`: `{0}` is not supported: write `client_credentials`, or `[]` for a client that asks for no tokens")]
+    #[error(
+        "`grant_types`: `{0}` is not supported: write `client_credentials`, `authorization_code`, `refresh_token`, or `[]` for a client that asks for no tokens"
+    )]
     Grant(String),
     /// `scope` is malformed.
     #[error("`scope`: {0}")]
@@ -190,6 +193,39 @@ pub enum MetadataError {
     /// A resource identifier that is not an absolute URI without fragment.
     #[error("`resources`: `{0}` is not an absolute URI without fragment (RFC 8707 §2)")]
     Resource(String),
+    /// A redirect URI that cannot be registered.
+    #[error("`redirect_uris`: `{uri}` {problem}")]
+    RedirectUri {
+        /// The text.
+        uri: String,
+        /// What is wrong.
+        problem: RedirectUriError,
+    },
+    /// Redirect URIs without the grant that uses them, or the grant without them.
+    #[error("`redirect_uris` and the grant `authorization_code` in `grant_types` need each other")]
+    RedirectUris,
+    /// Nothing would issue the first refresh token.
+    #[error("`grant_types`: `refresh_token` needs `authorization_code`, which issues the first one")]
+    RefreshTokenAlone,
+    /// A response type that is not served (RFC 9700 §2.1.2).
+    #[error("`response_types` must be `[\"code\"]` with the grant `authorization_code`, and `[]` or absent without it")]
+    ResponseTypes,
+    /// A profile that demands sender-constrained tokens beside leave for bearer tokens.
+    #[error("the profile `{0}` needs sender-constrained tokens: remove `{BOUND}`")]
+    ProfileBinding(&'static str),
+    /// A word outside a closed list.
+    #[error("`{name}`: `{found}` is not one of {words}")]
+    Word {
+        /// The member.
+        name: &'static str,
+        /// What was written.
+        found: String,
+        /// The list.
+        words: String,
+    },
+    /// Pairwise subjects without one sector.
+    #[error("`subject_type` `pairwise` needs `redirect_uris` of one host (OpenID Connect Core §8.1)")]
+    Sector,
     /// The name of an anchor set is empty.
     #[error("`anchor_set` must name an anchor set of the configuration")]
     AnchorSet,
@@ -229,11 +265,13 @@ pub(super) fn read(json: &[u8], expected: Option<&ClientId>, kept: Option<&Secre
     let client_id = client_id(&members, expected)?;
     let authentication = authentication::read(&members, &client_id, kept)?;
     let grant_types = grants(&members, &authentication)?;
+    let binding = binding(flag(&members, BOUND)?, flag(&members, DPOP_BOUND)?);
     Ok(Client {
+        authorization: authorization::read(&members, &grant_types, binding)?,
         client_id,
         name: text(&members, CLIENT_NAME)?.map(str::to_owned),
         authentication,
-        binding: binding(flag(&members, BOUND)?, flag(&members, DPOP_BOUND)?),
+        binding,
         anchor_set: match text(&members, ANCHOR_SET)? {
             Some("") => return Err(MetadataError::AnchorSet),
             name => name.map(str::to_owned),
@@ -270,6 +308,9 @@ pub(super) fn write(client: &Client) -> Value {
         put(ANCHOR_SET, name.as_str().into());
     }
     put(RESOURCES, client.resources.iter().map(String::as_str).collect());
+    authorization::write(&client.authorization, |name, value| {
+        members.insert(name.to_owned(), value);
+    });
     Value::Object(members)
 }
 
@@ -284,16 +325,20 @@ const fn binding(certificate: Option<bool>, dpop: Option<bool>) -> BindingPolicy
 }
 
 fn check_names(members: &Map<String, Value>) -> Result<(), MetadataError> {
-    match members.keys().find(|name| !KNOWN.contains(&name.as_str())) {
+    match members.keys().find(|name| !known().any(|known| known == name.as_str())) {
         None => Ok(()),
         Some(name) => Err(MetadataError::Unknown { name: name.chars().take(100).collect(), nearest: nearest(name) }),
     }
 }
 
+fn known() -> impl Iterator<Item = &'static str> {
+    KNOWN.into_iter().chain(authorization::NAMES)
+}
+
 /// The known name with the fewest edits, when they are few beside its length.
 fn nearest(name: &str) -> Option<&'static str> {
     let short: Vec<char> = name.to_lowercase().chars().take(100).collect();
-    let (edits, best) = KNOWN.into_iter().map(|known| (edits(&short, known), known)).min()?;
+    let (edits, best) = known().map(|known| (edits(&short, known), known)).min()?;
     (edits * 3 <= best.len()).then_some(best)
 }
 
@@ -381,7 +426,7 @@ fn resources(identifiers: Vec<String>) -> Result<Vec<String>, MetadataError> {
     }
 }
 
-fn text<'m>(members: &'m Map<String, Value>, name: &'static str) -> Result<Option<&'m str>, MetadataError> {
+pub(super) fn text<'m>(members: &'m Map<String, Value>, name: &'static str) -> Result<Option<&'m str>, MetadataError> {
     match members.get(name) {
         None => Ok(None),
         Some(Value::String(text)) => Ok(Some(text)),
@@ -389,7 +434,7 @@ fn text<'m>(members: &'m Map<String, Value>, name: &'static str) -> Result<Optio
     }
 }
 
-fn flag(members: &Map<String, Value>, name: &'static str) -> Result<Option<bool>, MetadataError> {
+pub(super) fn flag(members: &Map<String, Value>, name: &'static str) -> Result<Option<bool>, MetadataError> {
     match members.get(name) {
         None => Ok(None),
         Some(Value::Bool(flag)) => Ok(Some(*flag)),
@@ -397,7 +442,7 @@ fn flag(members: &Map<String, Value>, name: &'static str) -> Result<Option<bool>
     }
 }
 
-fn strings(members: &Map<String, Value>, name: &'static str) -> Result<Option<Vec<String>>, MetadataError> {
+pub(super) fn strings(members: &Map<String, Value>, name: &'static str) -> Result<Option<Vec<String>>, MetadataError> {
     let wanted = MetadataError::Type { name, wanted: "an array of strings" };
     let Some(value) = members.get(name) else { return Ok(None) };
     let values = value.as_array().ok_or_else(|| wanted.clone())?;

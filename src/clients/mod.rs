@@ -13,10 +13,12 @@ use crate::domain::{ClientId, Lifetime, Scope, Timestamp};
 use crate::store::{ClientRecord, RuleWindow, SecretRecord};
 
 mod authentication;
+mod authorization;
 mod certificate_matcher;
 mod client_keys;
 mod directory;
 mod metadata;
+mod redirect_uri;
 mod registered_certificate;
 mod registered_keys;
 mod secret;
@@ -24,10 +26,12 @@ mod secret;
 mod tests;
 
 pub use authentication::{Authentication, AuthenticationMethod, AuthenticationMethodUnknown, JwksUri, JwksUriError, Published};
+pub use authorization::{AuthorizationMetadata, Profile, SubjectType};
 pub use certificate_matcher::{CertificateMatcher, MatchError, Matched};
 pub use client_keys::{ClientKeys, ClientKeysError, KeysUnavailable};
 pub use directory::{Clients, ClientsError, Directory};
 pub use metadata::MetadataError;
+pub use redirect_uri::{AcceptedRedirectUri, ApplicationType, RedirectUri, RedirectUriError};
 pub use registered_certificate::{RegisteredCertificate, RegisteredCertificateError, RegisteredCertificates};
 pub use registered_keys::{RegisteredKeys, RegisteredKeysError};
 pub use secret::{SecretDigest, SecretError, SecretKnown, SecretMismatch, SharedSecret, generate_secret};
@@ -52,23 +56,31 @@ pub struct Client {
     pub resources: Vec<String>,
     /// The scope it may ask for.
     pub scope: Scope,
+    /// What it may do at the authorization endpoint.
+    pub authorization: AuthorizationMetadata,
 }
 
 /// A grant that a client may use (`grant_types`, RFC 7591 §2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum GrantType {
+    /// RFC 6749 §4.1.
+    AuthorizationCode,
     /// RFC 6749 §4.4.
     ClientCredentials,
+    /// RFC 6749 §6.
+    RefreshToken,
 }
 
 impl GrantType {
     /// Every grant there is.
-    pub const ALL: [Self; 1] = [Self::ClientCredentials];
+    pub const ALL: [Self; 3] = [Self::AuthorizationCode, Self::ClientCredentials, Self::RefreshToken];
 
     /// The value of `grant_type`.
     pub const fn name(self) -> &'static str {
         match self {
+            Self::AuthorizationCode => "authorization_code",
             Self::ClientCredentials => "client_credentials",
+            Self::RefreshToken => "refresh_token",
         }
     }
 }

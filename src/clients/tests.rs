@@ -33,6 +33,13 @@ fn alice(changes: Value) -> Value {
     members
 }
 
+/// Like alice, for the authorization endpoint.
+fn app(changes: Value) -> Value {
+    let mut members = alice(json!({ "grant_types": ["authorization_code"], "redirect_uris": ["https://a.example/"] }));
+    members.as_object_mut().expect("an object").extend(changes.as_object().expect("an object").clone());
+    members
+}
+
 fn jwk(certificate: &Certificate) -> Value {
     Value::Object(RegisteredCertificate::from_certificate(certificate).expect("a usable key").to_jwk())
 }
@@ -56,6 +63,7 @@ fn what_is_left_out_has_the_safe_meaning() {
         grant_types: [GrantType::ClientCredentials].into(),
         resources: vec![],
         scope: Scope::default(),
+        authorization: AuthorizationMetadata::default(),
     };
     assert_eq!(client, expected);
 }
@@ -84,6 +92,12 @@ fn a_registration_is_read_back_as_it_was_written() {
         }),
         json!({ "tls_client_certificate_bound_access_tokens": false, "dpop_bound_access_tokens": true }),
         json!({ "tls_client_certificate_bound_access_tokens": true, "dpop_bound_access_tokens": true }),
+        json!({
+            "grant_types": ["authorization_code", "refresh_token"], "redirect_uris": ["https://a.example/b", "https://a.example/a"],
+            "response_types": ["code"], "application_type": "web", "profile": "fapi2",
+            "require_pushed_authorization_requests": true, "default_max_age": 0, "require_auth_time": true,
+            "id_token_signed_response_alg": "PS256", "userinfo_signed_response_alg": "ES256", "subject_type": "pairwise"
+        }),
     ];
     for method in &methods {
         for more in &rest {
@@ -143,6 +157,25 @@ fn what_is_not_understood_is_refused_with_the_remedy() {
         (alice(json!({ "jwks_uri": "https://a.example/jwks" })), "`jwks_uri` has no meaning with `tls_client_auth`"),
         (alice(json!({ "tls_client_certificate_bound_access_tokens": "false" })), "true or false, without quotation marks"),
         (alice(json!({ "grant_types": ["implicit"] })), "`implicit` is not supported"),
+        (alice(json!({ "grant_types": ["authorization_code"] })), "need each other"),
+        (alice(json!({ "redirect_uris": ["https://a.example/"] })), "need each other"),
+        (alice(json!({ "grant_types": ["refresh_token"] })), "`refresh_token` needs `authorization_code`"),
+        (app(json!({ "redirect_uris": ["http://a.example/"] })), "`http://a.example/` must be `https`"),
+        (app(json!({ "response_types": ["code", "token"] })), "must be `[\"code\"]`"),
+        (alice(json!({ "response_types": ["code"] })), "must be `[\"code\"]`"),
+        (app(json!({ "profile": "fapi" })), "is not one of `openid` or `oauth2.1` or `fapi2`"),
+        (
+            app(json!({ "profile": "fapi2", "tls_client_certificate_bound_access_tokens": false })),
+            "needs sender-constrained tokens",
+        ),
+        (app(json!({ "application_type": "mobile" })), "`web` or `native`"),
+        (app(json!({ "default_max_age": -1 })), "a number of seconds"),
+        (app(json!({ "id_token_signed_response_alg": "none" })), "`none` is not one of `ES256`"),
+        (app(json!({ "id_token_signed_response_alg": "HS256" })), "`HS256` is not one of `ES256`"),
+        (
+            app(json!({ "subject_type": "pairwise", "redirect_uris": ["https://a.example/", "https://b.example/"] })),
+            "`redirect_uris` of one host",
+        ),
         (alice(json!({ "grant_types": "client_credentials" })), "an array of strings"),
         (alice(json!({ "grant_types": [1] })), "an array of strings"),
         (alice(json!({ "scope": ["read"] })), "`scope` must be a string"),

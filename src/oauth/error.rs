@@ -6,6 +6,7 @@ use super::client_auth::{Scheme, Throttled};
 use crate::domain::{ClientId, ClockUnreadable, RandomnessUnavailable};
 use crate::event::Reason;
 use crate::identity;
+use crate::store::StoreError;
 
 /// The error codes that our endpoints answer with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -20,12 +21,32 @@ pub enum ErrorCode {
     UnsupportedGrantType,
     /// RFC 6749 §5.2.
     InvalidScope,
+    /// RFC 6749 §5.2.
+    InvalidGrant,
     /// RFC 8707 §2.
     InvalidTarget,
     /// RFC 9449 §5.
     InvalidDpopProof,
     /// RFC 9449 §8.
     UseDpopNonce,
+    /// RFC 6749 §4.1.2.1.
+    AccessDenied,
+    /// RFC 6749 §4.1.2.1.
+    UnsupportedResponseType,
+    /// OpenID Connect Core §3.1.2.6.
+    LoginRequired,
+    /// OpenID Connect Core §3.1.2.6.
+    ConsentRequired,
+    /// OpenID Connect Core §3.1.2.6, RFC 9101 §7.
+    InvalidRequestUri,
+    /// OpenID Connect Core §3.1.2.6.
+    RequestNotSupported,
+    /// OpenID Connect Core §3.1.2.6.
+    RequestUriNotSupported,
+    /// OpenID Connect Core §3.1.2.6.
+    RegistrationNotSupported,
+    /// OpenID Connect Core Error Code unmet_authentication_requirements §2.
+    UnmetAuthenticationRequirements,
     /// RFC 6749 §4.1.2.1; at the token endpoint our documented extension, with 503 and `Retry-After`.
     TemporarilyUnavailable,
     /// RFC 6749 §4.1.2.1; at the token endpoint our documented extension, with 500.
@@ -40,9 +61,19 @@ impl ErrorCode {
         Self::UnauthorizedClient,
         Self::UnsupportedGrantType,
         Self::InvalidScope,
+        Self::InvalidGrant,
         Self::InvalidTarget,
         Self::InvalidDpopProof,
         Self::UseDpopNonce,
+        Self::AccessDenied,
+        Self::UnsupportedResponseType,
+        Self::LoginRequired,
+        Self::ConsentRequired,
+        Self::InvalidRequestUri,
+        Self::RequestNotSupported,
+        Self::RequestUriNotSupported,
+        Self::RegistrationNotSupported,
+        Self::UnmetAuthenticationRequirements,
         Self::TemporarilyUnavailable,
         Self::ServerError,
     ];
@@ -55,9 +86,19 @@ impl ErrorCode {
             Self::UnauthorizedClient => "unauthorized_client",
             Self::UnsupportedGrantType => "unsupported_grant_type",
             Self::InvalidScope => "invalid_scope",
+            Self::InvalidGrant => "invalid_grant",
             Self::InvalidTarget => "invalid_target",
             Self::InvalidDpopProof => "invalid_dpop_proof",
             Self::UseDpopNonce => "use_dpop_nonce",
+            Self::AccessDenied => "access_denied",
+            Self::UnsupportedResponseType => "unsupported_response_type",
+            Self::LoginRequired => "login_required",
+            Self::ConsentRequired => "consent_required",
+            Self::InvalidRequestUri => "invalid_request_uri",
+            Self::RequestNotSupported => "request_not_supported",
+            Self::RequestUriNotSupported => "request_uri_not_supported",
+            Self::RegistrationNotSupported => "registration_not_supported",
+            Self::UnmetAuthenticationRequirements => "unmet_authentication_requirements",
             Self::TemporarilyUnavailable => "temporarily_unavailable",
             Self::ServerError => "server_error",
         }
@@ -158,6 +199,18 @@ impl From<identity::Fault> for Fault {
 impl From<identity::Fault> for OauthError {
     fn from(fault: identity::Fault) -> Self {
         Self::Failed(fault.into())
+    }
+}
+
+impl From<StoreError> for OauthError {
+    fn from(error: StoreError) -> Self {
+        Self::Failed(Fault::from(error))
+    }
+}
+
+impl From<StoreError> for Fault {
+    fn from(error: StoreError) -> Self {
+        identity::Fault::from(error).into()
     }
 }
 

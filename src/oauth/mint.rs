@@ -38,6 +38,10 @@ pub struct IssuedToken {
     pub expires_in: u32,
     /// `scope`, written out.
     pub scope: String,
+    /// `refresh_token`, where one goes with it.
+    pub refresh_token: Option<String>,
+    /// `id_token`, where OpenID Connect is spoken.
+    pub id_token: Option<String>,
     /// The grant it was issued by.
     pub grant: GrantType,
     /// How it travels.
@@ -81,6 +85,8 @@ impl Mint<'_> {
             token_type: Cnf::token_type(cnf.as_ref()),
             expires_in: selected.lifetime.seconds(),
             scope: token.scope.to_string(),
+            refresh_token: None,
+            id_token: None,
             grant,
             format: selected.format,
         };

@@ -21,19 +21,25 @@ use crate::seal::{KeyRing, MasterKeys};
 
 mod account;
 mod audit;
+mod authorization_code;
 mod browser_session;
 mod client;
+mod consent;
 mod engine;
 mod error;
 mod feed;
+mod grant_family;
+mod interaction;
 pub mod maintenance;
 mod migration;
 mod person_key;
+mod pushed_request;
 mod replay;
 mod reseal;
 mod revocation;
 mod seal_key;
 mod sealed;
+mod secret;
 mod signing_key;
 #[cfg(test)]
 mod tests;
@@ -41,10 +47,12 @@ mod work;
 
 pub use account::{AccountChange, AccountRecord, AccountState, Added, NewAccount};
 pub use audit::PendingEvent;
+pub use authorization_code::{CodeRecord, CodeSpent, Finished, Finishes, NewCode};
 pub use browser_session::{NewSession, SessionRecord};
 pub use client::{ClientRecord, Put, PutMode, SecretRecord};
 pub use error::StoreError;
 pub use feed::{Change, ChangeCursor, ChangeKind, ChangeWatch, Changes};
+pub use grant_family::{FamilyRecord, NewFamily, Rotated};
 pub use person_key::{PersonKeys, SealedPersonKey};
 pub use replay::Claimed;
 pub use reseal::{Pass, Resealed};

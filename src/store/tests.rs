@@ -69,6 +69,7 @@ macro_rules! on_both_engines {
 
 // After the macro, which they use.
 mod aggregates;
+mod authorization;
 mod feed;
 mod opening;
 mod people;

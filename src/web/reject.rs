@@ -115,6 +115,16 @@ impl From<identity::Fault> for WebError {
 }
 
 impl WebError {
+    /// The client that was named, once it is known to exist.
+    pub fn client_id(&self) -> Option<&ClientId> {
+        match self {
+            Self::Oauth(OauthError::Refused(refusal)) | Self::Extract(ExtractError::Refused(refusal)) => {
+                refusal.client_id.as_ref()
+            }
+            _ => None,
+        }
+    }
+
     /// The clock cannot be read.
     pub fn from_clock(error: ClockUnreadable) -> Self {
         Self::Oauth(error.into())
@@ -248,7 +258,8 @@ fn sentence(error: &dyn std::error::Error) -> String {
     characters.next().map_or_else(String::new, |first| format!("{}{}.", first.to_uppercase(), characters.as_str()))
 }
 
-fn refusal_of(refusal: &Refusal) -> Rejection {
+/// A refusal of ours, as it looks from outside.
+pub fn refusal_of(refusal: &Refusal) -> Rejection {
     let status = match refusal.code {
         // RFC 6749 §5.2.
         ErrorCode::InvalidClient => StatusCode::UNAUTHORIZED,
@@ -258,7 +269,17 @@ fn refusal_of(refusal: &Refusal) -> Rejection {
         | ErrorCode::InvalidScope
         | ErrorCode::InvalidTarget
         | ErrorCode::InvalidDpopProof
-        | ErrorCode::UseDpopNonce => StatusCode::BAD_REQUEST,
+        | ErrorCode::UseDpopNonce
+        | ErrorCode::InvalidGrant
+        | ErrorCode::AccessDenied
+        | ErrorCode::UnsupportedResponseType
+        | ErrorCode::LoginRequired
+        | ErrorCode::ConsentRequired
+        | ErrorCode::InvalidRequestUri
+        | ErrorCode::RequestNotSupported
+        | ErrorCode::RequestUriNotSupported
+        | ErrorCode::RegistrationNotSupported
+        | ErrorCode::UnmetAuthenticationRequirements => StatusCode::BAD_REQUEST,
         ErrorCode::TemporarilyUnavailable => StatusCode::SERVICE_UNAVAILABLE,
         ErrorCode::ServerError => StatusCode::INTERNAL_SERVER_ERROR,
     };

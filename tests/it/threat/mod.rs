@@ -4,6 +4,7 @@
 //! thing corrected goes through.
 
 mod ambiguous_request;
+mod authorization;
 mod certificate;
 mod credentials;
 mod dump;
