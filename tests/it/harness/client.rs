@@ -237,9 +237,10 @@ impl Connection {
         match &mut self.protocol {
             Protocol::V1 { stream, buffer } => {
                 within(async {
-                    stream.write_all(&call.bytes(&authority)).await?;
-                    stream.flush().await?;
-                    read_answer(stream, buffer, &call.method).await
+                    let written = async { stream.write_all(&call.bytes(&authority)).await.and(stream.flush().await) }.await;
+                    // A server that has heard enough answers and closes while the rest is still being written.
+                    let answer = read_answer(stream, buffer, &call.method).await;
+                    if answer.is_err() { written.and(answer) } else { answer }
                 })
                 .await
             }
