@@ -12,7 +12,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -103,11 +103,12 @@ impl Connection {
             tracing::debug!(%peer_address, %error, "cannot set TCP_NODELAY");
         }
         let Some(tls) = &self.tls else {
-            return self.serve(socket, None, false).await;
+            return Box::pin(self.serve(socket, None, false)).await;
         };
         let accepted = tokio::select! {
             () = self.stop.cancelled() => return,
-            accepted = tls.acceptor.accept(socket, peer_address) => accepted,
+            // On the heap, and gone when it is done: a handshake takes more room than an idle connection should keep.
+            accepted = Box::pin(tls.acceptor.accept(socket, peer_address)) => accepted,
         };
         match accepted {
             Ok(accepted) => {
@@ -115,7 +116,7 @@ impl Connection {
                 metrics::HANDSHAKES.with([&*self.listener, outcome].map(str::to_owned)).increment(1);
                 let http2 = accepted.facts.alpn.as_deref() == Some(b"h2");
                 let peer = Arc::new(Peer::new(Arc::new(accepted.facts), tls.policies.clone()));
-                self.serve(accepted.stream, Some(peer), http2).await;
+                Box::pin(self.serve(accepted.stream, Some(peer), http2)).await;
             }
             Err(error) => {
                 metrics::HANDSHAKES.with([&*self.listener, error.label()].map(str::to_owned)).increment(1);
@@ -144,9 +145,22 @@ impl Connection {
                 Ok::<Response<Body>, Infallible>(response)
             }
         });
-        let io = TokioIo::new(Patient::new(stream, WRITE_STALL));
+        let mut stream = Patient::new(stream, WRITE_STALL);
         let limits = &self.limits;
         let idle = Duration::from_secs(limits.request_head_seconds.into());
+        if !http2 {
+            // hyper's buffers for HTTP/1.1 take more than all the rest of an idle connection.
+            let begins = tokio::select! {
+                () = self.stop.cancelled() => false,
+                begins = tokio::time::timeout(idle, stream.begins()) => matches!(begins, Ok(Ok(true))),
+            };
+            if !begins {
+                // The peer may be gone; there is nothing more to say to it.
+                let _ = tokio::time::timeout(GOODBYE, stream.shutdown()).await;
+                return;
+            }
+        }
+        let io = TokioIo::new(stream);
         if http2 {
             let mut builder = http2::Builder::new(TokioExecutor::new());
             builder
@@ -155,8 +169,8 @@ impl Connection {
                 .max_header_list_size(limits.request_head_bytes)
                 .keep_alive_interval(HTTP2_PING)
                 .keep_alive_timeout(HTTP2_PING);
-            let connection = builder.serve_connection(io, service);
-            tokio::pin!(connection);
+            // Each protocol's machinery on the heap, so that a connection has no room for the other's.
+            let mut connection = Box::pin(builder.serve_connection(io, service));
             tokio::select! {
                 ended = connection.as_mut() => log_end(ended),
                 () = self.stop.cancelled() => {
@@ -178,8 +192,7 @@ impl Connection {
                 .header_read_timeout(idle)
                 .max_headers(limits.request_headers as usize)
                 .max_buf_size((limits.request_head_bytes as usize).max(8_192));
-            let connection = builder.serve_connection(io, service);
-            tokio::pin!(connection);
+            let mut connection = Box::pin(builder.serve_connection(io, service));
             tokio::select! {
                 ended = connection.as_mut() => log_end(ended),
                 () = self.stop.cancelled() => {

@@ -145,7 +145,13 @@ impl Control {
     async fn answer(&self, question: Question) -> Result<Value, String> {
         match question {
             Question::Status => match self.health.ready().await {
-                Ok(()) => Ok(json!({ "ready": true, "version": env!("CARGO_PKG_VERSION") })),
+                Ok(()) => {
+                    let mut status = json!({ "ready": true, "version": env!("CARGO_PKG_VERSION") });
+                    if let (Some(sealing), Some(status)) = (&self.health.sealing, status.as_object_mut()) {
+                        status.insert("sealing".into(), json!(sealing.status()));
+                    }
+                    Ok(status)
+                }
                 Err(problem) => Err(format!("not ready: {problem}")),
             },
             Question::Reload => self.reloader.reload().map(|()| json!({ "reloaded": true })),

@@ -6,6 +6,7 @@ use axum::body::Body;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 
+use super::sealing::Sealing;
 use crate::gateway::Gateway;
 use crate::store::Store;
 use crate::telemetry::metrics;
@@ -29,6 +30,8 @@ pub struct Health {
     pub store: Option<Store>,
     /// The gateway, where there is one.
     pub gateway: Option<Arc<Gateway>>,
+    /// How the ring stands, where there is one.
+    pub sealing: Option<Arc<Sealing>>,
 }
 
 impl Health {
@@ -36,6 +39,9 @@ impl Health {
     pub async fn ready(&self) -> Result<(), &'static str> {
         if let Some(store) = &self.store {
             store.ping().await.map_err(|_| "the database does not answer")?;
+        }
+        if self.sealing.as_ref().is_some_and(|sealing| sealing.status().problem.is_some()) {
+            return Err("a seal key that was made elsewhere cannot be taken in: see the log");
         }
         if let Some(gateway) = &self.gateway {
             gateway.ready()?;

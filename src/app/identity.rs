@@ -34,7 +34,7 @@ impl OpenPeople {
 pub async fn open_people(loaded: &Loaded, clock: &dyn Clock, randomness: Arc<dyn Randomness>) -> anyhow::Result<OpenPeople> {
     let issuer = loaded.settings.issuer.as_deref().and_then(|text| text.parse().ok());
     let password = password_policy(&loaded.settings, issuer.as_ref())?;
-    let store = open_store(loaded, clock, &*randomness).await?.store;
+    let store = open_store(loaded, clock, &*randomness).await?;
     let now = clock.now()?;
     let keys = open_keys(loaded, &store, now).await?;
     let people = People::new(store.clone(), keys.clone(), password, randomness, now).await?;

@@ -1,5 +1,6 @@
 //! The composition root: from a configuration to listeners, servers, background tasks, reload and shutdown.
 
+mod client_authentication;
 mod connection;
 mod control;
 mod front;
@@ -7,6 +8,7 @@ mod identity;
 mod listener;
 mod patience;
 mod reload;
+mod sealing;
 mod server;
 mod tasks;
 
@@ -31,9 +33,10 @@ use crate::web::{Edge, Web};
 use front::{Front, Health};
 use listener::{Listener, Service};
 
+pub use client_authentication::fetches;
 pub use control::{ControlError, Question, ask};
 pub use identity::{OpenPeople, open_people};
-pub use server::{SealedStore, open_store};
+pub use server::{master_keys, open_store};
 
 /// What this process is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,8 +106,12 @@ impl App {
         let limits = Arc::new(self.loaded.settings.limits.clone());
         let connections = TaskTracker::new();
         let background = TaskTracker::new();
-        let health =
-            Health { store: self.server.as_ref().map(|(server, _)| server.store.clone()), gateway: self.gateway.clone() };
+        let sealing = self.server.as_ref().map(|(server, _)| Arc::new(sealing::Sealing::new(&server.store)));
+        let health = Health {
+            store: self.server.as_ref().map(|(server, _)| server.store.clone()),
+            gateway: self.gateway.clone(),
+            sealing: sealing.clone(),
+        };
         let web = match &self.server {
             Some((server, _)) => Some(Edge::new(Arc::new(Web::new(server.clone(), &self.loaded).context("[pages]")?))),
             None => None,
@@ -121,7 +128,7 @@ impl App {
         });
         let control = control::Control { health: health.clone(), reloader: reloader.clone(), audit: self.audit.clone() };
         control::listen(&self.loaded, control, &stop, &background)?;
-        tasks::spawn(self.server.clone(), self.gateway.clone(), reloader, &stop, &background)?;
+        tasks::spawn(self.server.clone().zip(sealing), self.gateway.clone(), reloader, &stop, &background)?;
         for (name, address) in self.addresses() {
             tracing::info!(listener = %name, %address, "listening");
         }
@@ -148,6 +155,11 @@ impl App {
         }
         background.close();
         let _ = tokio::time::timeout(deadline, background.wait()).await;
+        if let Some((server, _)) = &server
+            && let Err(problem) = server.store.note_bearers().await
+        {
+            tracing::warn!(%problem, "how long the last bearers live could not be written down");
+        }
         self.audit.flush().await?;
         Ok(())
     }

@@ -13,7 +13,7 @@ use std::time::Duration;
 use axum::body::Body;
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
 /// How long a peer may take no byte of what is written to it.
@@ -123,13 +123,26 @@ impl HttpBody for Watched {
 #[derive(Debug)]
 pub(super) struct Patient<S> {
     stream: S,
+    /// Read already, and not yet told.
+    first: Option<u8>,
     limit: Duration,
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> Patient<S> {
     pub(super) const fn new(stream: S, limit: Duration) -> Self {
-        Self { stream, limit, stalled: None }
+        Self { stream, first: None, limit, stalled: None }
+    }
+
+    /// Waits until the peer begins to speak; whether it does. Nothing needs to be set up for one that never does.
+    pub(super) async fn begins(&mut self) -> io::Result<bool>
+    where
+        S: AsyncRead + Unpin,
+    {
+        let mut first = [0u8; 1];
+        let length = self.stream.read(&mut first).await?;
+        self.first = first.first().copied().filter(|_| length == 1);
+        Ok(length == 1)
     }
 
     /// Turns waiting into failing once it has lasted too long.
@@ -146,6 +159,12 @@ impl<S> Patient<S> {
 
 impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if buffer.remaining() > 0
+            && let Some(first) = self.first.take()
+        {
+            buffer.put_slice(&[first]);
+            return Poll::Ready(Ok(()));
+        }
         Pin::new(&mut self.stream).poll_read(context, buffer)
     }
 }

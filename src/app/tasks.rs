@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::reload::{Reloader, follow_files};
+use super::sealing::{self, Sealing};
 use crate::domain::{Lifetime, RevocationRule, Timestamp};
 use crate::gateway::Gateway;
 use crate::keys::{Keeper, SigningKeys};
@@ -36,15 +37,16 @@ const AFTER_FAILURE: Duration = Duration::from_secs(1);
 
 /// Starts every background task. Each ends at `stop`.
 pub fn spawn(
-    server: Option<(Arc<AuthorizationServer>, i64)>,
+    server: Option<((Arc<AuthorizationServer>, i64), Arc<Sealing>)>,
     gateway: Option<Arc<Gateway>>,
     reloader: Arc<Reloader>,
     stop: &CancellationToken,
     tracker: &TaskTracker,
 ) -> anyhow::Result<()> {
-    if let Some((server, from)) = server {
-        let follower = server.clone();
-        until(stop, tracker, async move { follow_changes(&follower, from).await });
+    if let Some(((server, from), sealing)) = server {
+        let (follower, bell) = (server.clone(), sealing.clone());
+        until(stop, tracker, async move { follow_changes(&follower, &bell, from).await });
+        until(stop, tracker, sealing::keep(server.store.clone(), server.clock.clone(), sealing));
         let relay = server.clone();
         until(stop, tracker, async move { relay_events(&relay).await });
         let keeper = server.clone();
@@ -96,7 +98,7 @@ pub fn stop_on_signal(stop: CancellationToken) -> anyhow::Result<()> {
 
 /// Applies the change feed to the snapshots that requests read, whoever made the change: this process, the command line, or
 /// another replica.
-async fn follow_changes(server: &AuthorizationServer, from: i64) {
+async fn follow_changes(server: &AuthorizationServer, sealing: &Sealing, from: i64) {
     let watch = server.store.watch_changes();
     let mut cursor = watch.cursor(from);
     let mut applied = from;
@@ -109,6 +111,9 @@ async fn follow_changes(server: &AuthorizationServer, from: i64) {
                 continue;
             }
         };
+        if touches(&changes, ChangeKind::SealKey) {
+            sealing.ring();
+        }
         // A change that could not be applied is applied as soon as that is possible: later ones wait for it.
         while let Err(problem) = apply(server, &changes, applied).await {
             tracing::warn!(problem, "cannot apply changes");
@@ -119,22 +124,25 @@ async fn follow_changes(server: &AuthorizationServer, from: i64) {
     }
 }
 
+fn touches(changes: &Changes, kind: ChangeKind) -> bool {
+    match changes {
+        Changes::Forgotten => true,
+        Changes::Next(changes) => changes.iter().any(|change| change.kind == kind),
+    }
+}
+
 /// Puts changes in force. `applied` is the last change that was: what this process revoked by itself meanwhile may have a higher
 /// number than a rule that another one made before, so that the snapshot's own number would skip it.
 async fn apply(server: &AuthorizationServer, changes: &Changes, applied: i64) -> Result<(), String> {
-    let touches = |kind| match changes {
-        Changes::Forgotten => true,
-        Changes::Next(changes) => changes.iter().any(|change| change.kind == kind),
-    };
     // Revocations first: what ends access must not wait behind what grants it.
-    if touches(ChangeKind::Revocation) {
+    if touches(changes, ChangeKind::Revocation) {
         let after = if *changes == Changes::Forgotten { 0 } else { applied };
         let rules = load_rules(&server.store, after).await.map_err(|error| error.to_string())?;
         server.revocations.update(|present| present.with(rules.clone()));
         metrics::REVOCATION_RULES.with([server.issuer.as_str().to_owned()]).set(server.revocations.load().len() as f64);
     }
     server.clients.apply(&server.store, changes).await.map_err(|error| error.to_string())?;
-    if touches(ChangeKind::SigningKey) {
+    if touches(changes, ChangeKind::SigningKey) {
         let keys = SigningKeys::load(&server.store).await.map_err(|error| error.to_string())?;
         server.keys.store(Arc::new(keys));
     }
@@ -211,6 +219,10 @@ async fn clear(server: &AuthorizationServer, now: Timestamp) -> Result<(), Store
     while store.delete_expired_rules(now, CLEARING_BATCH).await? == u64::from(CLEARING_BATCH) {}
     while store.delete_expired_claims(now, CLEARING_BATCH).await? == u64::from(CLEARING_BATCH) {}
     while store.forget_changes(KEEP_CHANGES, CLEARING_BATCH).await? == u64::from(CLEARING_BATCH) {}
+    while store.delete_expired_interactions(now, CLEARING_BATCH).await? == u64::from(CLEARING_BATCH) {}
+    while store.delete_expired_pushed_requests(now, CLEARING_BATCH).await? == u64::from(CLEARING_BATCH) {}
+    while store.delete_expired_codes(now, CLEARING_BATCH).await? == u64::from(CLEARING_BATCH) {}
+    while store.delete_expired_families(now, CLEARING_BATCH).await? == u64::from(CLEARING_BATCH) {}
     while store.delete_relayed_events(now.minus(KEEP_RELAYED), CLEARING_BATCH).await? == u64::from(CLEARING_BATCH) {}
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! `symbolon status`, `symbolon reload`, `symbolon explain`: asking a running process over its control socket.
+//! `symbolon status`, `symbolon reload`: asking a running process over its control socket.
 
 use std::process::ExitCode;
 
@@ -23,18 +23,6 @@ pub struct Reload {
     config: ConfigArgument,
 }
 
-/// Ask a running process about a recent request
-#[derive(Debug, Args)]
-#[command(after_help = "Example:
-  symbolon explain 3q2-7wAAAAAAAAAAAAAAAA --config gateway.toml")]
-pub struct Explain {
-    /// The X-Request-Id that the caller was told
-    #[arg(allow_hyphen_values = true)]
-    request_id: String,
-    #[command(flatten)]
-    config: ConfigArgument,
-}
-
 impl Status {
     pub async fn run(self) -> anyhow::Result<ExitCode> {
         tell(self.config, Question::Status).await
@@ -47,13 +35,7 @@ impl Reload {
     }
 }
 
-impl Explain {
-    pub async fn run(self) -> anyhow::Result<ExitCode> {
-        tell(self.config, Question::Explain { request_id: self.request_id }).await
-    }
-}
-
-async fn tell(config: ConfigArgument, question: Question) -> anyhow::Result<ExitCode> {
+pub(super) async fn tell(config: ConfigArgument, question: Question) -> anyhow::Result<ExitCode> {
     let answer = ask(&config.load()?, &question).await?;
     print(format!("{answer:#}\n"))?;
     Ok(ExitCode::SUCCESS)

@@ -1,10 +1,12 @@
-//! `symbolon keys list|rotate|revoke`. A running server takes a change in within a second.
+//! `symbolon keys list|rotate|revoke`, and what is said about the keys that seal in `seal_keys`. A running server takes a change in
+//! within a second.
 
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
 
+use super::seal_keys::{ListSeal, Rewrap, RotateSeal};
 use super::{ConfigArgument, print};
 use crate::app::open_store;
 use crate::config::Loaded;
@@ -14,7 +16,7 @@ use crate::jose::random::SystemRandomness;
 use crate::keys::{Keeper, KeyPlan, SigningKeys};
 use crate::store::{SigningKeyState, Store};
 
-/// List, rotate and revoke signing keys
+/// List, rotate and revoke the keys that sign and the keys that seal
 #[derive(Debug, Subcommand)]
 pub enum Keys {
     /// List the signing keys: which sign, which will, which are published until the last token they signed has expired
@@ -23,6 +25,12 @@ pub enum Keys {
     Rotate(Rotate),
     /// Revoke a signing key that was stolen: everything it signed is refused from now on
     Revoke(Revoke),
+    /// List the seal keys: who wraps them, what is still under them, when they can go
+    ListSeal(ListSeal),
+    /// Make a new seal key; it seals a few seconds later, and running servers reseal what older ones sealed
+    RotateSeal(RotateSeal),
+    /// Wrap every seal key by the first master key of the configuration
+    Rewrap(Rewrap),
 }
 
 /// List the signing keys
@@ -67,6 +75,9 @@ impl Keys {
             Self::List(List { config }) => list(&Opened::of(&config).await?).await?,
             Self::Rotate(rotate) => rotate.run().await?,
             Self::Revoke(revoke) => revoke.run().await?,
+            Self::ListSeal(list) => list.run().await?,
+            Self::RotateSeal(rotate) => rotate.run().await?,
+            Self::Rewrap(rewrap) => rewrap.run().await?,
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -84,7 +95,7 @@ impl Opened {
         let loaded: Loaded = config.load()?;
         let plan = KeyPlan::from_settings(&loaded.settings.signing).context("[signing]")?;
         let clock = SystemClock::new();
-        let store = open_store(&loaded, &clock, &SystemRandomness).await?.store;
+        let store = open_store(&loaded, &clock, &SystemRandomness).await?;
         Ok(Self { store, plan, now: clock.now()? })
     }
 

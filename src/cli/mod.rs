@@ -6,12 +6,15 @@ mod client;
 mod completions;
 mod config;
 mod control;
+mod db;
 mod demo;
+mod explain;
 mod files;
 mod keys;
 mod revoke;
 mod run;
 mod sample_upstream;
+mod seal_keys;
 mod user;
 
 use std::io::{IsTerminal as _, Write as _};
@@ -55,9 +58,12 @@ enum Command {
     /// Add, list, show, change and remove people
     #[command(subcommand)]
     User(user::User),
-    /// List, rotate and revoke signing keys
+    /// List, rotate and revoke the keys that sign and the keys that seal
     #[command(subcommand)]
     Keys(keys::Keys),
+    /// Look at the database, migrate, back up, restore and check it
+    #[command(subcommand)]
+    Db(db::Db),
     /// Make a certification authority for development
     #[command(subcommand)]
     Ca(ca::Ca),
@@ -68,8 +74,8 @@ enum Command {
     Status(control::Status),
     /// Have a running process read certificates, keys and anchor sets again
     Reload(control::Reload),
-    /// Ask a running process about a recent request
-    Explain(control::Explain),
+    /// Say why a request, a certificate or a token was refused
+    Explain(explain::Explain),
     /// Run an upstream that answers with what it received and verifies the gateway's assertion
     SampleUpstream(sample_upstream::SampleUpstream),
     /// Print a completion script for a shell
@@ -131,6 +137,7 @@ fn run_command(command: Command) -> anyhow::Result<ExitCode> {
         Command::Client(command) => runtime()?.block_on(command.run()),
         Command::User(command) => runtime()?.block_on(command.run()),
         Command::Keys(command) => runtime()?.block_on(command.run()),
+        Command::Db(command) => runtime()?.block_on(command.run()),
         Command::Ca(command) => command.run(),
         Command::Cert(command) => runtime()?.block_on(command.run()),
         Command::Status(command) => runtime()?.block_on(command.run()),

@@ -49,7 +49,7 @@ impl Revoke {
             (None, Some(thumbprint)) => (thumbprint, FOR_EVER),
             (None, None) => anyhow::bail!("name a file or a thumbprint"),
         };
-        let store = open_store(&self.config.load()?, &SystemClock::new(), &SystemRandomness).await?.store;
+        let store = open_store(&self.config.load()?, &SystemClock::new(), &SystemRandomness).await?;
         let now = SystemClock::new().now()?;
         // A certificate does not come back: what another replica issues before it hears of the rule is hit too.
         let window = RuleWindow { before: FOR_EVER, expires: expires.max(now).plus(crate::oauth::BEYOND_EXPIRY) };

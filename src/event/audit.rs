@@ -120,6 +120,7 @@ pub enum AuditEvent {
         client_id: ClientId,
         subject: Subject,
         grant_type: &'static str,
+        client_authentication: &'static str,
         format: TokenFormat,
         token_id: TokenId,
         family: FamilyId,
@@ -139,6 +140,21 @@ pub enum AuditEvent {
         reason: Reason,
         status: u16,
     },
+    /// A client was given an authorization code. Commits with the code.
+    AuthorizationGranted {
+        request_id: RequestId,
+        client_id: ClientId,
+        subject: Subject,
+        session_id: SessionId,
+        family: FamilyId,
+        scope: Scope,
+    },
+    /// A person denied what a client asked for. Commits with the end of the request.
+    AuthorizationDenied { request_id: RequestId, client_id: ClientId, subject: Subject, session_id: SessionId },
+    /// A person allowed a client something for the next time too. Commits with it.
+    ConsentGiven { request_id: RequestId, client_id: ClientId, subject: Subject, scope: Scope },
+    /// A code or a refresh token came again: everything that descends from its grant is revoked. Commits with the rule.
+    FamilyRevoked { request_id: RequestId, client_id: ClientId, family: FamilyId, reason: Reason },
     /// A token was introspected.
     TokenIntrospected {
         request_id: RequestId,
@@ -159,6 +175,12 @@ pub enum AuditEvent {
     ClientRemoved { client_id: ClientId },
     /// A signing key was made. Commits with the key.
     SigningKeyCreated { key_id: KeyId, algorithm: String },
+    /// A ring key was made; it seals from `activates` on. Commits with the key.
+    SealKeyCreated { seal_key: String, activates: Timestamp },
+    /// A ring key that nothing needed any more was deleted. Commits with the deletion.
+    SealKeyDeleted { seal_key: String },
+    /// The first master key now wraps what another one wrapped. Commits with the change.
+    SealKeysRewrapped { master_key: String, keys: u32 },
     /// A signing key began to sign; the one before it stopped. Commits with the change.
     SigningKeyActivated { key_id: KeyId, algorithm: String, retired: Option<KeyId> },
     /// A signing key stopped signing: nothing asks for its algorithm any more. Commits with the change.

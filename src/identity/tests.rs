@@ -11,7 +11,7 @@ use crate::config::settings::StoreSettings;
 use crate::domain::{Lifetime, Redacted, RequestId, Timestamp};
 use crate::event::Reason;
 use crate::jose::random::SystemRandomness;
-use crate::seal::{Argon2Parameters, HashLimits, KeyRing, Password, PasswordHasher};
+use crate::seal::{Argon2Parameters, HashLimits, MasterKeys, Password, PasswordHasher};
 use crate::store::{PersonKeys, RuleWindow, Store};
 
 const NOW: Timestamp = Timestamp::from_seconds(1_800_000_000);
@@ -31,8 +31,8 @@ async fn house() -> House {
 
 async fn house_with(cost: Argon2Parameters, directory: tempfile::TempDir) -> House {
     let settings = StoreSettings { url: "sqlite:test.db".into(), ..StoreSettings::default() };
-    let ring = KeyRing::from_keys(vec![("k".parse().expect("a name"), Redacted::new([7; 32]))]).expect("a ring");
-    let store = Store::open(&settings, directory.path(), Arc::new(ring), &SystemRandomness, NOW).await.expect("opens");
+    let masters = MasterKeys::from_keys(vec![("k".parse().expect("a name"), Redacted::new([7; 32]))]).expect("a key");
+    let store = Store::open(&settings, directory.path(), Arc::new(masters), &SystemRandomness, NOW).await.expect("opens");
     let keys = PersonKeys::open(&settings, directory.path(), &store, NOW).await.expect("opens");
     let every = Duration::from_secs(60);
     let policy = PasswordPolicy {

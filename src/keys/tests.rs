@@ -5,15 +5,15 @@ use crate::config::settings::{SigningSettings, StoreSettings};
 use crate::domain::{Lifetime, Redacted, RuleKind};
 use crate::jose::random::SystemRandomness;
 use crate::jose::verify::VerifyingKey;
-use crate::seal::KeyRing;
+use crate::seal::MasterKeys;
 
 const NOW: Timestamp = Timestamp::from_seconds(1_800_000_000);
 const DAY: u32 = 86_400;
 
 async fn store(directory: &tempfile::TempDir) -> Store {
     let key = ("test".parse().expect("a key id"), Redacted::new([7; 32]));
-    let ring = Arc::new(KeyRing::from_keys(vec![key]).expect("a ring"));
-    Store::open(&StoreSettings::default(), directory.path(), ring, &SystemRandomness, NOW).await.expect("opens")
+    let masters = Arc::new(MasterKeys::from_keys(vec![key]).expect("a key"));
+    Store::open(&StoreSettings::default(), directory.path(), masters, &SystemRandomness, NOW).await.expect("opens")
 }
 
 fn plan(settings: SigningSettings) -> KeyPlan {

@@ -4,7 +4,7 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use rustls_pki_types::{CertificateDer, SubjectPublicKeyInfoDer};
-use x509_parser::der_parser::asn1_rs::Any;
+use x509_parser::der_parser::asn1_rs::{Any, Class, Tag};
 use x509_parser::extensions::{ExtendedKeyUsage, ParsedExtension, X509Extension};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
@@ -61,6 +61,9 @@ pub enum CertificateError {
     /// Bytes after the certificate.
     #[error("{0} bytes follow the certificate")]
     TrailingBytes(usize),
+    /// A date in a form that RFC 5280 §4.1.2.5 does not have.
+    #[error("a date is neither `YYMMDDHHMMSSZ` nor `YYYYMMDDHHMMSSZ`")]
+    Dates,
     /// One extension twice (RFC 5280 §4.2).
     #[error("extension {0} appears twice")]
     DuplicateExtension(String),
@@ -85,6 +88,7 @@ impl CertificateError {
     pub fn reason(&self) -> Reason {
         match self {
             Self::Der
+            | Self::Dates
             | Self::TrailingBytes(_)
             | Self::DuplicateExtension(_)
             | Self::Extension(_)
@@ -234,6 +238,7 @@ impl Fields {
         if !rest.is_empty() {
             return Err(CertificateError::TrailingBytes(rest.len()));
         }
+        check_validity(parsed.tbs_certificate.as_ref())?;
         let mut fields = Self {
             der: CertificateDer::from(&[][..]),
             spki: SubjectPublicKeyInfoDer::from(parsed.public_key().raw.to_vec()),
@@ -285,6 +290,39 @@ impl Fields {
             _ => {}
         }
         Ok(())
+    }
+}
+
+/// The parser takes dates in more forms than there are (RFC 5280 §4.1.2.5): without seconds, with offsets. Others may read those otherwise.
+fn check_validity(tbs: &[u8]) -> Result<(), CertificateError> {
+    const VERSION: u32 = 0;
+    let next = |bytes| Any::from_der(bytes).map_err(|_| CertificateError::Dates);
+    let (_, fields) = next(tbs)?;
+    let mut rest: &[u8] = fields.data;
+    let (after, first) = next(rest)?;
+    if first.class() == Class::ContextSpecific && first.tag().0 == VERSION {
+        rest = after;
+    }
+    // Serial number, algorithm, issuer.
+    for _ in 0..3 {
+        (rest, _) = next(rest)?;
+    }
+    let (_, validity) = next(rest)?;
+    let (rest, not_before) = next(validity.data)?;
+    let (rest, not_after) = next(rest)?;
+    if rest.is_empty() && is_date(&not_before) && is_date(&not_after) { Ok(()) } else { Err(CertificateError::Dates) }
+}
+
+/// `YYMMDDHHMMSSZ` or `YYYYMMDDHHMMSSZ`; that there is such a moment, the parser knows.
+fn is_date(any: &Any<'_>) -> bool {
+    let digits = match any.tag() {
+        Tag::UtcTime => 12,
+        Tag::GeneralizedTime => 14,
+        _ => return false,
+    };
+    match any.data.split_last() {
+        Some((b'Z', text)) => text.len() == digits && text.iter().all(u8::is_ascii_digit) && !text.ends_with(b"60"),
+        _ => false,
     }
 }
 
@@ -386,6 +424,56 @@ mod tests {
         .expect("well-formed");
         assert_eq!(certificate.sans().dns, ["a.example"]);
         assert_eq!(certificate.sans().unread, 1);
+    }
+
+    fn tlv(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
+        let content = parts.concat();
+        let length = u8::try_from(content.len()).expect("short");
+        let head = if length < 0x80 { vec![tag, length] } else { vec![tag, 0x81, length] };
+        [head, content].concat()
+    }
+
+    /// A certificate of version 1, by hand: no version, no extensions, and a signature that nobody looks at.
+    fn version_1(not_before: &[u8], not_after: &[u8]) -> Vec<u8> {
+        let algorithm = tlv(0x30, &[b"\x06\x08\x2a\x86\x48\xce\x3d\x04\x03\x02"]);
+        let name = tlv(0x30, &[&tlv(0x31, &[&tlv(0x30, &[b"\x06\x03\x55\x04\x03", b"\x0c\x01a"])])]);
+        let key = rcgen::PublicKeyData::subject_public_key_info(&KeyPair::generate().expect("a key"));
+        let validity = tlv(0x30, &[not_before, not_after]);
+        let fields = tlv(0x30, &[b"\x02\x01\x05", &algorithm, &name, &validity, &name, &key]);
+        tlv(0x30, &[&fields, &algorithm, b"\x03\x02\x00\x00"])
+    }
+
+    /// RFC 5280 §4.1.2.5: UTCTime up to 2049, GeneralizedTime from 2050, both with seconds, in Zulu, without fractions.
+    #[test]
+    fn dates_have_one_reading() {
+        let utc = |text: &str| tlv(0x17, &[text.as_bytes()]);
+        let general = |text: &str| tlv(0x18, &[text.as_bytes()]);
+        let start = utc("500101000000Z");
+        let table = [
+            (utc("260101000000Z"), Some(1_767_225_600)),
+            (utc("491231235959Z"), Some(2_524_607_999)),
+            (general("20500101000000Z"), Some(2_524_608_000)),
+            (general("99991231235959Z"), Some(253_402_300_799)),
+            (utc("2601010000Z"), None),
+            (utc("260101000000"), None),
+            (utc("260101000000+0100"), None),
+            (general("20500101000000"), None),
+            (general("20500101000000.5Z"), None),
+            (general("20500101000000+0100"), None),
+            (general("2050010100Z"), None),
+            (general("20500230000000Z"), None),
+            (general("20501231235960Z"), None),
+            (utc(""), None),
+            (tlv(0x0c, &[b"20500101000000Z"]), None),
+        ];
+        for (not_after, expected) in table {
+            let text = String::from_utf8_lossy(&not_after).into_owned();
+            let read = Certificate::from_der(version_1(&start, &not_after).into());
+            assert_eq!(read.map(|certificate| certificate.not_after().seconds()).ok(), expected, "{text:?}");
+        }
+        let certificate = Certificate::from_der(version_1(&start, &utc("260101000000Z")).into()).expect("version 1");
+        assert_eq!((certificate.version(), certificate.not_before().seconds()), (1, -631_152_000), "50 is 1950");
+        assert!(!certificate.is_authority() && certificate.key_usage().is_none() && certificate.extended_key_usages().is_none());
     }
 
     #[test]

@@ -12,6 +12,8 @@ use crate::domain::{DeploymentId, Redacted, Timestamp};
 const VERSION: u8 = 1;
 const ROW: u8 = 1;
 const BEARER: u8 = 2;
+/// A column's value under a master key.
+pub(super) const WRAPPED: u8 = 4;
 const NONCE_LENGTH: usize = 24;
 const TAG_LENGTH: usize = 16;
 /// The longest plaintext, in bytes.
@@ -39,15 +41,18 @@ pub enum Purpose {
     AccessToken,
     /// A refresh token.
     RefreshToken,
+    /// The cookie of a browser that began an authorization.
+    Interaction,
 }
 
 impl Purpose {
-    pub(super) const ALL: [Self; 2] = [Self::AccessToken, Self::RefreshToken];
+    pub(super) const ALL: [Self; 3] = [Self::AccessToken, Self::RefreshToken, Self::Interaction];
 
     pub(super) const fn label(self) -> &'static str {
         match self {
             Self::AccessToken => "access-token",
             Self::RefreshToken => "refresh-token",
+            Self::Interaction => "interaction",
         }
     }
 
@@ -55,6 +60,7 @@ impl Purpose {
         match self {
             Self::AccessToken => 1,
             Self::RefreshToken => 2,
+            Self::Interaction => 3,
         }
     }
 }
@@ -80,7 +86,7 @@ pub struct OpenedBearer {
     pub plaintext: Zeroizing<Vec<u8>>,
     /// The audience it was sealed for: see [`KeyRing::audience_matches`].
     pub audience_tag: AudienceTag,
-    /// The master key it was sealed with.
+    /// The key it was sealed with.
     pub key_id: SealKeyId,
 }
 
@@ -101,7 +107,16 @@ impl KeyRing {
 
     pub(super) fn seal_row_with(&self, context: &RowContext<'_>, plaintext: &[u8], nonce: &XNonce) -> Result<Vec<u8>, SealError> {
         let key = self.active();
-        seal(&key.row, header(ROW, &key.id), &row_parts(context), plaintext, nonce)
+        seal_column(ROW, &key.id, &key.row, context, plaintext, nonce)
+    }
+
+    /// Seals a column's value with the lasting key.
+    ///
+    /// # Errors
+    /// [`SealError::Randomness`] and [`SealError::TooLong`].
+    pub fn seal_lasting_row(&self, context: &RowContext<'_>, plaintext: &[u8]) -> Result<Vec<u8>, SealError> {
+        let key = self.lasting();
+        seal_column(ROW, &key.id, &key.row, context, plaintext, &nonce()?)
     }
 
     /// Opens a column's value.
@@ -111,12 +126,12 @@ impl KeyRing {
     pub fn open_row(&self, context: &RowContext<'_>, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, SealError> {
         let (id, header_length) = read_header(ROW, sealed)?;
         let key = self.key(&id).ok_or(SealError::KeyUnknown(id))?;
-        open(key, &key.row, header_length, &row_parts(context), sealed)
+        open_column(&key.id, &key.row, header_length, context, sealed)
     }
 
-    /// Whether a row was sealed with another key than the one that seals now.
-    pub fn needs_reseal(&self, sealed: &[u8]) -> bool {
-        !read_header(ROW, sealed).is_ok_and(|(id, _)| id == *self.active_key_id())
+    /// What every row begins with that is sealed with the key that seals now.
+    pub fn row_prefix(&self) -> Vec<u8> {
+        header(ROW, &self.active_key_id())
     }
 
     /// Seals a value that others carry for us, in base64url.
@@ -142,10 +157,11 @@ impl KeyRing {
         nonce: &XNonce,
     ) -> Result<String, SealError> {
         let key = self.active();
+        key.note_bearer(expires);
         let mut bytes = header(BEARER, &key.id);
         bytes.push(context.purpose.code());
         bytes.extend_from_slice(&expires.seconds().to_be_bytes());
-        bytes.extend_from_slice(&audience_tag(key, context, audience).0);
+        bytes.extend_from_slice(&audience_tag(&key, context, audience).0);
         let sealed = seal(key.bearer(context.purpose), bytes, &[context.issuer], plaintext, nonce)?;
         Ok(URL_SAFE_NO_PAD.encode(sealed))
     }
@@ -169,7 +185,7 @@ impl KeyRing {
         }
         let key = self.key(&id).ok_or(SealError::KeyUnknown(id))?;
         let header_length = sealed.len() - rest.len();
-        let plaintext = open(key, key.bearer(context.purpose), header_length, &[context.issuer], &sealed)?;
+        let plaintext = open(&key.id, key.bearer(context.purpose), header_length, &[context.issuer], &sealed)?;
         Ok(OpenedBearer {
             expires: Timestamp::from_seconds(i64::from_be_bytes(*expires)),
             plaintext,
@@ -180,12 +196,41 @@ impl KeyRing {
 
     /// Whether the value was sealed for this audience.
     pub fn audience_matches(&self, context: &BearerContext<'_>, opened: &OpenedBearer, audience: &str) -> bool {
-        let expected = self.key(&opened.key_id).map(|key| audience_tag(key, context, audience));
+        let expected = self.key(&opened.key_id).map(|key| audience_tag(&key, context, audience));
         expected.is_some_and(|expected| expected.0.ct_eq(&opened.audience_tag.0).into())
     }
 }
 
-fn nonce() -> Result<XNonce, SealError> {
+/// How long a row's prefix is, up to and with the name of its key, for keys with names made by [`SealKeyId::random`].
+pub const ROW_PREFIX_LENGTH: usize = 3 + SealKeyId::RANDOM_LENGTH;
+
+/// The key that a row's prefix names.
+pub fn row_key_id(prefix: &[u8]) -> Option<SealKeyId> {
+    read_header(ROW, prefix).ok().map(|(id, _)| id)
+}
+
+pub(super) fn seal_column(
+    kind: u8,
+    id: &SealKeyId,
+    key: &Redacted<[u8; 32]>,
+    context: &RowContext<'_>,
+    plaintext: &[u8],
+    nonce: &XNonce,
+) -> Result<Vec<u8>, SealError> {
+    seal(key, header(kind, id), &row_parts(context), plaintext, nonce)
+}
+
+pub(super) fn open_column(
+    id: &SealKeyId,
+    key: &Redacted<[u8; 32]>,
+    header_length: usize,
+    context: &RowContext<'_>,
+    sealed: &[u8],
+) -> Result<Zeroizing<Vec<u8>>, SealError> {
+    open(id, key, header_length, &row_parts(context), sealed)
+}
+
+pub(super) fn nonce() -> Result<XNonce, SealError> {
     XNonce::try_generate().map_err(|_| SealError::Randomness)
 }
 
@@ -208,7 +253,7 @@ fn header(kind: u8, id: &SealKeyId) -> Vec<u8> {
 }
 
 /// The key's name, and where the header that both kinds share ends.
-fn read_header(kind: u8, sealed: &[u8]) -> Result<(SealKeyId, usize), SealError> {
+pub(super) fn read_header(kind: u8, sealed: &[u8]) -> Result<(SealKeyId, usize), SealError> {
     let (start, rest) = sealed.split_first_chunk::<3>().ok_or(SealError::Malformed)?;
     let [version, found, length] = *start;
     if version != VERSION || found != kind {
@@ -255,7 +300,7 @@ fn seal(
 }
 
 fn open(
-    key: &RingKey,
+    id: &SealKeyId,
     cipher_key: &Redacted<[u8; 32]>,
     header_length: usize,
     parts: &[&str],
@@ -270,6 +315,6 @@ fn open(
     let mut plaintext = Zeroizing::new(body.to_vec());
     let cipher = XChaCha20Poly1305::new(cipher_key.expose().into());
     let opened = cipher.decrypt_inout_detached(&nonce, &associated, plaintext.as_mut_slice().into(), &tag);
-    opened.map_err(|_| SealError::Broken(key.id.clone()))?;
+    opened.map_err(|_| SealError::Broken(id.clone()))?;
     Ok(plaintext)
 }

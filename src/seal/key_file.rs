@@ -132,7 +132,7 @@ fn check_mode(_: &Path, _: &fs::Metadata) -> Result<(), KeyFileError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::seal::{KeyRing, KeyRingError, KeySource, KeySourceError, SealKeyId};
+    use crate::seal::{KeySource, KeySourceError, MasterKeys, MasterKeysError, SealKeyId};
 
     fn file(text: &str, mode: u32) -> (tempfile::TempDir, PathBuf) {
         use std::os::unix::fs::PermissionsExt as _;
@@ -180,8 +180,8 @@ mod tests {
     fn a_missing_file_is_named_with_its_key() {
         let folder = tempfile::tempdir().expect("a folder");
         let id: SealKeyId = "one".parse().expect("valid");
-        let error = KeyRing::load(&[(id, KeySource::File(folder.path().join("none.key")))], &|_| None).expect_err("no file");
-        assert!(matches!(error, KeyRingError::Source { problem: KeySourceError::File(KeyFileError::Missing(_)), .. }));
+        let error = MasterKeys::load(&[(id, KeySource::File(folder.path().join("none.key")))], &|_| None).expect_err("no file");
+        assert!(matches!(error, MasterKeysError::Source { problem: KeySourceError::File(KeyFileError::Missing(_)), .. }));
         let message = error.to_string();
         assert!(
             message.starts_with("master key `one`: there is no file") && message.contains("openssl rand -base64 32"),

@@ -1,85 +1,54 @@
 use std::fmt;
-use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
+use arc_swap::ArcSwap;
 use hkdf::Hkdf;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 
+use super::SealKeyId;
 use super::envelope::Purpose;
-use super::key_source::{KeySource, KeySourceError};
-use crate::domain::Redacted;
+use crate::domain::{Redacted, Timestamp};
 
-/// The name of a master key, written beside everything it seals.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SealKeyId(String);
-
-/// Not a name for a master key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the name of a seal key is 1 to 32 characters of `a-z`, `0-9`, `-`")]
-pub struct SealKeyIdError;
-
-impl SealKeyId {
-    pub(super) const MAX_LENGTH: usize = 32;
-
-    /// The text as written.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
+/// A key of the ring as it is stored, unwrapped.
+#[derive(Clone, Debug)]
+pub struct DataKey {
+    /// Its name.
+    pub id: SealKeyId,
+    /// 32 random bytes.
+    pub key: Redacted<[u8; 32]>,
 }
 
-impl FromStr for SealKeyId {
-    type Err = SealKeyIdError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let valid = (1..=Self::MAX_LENGTH).contains(&text.len())
-            && text.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'));
-        if valid { Ok(Self(text.to_owned())) } else { Err(SealKeyIdError) }
-    }
-}
-
-impl fmt::Display for SealKeyId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-/// Why there is no key ring.
-#[derive(Debug, thiserror::Error)]
-pub enum KeyRingError {
-    /// No key.
-    #[error("no master key is configured: name one in `seal.key`")]
-    Empty,
-    /// Two keys of one name.
-    #[error("two master keys are called `{0}`")]
-    DuplicateName(SealKeyId),
-    /// Keys could not be derived from it. HKDF does not fail for keys of 32 bytes, so this is never seen.
-    #[error("no keys can be derived from the master key `{0}`")]
-    Derivation(SealKeyId),
-    /// A key cannot be had from its source.
-    #[error("master key `{name}`: {problem}")]
-    Source {
-        /// The key.
-        name: SealKeyId,
-        /// Why not.
-        #[source]
-        problem: KeySourceError,
-    },
-}
-
-/// The master keys. The first seals; all of them open.
+/// The keys that seal a deployment's state: one seals, all of them open. Beside them stands the lasting key, which never changes.
+///
+/// Everyone in the process shares one ring; [`KeyRing::replace`] changes its keys under them.
 pub struct KeyRing {
-    active: RingKey,
-    others: Vec<RingKey>,
+    keys: ArcSwap<Keys>,
+    lasting: Arc<RingKey>,
+    index: Hmac<Sha256>,
+    purpose: Hmac<Sha256>,
 }
 
-/// What is derived from one master key. The master key itself is not kept.
+struct Keys {
+    active: Arc<RingKey>,
+    others: Vec<Arc<RingKey>>,
+}
+
+impl Keys {
+    fn all(&self) -> impl Iterator<Item = &Arc<RingKey>> {
+        std::iter::once(&self.active).chain(&self.others)
+    }
+}
+
+/// What is derived from one key. The key itself is not kept.
 pub(super) struct RingKey {
     pub(super) id: SealKeyId,
     pub(super) row: Redacted<[u8; 32]>,
     bearer: [Redacted<[u8; 32]>; Purpose::ALL.len()],
     audience: Hmac<Sha256>,
-    blind_index: Hmac<Sha256>,
-    purpose: Hmac<Sha256>,
+    /// When the last bearer that this process sealed with it expires, in seconds; 0 before the first.
+    bearers_expire: AtomicI64,
 }
 
 impl fmt::Debug for KeyRing {
@@ -89,101 +58,105 @@ impl fmt::Debug for KeyRing {
 }
 
 impl KeyRing {
-    /// Fetches the keys from their sources. `environment` looks a variable up.
-    ///
-    /// # Errors
-    /// See [`KeyRingError`]: each names the key, the source and the remedy.
-    pub fn load(keys: &[(SealKeyId, KeySource)], environment: &dyn Fn(&str) -> Option<String>) -> Result<Self, KeyRingError> {
-        let read = |(name, source): &(SealKeyId, KeySource)| match source.read(environment) {
-            Ok(key) => Ok((name.clone(), key)),
-            Err(problem) => Err(KeyRingError::Source { name: name.clone(), problem }),
-        };
-        Self::from_keys(keys.iter().map(read).collect::<Result<_, _>>()?)
+    /// A ring: the key that seals, others that open, and the lasting key.
+    pub fn new(active: &DataKey, others: &[DataKey], lasting: &DataKey) -> Self {
+        let ring_key = |key: &DataKey| Arc::new(RingKey::new(key));
+        let keys = Keys { active: ring_key(active), others: others.iter().map(ring_key).collect() };
+        Self {
+            keys: ArcSwap::from_pointee(keys),
+            index: keyed(&derive(&lasting.key, "blind-index")),
+            purpose: keyed(&derive(&lasting.key, "purpose")),
+            lasting: ring_key(lasting),
+        }
     }
 
-    /// A ring of these master keys.
-    ///
-    /// # Errors
-    /// [`KeyRingError::Empty`] and [`KeyRingError::DuplicateName`].
-    pub fn from_keys(keys: Vec<(SealKeyId, Redacted<[u8; 32]>)>) -> Result<Self, KeyRingError> {
-        let mut ring: Vec<RingKey> = Vec::with_capacity(keys.len());
-        for (id, master) in keys {
-            if ring.iter().any(|key| key.id == id) {
-                return Err(KeyRingError::DuplicateName(id));
-            }
-            let Some(derived) = RingKey::derive(&id, &master) else { return Err(KeyRingError::Derivation(id)) };
-            ring.push(derived);
-        }
-        let mut ring = ring.into_iter();
-        let active = ring.next().ok_or(KeyRingError::Empty)?;
-        Ok(Self { active, others: ring.collect() })
+    /// Puts other keys in force: the one that seals, and those that open.
+    pub fn replace(&self, active: &DataKey, others: &[DataKey]) {
+        let present = self.keys.load();
+        // A key that stays keeps what it knows of its bearers.
+        let ring_key = |key: &DataKey| match present.all().find(|known| known.id == key.id) {
+            Some(known) => known.clone(),
+            None => Arc::new(RingKey::new(key)),
+        };
+        self.keys.store(Arc::new(Keys { active: ring_key(active), others: others.iter().map(ring_key).collect() }));
+    }
+
+    /// A ring of these keys, the sealing one first.
+    #[cfg(test)]
+    pub fn from_keys(keys: Vec<(SealKeyId, Redacted<[u8; 32]>)>) -> Option<Self> {
+        let keys: Vec<DataKey> = keys.into_iter().map(|(id, key)| DataKey { id, key }).collect();
+        let (active, others) = keys.split_first()?;
+        let id = "lasting".parse().ok()?;
+        Some(Self::new(active, others, &DataKey { id, key: Redacted::new([0x1d; 32]) }))
     }
 
     /// The name of the key that seals.
-    pub fn active_key_id(&self) -> &SealKeyId {
-        &self.active.id
+    pub fn active_key_id(&self) -> SealKeyId {
+        self.keys.load().active.id.clone()
     }
 
     /// The names of all keys, the sealing one first.
-    pub fn key_ids(&self) -> impl Iterator<Item = &SealKeyId> {
-        self.keys().map(|key| &key.id)
+    pub fn key_ids(&self) -> Vec<SealKeyId> {
+        self.keys.load().all().map(|key| key.id.clone()).collect()
     }
 
-    /// A keyed digest of `value`, to find a sealed value by without storing it in the clear. Made with the sealing key: after a
-    /// change of keys look for all of [`KeyRing::blind_indexes`].
+    /// For each key under which this process has sealed bearers: when the last of them expires.
+    pub fn bearers_expire(&self) -> Vec<(SealKeyId, Timestamp)> {
+        let expiry = |key: &Arc<RingKey>| match key.bearers_expire.load(Ordering::Relaxed) {
+            i64::MIN => None,
+            seconds => Some((key.id.clone(), Timestamp::from_seconds(seconds))),
+        };
+        self.keys.load().all().filter_map(expiry).collect()
+    }
+
+    /// A keyed digest of `value`, to find a sealed value by without storing it in the clear. It is made with the lasting key, so
+    /// that what was stored before a change of keys is found after it.
     pub fn blind_index(&self, purpose: &str, value: &[u8]) -> [u8; 32] {
-        self.active.blind_index(purpose, value)
+        mac(&self.index, purpose, value)
     }
 
-    /// The digests of `value` under every key, the sealing one's first.
+    /// The digests under which `value` may be stored. There is one lasting key, so there is one.
     pub fn blind_indexes(&self, purpose: &str, value: &[u8]) -> Vec<[u8; 32]> {
-        self.keys().map(|key| key.blind_index(purpose, value)).collect()
+        vec![self.blind_index(purpose, value)]
     }
 
-    /// A key of its own for each purpose, from every master key, the sealing one's first: for what is neither sealed nor indexed, such
-    /// as nonces that every replica recognises.
+    /// Keys for what is neither sealed nor indexed, such as nonces that every replica recognises: the one in use first. There is one
+    /// lasting key, so there is one.
     pub fn purpose_keys(&self, purpose: &str) -> Vec<Redacted<[u8; 32]>> {
-        self.keys().map(|key| Redacted::new(mac(&key.purpose, purpose, b""))).collect()
+        vec![Redacted::new(mac(&self.purpose, purpose, b""))]
     }
 
-    pub(super) fn active(&self) -> &RingKey {
-        &self.active
+    pub(super) fn lasting(&self) -> &RingKey {
+        &self.lasting
     }
 
-    pub(super) fn key(&self, id: &SealKeyId) -> Option<&RingKey> {
-        self.keys().find(|key| key.id == *id)
+    pub(super) fn active(&self) -> Arc<RingKey> {
+        self.keys.load().active.clone()
     }
 
-    fn keys(&self) -> impl Iterator<Item = &RingKey> {
-        std::iter::once(&self.active).chain(&self.others)
+    pub(super) fn key(&self, id: &SealKeyId) -> Option<Arc<RingKey>> {
+        self.keys.load().all().chain([&self.lasting]).find(|key| key.id == *id).cloned()
     }
 }
 
 impl RingKey {
-    fn derive(id: &SealKeyId, master: &Redacted<[u8; 32]>) -> Option<Self> {
-        let hkdf = Hkdf::<Sha256>::new(None, master.expose());
-        let key = |label: &str| {
-            let mut output = [0u8; 32];
-            hkdf.expand_multi_info(&[b"symbolon seal 1 ", label.as_bytes()], &mut output).ok()?;
-            Some(Redacted::new(output))
-        };
-        let mac = |label| Hmac::new_from_slice(key(label)?.expose()).ok();
-        let [access, refresh] = Purpose::ALL.map(|purpose| key(&format!("bearer {}", purpose.label())));
-        Some(Self {
-            row: key("row")?,
-            bearer: [access?, refresh?],
-            audience: mac("audience")?,
-            blind_index: mac("blind-index")?,
-            purpose: mac("purpose")?,
-            id: id.clone(),
-        })
+    fn new(key: &DataKey) -> Self {
+        let bearer = |purpose: Purpose| derive(&key.key, &format!("bearer {}", purpose.label()));
+        Self {
+            row: derive(&key.key, "row"),
+            bearer: Purpose::ALL.map(bearer),
+            audience: keyed(&derive(&key.key, "audience")),
+            bearers_expire: AtomicI64::new(i64::MIN),
+            id: key.id.clone(),
+        }
     }
 
     pub(super) fn bearer(&self, purpose: Purpose) -> &Redacted<[u8; 32]> {
-        let [access, refresh] = &self.bearer;
+        let [access, refresh, interaction] = &self.bearer;
         match purpose {
             Purpose::AccessToken => access,
             Purpose::RefreshToken => refresh,
+            Purpose::Interaction => interaction,
         }
     }
 
@@ -191,9 +164,27 @@ impl RingKey {
         mac(&self.audience, issuer, audience.as_bytes())
     }
 
-    fn blind_index(&self, purpose: &str, value: &[u8]) -> [u8; 32] {
-        mac(&self.blind_index, purpose, value)
+    /// Notes that a bearer lives until then.
+    pub(super) fn note_bearer(&self, expires: Timestamp) {
+        // Mostly it changes once a second, so that reading suffices.
+        if self.bearers_expire.load(Ordering::Relaxed) < expires.seconds() {
+            self.bearers_expire.fetch_max(expires.seconds(), Ordering::Relaxed);
+        }
     }
+}
+
+/// HKDF-SHA256 (RFC 5869) of a key of 32 random bytes, without salt.
+#[allow(clippy::expect_used, reason = "32 bytes are a length that HKDF-SHA256 gives, whatever the input")]
+pub(super) fn derive(key: &Redacted<[u8; 32]>, label: &str) -> Redacted<[u8; 32]> {
+    let mut output = [0u8; 32];
+    let info = [b"symbolon seal 1 ".as_slice(), label.as_bytes()];
+    Hkdf::<Sha256>::new(None, key.expose()).expand_multi_info(&info, &mut output).expect("32 bytes");
+    Redacted::new(output)
+}
+
+#[allow(clippy::expect_used, reason = "HMAC takes keys of every length")]
+fn keyed(key: &Redacted<[u8; 32]>) -> Hmac<Sha256> {
+    Hmac::new_from_slice(key.expose()).expect("a key")
 }
 
 /// HMAC-SHA256 over both parts, each preceded by its length.

@@ -10,12 +10,24 @@ fn hex(text: &str) -> Vec<u8> {
     (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).expect("hex")).collect()
 }
 
+fn in_hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 fn master(first: u8) -> Redacted<[u8; 32]> {
     Redacted::new(std::array::from_fn(|index| first.wrapping_add(index as u8)))
 }
 
 fn ring(keys: &[(&str, u8)]) -> KeyRing {
     KeyRing::from_keys(keys.iter().map(|(id, first)| (id.parse().expect("valid"), master(*first))).collect()).expect("valid")
+}
+
+fn masters(keys: &[(&str, u8)]) -> MasterKeys {
+    MasterKeys::from_keys(keys.iter().map(|(id, first)| (id.parse().expect("valid"), master(*first))).collect()).expect("valid")
+}
+
+fn lasting() -> DataKey {
+    DataKey { id: "lasting".parse().expect("valid"), key: master(9) }
 }
 
 fn deployment(text: &str) -> DeploymentId {
@@ -49,7 +61,10 @@ fn the_example_of_the_draft() {
 /// The format, pinned: these values were computed from the description in this room's documentation by another program.
 #[test]
 fn the_format_is_what_the_documentation_says() {
-    let ring = ring(&[("one", 0)]);
+    let document = include_str!("../../docs/sealing.md");
+    let key = DataKey { id: "one".parse().expect("valid"), key: master(0) };
+    let lasting = DataKey { id: "lasting".parse().expect("valid"), key: master(0) };
+    let ring = KeyRing::new(&key, &[], &lasting);
     let deployment = deployment("deployment");
     let context = RowContext { deployment: &deployment, table: "signing_key", column: "private", row: "key-1" };
     let row = hex(concat!(
@@ -59,6 +74,16 @@ fn the_format_is_what_the_documentation_says() {
     ));
     assert_eq!(ring.seal_row_with(&context, b"secret", &nonce()), Ok(row.clone()));
     assert_eq!(ring.open_row(&context, &row).expect("opens").as_slice(), b"secret");
+    assert!(document.contains(&in_hex(&row)));
+
+    let wrapped = hex(concat!(
+        "0104036f6e65",
+        "404142434445464748494a4b4c4d4e4f5051525354555657",
+        "d2624a12e7ee80af758ad387844b33355afe0b97d8ee",
+    ));
+    let context = RowContext { deployment: &deployment, table: "seal_key", column: "wrapped_sealed", row: "key-1" };
+    assert_eq!(masters(&[("one", 0)]).unwrap(&context, &wrapped).expect("opens").as_slice(), b"secret");
+    assert!(document.contains(&in_hex(&wrapped)));
 
     let bearer = "AQIDb25lAQAAAAAAAAUUNy7fZSYeLNVZR0dtT584gUBBQkNERUZHSElKS0xNTk9QUVJTVFVWV7sYQil6xn_aVn3JCw3uYVZ-b6xzm8k";
     assert_eq!(ring.seal_bearer_with(&BEARER, AUDIENCE, EXPIRES, b"secret", &nonce()).as_deref(), Ok(bearer));
@@ -69,6 +94,7 @@ fn the_format_is_what_the_documentation_says() {
 
     let index = hex("f7299d87eb7c8ba082cb1ec3da5b37a80aa312cda8d769e579b0965ddadc260a");
     assert_eq!(ring.blind_index("email", b"a@example").as_slice(), index);
+    assert!(document.contains(bearer) && document.contains(&in_hex(&index)));
     assert_ne!(ring.blind_index("emaila", b"@example").as_slice(), index);
 }
 
@@ -134,29 +160,80 @@ fn neither_kind_opens_as_the_other() {
 fn keys_change_and_old_values_still_open() {
     let deployment = deployment("a");
     let context = RowContext { deployment: &deployment, table: "t", column: "c", row: "r" };
-    let sealed = ring(&[("one", 0)]).seal_row(&context, b"secret").expect("sealed");
-    let both = ring(&[("two", 50), ("one", 0)]);
-    assert_eq!(both.open_row(&context, &sealed).expect("opens").as_slice(), b"secret");
-    assert!(both.needs_reseal(&sealed));
-    let again = both.seal_row(&context, b"secret").expect("sealed");
-    assert!(!both.needs_reseal(&again));
-    assert_eq!(both.key_ids().map(SealKeyId::as_str).collect::<Vec<_>>(), ["two", "one"]);
-    let old: SealKeyId = "one".parse().expect("valid");
-    assert_eq!(ring(&[("two", 50)]).open_row(&context, &sealed), Err(SealError::KeyUnknown(old.clone())));
+    let key = |id: &str, first| DataKey { id: id.parse().expect("valid"), key: master(first) };
+    let (one, two) = (key("one", 0), key("two", 50));
+    let ring_of_one = KeyRing::new(&one, &[], &lasting());
+    let sealed = ring_of_one.seal_row(&context, b"secret").expect("sealed");
+    let index = ring_of_one.blind_index("email", b"a");
+    assert!(sealed.starts_with(&ring_of_one.row_prefix()));
+
+    let changed = KeyRing::new(&one, &[], &lasting());
+    changed.replace(&two, std::slice::from_ref(&one));
+    assert_eq!(changed.open_row(&context, &sealed).expect("opens").as_slice(), b"secret");
+    let again = changed.seal_row(&context, b"secret").expect("sealed");
+    assert!(again.starts_with(&changed.row_prefix()) && !sealed.starts_with(&changed.row_prefix()));
+    assert_eq!(row_key_id(&again[..changed.row_prefix().len()]), Some(two.id.clone()));
+    assert_eq!(changed.key_ids().iter().map(SealKeyId::as_str).collect::<Vec<_>>(), ["two", "one"]);
+    assert_eq!(changed.blind_index("email", b"a"), index, "what was stored before is found");
+
+    // What the lasting key sealed opens as before, and nothing else seals with it.
+    let kept = ring_of_one.seal_lasting_row(&context, b"kept").expect("sealed");
+    assert_eq!(changed.open_row(&context, &kept).expect("opens").as_slice(), b"kept");
+    assert_eq!(row_key_id(&kept), Some(lasting().id));
+    assert_eq!(changed.purpose_keys("nonce")[0].expose(), ring_of_one.purpose_keys("nonce")[0].expose());
+
+    changed.replace(&two, &[]);
+    assert_eq!(changed.open_row(&context, &sealed), Err(SealError::KeyUnknown(one.id.clone())));
     // Another key under the old name.
-    assert_eq!(ring(&[("one", 1)]).open_row(&context, &sealed), Err(SealError::Broken(old)));
-    let indexes = both.blind_indexes("email", b"a");
-    assert_eq!(indexes, [both.blind_index("email", b"a"), ring(&[("one", 0)]).blind_index("email", b"a")]);
+    assert_eq!(ring(&[("one", 1)]).open_row(&context, &sealed), Err(SealError::Broken(one.id)));
 }
 
 #[test]
-fn a_ring_has_distinct_keys() {
+fn a_key_knows_how_long_its_bearers_live() {
+    let key = |id: &str, first| DataKey { id: id.parse().expect("valid"), key: master(first) };
+    let ring = KeyRing::new(&key("one", 0), &[], &lasting());
+    assert_eq!(ring.bearers_expire(), []);
+    for expires in [1300, 1200] {
+        ring.seal_bearer(&BEARER, AUDIENCE, Timestamp::from_seconds(expires), b"secret").expect("sealed");
+    }
+    assert_eq!(ring.bearers_expire(), [("one".parse().expect("valid"), Timestamp::from_seconds(1300))]);
+    ring.replace(&key("two", 1), &[key("one", 0)]);
+    assert_eq!(ring.bearers_expire(), [("one".parse().expect("valid"), Timestamp::from_seconds(1300))], "also once it is old");
+}
+
+#[test]
+fn a_master_key_is_changed_by_naming_both() {
+    let deployment = deployment("a");
+    let context = RowContext { deployment: &deployment, table: "t", column: "c", row: "r" };
+    let wrapped = masters(&[("one", 0)]).wrap(&context, b"secret").expect("wrapped");
+    let both = masters(&[("two", 50), ("one", 0)]);
+    assert!(both.needs_rewrap(&wrapped) && !masters(&[("one", 0)]).needs_rewrap(&wrapped));
+    assert_eq!(both.unwrap(&context, &wrapped).expect("opens").as_slice(), b"secret");
+    assert!(!both.needs_rewrap(&both.wrap(&context, b"secret").expect("wrapped")));
+    let one: SealKeyId = "one".parse().expect("valid");
+    assert_eq!(masters(&[("two", 50)]).unwrap(&context, &wrapped), Err(SealError::KeyUnknown(one.clone())));
+    assert_eq!(masters(&[("one", 1)]).unwrap(&context, &wrapped), Err(SealError::Broken(one.clone())));
+    let elsewhere = RowContext { row: "r2", ..context };
+    assert_eq!(both.unwrap(&elsewhere, &wrapped), Err(SealError::Broken(one.clone())));
+    // The same bytes as master key and as ring key, under the same name: neither opens what the other closed.
+    let ring = ring(&[("one", 0)]);
+    assert_eq!(ring.open_row(&context, &wrapped), Err(SealError::Malformed));
+    let mut row = ring.seal_row(&context, b"secret").expect("sealed");
+    assert_eq!(both.unwrap(&context, &row), Err(SealError::Malformed));
+    row[1] = 4;
+    assert_eq!(both.unwrap(&context, &row), Err(SealError::Broken(one)));
+}
+
+#[test]
+fn master_keys_are_distinct() {
     let key = |id: &str| (id.parse().expect("valid"), master(0));
-    assert!(matches!(KeyRing::from_keys(Vec::new()), Err(KeyRingError::Empty)));
-    assert!(matches!(KeyRing::from_keys(vec![key("a"), key("a")]), Err(KeyRingError::DuplicateName(_))));
+    assert!(matches!(MasterKeys::from_keys(Vec::new()), Err(MasterKeysError::Empty)));
+    assert!(matches!(MasterKeys::from_keys(vec![key("a"), key("a")]), Err(MasterKeysError::DuplicateName(_))));
     for name in ["", "A", "a_b", "a b", "ä", &"a".repeat(33)] {
         assert_eq!(name.parse::<SealKeyId>(), Err(SealKeyIdError), "{name:?}");
     }
+    let random = SealKeyId::random(&crate::jose::random::SystemRandomness).expect("random");
+    assert_eq!((random.as_str().len(), random.as_str().parse()), (SealKeyId::RANDOM_LENGTH, Ok(random.clone())));
 }
 
 #[test]

@@ -95,6 +95,18 @@ pub enum AccountChange<'a> {
     },
 }
 
+#[cfg(test)]
+pub(super) fn sample(store: &Store) -> futures_util::future::BoxFuture<'_, ()> {
+    Box::pin(async move {
+        // One more with each call.
+        let name = format!("sample-{}", store.accounts("", 1_000).await.expect("accounts").len());
+        let subject: Subject = name.parse().expect("a subject");
+        let key = PersonKey::random(&crate::jose::random::SystemRandomness).expect("a key");
+        let new = NewAccount { subject: &subject, username: &name, profile: b"{}", password: Some("$argon2id$sample") };
+        store.add_account(&new, &key, Timestamp::from_seconds(1_800_000_000)).await.expect("added");
+    })
+}
+
 type Row = (String, String, Vec<u8>, Option<Vec<u8>>, i64, i64);
 
 impl Store {
@@ -110,7 +122,7 @@ impl Store {
         row.map(record).transpose()
     }
 
-    /// The account that this normalized username names. Known or not, as many look-ups are made as there are master keys.
+    /// The account that this normalized username names. Known or not, the same look-ups are made.
     pub async fn account_named(&self, username: &str) -> Result<Option<AccountRecord>, StoreError> {
         let mut found = None;
         for index in self.indexes(USERNAME, username.as_bytes()) {
@@ -148,7 +160,7 @@ impl Store {
     /// Makes an account, with its event (`account_added`). Its key must be stored already.
     pub async fn add_account(&self, new: &NewAccount<'_>, key: &PersonKey, now: Timestamp) -> Result<Added, StoreError> {
         let account = self.unstored_account(new, key, now)?;
-        // The lock of the control plane: between the look for the name under every master key and the insertion nobody adds one.
+        // The lock of the control plane: between the look for the name and the insertion nobody adds one.
         let mut unit = NumberedWork::begin(&self.inner.db).await?;
         for index in self.indexes(USERNAME, new.username.as_bytes()) {
             let taken: Option<Row> = within!(&mut unit.work, fetch_optional: sqlx::query_as(NAMED).bind(index))?;

@@ -60,6 +60,26 @@ pub(super) enum Which<'a> {
     Expired { now: Timestamp, idle_since: Timestamp, batch: i64 },
 }
 
+#[cfg(test)]
+pub(super) fn sample(store: &Store) -> futures_util::future::BoxFuture<'_, ()> {
+    Box::pin(async move {
+        super::account::sample(store).await;
+        let account = store.accounts("", 1_000).await.expect("accounts").pop().expect("the one just made");
+        let key = PersonKey::random(&crate::jose::random::SystemRandomness).expect("a key");
+        let (name, time) = (format!("session-of-{}", account.subject), Timestamp::from_seconds(1_800_000_000));
+        let session_id: SessionId = name.parse().expect("a session id");
+        let new = NewSession {
+            session_id: &session_id,
+            subject: &account.subject,
+            secret: name.as_bytes(),
+            state: b"{}",
+            expires: time,
+        };
+        let event = Trailed { time, event: AuditEvent::AccountChanged { subject: account.subject.clone() } };
+        assert!(store.begin_session(&new, &key, None, 9, &event).await.expect("begun"));
+    })
+}
+
 type Row = (String, String, String, Vec<u8>, i64, i64, i64);
 
 impl Store {

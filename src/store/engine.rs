@@ -166,12 +166,8 @@ pub(super) fn sqlite_options(path: &Path) -> SqliteConnectOptions {
 
 /// Makes an empty database file that only its owner can read; SQLite gives its companions the same mode.
 fn create_file(path: &Path) -> Result<(), StoreError> {
-    let mut options = std::fs::OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    match options.open(path) {
-        Ok(_) => Ok(()),
+    match create(path) {
+        Ok(()) => Ok(()),
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let directory = path.parent().unwrap_or(path).display();
@@ -184,4 +180,17 @@ fn create_file(path: &Path) -> Result<(), StoreError> {
             path.display()
         ))),
     }
+}
+
+/// Makes an empty file that only its owner can read, for a copy of a database; it must not be there.
+pub(super) fn create_new_file(path: &Path) -> Result<(), StoreError> {
+    create(path).map_err(|error| StoreError::File(format!("{} cannot be made: {error}", path.display())))
+}
+
+fn create(path: &Path) -> std::io::Result<()> {
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path).map(drop)
 }

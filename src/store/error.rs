@@ -47,7 +47,7 @@ pub enum StoreError {
         /// What is wrong with it.
         problem: String,
     },
-    /// None of the configured master keys opens what this deployment sealed. Nothing was written.
+    /// None of the configured master keys opens the canary or a wrapped key. Nothing was written.
     #[error(
         "the master keys configured in [[seal.key]] ({configured}) do not open deployment {deployment} in {database} ({problem}): \
          configure the key file this deployment was made with; nothing was written"
@@ -62,6 +62,9 @@ pub enum StoreError {
         /// What the seal said.
         problem: SealError,
     },
+    /// There are as many ring keys as there may be.
+    #[error("there are {0} seal keys already: let a running server reseal what the older ones sealed first")]
+    TooManySealKeys(usize),
     /// The database of people's keys is another deployment's, or empty although there are people.
     #[error("store.person_keys_url: {0}")]
     PersonKeys(String),
@@ -94,6 +97,7 @@ impl StoreError {
             Self::Url(_) | Self::PersonKeys(_) | Self::NewerSchema { .. } | Self::OldServer { .. } | Self::Schema { .. } => {
                 Reason::StoreUnavailable
             }
+            Self::TooManySealKeys(_) => Reason::SealBroken,
             Self::MasterKey { problem, .. } | Self::Seal { problem, .. } => problem.reason(),
             Self::Randomness(_) => Reason::RandomnessUnavailable,
             Self::Corrupt(_) | Self::Defect(_) => Reason::Defect,

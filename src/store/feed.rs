@@ -27,6 +27,8 @@ pub enum ChangeKind {
     Client,
     /// A signing key was added or changed state; the key is its `kid`.
     SigningKey,
+    /// A key of the ring was made, deleted, or wrapped by another master key; the key is its name.
+    SealKey,
     /// A revocation rule was made; its sequence is the change's.
     Revocation,
     /// An account was added, removed or disabled; the key is its `sub`.
@@ -41,6 +43,7 @@ impl ChangeKind {
         match self {
             Self::Client => "client",
             Self::SigningKey => "signing_key",
+            Self::SealKey => "seal_key",
             Self::Revocation => "revocation",
             Self::Account => "account",
             Self::Other => "other",
@@ -48,7 +51,7 @@ impl ChangeKind {
     }
 
     fn from_code(code: &str) -> Self {
-        [Self::Client, Self::SigningKey, Self::Revocation, Self::Account]
+        [Self::Client, Self::SigningKey, Self::SealKey, Self::Revocation, Self::Account]
             .into_iter()
             .find(|kind| kind.code() == code)
             .unwrap_or(Self::Other)

@@ -44,7 +44,12 @@ pub(super) struct Found {
     pub(super) version: Option<i64>,
     /// The deployment it belongs to, with its canary.
     pub(super) deployment: Option<(String, Vec<u8>)>,
+    /// The wrapped keys.
+    pub(super) seal_keys: Vec<FoundKey>,
 }
+
+/// A wrapped key: its name and its value.
+pub(super) type FoundKey = (String, Vec<u8>);
 
 /// Looks without writing. An absent or empty SQLite file has nothing in it.
 pub(super) async fn look(target: &Target) -> Result<Found, StoreError> {
@@ -72,6 +77,9 @@ pub(super) async fn look(target: &Target) -> Result<Found, StoreError> {
             if has("deployment") {
                 found.deployment = sqlx::query_as(super::DEPLOYMENT).fetch_optional(&mut connection).await.map_err(in_target)?;
             }
+            if has("seal_key") {
+                found.seal_keys = sqlx::query_as(super::seal_key::WRAPPED).fetch_all(&mut connection).await.map_err(in_target)?;
+            }
             connection.close().await.map_err(in_target)?;
             found
         }
@@ -81,7 +89,7 @@ pub(super) async fn look(target: &Target) -> Result<Found, StoreError> {
             if server < OLDEST_POSTGRES {
                 return Err(StoreError::OldServer { database: target.to_string(), found: server, needed: OLDEST_POSTGRES });
             }
-            let (migrations, deployment): (bool, bool) =
+            let (migrations, deployment, seal_keys): (bool, bool, bool) =
                 sqlx::query_as(POSTGRES_TABLES).fetch_one(&mut connection).await.map_err(in_target)?;
             if deployment && !migrations {
                 return Err(foreign(target));
@@ -96,6 +104,9 @@ pub(super) async fn look(target: &Target) -> Result<Found, StoreError> {
             }
             if deployment {
                 found.deployment = sqlx::query_as(super::DEPLOYMENT).fetch_optional(&mut connection).await.map_err(in_target)?;
+            }
+            if seal_keys {
+                found.seal_keys = sqlx::query_as(super::seal_key::WRAPPED).fetch_all(&mut connection).await.map_err(in_target)?;
             }
             connection.close().await.map_err(in_target)?;
             found
@@ -147,7 +158,8 @@ pub(super) async fn migrate(schema: &Schema, target: &Target, db: &Db) -> Result
 const VERSION: &str = "SELECT MAX(version) FROM _sqlx_migrations";
 const SQLITE_TABLES: &str = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'";
 const POSTGRES_SERVER: &str = "SELECT CAST(current_setting('server_version_num') AS BIGINT) / 10000";
-const POSTGRES_TABLES: &str = "SELECT to_regclass('_sqlx_migrations') IS NOT NULL, to_regclass('deployment') IS NOT NULL";
+const POSTGRES_TABLES: &str = "SELECT to_regclass('_sqlx_migrations') IS NOT NULL, to_regclass('deployment') IS NOT NULL, \
+     to_regclass('seal_key') IS NOT NULL";
 
 #[cfg(test)]
 mod tests {

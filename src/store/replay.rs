@@ -18,28 +18,20 @@ impl Store {
     /// Claims `value` among all that is claimed for `purpose`. Its hash is kept until `until` at least; what is kept longer stays
     /// claimed.
     ///
-    /// The hash is made with a master key, and replicas may have others while these are changed: the value is claimed under every
-    /// key of this replica's ring, so that two replicas that share one of their keys agree. With one key that is one statement.
+    /// The hash is made with the deployment's lasting key, so that replicas agree whatever keys are being changed.
     ///
     /// # Errors
     /// When the database does not answer. Then nobody can say whether the value was used, and it must not be taken.
     pub async fn claim(&self, purpose: &str, value: &[u8], until: Timestamp) -> Result<Claimed, StoreError> {
-        let mut indexes = self.inner.ring.blind_indexes(purpose, value);
-        // In one order everywhere: of two claims at once one is the first.
-        indexes.sort_unstable();
-        for index in indexes {
-            let index = index.as_slice();
-            let inserted = match &self.inner.db {
-                Db::Sqlite { writer, .. } => {
-                    sqlx::query(INSERT).bind(index).bind(until.seconds()).execute(writer).await?.rows_affected()
-                }
-                Db::Postgres(pool) => sqlx::query(INSERT).bind(index).bind(until.seconds()).execute(pool).await?.rows_affected(),
-            };
-            if inserted == 0 {
-                return Ok(Claimed::Seen);
+        let index = self.inner.ring.blind_index(purpose, value);
+        let index = index.as_slice();
+        let inserted = match &self.inner.db {
+            Db::Sqlite { writer, .. } => {
+                sqlx::query(INSERT).bind(index).bind(until.seconds()).execute(writer).await?.rows_affected()
             }
-        }
-        Ok(Claimed::First)
+            Db::Postgres(pool) => sqlx::query(INSERT).bind(index).bind(until.seconds()).execute(pool).await?.rows_affected(),
+        };
+        Ok(if inserted == 0 { Claimed::Seen } else { Claimed::First })
     }
 
     /// Deletes at most `batch` claims that nobody needs at `now`; gives how many.

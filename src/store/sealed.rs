@@ -1,56 +1,174 @@
 //! What is sealed, and where. Each sealed column is named here once; a value opens only in its own deployment, table, column
 //! and row.
+//!
+//! To add one: a column named `*_sealed` in a migration, [`Store::seal`] and [`Store::unseal`] where it is written and read, beside them a
+//! `sample` for tests that writes a few rows by real use, and a line in `sealed_columns!`. Tests compare the schema with that list, and
+//! from then on the column is resealed after a change of keys, counted by `symbolon keys list`, and swapped with every other.
 
 use zeroize::Zeroizing;
 
 use super::{Store, StoreError};
 use crate::domain::DeploymentId;
-use crate::seal::{KeyRing, PersonKey, RowContext};
+use crate::seal::{MasterKeys, PersonKey, RowContext, SealError};
 
 /// One sealed column.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct SealedColumn {
     pub(super) table: &'static str,
     pub(super) column: &'static str,
+    pub(super) under: Under,
+    pub(super) keyed: Keyed,
+    pub(super) sql: Statements,
+    #[cfg(test)]
+    pub(super) sample: Sample,
 }
 
-/// Opens only with the deployment's own master keys.
-pub(super) const CANARY: SealedColumn = SealedColumn { table: "deployment", column: "canary_sealed" };
-/// The private half of a signing key, PKCS #8.
-pub(super) const SIGNING_KEY: SealedColumn = SealedColumn { table: "signing_key", column: "private_sealed" };
-/// What is known of a person: JSON, sealed with the person's key.
-pub(super) const PROFILE: SealedColumn = SealedColumn { table: "account", column: "profile_sealed" };
-/// A person's password hash: a PHC string, sealed with the person's key.
-pub(super) const PASSWORD: SealedColumn = SealedColumn { table: "account", column: "password_sealed" };
-/// When and how a session's person signed in, and from where: JSON, sealed with the person's key.
-pub(super) const BROWSER_SESSION: SealedColumn = SealedColumn { table: "browser_session", column: "state_sealed" };
-/// A person's key, in the database of people's keys.
-pub(super) const PERSON_KEY: SealedColumn = SealedColumn { table: "person_key", column: "key_sealed" };
+/// Writes rows with a value in the column by real use, as many as that allows.
+#[cfg(test)]
+pub(super) type Sample = for<'a> fn(&'a Store) -> futures_util::future::BoxFuture<'a, ()>;
 
-/// All of them: a test compares this list with the schema.
-#[cfg(test)]
-pub(super) const SEALED_COLUMNS: &[SealedColumn] = &[CANARY, SIGNING_KEY, PROFILE, PASSWORD, BROWSER_SESSION];
-/// Those of the database of people's keys.
-#[cfg(test)]
-pub(super) const PERSON_KEYS_SEALED_COLUMNS: &[SealedColumn] = &[PERSON_KEY];
+/// Whose keys seal a column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Under {
+    /// The ring's.
+    Ring,
+    /// The lasting key: for what must open beside older backups of the rest.
+    Lasting,
+    /// The master keys.
+    Master,
+}
+
+/// What is asked of every sealed column alike.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Statements {
+    /// Rows after key $1 whose first $2 bytes are not $3, at most $4: key and value.
+    pub(super) page: &'static str,
+    /// Puts value $1 into row $2 if $3 still stands there.
+    pub(super) put: &'static str,
+    /// How many rows there are of each first $1 bytes.
+    pub(super) count: &'static str,
+}
+
+/// What a table's rows are told apart by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Keyed {
+    /// A text, never empty: itself names the row. May be an expression, such as `subject || '\n' || client_id`.
+    Text,
+    /// An integer: its decimal digits name the row.
+    Integer,
+    /// Bytes, such as a blind index, never empty: [`row_name`] of them names the row.
+    Bytes,
+}
+
+/// Each line: the keys that seal it, table, column, kind and SQL expression of the row's key, which is unique, and the sample.
+macro_rules! sealed_columns {
+    ($(#[$listed:meta])* $list:ident: $($(#[$doc:meta])* $name:ident = $under:ident $table:literal $column:literal by $kind:ident $key:literal, $sample:path;)*) => {
+        $(
+            $(#[$doc])*
+            pub(super) const $name: SealedColumn = SealedColumn {
+                table: $table,
+                column: $column,
+                under: Under::$under,
+                keyed: Keyed::$kind,
+                sql: Statements {
+                    page: concat!("SELECT ", $key, ", ", $column, " FROM ", $table, " WHERE ", $key, " > $1 AND substr(", $column,
+                        ", 1, $2) <> $3 ORDER BY 1 LIMIT $4"),
+                    put: concat!("UPDATE ", $table, " SET ", $column, " = $1 WHERE ", $key, " = $2 AND ", $column, " = $3"),
+                    count: concat!("SELECT substr(", $column, ", 1, $1), COUNT(*) FROM ", $table, " WHERE ", $column,
+                        " IS NOT NULL GROUP BY 1"),
+                },
+                #[cfg(test)]
+                sample: $sample,
+            };
+        )*
+        $(#[$listed])*
+        pub(super) static $list: &[SealedColumn] = &[$($name),*];
+    };
+}
+
+sealed_columns! {
+    /// All of them, in the deployment's database.
+    SEALED_COLUMNS:
+    /// Opens only with the deployment's own master keys.
+    CANARY = Master "deployment" "canary_sealed" by Integer "id", super::no_sample;
+    /// A key of the ring, or the lasting key: 32 bytes.
+    WRAPPED_KEY = Master "seal_key" "wrapped_sealed" by Text "id", super::seal_key::sample;
+    /// The private half of a signing key, PKCS #8.
+    SIGNING_KEY = Ring "signing_key" "private_sealed" by Text "key_id", super::signing_key::sample;
+    /// What is kept of a client's secret.
+    CLIENT_SECRET = Ring "client_secret" "secret_sealed" by Text "client_id", super::client::sample;
+    /// What is known of a person: JSON, sealed with the person's key.
+    PROFILE = Ring "account" "profile_sealed" by Text "subject", super::account::sample;
+    /// A person's password hash: a PHC string, sealed with the person's key.
+    PASSWORD = Ring "account" "password_sealed" by Text "subject", super::account::sample;
+    /// When and how a session's person signed in, and from where: JSON, sealed with the person's key.
+    BROWSER_SESSION = Ring "browser_session" "state_sealed" by Text "session_id", super::browser_session::sample;
+    /// What a person at the authorization endpoint has asked for.
+    INTERACTION = Ring "interaction" "state_sealed" by Bytes "id_index", super::interaction::sample;
+    /// A pushed authorization request.
+    PUSHED_REQUEST = Ring "pushed_request" "state_sealed" by Bytes "uri_index", super::pushed_request::sample;
+    /// What an authorization code stands for.
+    AUTHORIZATION_CODE = Ring "authorization_code" "state_sealed" by Bytes "code_index", super::authorization_code::sample;
+    /// What a refresh token stands for.
+    GRANT_FAMILY = Ring "grant_family" "state_sealed" by Text "family_id", super::grant_family::sample;
+    /// What a person has allowed a client. No subject has a space in it.
+    CONSENT = Ring "consent" "state_sealed" by Text "subject || ' ' || client_id", super::consent::sample;
+    /// A secret of the deployment that never changes.
+    SECRET = Ring "secret" "value_sealed" by Text "name", super::secret::sample;
+}
+
+sealed_columns! {
+    /// Those of the database of people's keys.
+    #[cfg(test)]
+    PERSON_KEYS_SEALED_COLUMNS:
+    /// A person's key, in the database of people's keys.
+    PERSON_KEY = Lasting "person_key" "key_sealed" by Text "subject", super::no_sample;
+}
 
 impl SealedColumn {
     pub(super) fn context<'a>(&'a self, deployment: &'a DeploymentId, row: &'a str) -> RowContext<'a> {
         RowContext { deployment, table: self.table, column: self.column, row }
     }
 
-    pub(super) fn seal(&self, ring: &KeyRing, deployment: &DeploymentId, row: &str, value: &[u8]) -> Result<Vec<u8>, StoreError> {
-        ring.seal_row(&self.context(deployment, row), value).map_err(|problem| self.broken(row, problem))
+    /// `table.column`.
+    pub(super) fn name(&self) -> String {
+        format!("{}.{}", self.table, self.column)
     }
 
-    fn broken(&self, row: &str, problem: crate::seal::SealError) -> StoreError {
-        StoreError::Seal { column: format!("{}.{}", self.table, self.column), row: row.to_owned(), problem }
+    pub(super) fn broken(&self, row: &str, problem: SealError) -> StoreError {
+        StoreError::Seal { column: self.name(), row: row.to_owned(), problem }
     }
+
+    /// Wraps a value that is under the master keys.
+    pub(super) fn wrap(
+        &self,
+        masters: &MasterKeys,
+        deployment: &DeploymentId,
+        row: &str,
+        value: &[u8],
+    ) -> Result<Vec<u8>, StoreError> {
+        masters.wrap(&self.context(deployment, row), value).map_err(|problem| self.broken(row, problem))
+    }
+}
+
+/// The name of a row that is found by bytes: they in hexadecimal.
+pub(super) fn row_name(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut name, byte| {
+        let _ = write!(name, "{byte:02x}");
+        name
+    })
 }
 
 impl Store {
     pub(super) fn seal(&self, column: &SealedColumn, row: &str, value: &[u8]) -> Result<Vec<u8>, StoreError> {
-        column.seal(&self.inner.ring, &self.inner.deployment, row, value)
+        let context = column.context(&self.inner.deployment, row);
+        let ring = &self.inner.ring;
+        let sealed = match column.under {
+            Under::Lasting => ring.seal_lasting_row(&context, value),
+            Under::Ring | Under::Master => ring.seal_row(&context, value),
+        };
+        sealed.map_err(|problem| column.broken(row, problem))
     }
 
     pub(super) fn unseal(&self, column: &SealedColumn, row: &str, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, StoreError> {
@@ -90,7 +208,7 @@ impl Store {
         self.inner.ring.blind_index(&self.index_purpose(column), value).to_vec()
     }
 
-    /// Every keyed hash that the value may have been written under, one for each master key.
+    /// Every keyed hash that the value may have been written under.
     pub(super) fn indexes(&self, column: &str, value: &[u8]) -> Vec<Vec<u8>> {
         let indexes = self.inner.ring.blind_indexes(&self.index_purpose(column), value);
         indexes.into_iter().map(Vec::from).collect()

@@ -216,6 +216,25 @@ async fn insert(unit: &mut NumberedWork, key: &SigningKeyRecord, sealed: &[u8]) 
     Ok(())
 }
 
+#[cfg(test)]
+pub(super) fn sample(store: &Store) -> futures_util::future::BoxFuture<'_, ()> {
+    Box::pin(async move {
+        for (name, state) in [("sample-current", SigningKeyState::Current), ("sample-next", SigningKeyState::Next)] {
+            let key = SigningKeyRecord {
+                key_id: name.parse().expect("a key id"),
+                algorithm: "ES256".into(),
+                state,
+                public_jwk: "{}".into(),
+                private_pkcs8: Zeroizing::new(b"private".to_vec()),
+                created: Timestamp::from_seconds(1_800_000_000),
+                activated: None,
+                retired: None,
+            };
+            store.add_signing_key(&key).await.expect("added");
+        }
+    })
+}
+
 const ALL: &str = "SELECT key_id, algorithm, state, public_jwk, private_sealed, created, activated, retired FROM signing_key \
      ORDER BY created, key_id";
 const IN_STATE: &str = "SELECT key_id FROM signing_key WHERE algorithm = $1 AND state = $2";

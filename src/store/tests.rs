@@ -35,11 +35,11 @@ impl Place {
     }
 
     async fn open(&self) -> Store {
-        self.try_open(ring("first", 1), NOW).await.expect("opens")
+        self.try_open(master("first", 1), NOW).await.expect("opens")
     }
 
-    async fn try_open(&self, ring: Arc<KeyRing>, now: Timestamp) -> Result<Store, StoreError> {
-        Store::open(&self.settings, self.directory.path(), ring, &SystemRandomness, now).await
+    async fn try_open(&self, masters: Arc<MasterKeys>, now: Timestamp) -> Result<Store, StoreError> {
+        Store::open(&self.settings, self.directory.path(), masters, &SystemRandomness, now).await
     }
 }
 
@@ -69,17 +69,20 @@ macro_rules! on_both_engines {
 
 // After the macro, which they use.
 mod aggregates;
+mod authorization;
 mod feed;
 mod opening;
 mod people;
 mod replay;
+mod seal_key;
+mod swap;
 
 fn id(name: &str) -> ClientId {
     name.parse().expect("a client id")
 }
 
 fn client(name: &str, metadata: &str) -> ClientRecord {
-    ClientRecord { client_id: id(name), metadata_json: metadata.into() }
+    ClientRecord { client_id: id(name), metadata_json: metadata.into(), secret: None }
 }
 
 fn window(before: i64, expires: i64) -> RuleWindow {
@@ -145,8 +148,13 @@ async fn execute(store: &Store, statement: &'static str) {
     .expect(statement);
 }
 
-/// A ring of one key, made of one repeated byte.
-fn ring(name: &str, byte: u8) -> Arc<KeyRing> {
-    let key = (name.parse().expect("a key id"), Redacted::new([byte; 32]));
-    Arc::new(KeyRing::from_keys(vec![key]).expect("a ring"))
+/// One master key, made of one repeated byte.
+fn master(name: &str, byte: u8) -> Arc<MasterKeys> {
+    masters(&[(name, byte)])
+}
+
+/// These, the wrapping one first.
+fn masters(keys: &[(&str, u8)]) -> Arc<MasterKeys> {
+    let keys = keys.iter().map(|(name, byte)| (name.parse().expect("a key id"), Redacted::new([*byte; 32])));
+    Arc::new(MasterKeys::from_keys(keys.collect()).expect("keys"))
 }

@@ -191,6 +191,9 @@ registry! {
     STORE_SECONDS: Seconds = "symbolon_store_seconds" ["operation"] "Time of a database operation." FAST_BUCKETS;
     STORE_FAILURES: Counter = "symbolon_store_failures_total" ["operation"] "Database operations that failed.";
 
+    SEAL_KEYS: Gauge = "symbolon_seal_keys" [] "Ring keys that open sealed values, the sealing one among them.";
+    SEAL_ROWS_BEHIND: Gauge = "symbolon_seal_rows_behind" [] "Rows under older ring keys that are still to be resealed.";
+
     RELOAD_FAILING: Gauge = "symbolon_reload_failing" [] "1 while the last reload failed: files are not what is in force.";
     RELOAD_FAILURES: Counter = "symbolon_reload_failures_total" [] "Reloads that failed; the old state stayed in force.";
 

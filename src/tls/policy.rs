@@ -105,6 +105,7 @@ pub struct HostPolicy {
     client_certificate: ClientCertificateMode,
     anchor_sets: Vec<String>,
     certificate_mode: Option<CertificateMode>,
+    #[cfg_attr(not(feature = "server"), allow(dead_code, reason = "only a reload compares marks"))]
     mark: [u8; 32],
     own: Option<Certificate>,
     epoch: u64,

@@ -82,7 +82,7 @@ pub struct TokenFacts {
     pub token_id: Option<TokenId>,
     /// `family_id`, in tokens of ours.
     pub family: Option<FamilyId>,
-    /// The key that signed or sealed the token: `kid`, or the name of the master key.
+    /// The key that signed or sealed the token: `kid`, or the name of the seal key.
     pub key_id: Option<KeyId>,
     /// `aud`; empty when the token has none.
     pub audience: Vec<Audience>,
@@ -126,7 +126,7 @@ pub enum TokenError {
     /// `iss` is not the issuer that was asked.
     #[error("the token is of another issuer")]
     Issuer,
-    /// A sealed token whose master key we do not have.
+    /// A sealed token whose key we do not have.
     #[error("the token was sealed with a key we do not have")]
     KeyUnknown,
     /// A sealed token that does not open.

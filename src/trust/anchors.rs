@@ -3,9 +3,10 @@ use std::sync::Arc;
 
 use rustls_pki_types::CertificateDer;
 
+use crate::domain::Timestamp;
 use crate::jose::digest::sha256;
 use crate::pki::Certificate;
-use crate::pki::path::{AnchorError, Anchors, PathPolicy};
+use crate::pki::path::{AnchorError, Anchors, Path, PathError, PathPolicy, build_path};
 use crate::pki::pem::PemFileError;
 use crate::tls::AnchorHints;
 
@@ -116,6 +117,16 @@ impl AnchorSet {
     /// Its authorities.
     pub fn anchors(&self) -> &Anchors {
         &self.anchors
+    }
+
+    /// Looks for a path from a certificate to one of the set's authorities. This is the fact that signatures verify, and nothing about
+    /// whoever shows the certificate: to judge a connection's, see [`PeerTrust`](super::PeerTrust).
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn path(&self, leaf: &Certificate, chain: &[CertificateDer<'static>], now: Timestamp) -> Result<Path, PathError> {
+        let intermediates: Vec<_> = chain.iter().chain(&self.intermediates).cloned().collect();
+        build_path(leaf, &intermediates, &self.anchors, &self.policy, now)
     }
 
     /// Intermediates that peers may leave out.

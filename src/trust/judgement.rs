@@ -4,7 +4,7 @@ use arc_swap::ArcSwap;
 
 use crate::domain::{Thumbprint, Timestamp};
 use crate::event::Reason;
-use crate::pki::path::{Path, PathError, build_path};
+use crate::pki::path::{Path, PathError};
 use crate::tls::PeerCertificate;
 
 use super::AnchorSet;
@@ -121,8 +121,7 @@ impl PeerTrust {
             Some(Ok(_)) | None => {}
             Some(Err(error)) => return Err(error.clone()),
         }
-        let chain: Vec<_> = self.peer.chain().iter().chain(set.intermediates()).cloned().collect();
-        let verdict = build_path(self.peer.leaf(), &chain, set.anchors(), set.policy(), now);
+        let verdict = set.path(self.peer.leaf(), self.peer.chain(), now);
         if !matches!(&verdict, Err(error) if error.may_pass()) {
             self.remember(set, &verdict);
         }

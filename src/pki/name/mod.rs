@@ -1,6 +1,8 @@
 //! Distinguished names, compared by structure and printed as RFC 4514 has them.
 
 mod attribute_type;
+#[cfg(feature = "server")]
+mod forms;
 mod notation;
 
 use std::fmt;

@@ -15,43 +15,19 @@ on_both_engines! {
         assert!(matches!(error, StoreError::Seal { .. }), "{error}");
     }
 
-    async fn every_binary_column_is_sealed_or_an_index(place: &Place) {
-        let store = place.open().await;
-        let listed: Vec<(String, String)> = match &store.inner.db {
-            Db::Sqlite { reader, .. } => sqlx::query_as(
-                "SELECT m.name, c.name FROM sqlite_master m JOIN pragma_table_info(m.name) c \
-                 WHERE m.type = 'table' AND m.name NOT LIKE '\\_%' ESCAPE '\\' AND c.type = 'BLOB'",
-            )
-            .fetch_all(reader)
-            .await,
-            Db::Postgres(pool) => sqlx::query_as(
-                "SELECT CAST(table_name AS TEXT), CAST(column_name AS TEXT) FROM information_schema.columns \
-                 WHERE table_schema = 'public' AND table_name NOT LIKE '\\_%' AND data_type = 'bytea'",
-            )
-            .fetch_all(pool)
-            .await,
-        }
-        .expect("columns");
-        let sealed: BTreeSet<_> = listed.into_iter().filter(|(_, column)| !column.ends_with("_index")).collect();
-        let known: BTreeSet<_> =
-            sealed::SEALED_COLUMNS.iter().map(|known| (known.table.to_owned(), known.column.to_owned())).collect();
-        assert_eq!(sealed, known);
-        assert!(sealed.iter().all(|(_, column)| column.ends_with("_sealed")));
-    }
-
     async fn another_deployments_keys_are_refused_and_nothing_is_written(place: &Place) {
         let store = place.open().await;
         store.put_client(&client("alice", "{}"), PutMode::Add, NOW).await.expect("put");
         store.add_signing_key(&signing_key("one")).await.expect("added");
         let before = contents(&store).await;
-        let error = place.try_open(ring("second", 2), NOW).await.expect_err("wrong key");
+        let error = place.try_open(master("second", 2), NOW).await.expect_err("wrong key");
         assert!(matches!(&error, StoreError::MasterKey { deployment, .. } if deployment == store.deployment()), "{error}");
         let text = error.to_string();
         for part in ["`second`", store.deployment().as_str(), "nothing was written"] {
             assert!(text.contains(part), "{text}");
         }
         // The same name for another key is no better.
-        let error = place.try_open(ring("first", 2), NOW).await.expect_err("wrong key");
+        let error = place.try_open(master("first", 2), NOW).await.expect_err("wrong key");
         assert!(matches!(&error, StoreError::MasterKey { .. }), "{error}");
         assert_eq!(contents(&store).await, before);
         let again = place.open().await;
@@ -66,7 +42,7 @@ on_both_engines! {
              WHERE version = (SELECT MAX(version) FROM _sqlx_migrations)";
         execute(&store, statement).await;
         let before = contents(&store).await;
-        let error = place.try_open(ring("first", 1), NOW).await.expect_err("newer");
+        let error = place.try_open(master("first", 1), NOW).await.expect_err("newer");
         assert!(matches!(error, StoreError::NewerSchema { found, known, .. } if found == newer && known == newer - 1), "{error}");
         let text = error.to_string();
         assert!(text.contains(&format!("version {newer}")) && text.contains(&format!("up to {}", newer - 1)), "{text}");
@@ -143,7 +119,7 @@ async fn what_cannot_be_opened_is_named_with_the_remedy() {
     ];
     for (url, expected) in table {
         let settings = StoreSettings { url: url.into(), wait_seconds: 1, ..StoreSettings::default() };
-        let error = Store::open(&settings, directory, ring("first", 1), &SystemRandomness, NOW).await.expect_err(url);
+        let error = Store::open(&settings, directory, master("first", 1), &SystemRandomness, NOW).await.expect_err(url);
         let text = error.to_string();
         assert!(text.contains(expected) && !text.contains("hunter2") && !text.contains('\n'), "{url}: {text}");
     }

@@ -97,10 +97,7 @@ on_both_engines! {
         let other = subject("other");
         let new = NewAccount { subject: &other, username: "alice", profile: PROFILE_JSON, password: None };
         assert_eq!(registry.store.add_account(&new, &key, NOW).await.expect("tried"), Added::NameTaken);
-        let [newer, older] = [("second", 2), ("first", 1)]
-            .map(|(name, byte)| (name.parse().expect("a key id"), Redacted::new([byte; 32])));
-        let ring = Arc::new(KeyRing::from_keys(vec![newer, older]).expect("a ring"));
-        let store = place.try_open(ring, NOW).await.expect("opens");
+        let store = place.try_open(masters(&[("second", 2), ("first", 1)]), NOW).await.expect("opens");
         assert_eq!(store.add_account(&new, &key, NOW).await.expect("tried"), Added::NameTaken);
         assert_eq!(store.account_named("alice").await.expect("asked").expect("found").subject, alice);
         assert_eq!(store.accounts("", 10).await.expect("listed").len(), 1);

@@ -37,13 +37,9 @@ on_both_engines! {
     }
 
     async fn replicas_agree_while_the_master_keys_are_changed(place: &Place) {
-        let keys = |names: &[(&str, u8)]| {
-            let keys = names.iter().map(|(name, byte)| (name.parse().expect("a key id"), Redacted::new([*byte; 32])));
-            Arc::new(KeyRing::from_keys(keys.collect()).expect("a ring"))
-        };
-        let old = place.try_open(keys(&[("first", 1)]), NOW).await.expect("opens");
-        let prepared = place.try_open(keys(&[("first", 1), ("second", 2)]), NOW).await.expect("opens");
-        let changed = place.try_open(keys(&[("second", 2), ("first", 1)]), NOW).await.expect("opens");
+        let old = place.try_open(masters(&[("first", 1)]), NOW).await.expect("opens");
+        let prepared = place.try_open(masters(&[("first", 1), ("second", 2)]), NOW).await.expect("opens");
+        let changed = place.try_open(masters(&[("second", 2), ("first", 1)]), NOW).await.expect("opens");
         let stores = [&old, &prepared, &changed];
         for (one, first) in stores.iter().enumerate() {
             for (two, second) in stores.iter().enumerate() {

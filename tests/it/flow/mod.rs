@@ -1,14 +1,19 @@
 //! Journeys, in numbered steps.
 
 mod another_issuer;
+mod browser;
 mod change_feed;
 mod command_line;
 mod compose;
+mod database;
 mod demo;
+mod explain;
+mod federation;
 mod openid_client;
 mod operations;
 mod people;
 mod readme;
 mod reload;
 mod restart;
+mod seal_keys;
 mod signing_keys;

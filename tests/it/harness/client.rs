@@ -18,6 +18,7 @@ use tokio_rustls::client::TlsStream;
 
 use super::authority::Identity;
 use super::call::{Answer, Call};
+use super::wire::Wire;
 
 /// The longest that anything may take.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -47,6 +48,7 @@ pub struct Caller {
     http: Http,
     server_name: Option<String>,
     config: Option<Arc<ClientConfig>>,
+    wire: Wire,
 }
 
 impl Caller {
@@ -60,7 +62,14 @@ impl Caller {
             http: Http::V1,
             server_name: None,
             config: None,
+            wire: Wire::default(),
         }
+    }
+
+    /// Notes the secrets it sends and receives there.
+    pub fn noting(mut self, wire: &Wire) -> Self {
+        self.wire = wire.clone();
+        self
     }
 
     /// Shows this certificate, whatever the server says it wants, and signs with this key, whether they fit or not.
@@ -160,7 +169,7 @@ impl Caller {
                 Protocol::V2 { sender, task }
             }
         };
-        Ok(Connection { authority, protocol, tls_version, resumed })
+        Ok(Connection { authority, protocol, tls_version, resumed, wire: self.wire.clone() })
     }
 
     /// One request on a connection of its own. `Err` is a connection that was refused or broken.
@@ -194,6 +203,7 @@ pub struct Connection {
     pub tls_version: Option<ProtocolVersion>,
     /// Whether the TLS session was resumed.
     pub resumed: bool,
+    wire: Wire,
 }
 
 enum Protocol {
@@ -216,6 +226,13 @@ impl Connection {
 
     /// Makes a request and reads its answer, or the end of the connection.
     pub async fn try_send(&mut self, call: &Call) -> io::Result<Answer> {
+        self.wire.sent(call);
+        let answer = self.exchange(call).await?;
+        self.wire.received(&answer);
+        Ok(answer)
+    }
+
+    async fn exchange(&mut self, call: &Call) -> io::Result<Answer> {
         let authority = self.authority.clone();
         match &mut self.protocol {
             Protocol::V1 { stream, buffer } => {

@@ -17,6 +17,7 @@ use super::ports;
 use super::postgres;
 use super::process::Process;
 use super::upstream::Upstream;
+use super::wire::{Search, Wire};
 
 /// The database under the server.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -78,6 +79,8 @@ pub struct Stack {
     pub server: Option<Process>,
     pub gateway: Option<Process>,
     values: Vec<(&'static str, String)>,
+    /// The secrets that its callers sent and received.
+    pub wire: Wire,
 }
 
 impl Stack {
@@ -170,6 +173,7 @@ impl Setup {
             server: None,
             gateway: None,
             values,
+            wire: Wire::default(),
         };
         let changed = |base: &str, changes: &[(String, String)], more: &str| {
             let changed = changes.iter().fold(base.to_owned(), |text, (from, to)| {
@@ -272,7 +276,7 @@ impl Stack {
 
     /// A caller without certificate.
     pub fn nobody(&self) -> Caller {
-        Caller::anonymous(&self.server_ca.certificate)
+        Caller::anonymous(&self.server_ca.certificate).noting(&self.wire)
     }
 
     /// A caller with this certificate.
@@ -430,6 +434,35 @@ impl Stack {
     pub async fn verdict(&self, answer: &Answer) -> (u16, String, String) {
         let reason = if answer.status < 400 { String::new() } else { self.reason_of(answer.request_id()).await };
         (answer.status, answer.error(), reason)
+    }
+}
+
+impl Stack {
+    /// What the processes left on disk, each part with its name: database, audit trails, logs. Files with keys are the operator's.
+    pub fn left_on_disk(&self) -> Vec<(String, Vec<u8>)> {
+        let mut parts = Vec::new();
+        for entry in std::fs::read_dir(self.dir.path()).expect("a directory").flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let is_state = [".db", ".db-wal", ".db-shm", ".jsonl", ".log"].iter().any(|ending| name.ends_with(ending));
+            if is_state && entry.path().is_file() {
+                parts.push((name, std::fs::read(entry.path()).expect("read")));
+            }
+        }
+        parts
+    }
+}
+
+impl Drop for Stack {
+    /// Whatever a test was about: nothing secret that its callers sent or received stands in what the processes left on disk.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            return;
+        }
+        let search = Search::new(&self.wire.secrets());
+        for (name, bytes) in self.left_on_disk() {
+            let found = search.find(&bytes);
+            assert!(found.is_empty(), "{name}: {found:?}");
+        }
     }
 }
 

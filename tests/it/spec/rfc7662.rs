@@ -63,7 +63,7 @@ async fn anything_else_is_inactive_and_nothing_more() {
         ("an altered opaque token", gateway, altered.as_str(), "token_signature"),
         ("a revoked token", gateway, revoked.as_str(), "token_revoked"),
         ("another server's JWT", gateway, foreign_jwt.as_str(), "token_key_unknown"),
-        ("another server's opaque token", gateway, foreign_opaque.as_str(), "token_signature"),
+        ("another server's opaque token", gateway, foreign_opaque.as_str(), "token_key_unknown"),
         ("asked by its own client, who is not listed", &stack.alice, jwt.as_str(), "introspection_not_allowed"),
         ("asked by another client", &stack.mallory, opaque.as_str(), "introspection_not_allowed"),
     ];

@@ -1,0 +1,239 @@
+//! `symbolon explain cert`.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::Args;
+use serde_json::json;
+
+use super::super::cert::date;
+use super::super::{ConfigArgument, print};
+use super::Lines;
+use crate::app::open_store;
+use crate::clients::{Authentication, Client, Published};
+use crate::config::Loaded;
+use crate::domain::{ClientId, Clock as _, SystemClock, Timestamp};
+use crate::jose::random::SystemRandomness;
+use crate::pki::{Certificate, DistinguishedName, pem};
+use crate::store::Store;
+use crate::trust::revocation::RevocationRules;
+use crate::trust::{AnchorSet, AnchorSets};
+
+const DAY_SECONDS: u64 = 86_400;
+/// Rules read at once.
+const PAGE: i64 = 1_000;
+
+/// What a certificate says, who accepts it, and what registration would
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  symbolon explain cert alice.pem
+  symbolon explain cert alice.pem --client alice
+  symbolon explain cert chain.pem --anchors partners --config gateway.toml")]
+pub struct Cert {
+    /// A PEM file: the certificate, and behind it what the client sends with it
+    file: PathBuf,
+    /// A registered client, whose registration and anchor set are compared with it
+    #[arg(long, value_name = "ID")]
+    client: Option<ClientId>,
+    /// An anchor set to be judged against; more than once for several. Default: every one that the configuration has
+    #[arg(long, value_name = "SET")]
+    anchors: Vec<String>,
+    #[command(flatten)]
+    config: ConfigArgument,
+}
+
+impl Cert {
+    pub async fn run(self) -> anyhow::Result<ExitCode> {
+        let loaded = self.config.load()?;
+        let now = SystemClock::new().now()?;
+        let chain = pem::load_certificates(&self.file)?;
+        let (certificate, above) = chain.split_first().context("no certificate")?;
+        let mut lines = Lines::default();
+        lines.heading("certificate");
+        lines.say("from", format!("{} (a file: nobody has shown that he holds the key)", self.file.display()));
+        describe(&mut lines, certificate, now);
+
+        let store = match &loaded.settings.issuer {
+            Some(_) => Some(open_store(&loaded, &SystemClock::new(), &SystemRandomness).await?),
+            None => None,
+        };
+        let client = match (&self.client, &store) {
+            (None, _) => None,
+            (Some(_), None) => anyhow::bail!("{} is no authorization server's: it knows no clients", loaded.file.display()),
+            (Some(client_id), Some(store)) => {
+                let record = store.client(client_id).await?.with_context(|| format!("there is no client `{client_id}`"))?;
+                Some(Client::from_record(&record)?)
+            }
+        };
+        self.judge(&mut lines, &loaded, certificate, above, client.as_ref(), now)?;
+        revocation(&mut lines, store.as_ref(), certificate).await?;
+        if let Some(client) = &client {
+            registration(&mut lines, client, certificate, now);
+        }
+        accepting(&mut lines, certificate);
+        if let Some(store) = store {
+            store.close().await;
+        }
+        print(lines.0)?;
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// Every set that is named, one after the other: all that apply at once must accept.
+    fn judge(
+        &self,
+        lines: &mut Lines,
+        loaded: &Loaded,
+        certificate: &Certificate,
+        above: &[Certificate],
+        client: Option<&Client>,
+        now: Timestamp,
+    ) -> anyhow::Result<()> {
+        let sets = AnchorSets::load(&loaded.settings.anchor_set, &loaded.base_dir).context("[anchor_set]")?;
+        let mut names: BTreeSet<&str> = self.anchors.iter().map(String::as_str).collect();
+        names.extend(client.and_then(|client| client.anchor_set.as_deref()));
+        if self.anchors.is_empty() {
+            names.extend(sets.iter().map(|set| set.name()));
+        }
+        lines.heading("path");
+        if names.is_empty() {
+            lines.say("no set", "the configuration has no [anchor_set]: no certificate of any authority is accepted");
+        }
+        for name in names {
+            let set = sets.get(name).with_context(|| format!("there is no [anchor_set.{name}] in {}", loaded.file.display()))?;
+            lines.say(&format!("`{name}`"), verdict(set, certificate, above, now));
+        }
+        for listener in &loaded.settings.listener {
+            for host in &listener.host {
+                let named: Vec<_> = listener.anchor_set.iter().chain(&host.anchor_set).map(|name| format!("`{name}`")).collect();
+                if !named.is_empty() {
+                    let host = host.names.join(", ");
+                    lines.say("asked for by", format!("{host} on listener `{}`: {}", listener.name, named.join(" and ")));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What a certificate says, in the words that registrations use.
+pub fn describe(lines: &mut Lines, certificate: &Certificate, now: Timestamp) {
+    names(lines, "subject", certificate.subject());
+    names(lines, "issuer", certificate.issuer());
+    lines.say("serial", certificate.serial_hex());
+    lines.say("version", certificate.version().to_string());
+    lines.say("key", certificate.key().to_string());
+    let sans = certificate.sans();
+    sans.dns.iter().for_each(|name| lines.say("SAN DNS", name));
+    sans.uri.iter().for_each(|name| lines.say("SAN URI", name));
+    sans.ip.iter().for_each(|address| lines.say("SAN IP", address.to_string()));
+    sans.email.iter().for_each(|address| lines.say("SAN e-mail", address));
+    if sans.unread > 0 {
+        lines.say("SAN others", format!("{} of kinds that are not looked at (such as otherName)", sans.unread));
+    }
+    lines.say("not before", date(certificate.not_before()));
+    let left = match certificate.check_dates(now) {
+        Ok(()) => format!("{} days left", certificate.not_after().seconds_since(now) / DAY_SECONDS),
+        Err(error) => format!("refused: {}", error.reason()),
+    };
+    lines.say("not after", format!("{} ({left})", date(certificate.not_after())));
+    let usages = certificate.extended_key_usages().map_or_else(|| "it does not say".to_owned(), |usages| usages.join(" "));
+    lines.say("usages", usages);
+    lines.say("x5t#S256", certificate.thumbprint().to_string());
+    lines.say("in hexadecimal", certificate.thumbprint().to_hex());
+    lines.say("SPKI SHA-256", certificate.spki_sha256().to_hex());
+}
+
+fn names(lines: &mut Lines, what: &str, name: &DistinguishedName) {
+    if name.is_empty() {
+        return lines.say(what, "(empty)");
+    }
+    lines.say(what, name.to_string());
+    if what == "subject" {
+        lines.say("  RFC 2253", name.rfc_2253());
+        lines.say("  OpenSSL", name.openssl());
+        lines.say("  by number", name.by_number());
+    }
+}
+
+fn verdict(set: &AnchorSet, certificate: &Certificate, above: &[Certificate], now: Timestamp) -> String {
+    if set.anchors().is_empty() {
+        return "refused: certificate_no_anchors: the set is empty".into();
+    }
+    let chain: Vec<_> = above.iter().map(|certificate| certificate.der().clone()).collect();
+    match set.path(certificate, &chain, now) {
+        Ok(path) => {
+            let anchor = set.anchors().certificates().find(|anchor| anchor.spki_sha256() == path.anchor());
+            let subject = anchor.map(|anchor| anchor.subject().to_string()).unwrap_or_default();
+            let until = date(path.not_after());
+            format!(
+                "accepted by `{subject}` (SPKI SHA-256 {}), every date on the path holds until {until}",
+                path.anchor().to_hex()
+            )
+        }
+        Err(error) => format!("refused: {}: {error}", error.reason()),
+    }
+}
+
+async fn revocation(lines: &mut Lines, store: Option<&Store>, certificate: &Certificate) -> anyhow::Result<()> {
+    lines.heading("revocation");
+    match store {
+        None => lines.say("source", "rules of the authorization server, which the gateway follows: ask there"),
+        Some(store) => {
+            let mut rules = RevocationRules::default();
+            loop {
+                let page = store.revocation_rules(rules.sequence(), PAGE).await?;
+                if page.is_empty() {
+                    break;
+                }
+                rules = rules.with(page);
+            }
+            let (count, sequence) = (rules.len(), rules.sequence());
+            lines.say("source", format!("{count} rules in the database, read now, up to number {sequence}"));
+            let verdict = match rules.check_certificate(certificate.thumbprint()) {
+                Ok(()) => "no rule names this certificate".to_owned(),
+                Err(revoked) => format!("refused: {}: {revoked}", revoked.reason()),
+            };
+            lines.say("verdict", verdict);
+        }
+    }
+    lines.say("CRL and OCSP", "are not looked at");
+    Ok(())
+}
+
+fn registration(lines: &mut Lines, client: &Client, certificate: &Certificate, now: Timestamp) {
+    lines.heading(&format!("client `{}`", client.client_id));
+    lines.say("method", client.authentication.method().name());
+    let matched = match &client.authentication {
+        Authentication::TlsClientAuth(matcher) => matcher.check(certificate),
+        Authentication::SelfSignedTlsClientAuth(Published::Here(registered)) => registered.check(certificate, now),
+        Authentication::SelfSignedTlsClientAuth(Published::At(uri)) => {
+            return lines.say("verdict", format!("one of those at {}, which the server asks: not looked at here", uri.url()));
+        }
+        _ => return lines.say("verdict", "this method does not look at certificates"),
+    };
+    let verdict = match matched {
+        Ok(_) => "this is the registered one".to_owned(),
+        Err(error) => format!("refused: {}: {error}", error.reason()),
+    };
+    lines.say("verdict", verdict);
+}
+
+/// What a registration would have to say to accept this certificate: any one of these.
+fn accepting(lines: &mut Lines, certificate: &Certificate) {
+    lines.heading("would be accepted by any one of");
+    let mut say = |value: serde_json::Value| lines.say("metadata", value.to_string());
+    if !certificate.subject().is_empty() {
+        say(json!({ "tls_client_auth_subject_dn": certificate.subject().to_string() }));
+    }
+    let sans = certificate.sans();
+    // A wildcard cannot be registered.
+    for name in sans.dns.iter().filter(|name| !name.contains('*')) {
+        say(json!({ "tls_client_auth_san_dns": name }));
+    }
+    sans.uri.iter().for_each(|uri| say(json!({ "tls_client_auth_san_uri": uri })));
+    sans.ip.iter().for_each(|address| say(json!({ "tls_client_auth_san_ip": address })));
+    sans.email.iter().for_each(|address| say(json!({ "tls_client_auth_san_email": address })));
+    lines.say("or by itself", "`symbolon client add ID --self-signed-certificate FILE`");
+}

@@ -1,0 +1,64 @@
+//! `symbolon explain`: why was I refused?
+
+mod cert;
+mod token;
+
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+
+use super::{ConfigArgument, control};
+use crate::app::Question;
+
+/// Say why a request, a certificate or a token was refused
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+#[command(after_help = "Examples:
+  symbolon explain 3q2-7wAAAAAAAAAAAAAAAA --config gateway.toml
+  symbolon explain cert alice.pem --client alice
+  symbolon explain token --cert alice.pem < token.txt")]
+pub struct Explain {
+    #[command(subcommand)]
+    what: Option<What>,
+    /// The X-Request-Id that the caller was told: a running process is asked about it
+    #[arg(allow_hyphen_values = true, required = true)]
+    request_id: Option<String>,
+    #[command(flatten)]
+    config: ConfigArgument,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// What a certificate says, who accepts it, and what registration would
+    Cert(cert::Cert),
+    /// What an access token says, whether it stands, and whose certificate it is bound to
+    Token(token::Token),
+}
+
+impl Explain {
+    pub async fn run(self) -> anyhow::Result<ExitCode> {
+        match (self.what, self.request_id) {
+            (Some(What::Cert(cert)), _) => cert.run().await,
+            (Some(What::Token(token)), _) => token.run().await,
+            (None, Some(request_id)) => control::tell(self.config, Question::Explain { request_id }).await,
+            (None, None) => anyhow::bail!("name a request, `cert` or `token`"),
+        }
+    }
+}
+
+/// Lines of `name  value`, told one under the other.
+#[derive(Debug, Default)]
+struct Lines(String);
+
+impl Lines {
+    fn say(&mut self, name: &str, value: impl AsRef<str>) {
+        use std::fmt::Write as _;
+        // A `String` takes everything.
+        let _ = writeln!(self.0, "  {name:<14} {}", value.as_ref());
+    }
+
+    fn heading(&mut self, text: &str) {
+        let gap = if self.0.is_empty() { "" } else { "\n" };
+        self.0 = format!("{}{gap}{text}\n", self.0);
+    }
+}

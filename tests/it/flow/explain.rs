@@ -1,0 +1,115 @@
+//! "Why was I refused?", asked on the command line.
+
+use crate::harness::{Authority, Leaf, Setup, Stack, command::symbolon};
+use rcgen::DnType;
+
+/// Who accepts a certificate, why others do not, and what registration would accept it.
+#[tokio::test]
+async fn a_certificate_is_explained() {
+    let setup = Setup { without_gateway: true, ..Setup::default() };
+    let stack = setup.prepare("sqlite:symbolon.db".into()).await;
+    let explain = async |more: &[&str]| symbolon(stack.dir.path(), &[&["explain", "cert"], more].concat()).await;
+    let robot = Leaf {
+        subject: vec![
+            (DnType::CountryName, "DE".into()),
+            (DnType::OrganizationName, "a/b".into()),
+            (DnType::CommonName, "robot".into()),
+        ],
+        dns: vec!["robot.example".into()],
+        uri: vec!["spiffe://example/robot".into()],
+        ..Leaf::client("robot")
+    };
+    let robot = stack.client_ca.issue(robot);
+    robot.write(stack.dir.path());
+    let said = explain(&["robot.pem"]).await.ok();
+    let anchor = "accepted by `CN=Client CA` (SPKI SHA-256 ";
+    for expected in [
+        "CN=robot,O=a/b,C=DE",
+        "/C=DE/O=a\\/b/CN=robot",
+        "2.5.4.3=robot,2.5.4.10=a/b,2.5.4.6=DE",
+        "spiffe://example/robot",
+        "key            EC P-256",
+        &robot.thumbprint(),
+        "`clients`      accepted by",
+        anchor,
+        "no rule names this certificate",
+        "{\"tls_client_auth_subject_dn\":\"CN=robot,O=a/b,C=DE\"}",
+        "{\"tls_client_auth_san_dns\":\"robot.example\"}",
+        "{\"tls_client_auth_san_uri\":\"spiffe://example/robot\"}",
+    ] {
+        assert!(said.contains(expected), "{expected} is not in\n{said}");
+    }
+    // Against a registration: the matcher that fails, by its private reason.
+    let said = explain(&["robot.pem", "--client", "alice"]).await.ok();
+    assert!(said.contains("refused: certificate_subject_mismatch: the certificate's subject is `CN=robot,O=a/b,C=DE`"), "{said}");
+    assert!(explain(&["alice.pem", "--client", "alice"]).await.ok().contains("this is the registered one"));
+
+    // Each refusal by its reason, the same that a request would get.
+    let twin = Authority::new("Client CA");
+    let table = [
+        ("twin", twin.issue(Leaf::client("twin")), "certificate_signature"),
+        ("other", Authority::new("Other").issue(Leaf::client("other")), "certificate_unknown_issuer"),
+        ("old", stack.client_ca.issue(Leaf { not_after: -60, ..Leaf::client("old") }), "certificate_expired"),
+        (
+            "server2",
+            stack.client_ca.issue(Leaf { name: "server2".into(), ..Leaf::server(&["x.example"]) }),
+            "certificate_extended_key_usage",
+        ),
+    ];
+    for (name, identity, reason) in table {
+        identity.write(stack.dir.path());
+        let said = explain(&[&format!("{name}.pem"), "--anchors", "clients"]).await.ok();
+        assert!(said.contains(&format!("`clients`      refused: {reason}: ")), "{reason} is not in\n{said}");
+    }
+    symbolon(stack.dir.path(), &["cert", "revoke", "robot.pem"]).await.ok();
+    let said = explain(&["robot.pem"]).await.ok();
+    assert!(said.contains("refused: certificate_revoked"), "{said}");
+    assert!(explain(&["robot.pem", "--anchors", "nobody"]).await.failed().contains("there is no [anchor_set.nobody]"));
+    // A gateway knows sets and no clients.
+    let said = explain(&["alice.pem", "--config", "gateway.toml"]).await.ok();
+    assert!(said.contains(anchor) && said.contains("asked for by   localhost on listener `gateway`: `clients`"), "{said}");
+    assert!(explain(&["alice.pem", "--client", "alice", "--config", "gateway.toml"]).await.failed().contains("knows no clients"));
+}
+
+/// What a token says, and whose it is, without showing it to the machine's other users.
+#[tokio::test]
+async fn a_token_is_explained_beside_a_certificate() {
+    let stack = Stack::start().await;
+    let explain = async |token: &str, more: &[&str]| {
+        std::fs::write(stack.path("token.txt"), format!("Bearer {token}\n")).expect("written");
+        symbolon(stack.dir.path(), &[&["explain", "token", "--file", "token.txt"], more].concat()).await
+    };
+    for token in [stack.token(&stack.alice).await, stack.opaque_token(&stack.alice).await] {
+        let said = explain(&token, &["--cert", "alice.pem"]).await.ok();
+        for expected in ["it stands", "the token is bound to this certificate", &stack.alice.thumbprint(), "client_id      alice"]
+        {
+            assert!(said.contains(expected), "{expected} is not in\n{said}");
+        }
+        assert!(!said.contains(&token), "the token itself is told to nobody");
+        let said = explain(&token, &["--cert", "mallory.pem"]).await.ok();
+        assert!(said.contains("refused: binding_certificate_mismatch"), "{said}");
+        assert_eq!(stack.revoke(&stack.alice, &token).await.status, 200);
+        assert!(explain(&token, &[]).await.ok().contains("refused: token_revoked"));
+    }
+    let token = stack.token(&stack.alice).await;
+    let said = explain(&token, &["--config", "gateway.toml", "--cert", "alice.pem"]).await.ok();
+    assert!(said.contains("not checked") && said.contains("the token is bound to this certificate"), "{said}");
+    // Another's signature, and a thumbprint as people get it wrong.
+    use base64::Engine as _;
+    let encode = |text: &str| base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(text);
+    let hex = "a4".repeat(32);
+    let payload = format!("{{\"iss\":\"https://other.example\",\"exp\":1,\"cnf\":{{\"x5t#S256\":\"{hex}\"}}}}");
+    let forged = format!(
+        "{}.{}.{}",
+        encode("{\"alg\":\"ES256\",\"typ\":\"at+jwt\",\"kid\":\"x\"}"),
+        encode(&payload),
+        encode(&"x".repeat(64))
+    );
+    let said = explain(&forged, &[]).await.ok();
+    for expected in ["refused: token_key_unknown", "https://other.example", "(over)", "SHA-256 digest in hexadecimal"] {
+        assert!(said.contains(expected), "{expected} is not in\n{said}");
+    }
+    std::fs::write(stack.path("empty.txt"), "\n").expect("written");
+    let nothing = symbolon(stack.dir.path(), &["explain", "token", "--file", "empty.txt"]).await;
+    assert!(nothing.failed().contains("there is no token"));
+}

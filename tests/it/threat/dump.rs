@@ -1,0 +1,199 @@
+//! A copy of everything the deployment leaves on disk opens no door: database, its log, audit trails and logs are searched for every
+//! token, code, cookie, password, key and personal datum that went over the wire. What that is, the callers of the harness collect by
+//! themselves (`harness/wire.rs`), and every other deployment of a test is searched for what went over its wire when it ends.
+
+use std::path::Path;
+
+use rustls::pki_types::PrivateKeyDer;
+use symbolon::app::open_store;
+use symbolon::config::load;
+use symbolon::domain::SystemClock;
+use symbolon::jose::random::SystemRandomness;
+
+use super::passed;
+use crate::harness::browser::Browser;
+use crate::harness::command::{symbolon, symbolon_told};
+use crate::harness::wire::Search;
+use crate::harness::{Call, Engine, Setup, Stack};
+
+/// What a thief of the disk has: each part with its name.
+async fn dumped(stack: &Stack) -> Vec<(String, Vec<u8>)> {
+    let mut parts = stack.left_on_disk();
+    let url = load(&stack.server_config(), []).expect("a configuration").settings.store.url;
+    if url.starts_with("postgres") {
+        parts.extend(tables(&url).await);
+        if let Some((_, directory)) = url.split_once("?host=") {
+            wal(Path::new(directory), &mut parts);
+        }
+    }
+    parts
+}
+
+/// Every table of a PostgreSQL database, as its own text; bytes are in hex there.
+async fn tables(url: &str) -> Vec<(String, Vec<u8>)> {
+    use sqlx::Connection as _;
+    let mut connection = sqlx::PgConnection::connect(url).await.expect("connected");
+    let statement =
+        "SELECT schemaname || '.' || tablename FROM pg_tables WHERE schemaname NOT IN ('pg_catalog', 'information_schema')";
+    let names: Vec<(String,)> = sqlx::query_as(statement).fetch_all(&mut connection).await.expect("tables");
+    assert!(names.iter().any(|(name,)| name.contains("person_key")) && names.len() > 5, "{names:?}");
+    let mut parts = Vec::new();
+    for (name,) in names {
+        let rows: Vec<(String,)> = sqlx::query_as(sqlx::AssertSqlSafe(format!("SELECT CAST(t AS TEXT) FROM {name} t")))
+            .fetch_all(&mut connection)
+            .await
+            .expect("rows");
+        let text = rows.into_iter().map(|(row,)| row).collect::<Vec<_>>().join("\n");
+        parts.push((format!("table {name}"), text.into_bytes()));
+    }
+    parts
+}
+
+/// The write-ahead log of a throw-away server, where it can be read.
+fn wal(directory: &Path, parts: &mut Vec<(String, Vec<u8>)>) {
+    let Ok(files) = std::fs::read_dir(directory.join("data/pg_wal")) else { return };
+    for file in files.flatten().filter(|file| file.path().is_file()) {
+        if let Ok(bytes) = std::fs::read(file.path()) {
+            // Segments are made in full size, and what was not written is zero.
+            let end = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+            parts.push((format!("pg_wal/{}", file.file_name().to_string_lossy()), bytes[..end].to_vec()));
+        }
+    }
+}
+
+/// The private keys that the deployment made for itself, and those it was given.
+async fn note_private_keys(stack: &Stack) {
+    let wire = &stack.wire;
+    for identity in [&stack.alice, &stack.mallory, &stack.gateway_identity] {
+        let PrivateKeyDer::Pkcs8(key) = identity.key() else { panic!("PKCS #8") };
+        note_pkcs8(stack, &identity.name, key.secret_pkcs8_der());
+        for line in identity.key_pem.lines().filter(|line| !line.starts_with('-')) {
+            wire.note("a line of a private key", line);
+        }
+    }
+    let master = std::fs::read_to_string(stack.path("seal.key")).expect("the master key");
+    wire.note("master key", master.trim());
+    use base64::Engine as _;
+    wire.note("master key", base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(master.trim()).expect("base64url"));
+    let loaded = load(&stack.server_config(), []).expect("a configuration");
+    let store = open_store(&loaded, &SystemClock::new(), &SystemRandomness).await.expect("opens");
+    let keys = store.signing_keys().await.expect("keys");
+    assert!(!keys.is_empty());
+    for key in keys {
+        note_pkcs8(stack, "signing key", &key.private_pkcs8);
+    }
+    store.close().await;
+}
+
+fn note_pkcs8(stack: &Stack, name: &str, pkcs8: &[u8]) {
+    stack.wire.note(&format!("private key {name}"), pkcs8);
+    // The private number of a key on P-256: an OCTET STRING of 32 bytes after the version of RFC 5915.
+    let at = pkcs8.windows(5).position(|window| window == [0x02, 0x01, 0x01, 0x04, 0x20]).expect("an ECPrivateKey");
+    stack.wire.note(&format!("private number of {name}"), &pkcs8[at + 5..at + 37]);
+}
+
+/// Journeys through everything there is, then the search. The same search finds what is planted, in the same run.
+async fn a_dump_opens_no_door(engine: Engine) {
+    let setup = Setup {
+        engine,
+        server: "[log]\nfilter = \"debug\"\n".into(),
+        gateway: "[log]\nfilter = \"debug\"\n".into(),
+        ..Setup::default()
+    };
+    let Some(mut stack) = setup.try_start().await else { return };
+    journeys(&stack).await;
+    person(&stack).await;
+    // Rows are resealed: neither the old nor the new value may give anything away.
+    symbolon(stack.dir.path(), &["keys", "rotate-seal"]).await.ok();
+    let gone = [stack.token(&stack.mallory).await, stack.opaque_token(&stack.mallory).await];
+    for token in &gone {
+        assert_eq!(stack.revoke(&stack.mallory, token).await.status, 200);
+    }
+    stack.server.take().expect("running").kill().await;
+    stack.start_server().await;
+    journeys(&stack).await;
+    symbolon(stack.dir.path(), &["client", "remove", "mallory"]).await.ok();
+    note_private_keys(&stack).await;
+    for received in stack.upstream.requests() {
+        stack.wire.headers(&received.headers);
+    }
+
+    let secrets = stack.wire.secrets();
+    for kind in
+        ["password", "username", "cookie", "access_token", "signature of access_token", "private key signing key", "master key"]
+    {
+        assert!(secrets.iter().any(|(name, _)| name == kind), "no {kind} went over the wire");
+    }
+    let search = Search::new(&secrets);
+    let parts = dumped(&stack).await;
+    let bytes: usize = parts.iter().map(|(_, part)| part.len()).sum();
+    assert!(parts.len() >= 5 && bytes > 50_000, "{} parts, {bytes} bytes", parts.len());
+    for (name, part) in &parts {
+        let found = search.find(part);
+        assert!(found.is_empty(), "{name}: {found:?}");
+    }
+    for (name, secret) in &secrets {
+        let planted = [parts[0].1.as_slice(), secret].concat();
+        assert!(!search.find(&planted).is_empty(), "{name} would not be found");
+    }
+}
+
+/// A person is made by the command line, signs in and out, and gets a password wrong.
+async fn person(stack: &Stack) {
+    let personal = [
+        ("--email", "alice.liddell@wonderland.example"),
+        ("--name", "Alice Pleasance Liddell"),
+        ("--group", "croquet-players-of-the-queen"),
+    ];
+    let mut arguments = vec!["user", "add", "alice-of-wonderland", "--password-stdin"];
+    for (option, value) in personal {
+        arguments.extend([option, value]);
+        stack.wire.note(option, value);
+    }
+    symbolon_told(stack.dir.path(), &arguments, "lantern-orbit-velvet-fjord\n").await.ok();
+    let mut browser = Browser::new(stack);
+    assert_eq!(browser.sign_in("alice-of-wonderland", "not her password at all").await.status, 422);
+    assert_eq!(browser.sign_in("alice-of-wonderland", "lantern-orbit-velvet-fjord").await.status, 303);
+    assert!(browser.account().await.text().contains(personal[0].1));
+    // A second time in the same browser, so that the cookie is sent in many ways.
+    assert!(browser.is_signed_in().await);
+}
+
+async fn journeys(stack: &Stack) {
+    for _ in 0..3 {
+        let (jwt, opaque) = (stack.token(&stack.alice).await, stack.opaque_token(&stack.alice).await);
+        for token in [&jwt, &opaque] {
+            assert_eq!(stack.introspect(token).await["active"], true);
+        }
+        for (target, token) in [("/accounts", &jwt), ("/reports", &opaque)] {
+            let get = Call::get(target).bearer(token);
+            let answer = stack.caller(&stack.alice).send(&stack.gateway_authority, &get).await;
+            assert_eq!(answer.status, 200);
+            for received in stack.upstream.requests() {
+                stack.wire.headers(&received.headers);
+            }
+            passed(stack, &answer, target);
+            let answer = stack.caller(&stack.mallory).send(&stack.gateway_authority, &get).await;
+            assert_eq!(answer.status, 401, "a refusal leaves traces too");
+        }
+        // Where it does not belong.
+        let answer = stack.nobody().send(&stack.public_authority, &Call::get("/accounts").bearer(&jwt)).await;
+        assert_eq!(answer.status, 401);
+        let answer = stack.post(&stack.mallory, "/revoke", &[("token", &jwt), ("client_id", "mallory")]).await;
+        assert_eq!(answer.status, 400);
+        for token in [&jwt, &opaque] {
+            assert_eq!(stack.revoke(&stack.alice, token).await.status, 200);
+            assert_eq!(stack.introspect(token).await["active"], false);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_dump_opens_no_door_on_sqlite() {
+    a_dump_opens_no_door(Engine::Sqlite).await;
+}
+
+#[tokio::test]
+async fn a_dump_opens_no_door_on_postgres() {
+    a_dump_opens_no_door(Engine::Postgres).await;
+}
