@@ -56,7 +56,7 @@ impl Cert {
         describe(&mut lines, certificate, now);
 
         let store = match &loaded.settings.issuer {
-            Some(_) => Some(open_store(&loaded, &SystemClock::new(), &SystemRandomness).await?.store),
+            Some(_) => Some(open_store(&loaded, &SystemClock::new(), &SystemRandomness).await?),
             None => None,
         };
         let client = match (&self.client, &store) {

@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::super::cert::date;
 use super::super::{ConfigArgument, print};
 use super::Lines;
-use crate::app::{SealedStore, open_store};
+use crate::app::open_store;
 use crate::config::Loaded;
 use crate::domain::{Clock as _, Issuer, Lifetime, RuleKind, SystemClock, Thumbprint, Timestamp};
 use crate::jose::jws::Compact;
@@ -108,10 +108,10 @@ async fn checked(
     now: Timestamp,
 ) -> anyhow::Result<Option<Result<Thumbprint, String>>> {
     let issuer: Issuer = issuer.parse().map_err(|error| anyhow::anyhow!("`issuer`: {error}"))?;
-    let SealedStore { store, ring } = open_store(loaded, &SystemClock::new(), &SystemRandomness).await?;
+    let store = open_store(loaded, &SystemClock::new(), &SystemRandomness).await?;
     let keys = SigningKeys::load(&store).await?;
     let facts = if text.starts_with(token::OPAQUE_PREFIX) {
-        token::opaque::read(text, &ring, &issuer).map_err(|error| (error.reason(), error.to_string()))
+        token::opaque::read(text, store.ring(), &issuer).map_err(|error| (error.reason(), error.to_string()))
     } else {
         Compact::parse(text)
             .and_then(|compact| keys.verify(&compact))
