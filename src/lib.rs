@@ -26,6 +26,7 @@
 //! | `web` | the authorization server over HTTP: `router` is the table of contents |
 //! | `gateway` | proxying: routes, strip, assert, forward |
 //! | `oauth` | the authorization server: one file per endpoint, `grant/`, `client_auth/` |
+//! | `oidc` | what OpenID Connect adds: claims, ID tokens, the names of people |
 //! | `identity` | people: accounts, passwords, sessions in browsers |
 //! | `clients` | what a client may be |
 //! | `keys` | the life of signing keys |
@@ -52,13 +53,21 @@
 //!   tls      accept      handshake under limits, possession checked      -> PeerCertificate
 //!   web      extract     form; duplicates refused                        -> Parameters
 //!   oauth    grant       one variant per grant                           -> GrantType
-//!   oauth    client_auth the registered method, judged now               -> AuthenticatedClient
+//!   oauth    client_auth one mechanism, the registered one, judged now   -> RequestingClient (AuthenticatedClient | PublicClient)
 //!   oauth    approve     pure                                            -> Approved
 //!   oauth    dpop        the proof of this request, claimed once         -> ProvenDpop?
 //!   binding  confirm     certificate and proof, or leave by policy       -> Binding (Confirmation | Unbound)
 //!   oauth    mint        signed or sealed; not a row                     -> IssuedToken with its event
 //!   telemetry audit      the event is queued, or 503
 //!   web      render      no-store, JSON
+//!
+//! GET /authorize from a browser
+//!   web      extract     query, or the form of a POST, kept and asked for again by GET -> Parameters
+//!   oauth    destination client and redirect URI belong together; refusals are pages until here -> Destination
+//!   oauth    read        or a pushed request; refusals go to the client from here -> AuthorizationRequest
+//!   identity current     the session of the cookie                       -> SignedIn?
+//!   oauth    decide      pure: sign in, consent, or                      -> Granting
+//!   store    issue_code  ends interaction and pushed request, with the event -> code
 //!
 //! request through the gateway
 //!   tls      accept                                                      -> PeerCertificate?
@@ -79,19 +88,25 @@
 //! | standard | code | tests |
 //! |---|---|---|
 //! | RFC 6749 (framework) | `oauth::token`, `oauth::parameters`, `oauth::error`, `web::reject` | `tests/it/spec/rfc6749.rs` |
+//! | RFC 6749 §2.3.1 (client secrets) | `oauth::client_auth`, `clients::SecretDigest` | `tests/it/spec/rfc6749_client.rs` |
+//! | RFC 6749 §3.1, §4.1, §6 (authorization, refresh) | `oauth::authorization`, `oauth::grant` | `tests/it/spec/rfc6749_authorization.rs` |
 //! | RFC 6750 (bearer usage, challenges) | [`resource`] | `tests/it/spec/rfc6750.rs` |
 //! | RFC 7009 (revocation) | `oauth::revoke` | `tests/it/spec/rfc7009.rs` |
 //! | RFC 7515, 7517, 7518, 7519, 7638, 8037 (JOSE) | [`jose`] | beside the code; `tests/it/spec/rfc7517.rs` |
 //! | RFC 7591 §2 (client metadata) | `clients` | beside the code |
+//! | RFC 7521, 7523 §2.2, §3 (client assertions) | `oauth::client_auth`, [`binding::replay`], `clients::ClientKeys` | `tests/it/spec/rfc7523.rs` |
+//! | RFC 7636 (PKCE) | `oauth::pkce` | `tests/it/spec/rfc7636.rs` |
 //! | RFC 7662 (introspection) | `oauth::introspect`, [`token::introspection`] | `tests/it/spec/rfc7662.rs` |
 //! | RFC 7800, 8705 §3 (confirmation) | [`domain::Cnf`], [`binding`] | `tests/it/spec/rfc8705.rs` |
 //! | RFC 8414 (metadata) | `oauth::metadata` | `tests/it/spec/rfc8414.rs` |
-//! | RFC 8705 §2 (mutual-TLS client authentication) | `oauth::client_auth` | `tests/it/spec/rfc8705.rs` |
+//! | RFC 8705 §2 (mutual-TLS client authentication) | `oauth::client_auth` | `tests/it/spec/rfc8705.rs`, `tests/it/threat/inside_host.rs` |
 //! | RFC 8707 (resource indicators) | `oauth::resources` | `tests/it/spec/rfc8707.rs` |
 //! | RFC 9068 (JWT access tokens) | [`token::jwt`] | `tests/it/spec/rfc9068.rs` |
+//! | RFC 9126 (pushed requests), 9207 (`iss`) | `oauth::par`, `oauth::authorization::answer` | `tests/it/spec/rfc9126.rs`, `rfc9207.rs` |
 //! | RFC 9110 §15.5.20 (misdirected request) | `tls::PolicySet`, `web::edge`, `gateway` | `tests/it/spec/rfc9110.rs` |
-//! | RFC 8265 (usernames, passwords), 9106 (Argon2) | `identity`, `seal` | beside the code; `tests/it/threat/sign_in.rs` |
 //! | RFC 9449 (DPoP) | [`binding::dpop`], `oauth::dpop`, [`resource`] | `tests/it/spec/rfc9449.rs` |
+//! | RFC 8265 (usernames, passwords), 9106 (Argon2) | `identity`, `seal` | beside the code; `tests/it/threat/sign_in.rs` |
+//! | OpenID Connect Core, Discovery, Form Post Response Mode | `oauth::authorization`, `oidc`, `oauth::userinfo`, `web::form_post` | `tests/it/spec/oidc_core.rs`, `oidc_discovery.rs` |
 //! | RFC 4514 (names), 5280 (certificates) | [`pki`] | beside the code |
 //! | draft-irtf-cfrg-xchacha (sealing) | `seal` | beside the code |
 
@@ -115,6 +130,8 @@ pub mod identity;
 pub mod keys;
 #[cfg(feature = "server")]
 pub mod oauth;
+#[cfg(feature = "server")]
+pub mod oidc;
 
 pub mod binding;
 pub mod resource;

@@ -1,5 +1,6 @@
 //! The composition root: from a configuration to listeners, servers, background tasks, reload and shutdown.
 
+mod client_authentication;
 mod connection;
 mod control;
 mod front;
@@ -32,6 +33,7 @@ use crate::web::{Edge, Web};
 use front::{Front, Health};
 use listener::{Listener, Service};
 
+pub use client_authentication::fetches;
 pub use control::{ControlError, Question, ask};
 pub use identity::{OpenPeople, open_people};
 pub use server::{master_keys, open_store};

@@ -5,16 +5,20 @@ use std::sync::Arc;
 use anyhow::{Context as _, bail};
 use arc_swap::ArcSwap;
 
+use super::client_authentication::{assertion_rules, client_keys, throttle_limits};
 use super::tasks::load_rules;
 use crate::binding::dpop::{Dpop, DpopChecked, Nonces};
 use crate::clients::Clients;
 use crate::config::Loaded;
 use crate::config::settings::SealKeySettings;
-use crate::domain::{ClientId, Clock, Issuer, Randomness};
+use crate::domain::{ClientId, Clock, Issuer, Randomness, SystemClock};
 use crate::keys::{Keeper, KeyPlan};
-use crate::oauth::metadata::Endpoints;
+use crate::oauth::authorization::Lifetimes;
+use crate::oauth::client_auth::{AssertionRules, Throttle, ThrottleLimits};
+use crate::oauth::metadata::{Endpoints, path};
 use crate::oauth::resources::Resources;
 use crate::oauth::{AuthorizationServer, IssuedTokens, Revocations};
+use crate::oidc::SubjectNames;
 use crate::seal::{KeySource, MasterKeys, SealKeyId};
 use crate::store::Store;
 use crate::telemetry::audit::AuditSink;
@@ -66,10 +70,13 @@ pub async fn open_store(loaded: &Loaded, clock: &dyn Clock, randomness: &dyn Ran
 /// The authorization server's sections, checked.
 struct Checked {
     issuer: Issuer,
-    mtls_url: Option<Issuer>,
+    endpoints: Endpoints,
+    assertions: AssertionRules,
+    throttle: ThrottleLimits,
     resources: Resources,
     feed_clients: Vec<ClientId>,
     key_plan: KeyPlan,
+    lifetimes: Lifetimes,
     dpop: DpopChecked,
 }
 
@@ -91,21 +98,28 @@ fn checked(loaded: &Loaded) -> anyhow::Result<Checked> {
     }
     let key_plan = KeyPlan::from_settings(&settings.signing).context("[signing]")?;
     let resources = Resources::from_settings(&settings.resource, &key_plan).context("[[resource]]")?;
+    let userinfo = issuer.join(path::USERINFO).parse().context("`issuer` is too long")?;
+    let resources = resources.with_userinfo(userinfo, key_plan.default);
+    let lifetimes = Lifetimes::from_settings(&settings.authorization).context("[authorization]")?;
     let feed_clients = settings
         .revocation_feed
         .clients
         .iter()
         .map(|text| text.parse().with_context(|| format!("[revocation_feed]: client `{text}`")))
         .collect::<Result<_, _>>()?;
+    let endpoints = Endpoints::new(&issuer, mtls_url.as_ref());
+    let assertions = assertion_rules(&settings.client_assertion, &issuer, &endpoints)?;
+    let throttle = throttle_limits(&settings.limits)?;
     super::identity::check(settings, &issuer)?;
     let dpop = DpopChecked::from_settings(&settings.dpop).context("[dpop]")?;
-    Ok(Checked { issuer, mtls_url, resources, feed_clients, key_plan, dpop })
+    Ok(Checked { issuer, endpoints, assertions, throttle, resources, feed_clients, key_plan, dpop, lifetimes })
 }
 
 /// Checks the authorization server's sections and the master keys, without opening the database.
 pub fn check(loaded: &Loaded) -> anyhow::Result<()> {
     let checked = checked(loaded)?;
     Pages::load(&loaded.settings.pages, &loaded.base_dir, &checked.issuer).context("[pages]")?;
+    client_keys(loaded, Arc::new(SystemClock::new())).context("[outbound]")?;
     master_keys(loaded).map(drop)
 }
 
@@ -117,11 +131,14 @@ pub async fn build(
     clock: Arc<dyn Clock>,
     randomness: Arc<dyn Randomness>,
 ) -> anyhow::Result<(Arc<AuthorizationServer>, i64)> {
-    let Checked { issuer, mtls_url, resources, feed_clients, key_plan, dpop } = checked(loaded)?;
+    let Checked { issuer, endpoints, assertions, throttle, resources, feed_clients, key_plan, dpop, lifetimes } =
+        checked(loaded)?;
+    let client_keys = client_keys(loaded, clock.clone()).context("[outbound]")?;
     let store = open_store(loaded, &*clock, &*randomness).await?;
     let keeper = Keeper { store: &store, randomness: &*randomness };
     let keys = keeper.ensure(&key_plan, clock.now()?).await.context("signing keys")?;
     let (people, sessions) = super::identity::build(loaded, &issuer, &store, clock.now()?, &randomness).await?;
+    let subject_names = store.secret("pairwise subjects", &*randomness).await.map(SubjectNames::new).context("[store]")?;
     // The sequence is read first: what changes while the rest is read is then applied twice rather than missed.
     let sequence = store.sequence().await.context("change feed")?;
     let rules = RevocationRules::from_rules(load_rules(&store, 0).await.context("revocation rules")?);
@@ -129,10 +146,13 @@ pub async fn build(
     let nonces = Nonces::shared(issuer.as_str(), &store.ring().purpose_keys("dpop-nonce"), dpop.nonce_lifetime);
     let server = AuthorizationServer {
         dpop: Dpop::with_lasting_memory(dpop.rules, nonces),
-        endpoints: Endpoints::new(&issuer, mtls_url.as_ref()),
+        endpoints,
         issuer,
         resources,
         feed_clients,
+        profile: loaded.settings.authorization.profile.into(),
+        lifetimes,
+        subject_names,
         ring: store.ring().clone(),
         store,
         people,
@@ -141,6 +161,9 @@ pub async fn build(
         clock,
         randomness,
         clients,
+        client_keys,
+        assertions,
+        throttle: Throttle::new(throttle),
         keys: ArcSwap::from_pointee(keys),
         key_plan,
         revocations: Revocations::new(rules),

@@ -8,15 +8,15 @@ use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 
 use super::{ConfigArgument, print};
-use crate::app::open_store;
-use crate::clients::{Client as Registration, RegisteredCertificate, removal_window};
+use crate::app::{fetches, open_store};
+use crate::clients::{Authentication, Client as Registration, Published, RegisteredCertificate, generate_secret, removal_window};
 use crate::config::Loaded;
 use crate::domain::{ClientId, Clock as _, Lifetime, SystemClock};
 use crate::jose::random::SystemRandomness;
 use crate::keys::KeyPlan;
 use crate::oauth::resources::{LONGEST_LIFETIME_SECONDS, Resources};
 use crate::pki::pem;
-use crate::store::{Put, PutMode, Store};
+use crate::store::{ClientRecord, Put, PutMode, SecretRecord, Store};
 
 /// The largest file of registrations that is read, in bytes.
 const MAX_FILE: u64 = 64 << 20;
@@ -41,12 +41,17 @@ pub enum Client {
 #[command(after_help = "Examples:
   symbolon client add alice --subject-dn CN=alice --resource https://api.example --scope 'read write'
   symbolon client add robot --self-signed-certificate robot.pem --resource https://api.example
-  symbolon client add gateway --san-dns gateway.internal --no-grants")]
+  symbolon client add gateway --san-dns gateway.internal --no-grants
+  symbolon client add service --jwks service.json --resource https://api.example
+  symbolon client add legacy --generate-secret client_secret_basic --danger-unbound-tokens")]
 pub struct Add {
     /// The client_id
     client_id: ClientId,
     #[command(flatten)]
     identity: Identity,
+    /// The one algorithm of its assertions, such as `ES256`, or `HS256` with client_secret_jwt
+    #[arg(long, value_name = "ALG")]
+    signing_alg: Option<String>,
     /// The anchor set that the certificate must come from, beside the host's
     #[arg(long, value_name = "NAME")]
     anchor_set: Option<String>,
@@ -69,10 +74,25 @@ pub struct Add {
     config: ConfigArgument,
 }
 
-/// What the client's certificate must be: exactly one of these.
+/// How the client proves who it is: exactly one of these.
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
 struct Identity {
+    /// private_key_jwt: a JSON file with the client's public keys, a JWK Set
+    #[arg(long, value_name = "FILE")]
+    jwks: Option<PathBuf>,
+    /// private_key_jwt: where the client publishes its public keys
+    #[arg(long, value_name = "URL")]
+    jwks_uri: Option<String>,
+    /// client_secret_basic, client_secret_post or client_secret_jwt: make a secret and print it, once
+    #[arg(long, value_name = "METHOD", value_parser = ["client_secret_basic", "client_secret_post", "client_secret_jwt"])]
+    generate_secret: Option<String>,
+    /// none: a public client, which proves nothing
+    #[arg(long)]
+    public: bool,
+    /// self_signed_tls_client_auth: where the client publishes its certificates, as a JWK Set with `x5c`
+    #[arg(long, value_name = "URL")]
+    self_signed_jwks_uri: Option<String>,
     /// tls_client_auth: the subject, such as `CN=alice,O=Example` or `/O=Example/CN=alice`
     #[arg(long, value_name = "DN")]
     subject_dn: Option<String>,
@@ -150,14 +170,27 @@ impl Client {
 impl Add {
     async fn run(self) -> anyhow::Result<()> {
         let loaded = self.config.load()?;
-        let registration = checked(&loaded, &Value::Object(self.metadata()?))?;
+        let mut metadata = self.metadata()?;
+        let secret = match &self.identity.generate_secret {
+            Some(_) => Some(generate_secret(&SystemRandomness)?),
+            None => None,
+        };
+        if let Some(secret) = &secret {
+            metadata.insert("client_secret".to_owned(), json!(secret.as_str()));
+        }
+        let registration = checked(&loaded, &Value::Object(metadata), None)?;
         let store = open(&loaded).await?;
         let now = SystemClock::new().now()?;
         let put = store.put_client(&registration.to_record(), PutMode::Add, now).await;
         store.close().await;
         match put? {
             Put::Exists => bail!("client `{}` exists: change it with `symbolon client apply`", registration.client_id),
-            Put::Added | Put::Changed | Put::Unchanged => print(format!("added {}\n", registration.client_id)),
+            Put::Added | Put::Changed | Put::Unchanged => print(format!("added {}\n", registration.client_id))?,
+        }
+        match secret {
+            // Shown here and never again: the database has only what is needed to check it, sealed.
+            Some(secret) => print(format!("client_secret {}\n", *secret)),
+            None => Ok(()),
         }
     }
 
@@ -173,24 +206,38 @@ impl Add {
             ("tls_client_auth_san_ip", &identity.san_ip),
             ("tls_client_auth_san_email", &identity.san_email),
         ];
-        match &identity.self_signed_certificate {
-            Some(file) => {
-                set("token_endpoint_auth_method", json!("self_signed_tls_client_auth"));
-                set("jwks", json!({ "keys": self_signed_keys(file)? }));
-            }
-            None => {
-                set("token_endpoint_auth_method", json!("tls_client_auth"));
-                for (name, value) in subjects {
-                    if let Some(value) = value {
-                        set(name, json!(value));
-                    }
+        let mut method = |name: &str| set("token_endpoint_auth_method", json!(name));
+        if let Some(file) = &identity.self_signed_certificate {
+            method("self_signed_tls_client_auth");
+            set("jwks", json!({ "keys": self_signed_keys(file)? }));
+        } else if let Some(uri) = &identity.self_signed_jwks_uri {
+            method("self_signed_tls_client_auth");
+            set("jwks_uri", json!(uri));
+        } else if let Some(file) = &identity.jwks {
+            method("private_key_jwt");
+            set("jwks", read_json(file)?);
+        } else if let Some(uri) = &identity.jwks_uri {
+            method("private_key_jwt");
+            set("jwks_uri", json!(uri));
+        } else if let Some(name) = &identity.generate_secret {
+            method(name);
+        } else if identity.public {
+            method("none");
+        } else {
+            method("tls_client_auth");
+            for (name, value) in subjects {
+                if let Some(value) = value {
+                    set(name, json!(value));
                 }
             }
+        }
+        if let Some(algorithm) = &self.signing_alg {
+            set("token_endpoint_auth_signing_alg", json!(algorithm));
         }
         if let Some(anchor_set) = &self.anchor_set {
             set("anchor_set", json!(anchor_set));
         }
-        set("grant_types", if self.no_grants { json!([]) } else { json!(["client_credentials"]) });
+        set("grant_types", if self.no_grants || self.identity.public { json!([]) } else { json!(["client_credentials"]) });
         set("resources", json!(self.resources));
         set("scope", json!(self.scope));
         if self.dpop {
@@ -261,14 +308,12 @@ impl Apply {
         if length > MAX_FILE {
             bail!("{name} is larger than {MAX_FILE} bytes: split it");
         }
-        let text = std::fs::read(&self.file).with_context(|| format!("cannot read {name}"))?;
-        let documents = match serde_json::from_slice(&text).with_context(|| format!("{name} is not JSON"))? {
+        let documents = match read_json(&self.file)? {
             Value::Array(documents) => documents,
             document => vec![document],
         };
-        let registrations = registrations(&loaded, &documents).with_context(|| name.to_string())?;
         let store = open(&loaded).await?;
-        let result = put_all(&store, &registrations, self.dry_run).await;
+        let result = put_all(&store, &loaded, &documents, self.dry_run).await.with_context(|| name.to_string());
         store.close().await;
         for (client_id, put) in result? {
             let word = match put {
@@ -284,48 +329,72 @@ impl Apply {
 
 /// Makes registrations what these documents say. All are checked before the first is written.
 pub async fn apply(loaded: &Loaded, documents: &[Value]) -> anyhow::Result<()> {
-    let registrations = registrations(loaded, documents)?;
     let store = open(loaded).await?;
-    let result = put_all(&store, &registrations, false).await;
+    let result = put_all(&store, loaded, documents, false).await;
     store.close().await;
     result.map(drop)
 }
 
-async fn put_all(store: &Store, registrations: &[Registration], dry_run: bool) -> anyhow::Result<Vec<(ClientId, Put)>> {
+async fn put_all(store: &Store, loaded: &Loaded, documents: &[Value], dry_run: bool) -> anyhow::Result<Vec<(ClientId, Put)>> {
     let now = SystemClock::new().now()?;
     let mut results = Vec::new();
-    for registration in registrations {
+    for (registration, known) in registrations(store, loaded, documents).await? {
         let record = registration.to_record();
-        let put = if dry_run {
-            match store.client(&record.client_id).await? {
-                None => Put::Added,
-                Some(known) if known.metadata_json == record.metadata_json => Put::Unchanged,
-                Some(_) => Put::Changed,
-            }
-        } else {
-            store.put_client(&record, PutMode::AddOrChange, now).await?
+        let put = match known {
+            _ if !dry_run => store.put_client(&record, PutMode::AddOrChange, now).await?,
+            None => Put::Added,
+            Some(known) if known == record => Put::Unchanged,
+            Some(_) => Put::Changed,
         };
         results.push((record.client_id, put));
     }
     Ok(results)
 }
 
-fn registrations(loaded: &Loaded, documents: &[Value]) -> anyhow::Result<Vec<Registration>> {
-    let mut registrations: Vec<Registration> = Vec::new();
+/// Every document as a registration, beside what is registered under its name now.
+async fn registrations(
+    store: &Store,
+    loaded: &Loaded,
+    documents: &[Value],
+) -> anyhow::Result<Vec<(Registration, Option<ClientRecord>)>> {
+    let mut registrations: Vec<(Registration, _)> = Vec::new();
     for (index, document) in documents.iter().enumerate() {
         let name = document.get("client_id").and_then(Value::as_str).unwrap_or("without client_id");
-        let registration = checked(loaded, document).with_context(|| format!("client {} ({name})", index + 1))?;
-        if registrations.iter().any(|known| known.client_id == registration.client_id) {
+        let known = match name.parse() {
+            Ok(client_id) => store.client(&client_id).await?,
+            Err(_) => None,
+        };
+        let secret = known.as_ref().and_then(|known: &ClientRecord| known.secret.as_ref());
+        let registration = checked(loaded, document, secret).with_context(|| format!("client {} ({name})", index + 1))?;
+        if registrations.iter().any(|(known, _)| known.client_id == registration.client_id) {
             bail!("client `{}` is there twice", registration.client_id);
         }
-        registrations.push(registration);
+        registrations.push((registration, known));
     }
     Ok(registrations)
 }
 
+fn read_json(file: &Path) -> anyhow::Result<Value> {
+    let name = file.display();
+    let text = std::fs::read(file).with_context(|| format!("cannot read {name}"))?;
+    serde_json::from_slice(&text).with_context(|| format!("{name} is not JSON"))
+}
+
 /// A registration that this configuration can serve.
-fn checked(loaded: &Loaded, document: &Value) -> anyhow::Result<Registration> {
-    let registration = Registration::from_metadata(document.to_string().as_bytes(), None)?;
+///
+/// `secret` is what is kept of the client's secret already.
+fn checked(loaded: &Loaded, document: &Value, secret: Option<&SecretRecord>) -> anyhow::Result<Registration> {
+    let registration = Registration::from_metadata_keeping(document.to_string().as_bytes(), None, secret)?;
+    let publishes = matches!(
+        registration.authentication,
+        Authentication::PrivateKeyJwt { keys: Published::At(_), .. } | Authentication::SelfSignedTlsClientAuth(Published::At(_))
+    );
+    if publishes && !fetches(&loaded.settings.outbound) {
+        bail!(
+            "`jwks_uri` cannot be fetched: name whom to trust in [outbound] of {} (`ca_files` or `public_roots`)",
+            loaded.file.display()
+        );
+    }
     let keys = KeyPlan::from_settings(&loaded.settings.signing).context("[signing]")?;
     let resources = Resources::from_settings(&loaded.settings.resource, &keys)?;
     if let Some(unknown) = registration.resources.iter().find(|identifier| resources.get(identifier).is_none()) {

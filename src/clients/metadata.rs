@@ -6,14 +6,19 @@ use serde_json::{Map, Value};
 use url::Url;
 
 use super::{
-    Authentication, CertificateMatcher, Client, GrantType, RegisteredCertificate, RegisteredCertificateError,
-    RegisteredCertificates, SELF_SIGNED_TLS_CLIENT_AUTH, TLS_CLIENT_AUTH,
+    Authentication, AuthenticationMethod, CertificateMatcher, Client, GrantType, JwksUriError, RegisteredCertificateError,
+    RegisteredCertificates as Certificates, RegisteredKeysError, SecretError,
 };
+use super::{RedirectUriError, authorization};
 use crate::binding::BindingPolicy;
 use crate::domain::{ClientId, IdentifierError, Scope, ScopeError};
 use crate::event::Reason;
 use crate::jose::json::{self, JsonError};
+use crate::jose::{Algorithm, AlgorithmUnknown};
 use crate::pki::DistinguishedName;
+use crate::store::SecretRecord;
+
+mod authentication;
 
 /// The longest document that is read, in bytes.
 const LIMIT_BYTES: usize = 131_072;
@@ -29,6 +34,9 @@ const SAN_URI: &str = "tls_client_auth_san_uri";
 const SAN_IP: &str = "tls_client_auth_san_ip";
 const SAN_EMAIL: &str = "tls_client_auth_san_email";
 const JWKS: &str = "jwks";
+const JWKS_URI: &str = "jwks_uri";
+const SIGNING_ALG: &str = "token_endpoint_auth_signing_alg";
+const SECRET: &str = "client_secret";
 const BOUND: &str = "tls_client_certificate_bound_access_tokens";
 const DPOP_BOUND: &str = "dpop_bound_access_tokens";
 const GRANT_TYPES: &str = "grant_types";
@@ -38,7 +46,7 @@ const RESOURCES: &str = "resources";
 
 const SUBJECTS: [&str; 5] = [SUBJECT_DN, SAN_DNS, SAN_URI, SAN_IP, SAN_EMAIL];
 
-const KNOWN: [&str; 15] = [
+const KNOWN: [&str; 18] = [
     CLIENT_ID,
     CLIENT_NAME,
     METHOD,
@@ -48,6 +56,9 @@ const KNOWN: [&str; 15] = [
     SAN_IP,
     SAN_EMAIL,
     JWKS,
+    JWKS_URI,
+    SIGNING_ALG,
+    SECRET,
     BOUND,
     DPOP_BOUND,
     GRANT_TYPES,
@@ -98,15 +109,15 @@ pub enum MetadataError {
         /// The one asked for.
         expected: ClientId,
     },
-    /// Without a method there is no way to authenticate; RFC 7591's default, a shared secret, is not supported.
-    #[error("`token_endpoint_auth_method` is missing: write `{TLS_CLIENT_AUTH}` or `{SELF_SIGNED_TLS_CLIENT_AUTH}`")]
+    /// Without a method there is no way to authenticate. RFC 7591's default, `client_secret_basic`, must be asked for.
+    #[error("`{METHOD}` is missing: write {}", methods())]
     MethodAbsent,
     /// A method that is not supported.
-    #[error("`token_endpoint_auth_method` `{0}` is not supported: write `{TLS_CLIENT_AUTH}` or `{SELF_SIGNED_TLS_CLIENT_AUTH}`")]
+    #[error("`{METHOD}` `{0}` is not supported: write {methods}", methods = methods())]
     Method(String),
     /// No expectation of the certificate.
     #[error(
-        "`{TLS_CLIENT_AUTH}` needs exactly one of `{SUBJECT_DN}`, `{SAN_DNS}`, `{SAN_URI}`, `{SAN_IP}`, `{SAN_EMAIL}` (RFC 8705 §2.1.2)"
+        "`tls_client_auth` needs exactly one of `{SUBJECT_DN}`, `{SAN_DNS}`, `{SAN_URI}`, `{SAN_IP}`, `{SAN_EMAIL}` (RFC 8705 §2.1.2)"
     )]
     SubjectAbsent,
     /// More than one expectation of the certificate.
@@ -118,7 +129,7 @@ pub enum MetadataError {
         /// The member.
         name: &'static str,
         /// The registered method.
-        method: &'static str,
+        method: AuthenticationMethod,
     },
     /// An expectation that no certificate can meet, or that is not safe to compare.
     #[error("`{name}` {problem}")]
@@ -130,8 +141,8 @@ pub enum MetadataError {
     },
     /// `self_signed_tls_client_auth` without certificates.
     #[error(
-        "`{SELF_SIGNED_TLS_CLIENT_AUTH}` needs `jwks` with 1 to {} keys, each with the certificate in `x5c` (RFC 8705 §2.2.2)",
-        RegisteredCertificates::MAX
+        "`self_signed_tls_client_auth` needs `jwks` with 1 to {} keys, each with the certificate in `x5c`, or `jwks_uri` (RFC 8705 §2.2.2)",
+        Certificates::MAX
     )]
     CertificatesAbsent,
     /// One key of `jwks`.
@@ -142,11 +153,39 @@ pub enum MetadataError {
         /// What is wrong.
         problem: RegisteredCertificateError,
     },
-    /// `jwks_uri`.
-    #[error("`jwks_uri` is not supported: put the keys themselves into `jwks`")]
-    JwksUri,
+    /// `private_key_jwt` without keys.
+    #[error("`private_key_jwt` needs `jwks` with the client's public keys, or `jwks_uri` (RFC 7591 §2)")]
+    KeysAbsent,
+    /// The keys of `private_key_jwt`.
+    #[error("{0}")]
+    Keys(#[from] RegisteredKeysError),
+    /// Both places for keys.
+    #[error("`jwks` and `jwks_uri` exclude each other (RFC 7591 §2)")]
+    KeysTwice,
+    /// `jwks_uri` is malformed.
+    #[error("`jwks_uri` {0}")]
+    JwksUri(#[from] JwksUriError),
+    /// `token_endpoint_auth_signing_alg` names no algorithm of the method.
+    #[error("`{SIGNING_ALG}`: {0}")]
+    SigningAlgorithm(String),
+    /// None of the registered keys is for the one algorithm.
+    #[error("`{SIGNING_ALG}` is {0}, and no key of `jwks` verifies it")]
+    NoKeyFor(Algorithm),
+    /// A method with a secret, and none.
+    #[error(
+        "`{0}` needs `client_secret`, and none that serves is kept: give one, or let `symbolon client add --generate-secret` make it"
+    )]
+    SecretAbsent(AuthenticationMethod),
+    /// A secret that is not good enough.
+    #[error("`client_secret` {0}")]
+    Secret(#[from] SecretError),
+    /// A grant that is not for clients that prove nothing.
+    #[error("`grant_types`: `{0}` is not for a client whose `{METHOD}` is `none` (RFC 6749 §4.4)")]
+    PublicGrant(GrantType),
     /// A grant that does not exist here.
-    #[error("`grant_types`: `{0}` is not supported: write `client_credentials`, or `[]` for a client that asks for no tokens")]
+    #[error(
+        "`grant_types`: `{0}` is not supported: write `client_credentials`, `authorization_code`, `refresh_token`, or `[]` for a client that asks for no tokens"
+    )]
     Grant(String),
     /// `scope` is malformed.
     #[error("`scope`: {0}")]
@@ -154,6 +193,42 @@ pub enum MetadataError {
     /// A resource identifier that is not an absolute URI without fragment.
     #[error("`resources`: `{0}` is not an absolute URI without fragment (RFC 8707 §2)")]
     Resource(String),
+    /// A redirect URI that cannot be registered.
+    #[error("`redirect_uris`: `{uri}` {problem}")]
+    RedirectUri {
+        /// The text.
+        uri: String,
+        /// What is wrong.
+        problem: RedirectUriError,
+    },
+    /// Redirect URIs without the grant that uses them, or the grant without them.
+    #[error("`redirect_uris` and the grant `authorization_code` in `grant_types` need each other")]
+    RedirectUris,
+    /// Nothing would issue the first refresh token.
+    #[error("`grant_types`: `refresh_token` needs `authorization_code`, which issues the first one")]
+    RefreshTokenAlone,
+    /// A response type that is not served (RFC 9700 §2.1.2).
+    #[error("`response_types` must be `[\"code\"]` with the grant `authorization_code`, and `[]` or absent without it")]
+    ResponseTypes,
+    /// A profile that demands sender-constrained tokens beside leave for bearer tokens.
+    #[error("the profile `{0}` needs sender-constrained tokens: remove `{BOUND}`")]
+    ProfileBinding(&'static str),
+    /// A profile that demands stronger authentication.
+    #[error("the profile `{0}` needs `tls_client_auth`, `self_signed_tls_client_auth` or `private_key_jwt`")]
+    ProfileMethod(&'static str),
+    /// A word outside a closed list.
+    #[error("`{name}`: `{found}` is not one of {words}")]
+    Word {
+        /// The member.
+        name: &'static str,
+        /// What was written.
+        found: String,
+        /// The list.
+        words: String,
+    },
+    /// Pairwise subjects without one sector.
+    #[error("`subject_type` `pairwise` needs `redirect_uris` of one host (OpenID Connect Core §8.1)")]
+    Sector,
     /// The name of an anchor set is empty.
     #[error("`anchor_set` must name an anchor set of the configuration")]
     AnchorSet,
@@ -170,24 +245,41 @@ impl MetadataError {
     }
 }
 
-pub(super) fn read(json: &[u8], expected: Option<&ClientId>) -> Result<Client, MetadataError> {
+impl From<AlgorithmUnknown> for MetadataError {
+    fn from(problem: AlgorithmUnknown) -> Self {
+        Self::SigningAlgorithm(problem.to_string())
+    }
+}
+
+/// The names of every method, as text.
+fn methods() -> String {
+    let names = AuthenticationMethod::ALL.map(|method| format!("`{method}`"));
+    let (last, others) = names.split_last().map(|(last, others)| (last.as_str(), others.join(", "))).unwrap_or_default();
+    format!("{others} or {last}")
+}
+
+/// Reads a registration. `kept` is what the store has of the client's secret.
+pub(super) fn read(json: &[u8], expected: Option<&ClientId>, kept: Option<&SecretRecord>) -> Result<Client, MetadataError> {
     if json.len() > LIMIT_BYTES {
         return Err(MetadataError::TooLong);
     }
     let members = json::parse_object(json)?;
     check_names(&members)?;
-    let grants: Vec<String> =
-        strings(&members, GRANT_TYPES)?.unwrap_or_else(|| vec![GrantType::ClientCredentials.name().to_owned()]);
+    let client_id = client_id(&members, expected)?;
+    let authentication = authentication::read(&members, &client_id, kept)?;
+    let grant_types = grants(&members, &authentication)?;
+    let binding = binding(flag(&members, BOUND)?, flag(&members, DPOP_BOUND)?);
     Ok(Client {
-        client_id: client_id(&members, expected)?,
+        authorization: authorization::read(&members, &grant_types, binding, &authentication)?,
+        client_id,
         name: text(&members, CLIENT_NAME)?.map(str::to_owned),
-        authentication: authentication(&members)?,
-        binding: binding(flag(&members, BOUND)?, flag(&members, DPOP_BOUND)?),
+        authentication,
+        binding,
         anchor_set: match text(&members, ANCHOR_SET)? {
             Some("") => return Err(MetadataError::AnchorSet),
             name => name.map(str::to_owned),
         },
-        grant_types: grants.into_iter().map(grant).collect::<Result<BTreeSet<_>, _>>()?,
+        grant_types,
         resources: resources(strings(&members, RESOURCES)?.unwrap_or_default())?,
         scope: text(&members, SCOPE)?.unwrap_or_default().parse::<Scope>()?,
     })
@@ -195,23 +287,14 @@ pub(super) fn read(json: &[u8], expected: Option<&ClientId>) -> Result<Client, M
 
 pub(super) fn write(client: &Client) -> Value {
     let mut members = Map::new();
-    let mut put = |name: &str, value: Value| members.insert(name.to_owned(), value);
+    let mut put = |name: &str, value: Value| {
+        members.insert(name.to_owned(), value);
+    };
     put(CLIENT_ID, client.client_id.as_str().into());
     if let Some(name) = &client.name {
         put(CLIENT_NAME, name.as_str().into());
     }
-    put(METHOD, client.authentication.method().into());
-    match &client.authentication {
-        Authentication::TlsClientAuth(CertificateMatcher::SubjectDn(name)) => put(SUBJECT_DN, name.to_string().into()),
-        Authentication::TlsClientAuth(CertificateMatcher::SanDns(name)) => put(SAN_DNS, name.as_str().into()),
-        Authentication::TlsClientAuth(CertificateMatcher::SanUri(uri)) => put(SAN_URI, uri.as_str().into()),
-        Authentication::TlsClientAuth(CertificateMatcher::SanIp(address)) => put(SAN_IP, address.to_string().into()),
-        Authentication::TlsClientAuth(CertificateMatcher::SanEmail(address)) => put(SAN_EMAIL, address.as_str().into()),
-        Authentication::SelfSignedTlsClientAuth(certificates) => {
-            let keys: Vec<Value> = certificates.iter().map(|certificate| Value::Object(certificate.to_jwk())).collect();
-            put(JWKS, Value::Object(Map::from_iter([("keys".to_owned(), Value::Array(keys))])))
-        }
-    };
+    authentication::write(&client.authentication, &mut put);
     let (certificate, dpop) = match client.binding {
         BindingPolicy::Certificate => (true, false),
         BindingPolicy::Dpop => (false, true),
@@ -228,6 +311,9 @@ pub(super) fn write(client: &Client) -> Value {
         put(ANCHOR_SET, name.as_str().into());
     }
     put(RESOURCES, client.resources.iter().map(String::as_str).collect());
+    authorization::write(&client.authorization, |name, value| {
+        members.insert(name.to_owned(), value);
+    });
     Value::Object(members)
 }
 
@@ -242,19 +328,20 @@ const fn binding(certificate: Option<bool>, dpop: Option<bool>) -> BindingPolicy
 }
 
 fn check_names(members: &Map<String, Value>) -> Result<(), MetadataError> {
-    if members.contains_key("jwks_uri") {
-        return Err(MetadataError::JwksUri);
-    }
-    match members.keys().find(|name| !KNOWN.contains(&name.as_str())) {
+    match members.keys().find(|name| !known().any(|known| known == name.as_str())) {
         None => Ok(()),
         Some(name) => Err(MetadataError::Unknown { name: name.chars().take(100).collect(), nearest: nearest(name) }),
     }
 }
 
+fn known() -> impl Iterator<Item = &'static str> {
+    KNOWN.into_iter().chain(authorization::NAMES)
+}
+
 /// The known name with the fewest edits, when they are few beside its length.
 fn nearest(name: &str) -> Option<&'static str> {
     let short: Vec<char> = name.to_lowercase().chars().take(100).collect();
-    let (edits, best) = KNOWN.into_iter().map(|known| (edits(&short, known), known)).min()?;
+    let (edits, best) = known().map(|known| (edits(&short, known), known)).min()?;
     (edits * 3 <= best.len()).then_some(best)
 }
 
@@ -280,33 +367,6 @@ fn client_id(members: &Map<String, Value>, expected: Option<&ClientId>) -> Resul
             Err(MetadataError::OtherClient { found, expected: expected.clone() })
         }
         (Some(found), _) => Ok(found),
-    }
-}
-
-fn authentication(members: &Map<String, Value>) -> Result<Authentication, MetadataError> {
-    match text(members, METHOD)?.ok_or(MetadataError::MethodAbsent)? {
-        TLS_CLIENT_AUTH => {
-            refuse_members(members, &[JWKS], TLS_CLIENT_AUTH)?;
-            let mut present = SUBJECTS.into_iter().filter(|name| members.contains_key(*name));
-            match (present.next(), present.next()) {
-                (None, _) => Err(MetadataError::SubjectAbsent),
-                (Some(one), Some(two)) => Err(MetadataError::SubjectTwice(one, two)),
-                (Some(name), None) => subject(name, text(members, name)?.unwrap_or_default()).map(Authentication::TlsClientAuth),
-            }
-        }
-        SELF_SIGNED_TLS_CLIENT_AUTH => {
-            refuse_members(members, &SUBJECTS, SELF_SIGNED_TLS_CLIENT_AUTH)?;
-            refuse_members(members, &[ANCHOR_SET], SELF_SIGNED_TLS_CLIENT_AUTH)?;
-            certificates(members.get(JWKS)).map(Authentication::SelfSignedTlsClientAuth)
-        }
-        other => Err(MetadataError::Method(other.chars().take(100).collect())),
-    }
-}
-
-fn refuse_members(members: &Map<String, Value>, names: &[&'static str], method: &'static str) -> Result<(), MetadataError> {
-    match names.iter().find(|name| members.contains_key(**name)) {
-        None => Ok(()),
-        Some(name) => Err(MetadataError::OtherMethod { name, method }),
     }
 }
 
@@ -346,28 +406,19 @@ fn subject(name: &'static str, value: &str) -> Result<CertificateMatcher, Metada
     }
 }
 
-fn certificates(jwks: Option<&Value>) -> Result<RegisteredCertificates, MetadataError> {
-    let wanted =
-        MetadataError::Type { name: JWKS, wanted: "a JWK Set: an object whose `keys` is an array of objects (RFC 7517 §5)" };
-    let keys = match jwks {
-        None => return Err(MetadataError::CertificatesAbsent),
-        Some(jwks) => jwks.get("keys").and_then(Value::as_array).ok_or_else(|| wanted.clone())?,
+/// The grants, by default the one that needs no person. A client that proves nothing may not speak for itself.
+fn grants(members: &Map<String, Value>, authentication: &Authentication) -> Result<BTreeSet<GrantType>, MetadataError> {
+    let is_public = *authentication == Authentication::None;
+    let Some(names) = strings(members, GRANT_TYPES)? else {
+        let default = (!is_public).then_some(GrantType::ClientCredentials);
+        return Ok(default.into_iter().collect());
     };
-    if keys.len() > RegisteredCertificates::MAX {
-        return Err(MetadataError::CertificatesAbsent);
+    let known = |name: String| GrantType::ALL.into_iter().find(|grant| grant.name() == name).ok_or(MetadataError::Grant(name));
+    let grants = names.into_iter().map(known).collect::<Result<BTreeSet<_>, _>>()?;
+    match grants.get(&GrantType::ClientCredentials) {
+        Some(grant) if is_public => Err(MetadataError::PublicGrant(*grant)),
+        _ => Ok(grants),
     }
-    let mut certificates = Vec::with_capacity(keys.len());
-    for (index, key) in keys.iter().enumerate() {
-        let members = key.as_object().ok_or_else(|| wanted.clone())?;
-        let certificate = RegisteredCertificate::from_jwk(members)
-            .map_err(|problem| MetadataError::Certificate { number: index + 1, problem })?;
-        certificates.push(certificate);
-    }
-    RegisteredCertificates::new(certificates).ok_or(MetadataError::CertificatesAbsent)
-}
-
-fn grant(name: String) -> Result<GrantType, MetadataError> {
-    GrantType::ALL.into_iter().find(|grant| grant.name() == name).ok_or(MetadataError::Grant(name))
 }
 
 fn resources(identifiers: Vec<String>) -> Result<Vec<String>, MetadataError> {
@@ -378,7 +429,7 @@ fn resources(identifiers: Vec<String>) -> Result<Vec<String>, MetadataError> {
     }
 }
 
-fn text<'m>(members: &'m Map<String, Value>, name: &'static str) -> Result<Option<&'m str>, MetadataError> {
+pub(super) fn text<'m>(members: &'m Map<String, Value>, name: &'static str) -> Result<Option<&'m str>, MetadataError> {
     match members.get(name) {
         None => Ok(None),
         Some(Value::String(text)) => Ok(Some(text)),
@@ -386,7 +437,7 @@ fn text<'m>(members: &'m Map<String, Value>, name: &'static str) -> Result<Optio
     }
 }
 
-fn flag(members: &Map<String, Value>, name: &'static str) -> Result<Option<bool>, MetadataError> {
+pub(super) fn flag(members: &Map<String, Value>, name: &'static str) -> Result<Option<bool>, MetadataError> {
     match members.get(name) {
         None => Ok(None),
         Some(Value::Bool(flag)) => Ok(Some(*flag)),
@@ -394,7 +445,7 @@ fn flag(members: &Map<String, Value>, name: &'static str) -> Result<Option<bool>
     }
 }
 
-fn strings(members: &Map<String, Value>, name: &'static str) -> Result<Option<Vec<String>>, MetadataError> {
+pub(super) fn strings(members: &Map<String, Value>, name: &'static str) -> Result<Option<Vec<String>>, MetadataError> {
     let wanted = MetadataError::Type { name, wanted: "an array of strings" };
     let Some(value) = members.get(name) else { return Ok(None) };
     let values = value.as_array().ok_or_else(|| wanted.clone())?;

@@ -1,6 +1,6 @@
 //! What a client may be: the metadata it was registered with, checked once and then held as types.
 //!
-//! Metadata is JSON in the words of RFC 7591 §2 and RFC 8705 §2 and §3.4, with two members of ours, `anchor_set` and `resources`.
+//! Metadata is JSON in the words of RFC 7591 §2, OpenID Connect Registration §2 and RFC 8705 §2 and §3.4, with two members of ours, `anchor_set` and `resources`.
 //! Whatever is not understood is refused: a misspelt restriction would otherwise restrict nothing.
 //!
 //! The data plane looks clients up in a [`Directory`], an immutable snapshot that [`Clients`] replaces as the change feed tells.
@@ -10,19 +10,31 @@ use std::fmt;
 
 use crate::binding::BindingPolicy;
 use crate::domain::{ClientId, Lifetime, Scope, Timestamp};
-use crate::store::{ClientRecord, RuleWindow};
+use crate::store::{ClientRecord, RuleWindow, SecretRecord};
 
+mod authentication;
+mod authorization;
 mod certificate_matcher;
+mod client_keys;
 mod directory;
 mod metadata;
+mod redirect_uri;
 mod registered_certificate;
+mod registered_keys;
+mod secret;
 #[cfg(test)]
 mod tests;
 
+pub use authentication::{Authentication, AuthenticationMethod, AuthenticationMethodUnknown, JwksUri, JwksUriError, Published};
+pub use authorization::{AuthorizationMetadata, Profile, SubjectType};
 pub use certificate_matcher::{CertificateMatcher, MatchError, Matched};
+pub use client_keys::{ClientKeys, ClientKeysError, KeysUnavailable};
 pub use directory::{Clients, ClientsError, Directory};
 pub use metadata::MetadataError;
+pub use redirect_uri::{AcceptedRedirectUri, ApplicationType, RedirectUri, RedirectUriError};
 pub use registered_certificate::{RegisteredCertificate, RegisteredCertificateError, RegisteredCertificates};
+pub use registered_keys::{RegisteredKeys, RegisteredKeysError};
+pub use secret::{SecretDigest, SecretError, SecretKnown, SecretMismatch, SharedSecret, generate_secret};
 
 /// One client.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,47 +56,31 @@ pub struct Client {
     pub resources: Vec<String>,
     /// The scope it may ask for.
     pub scope: Scope,
+    /// What it may do at the authorization endpoint.
+    pub authorization: AuthorizationMetadata,
 }
-
-/// How a client proves who it is (`token_endpoint_auth_method`).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Authentication {
-    /// `tls_client_auth`: a certificate from a trusted authority with the registered name (RFC 8705 §2.1).
-    TlsClientAuth(CertificateMatcher),
-    /// `self_signed_tls_client_auth`: one of the registered certificates (RFC 8705 §2.2).
-    SelfSignedTlsClientAuth(RegisteredCertificates),
-}
-
-impl Authentication {
-    /// The method's registered name (RFC 8705 §2.1.1, §2.2.1).
-    pub const fn method(&self) -> &'static str {
-        match self {
-            Self::TlsClientAuth(_) => TLS_CLIENT_AUTH,
-            Self::SelfSignedTlsClientAuth(_) => SELF_SIGNED_TLS_CLIENT_AUTH,
-        }
-    }
-}
-
-/// RFC 8705 §2.1.1.
-pub const TLS_CLIENT_AUTH: &str = "tls_client_auth";
-/// RFC 8705 §2.2.1.
-pub const SELF_SIGNED_TLS_CLIENT_AUTH: &str = "self_signed_tls_client_auth";
 
 /// A grant that a client may use (`grant_types`, RFC 7591 §2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum GrantType {
+    /// RFC 6749 §4.1.
+    AuthorizationCode,
     /// RFC 6749 §4.4.
     ClientCredentials,
+    /// RFC 6749 §6.
+    RefreshToken,
 }
 
 impl GrantType {
     /// Every grant there is.
-    pub const ALL: [Self; 1] = [Self::ClientCredentials];
+    pub const ALL: [Self; 3] = [Self::AuthorizationCode, Self::ClientCredentials, Self::RefreshToken];
 
     /// The value of `grant_type`.
     pub const fn name(self) -> &'static str {
         match self {
+            Self::AuthorizationCode => "authorization_code",
             Self::ClientCredentials => "client_credentials",
+            Self::RefreshToken => "refresh_token",
         }
     }
 }
@@ -101,17 +97,37 @@ impl Client {
     /// # Errors
     /// See [`MetadataError`].
     pub fn from_metadata(json: &[u8], expected: Option<&ClientId>) -> Result<Self, MetadataError> {
-        metadata::read(json, expected)
+        metadata::read(json, expected, None)
     }
 
-    /// The registration, as one line of JSON: what [`Client::from_metadata`] reads back. The same for equal clients.
+    /// The same, of a client whose secret is kept already: a document without `client_secret` leaves it as it is.
+    ///
+    /// # Errors
+    /// See [`MetadataError`].
+    pub fn from_metadata_keeping(
+        json: &[u8],
+        expected: Option<&ClientId>,
+        secret: Option<&SecretRecord>,
+    ) -> Result<Self, MetadataError> {
+        metadata::read(json, expected, secret)
+    }
+
+    /// The registration without its secret, as one line of JSON. The same for equal clients.
     pub fn to_metadata(&self) -> String {
         metadata::write(self).to_string()
     }
 
     /// As the store keeps it.
     pub fn to_record(&self) -> ClientRecord {
-        ClientRecord { client_id: self.client_id.clone(), metadata_json: self.to_metadata() }
+        let secret = match &self.authentication {
+            Authentication::ClientSecretBasic(digest) | Authentication::ClientSecretPost(digest) => Some(digest.into()),
+            Authentication::ClientSecretJwt { secret, .. } => Some(secret.into()),
+            Authentication::TlsClientAuth(_)
+            | Authentication::SelfSignedTlsClientAuth(_)
+            | Authentication::PrivateKeyJwt { .. }
+            | Authentication::None => None,
+        };
+        ClientRecord { client_id: self.client_id.clone(), metadata_json: self.to_metadata(), secret }
     }
 
     /// Reads what the store kept.
@@ -119,7 +135,7 @@ impl Client {
     /// # Errors
     /// See [`MetadataError`].
     pub fn from_record(record: &ClientRecord) -> Result<Self, MetadataError> {
-        metadata::read(record.metadata_json.as_bytes(), Some(&record.client_id))
+        metadata::read(record.metadata_json.as_bytes(), Some(&record.client_id), record.secret.as_ref())
     }
 }
 

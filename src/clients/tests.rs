@@ -33,6 +33,13 @@ fn alice(changes: Value) -> Value {
     members
 }
 
+/// Like alice, for the authorization endpoint.
+fn app(changes: Value) -> Value {
+    let mut members = alice(json!({ "grant_types": ["authorization_code"], "redirect_uris": ["https://a.example/"] }));
+    members.as_object_mut().expect("an object").extend(changes.as_object().expect("an object").clone());
+    members
+}
+
 fn jwk(certificate: &Certificate) -> Value {
     Value::Object(RegisteredCertificate::from_certificate(certificate).expect("a usable key").to_jwk())
 }
@@ -56,6 +63,7 @@ fn what_is_left_out_has_the_safe_meaning() {
         grant_types: [GrantType::ClientCredentials].into(),
         resources: vec![],
         scope: Scope::default(),
+        authorization: AuthorizationMetadata::default(),
     };
     assert_eq!(client, expected);
 }
@@ -84,6 +92,12 @@ fn a_registration_is_read_back_as_it_was_written() {
         }),
         json!({ "tls_client_certificate_bound_access_tokens": false, "dpop_bound_access_tokens": true }),
         json!({ "tls_client_certificate_bound_access_tokens": true, "dpop_bound_access_tokens": true }),
+        json!({
+            "grant_types": ["authorization_code", "refresh_token"], "redirect_uris": ["https://a.example/b", "https://a.example/a"],
+            "response_types": ["code"], "application_type": "web", "profile": "fapi2",
+            "require_pushed_authorization_requests": true, "default_max_age": 0, "require_auth_time": true,
+            "id_token_signed_response_alg": "PS256", "userinfo_signed_response_alg": "ES256", "subject_type": "pairwise"
+        }),
     ];
     for method in &methods {
         for more in &rest {
@@ -128,7 +142,8 @@ fn what_is_not_understood_is_refused_with_the_remedy() {
             alice(json!({ "token_endpoint_auth_method": null })),
             "`token_endpoint_auth_method` is missing: write `tls_client_auth`",
         ),
-        (alice(json!({ "token_endpoint_auth_method": "client_secret_basic" })), "`client_secret_basic` is not supported"),
+        (alice(json!({ "token_endpoint_auth_method": "telepathy" })), "`telepathy` is not supported: write `tls_client_auth`, "),
+        (alice(json!({ "token_endpoint_auth_method": "none" })), "`tls_client_auth_subject_dn` has no meaning with `none`"),
         (alice(json!({ "tls_client_auth_subject_dn": null })), "needs exactly one of"),
         (alice(json!({ "tls_client_auth_san_dns": "a.example" })), "exclude each other"),
         (alice(json!({ "tls_client_auth_subject_dn": "" })), "the name is empty"),
@@ -139,9 +154,28 @@ fn what_is_not_understood_is_refused_with_the_remedy() {
         (alice(json!({ "tls_client_certificate_bound_access_token": true })), "`tls_client_certificate_bound_access_tokens`?"),
         (alice(json!({ "logo_uri": "https://a.example/logo" })), "`logo_uri` is not known client metadata"),
         (alice(json!({ "jwks": { "keys": [one] } })), "`jwks` has no meaning with `tls_client_auth`"),
-        (alice(json!({ "jwks_uri": "https://a.example/jwks" })), "put the keys themselves into `jwks`"),
+        (alice(json!({ "jwks_uri": "https://a.example/jwks" })), "`jwks_uri` has no meaning with `tls_client_auth`"),
         (alice(json!({ "tls_client_certificate_bound_access_tokens": "false" })), "true or false, without quotation marks"),
         (alice(json!({ "grant_types": ["implicit"] })), "`implicit` is not supported"),
+        (alice(json!({ "grant_types": ["authorization_code"] })), "need each other"),
+        (alice(json!({ "redirect_uris": ["https://a.example/"] })), "need each other"),
+        (alice(json!({ "grant_types": ["refresh_token"] })), "`refresh_token` needs `authorization_code`"),
+        (app(json!({ "redirect_uris": ["http://a.example/"] })), "`http://a.example/` must be `https`"),
+        (app(json!({ "response_types": ["code", "token"] })), "must be `[\"code\"]`"),
+        (alice(json!({ "response_types": ["code"] })), "must be `[\"code\"]`"),
+        (app(json!({ "profile": "fapi" })), "is not one of `openid` or `oauth2.1` or `fapi2`"),
+        (
+            app(json!({ "profile": "fapi2", "tls_client_certificate_bound_access_tokens": false })),
+            "needs sender-constrained tokens",
+        ),
+        (app(json!({ "application_type": "mobile" })), "`web` or `native`"),
+        (app(json!({ "default_max_age": -1 })), "a number of seconds"),
+        (app(json!({ "id_token_signed_response_alg": "none" })), "`none` is not one of `ES256`"),
+        (app(json!({ "id_token_signed_response_alg": "HS256" })), "`HS256` is not one of `ES256`"),
+        (
+            app(json!({ "subject_type": "pairwise", "redirect_uris": ["https://a.example/", "https://b.example/"] })),
+            "`redirect_uris` of one host",
+        ),
         (alice(json!({ "grant_types": "client_credentials" })), "an array of strings"),
         (alice(json!({ "grant_types": [1] })), "an array of strings"),
         (alice(json!({ "scope": ["read"] })), "`scope` must be a string"),
@@ -168,6 +202,133 @@ fn what_is_not_understood_is_refused_with_the_remedy() {
     let other = "bob".parse().expect("a client id");
     let error = Client::from_metadata(alice(json!({})).to_string().as_bytes(), Some(&other)).expect_err("another client");
     assert_eq!(error.reason(), Reason::ClientUnknown);
+}
+
+/// A client of another method: these members beside its name.
+fn robot(members: Value) -> Value {
+    let mut document = json!({ "client_id": "robot" });
+    document.as_object_mut().expect("an object").extend(members.as_object().expect("an object").clone());
+    document
+}
+
+/// RFC 7515 Appendix A.3.
+fn public_key() -> Value {
+    json!({
+        "kty": "EC", "crv": "P-256", "x": "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU",
+        "y": "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0", "kid": "1",
+    })
+}
+
+/// 86 characters, as they are generated.
+const SECRET: &str = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_0123456789abcdefghijkl";
+
+#[test]
+fn every_method_is_read_back_as_it_was_written_and_without_its_secret() {
+    let jwks = json!({ "keys": [public_key()] });
+    let table = [
+        ("private_key_jwt", json!({ "jwks": jwks }), false),
+        ("private_key_jwt", json!({ "jwks": jwks, "token_endpoint_auth_signing_alg": "ES256" }), false),
+        ("private_key_jwt", json!({ "jwks_uri": "https://robot.example/jwks" }), false),
+        ("self_signed_tls_client_auth", json!({ "jwks_uri": "https://robot.example/jwks" }), false),
+        ("client_secret_basic", json!({ "client_secret": SECRET }), true),
+        ("client_secret_post", json!({ "client_secret": SECRET }), true),
+        ("client_secret_jwt", json!({ "client_secret": SECRET }), true),
+        ("client_secret_jwt", json!({ "client_secret": SECRET, "token_endpoint_auth_signing_alg": "HS512" }), true),
+        ("none", json!({}), false),
+    ];
+    for (method, members, has_secret) in table {
+        let mut document = robot(members);
+        document["token_endpoint_auth_method"] = json!(method);
+        let client = read(&document).expect(method);
+        assert_eq!(client.authentication.method().name(), method);
+        assert_eq!(client.grant_types.is_empty(), method == "none", "the default of a client that proves nothing is no grant");
+        let record = client.to_record();
+        assert_eq!(record.secret.is_some(), has_secret, "{method}");
+        for shown in [record.metadata_json.clone(), format!("{client:?}{record:?}")] {
+            assert!(!shown.contains("0123456789") && !shown.contains("client_secret\""), "{shown}");
+        }
+        assert_eq!(Client::from_record(&record).as_ref(), Ok(&client), "{method}");
+        // A document without the secret leaves it as it is, and without one kept it is not a registration.
+        document.as_object_mut().expect("an object").remove("client_secret");
+        let text = document.to_string();
+        assert_eq!(Client::from_metadata_keeping(text.as_bytes(), None, record.secret.as_ref()).as_ref(), Ok(&client));
+        if has_secret {
+            let error = read(&document).expect_err("no secret");
+            assert!(matches!(error, MetadataError::SecretAbsent(absent) if absent.name() == method), "{error}");
+        }
+    }
+}
+
+#[test]
+fn what_a_method_cannot_use_is_refused_with_the_remedy() {
+    let key = public_key();
+    let changed = |name: &str, value: Value| {
+        let mut key = key.clone();
+        key[name] = value;
+        json!({ "keys": [key] })
+    };
+    let jwks = json!({ "keys": [key] });
+    let (uri, key_jwt, basic) = (json!("https://robot.example/jwks"), json!("private_key_jwt"), json!("client_secret_basic"));
+    let with = |method: &Value, members: Value| {
+        let mut document = robot(members);
+        document["token_endpoint_auth_method"] = method.clone();
+        document
+    };
+    let table = [
+        (with(&key_jwt, json!({})), "`private_key_jwt` needs `jwks`"),
+        (with(&key_jwt, json!({ "jwks": jwks, "jwks_uri": uri })), "`jwks` and `jwks_uri` exclude each other"),
+        (with(&key_jwt, json!({ "jwks": { "keys": [] } })), "`jwks` must have 1 to 20 keys"),
+        (with(&key_jwt, json!({ "jwks": { "keys": vec![key.clone(); 21] } })), "`jwks` must have 1 to 20 keys"),
+        (with(&key_jwt, json!({ "jwks": [key] })), "a JWK Set"),
+        (with(&key_jwt, json!({ "jwks": changed("d", json!("AAAA")) })), "key 1 of `jwks`: `d` is a private member"),
+        (with(&key_jwt, json!({ "jwks": { "keys": [{ "kty": "oct", "k": "AAAA" }] } })), "`k` is a private member"),
+        (with(&key_jwt, json!({ "jwks": changed("use", json!("enc")) })), "verifies no signature"),
+        (with(&key_jwt, json!({ "jwks": changed("y", json!("AAAA")) })), "not a valid key"),
+        (with(&key_jwt, json!({ "jwks": jwks, "token_endpoint_auth_signing_alg": "RS256" })), "no key of `jwks` verifies it"),
+        (
+            with(&key_jwt, json!({ "jwks": jwks, "token_endpoint_auth_signing_alg": "HS256" })),
+            "`HS256` is not a signature algorithm",
+        ),
+        (
+            with(&key_jwt, json!({ "jwks": jwks, "token_endpoint_auth_signing_alg": "none" })),
+            "`none` is not a signature algorithm",
+        ),
+        (
+            with(&key_jwt, json!({ "jwks": jwks, "client_secret": SECRET })),
+            "`client_secret` has no meaning with `private_key_jwt`",
+        ),
+        (with(&key_jwt, json!({ "jwks": jwks, "anchor_set": "x" })), "`anchor_set` has no meaning"),
+        (with(&key_jwt, json!({ "jwks_uri": "http://robot.example/jwks" })), "`jwks_uri` must be an `https` URL"),
+        (with(&basic, json!({})), "let `symbolon client add --generate-secret` make it"),
+        (with(&basic, json!({ "client_secret": "hunter2" })), "`client_secret` is too short"),
+        (with(&basic, json!({ "client_secret": "a".repeat(64) })), "`client_secret` is too regular"),
+        (with(&basic, json!({ "client_secret": SECRET, "token_endpoint_auth_signing_alg": "HS256" })), "has no meaning"),
+        (
+            with(&json!("client_secret_jwt"), json!({ "client_secret": SECRET, "token_endpoint_auth_signing_alg": "ES256" })),
+            "`HS256`, `HS384` or `HS512`",
+        ),
+        (
+            with(
+                &json!("client_secret_jwt"),
+                json!({ "client_secret": &SECRET[..40], "token_endpoint_auth_signing_alg": "HS384" }),
+            ),
+            "at least 48 bytes",
+        ),
+        (
+            with(&json!("none"), json!({ "grant_types": ["client_credentials"] })),
+            "`client_credentials` is not for a client whose",
+        ),
+        (with(&json!("none"), json!({ "client_secret": SECRET })), "`client_secret` has no meaning with `none`"),
+    ];
+    for (document, expected) in table {
+        let text = read(&document).expect_err(expected).to_string();
+        assert!(text.contains(expected) && !text.contains('\n') && !text.contains("hunter2"), "{text} does not say: {expected}");
+    }
+    // What was kept for a client that sends its secret is no secret to authenticate assertions with.
+    let sent = read(&with(&basic, json!({ "client_secret": SECRET }))).expect("usable").to_record();
+    let document = with(&json!("client_secret_jwt"), json!({})).to_string();
+    let error = Client::from_metadata_keeping(document.as_bytes(), None, sent.secret.as_ref()).expect_err("a digest");
+    assert!(matches!(error, MetadataError::SecretAbsent(AuthenticationMethod::ClientSecretJwt)), "{error}");
 }
 
 #[test]
@@ -246,7 +407,9 @@ fn a_self_signed_certificate_is_matched_byte_for_byte_and_by_date() {
     let one = self_signed("Alice").certificate;
     let twin = self_signed("Alice").certificate;
     let client = read(&registered(vec![jwk(&self_signed("Bob").certificate), jwk(&one)])).expect("usable");
-    let Authentication::SelfSignedTlsClientAuth(certificates) = &client.authentication else { unreachable!("self-signed") };
+    let Authentication::SelfSignedTlsClientAuth(Published::Here(certificates)) = &client.authentication else {
+        unreachable!("self-signed")
+    };
     assert!(certificates.check(&one, NOW).is_ok());
     let reason = |certificate: &Certificate, now| certificates.check(certificate, now).err().map(|error| error.reason());
     assert_eq!(reason(&twin, NOW), Some(Reason::CertificateNotRegistered), "the same name says nothing");
@@ -300,7 +463,9 @@ fn certificates_of_every_key_type_can_be_registered() {
         let jwk = jwk(&certificate);
         assert_eq!(jwk["kty"], kind);
         let client = read(&registered(vec![jwk])).expect("usable");
-        let Authentication::SelfSignedTlsClientAuth(certificates) = &client.authentication else { unreachable!("self-signed") };
+        let Authentication::SelfSignedTlsClientAuth(Published::Here(certificates)) = &client.authentication else {
+            unreachable!("self-signed")
+        };
         assert!(certificates.check(&certificate, certificate.not_before()).is_ok());
     }
 }

@@ -9,9 +9,15 @@ use serde::{Deserialize, Deserializer, Serialize};
 pub use super::listener::*;
 use crate::event::TokenFormat;
 
+mod authorization;
+mod client;
 mod dpop;
+mod operation;
 
+pub use authorization::{AuthorizationSettings, ProfileSetting};
+pub use client::{AssertionAudienceSetting, ClientAssertionSettings, OutboundSettings};
 pub use dpop::DpopSettings;
+pub use operation::*;
 
 /// The whole file. `symbolon serve` and `symbolon gateway` read the same shape; each ignores nothing and uses what it needs.
 /// Paths are relative to the directory of the file.
@@ -35,8 +41,14 @@ pub struct Settings {
     pub anchor_set: BTreeMap<String, AnchorSetSettings>,
     /// What tokens are issued for.
     pub resource: Vec<ResourceSettings>,
+    /// Assertions of clients with `private_key_jwt` and `client_secret_jwt`.
+    pub client_assertion: ClientAssertionSettings,
+    /// Where keys are fetched from that clients publish (`jwks_uri`).
+    pub outbound: OutboundSettings,
     /// What is asked of DPoP proofs.
     pub dpop: DpopSettings,
+    /// What is demanded of authorizations, and how long what they leave behind lives.
+    pub authorization: AuthorizationSettings,
     /// Signing keys of the authorization server.
     pub signing: SigningSettings,
     /// Who may follow the revocation feed.
@@ -498,6 +510,10 @@ pub struct LimitSettings {
     pub chain_certificates: u32,
     /// Bytes of one certificate of a client's chain.
     pub certificate_bytes: u32,
+    /// Failed authentications of clients from one address (IPv6: one /64) in a minute, before more are answered 429.
+    pub address_failures_per_minute: u32,
+    /// Failed authentications of one client from one address in a minute. What others do in its name elsewhere does not count.
+    pub client_failures_per_minute: u32,
     /// Seconds that requests under way may still take at shutdown.
     pub shutdown_seconds: u32,
 }
@@ -517,74 +533,9 @@ impl Default for LimitSettings {
             http2_streams: 100,
             chain_certificates: 10,
             certificate_bytes: 16_384,
+            address_failures_per_minute: 300,
+            client_failures_per_minute: 60,
             shutdown_seconds: 10,
         }
-    }
-}
-
-/// The audit trail: one JSON object a line.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(default)]
-pub struct AuditSettings {
-    /// The file to append to. Without one, events go to standard output.
-    pub file: Option<PathBuf>,
-    /// Events that may wait to be written. When it is full, no token is issued and no request admitted.
-    pub queue: u32,
-}
-
-impl Default for AuditSettings {
-    fn default() -> Self {
-        Self { file: None, queue: 8_192 }
-    }
-}
-
-/// The log, on standard error.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(default)]
-pub struct LogSettings {
-    /// What is logged: `error`, `warn`, `info`, `debug`, `trace`, or a filter by module such as `info,symbolon::tls=debug`.
-    pub filter: String,
-    /// `text` for people, `json` for machines.
-    pub format: LogFormatSetting,
-}
-
-impl Default for LogSettings {
-    fn default() -> Self {
-        Self { filter: "info".into(), format: LogFormatSetting::Text }
-    }
-}
-
-/// The shape of log lines.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum LogFormatSetting {
-    /// For people.
-    #[default]
-    Text,
-    /// One JSON object a line.
-    Json,
-}
-
-/// The control socket: `status`, `reload`, `explain`.
-#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(default)]
-pub struct ControlSettings {
-    /// The path of the Unix socket. Without one, the process has none.
-    pub socket: Option<PathBuf>,
-}
-
-/// Files that change while the process runs.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(default)]
-pub struct ReloadSettings {
-    /// Whether server certificates, their keys and anchor sets are read again when their files change, as at SIGHUP.
-    pub watch_files: bool,
-    /// Days before its end that the log begins to warn of a server's own certificate or an accepted authority.
-    pub expiry_warning_days: u32,
-}
-
-impl Default for ReloadSettings {
-    fn default() -> Self {
-        Self { watch_files: true, expiry_warning_days: 21 }
     }
 }

@@ -120,6 +120,7 @@ pub enum AuditEvent {
         client_id: ClientId,
         subject: Subject,
         grant_type: &'static str,
+        client_authentication: &'static str,
         format: TokenFormat,
         token_id: TokenId,
         family: FamilyId,
@@ -139,6 +140,21 @@ pub enum AuditEvent {
         reason: Reason,
         status: u16,
     },
+    /// A client was given an authorization code. Commits with the code.
+    AuthorizationGranted {
+        request_id: RequestId,
+        client_id: ClientId,
+        subject: Subject,
+        session_id: SessionId,
+        family: FamilyId,
+        scope: Scope,
+    },
+    /// A person denied what a client asked for. Commits with the end of the request.
+    AuthorizationDenied { request_id: RequestId, client_id: ClientId, subject: Subject, session_id: SessionId },
+    /// A person allowed a client something for the next time too. Commits with it.
+    ConsentGiven { request_id: RequestId, client_id: ClientId, subject: Subject, scope: Scope },
+    /// A code or a refresh token came again: everything that descends from its grant is revoked. Commits with the rule.
+    FamilyRevoked { request_id: RequestId, client_id: ClientId, family: FamilyId, reason: Reason },
     /// A token was introspected.
     TokenIntrospected {
         request_id: RequestId,

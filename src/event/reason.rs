@@ -74,6 +74,44 @@ reasons! {
     ClientMethodMismatch = "client_method_mismatch";
     /// More than one way of authenticating in one request.
     ClientMethodAmbiguous = "client_method_ambiguous";
+    /// The credentials name another client than `client_id` does.
+    ClientIdMismatch = "client_id_mismatch";
+    /// Credentials that cannot be read: `Authorization: Basic` without a client and a secret.
+    ClientCredentialsMalformed = "client_credentials_malformed";
+    /// The client secret is another one.
+    ClientSecretMismatch = "client_secret_mismatch";
+    /// The client's keys could not be fetched from its `jwks_uri`.
+    ClientKeysUnavailable = "client_keys_unavailable";
+    /// Too many failed authentications of this client, or from this address.
+    ClientThrottled = "client_throttled";
+    /// A client assertion that is no JWT we read.
+    AssertionMalformed = "assertion_malformed";
+    /// A client assertion of another type: `client_assertion_type`, or `typ`.
+    AssertionType = "assertion_type";
+    /// A client assertion with an algorithm outside the allow list, or another than the registered one.
+    AssertionAlgorithm = "assertion_algorithm";
+    /// A client assertion whose header names its own key (`jwk`, `jku`, `x5u`).
+    AssertionKeyReference = "assertion_key_reference";
+    /// A client assertion with `crit` or `b64`.
+    AssertionCritical = "assertion_critical";
+    /// No registered key fits the client assertion's `kid` and `alg`.
+    AssertionKeyUnknown = "assertion_key_unknown";
+    /// The client assertion's signature does not verify.
+    AssertionSignature = "assertion_signature";
+    /// A claim of the client assertion is missing or of another type.
+    AssertionClaim = "assertion_claim";
+    /// The client assertion's `iss` or `sub` is not the client.
+    AssertionSubject = "assertion_subject";
+    /// The client assertion is for somebody else.
+    AssertionAudience = "assertion_audience";
+    /// The client assertion has expired.
+    AssertionExpired = "assertion_expired";
+    /// The client assertion's `nbf` or `iat` is in the future.
+    AssertionNotYetValid = "assertion_not_yet_valid";
+    /// The client assertion lives longer than is taken.
+    AssertionLifetime = "assertion_lifetime";
+    /// The client assertion was used before.
+    AssertionReplayed = "assertion_replayed";
     /// The client exists but has been revoked by a rule.
     ClientRevoked = "client_revoked";
     /// The registration does not allow what was asked.
@@ -134,6 +172,63 @@ reasons! {
     FormForeign = "form_foreign";
     /// Nobody is signed in in this browser.
     SessionAbsent = "session_absent";
+    // -- the authorization endpoint --------------------------------------------------------------------------------
+    /// `redirect_uri` is missing where it must be named.
+    RedirectUriAbsent = "redirect_uri_absent";
+    /// `redirect_uri` is not a registered one, or not the one of the authorization request.
+    RedirectUriMismatch = "redirect_uri_mismatch";
+    /// `response_type` is not served.
+    ResponseTypeUnsupported = "response_type_unsupported";
+    /// `response_mode` is not served.
+    ResponseModeUnsupported = "response_mode_unsupported";
+    /// The profile demands a code challenge.
+    PkceAbsent = "pkce_absent";
+    /// `dpop_jkt` and the DPoP proof name different keys, or the code is bound to another key.
+    DpopJkt = "dpop_jkt";
+    /// A code challenge by another method than `S256`, or none that can be one.
+    PkceMalformed = "pkce_malformed";
+    /// The code verifier is missing, superfluous, or not the challenge's.
+    PkceMismatch = "pkce_mismatch";
+    /// The request had to be pushed (RFC 9126).
+    PushedRequestRequired = "pushed_request_required";
+    /// The `request_uri` is unknown, too old or used.
+    RequestUriUnknown = "request_uri_unknown";
+    /// The `request_uri` was pushed by another client.
+    RequestUriForeign = "request_uri_foreign";
+    /// A request parameter that this server does not take: `request`, a foreign `request_uri`, `registration`.
+    RequestUnsupported = "request_unsupported";
+    /// `id_token_hint` is not an ID token of ours for this client.
+    IdTokenHint = "id_token_hint";
+    /// The interaction is unknown, over, or already finished.
+    InteractionUnknown = "interaction_unknown";
+    /// The interaction was begun in another browser.
+    InteractionForeign = "interaction_foreign";
+    /// The person who granted something has no account any more, or may not use it.
+    PersonUnknown = "person_unknown";
+    /// The person would have to sign in, and the request forbids to ask.
+    LoginRequired = "login_required";
+    /// The person would have to consent, and the request forbids to ask.
+    ConsentRequired = "consent_required";
+    /// The person said no.
+    ConsentDenied = "consent_denied";
+    /// The request demands an authentication that this person did not give.
+    AcrUnmet = "acr_unmet";
+
+    // -- codes and refresh tokens ----------------------------------------------------------------------------------
+    /// The authorization code is unknown or was forgotten.
+    CodeUnknown = "code_unknown";
+    /// The authorization code was not redeemed in time.
+    CodeExpired = "code_expired";
+    /// The authorization code was redeemed before.
+    CodeReplayed = "code_replayed";
+    /// The authorization code was issued to another client.
+    CodeForeign = "code_foreign";
+    /// Not a refresh token, or one whose grant has ended.
+    RefreshTokenUnknown = "refresh_token_unknown";
+    /// The refresh token was issued to another client.
+    RefreshTokenForeign = "refresh_token_foreign";
+    /// A refresh token that had been replaced.
+    RefreshTokenReused = "refresh_token_reused";
 
     // -- the token -------------------------------------------------------------------------------------------------
     /// No token in the request.

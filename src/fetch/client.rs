@@ -18,7 +18,8 @@ use tower::util::BoxCloneSyncService;
 use tower::{Service, service_fn};
 use url::Url;
 
-use super::FetchError;
+use super::connect::{Resolver, check_uri};
+use super::{FetchError, OutboundPolicy, OutboundRefusal};
 
 /// Idle connections kept for one host.
 const IDLE_CONNECTIONS: usize = 8;
@@ -74,11 +75,22 @@ pub struct Client {
 
 impl Client {
     /// A client that trusts and identifies itself as `tls` says. Its ALPN list is replaced by `h2` and `http/1.1`.
+    ///
+    /// It connects wherever a URL says: for URLs that the operator wrote.
     pub fn new(tls: Arc<rustls::ClientConfig>, limits: FetchLimits) -> Self {
+        Self::with(tls, limits, None)
+    }
+
+    /// The same for URLs that somebody else chose: it goes only where `policy` allows.
+    pub fn guarded(tls: Arc<rustls::ClientConfig>, limits: FetchLimits, policy: OutboundPolicy) -> Self {
+        Self::with(tls, limits, Some(Arc::new(policy)))
+    }
+
+    fn with(tls: Arc<rustls::ClientConfig>, limits: FetchLimits, policy: Option<Arc<OutboundPolicy>>) -> Self {
         let mut tls = Arc::unwrap_or_clone(tls);
         // hyper-rustls sets the list itself, and panics over one that is there already.
         tls.alpn_protocols.clear();
-        let mut tcp = HttpConnector::new();
+        let mut tcp = HttpConnector::new_with_resolver(Resolver::new(policy.clone()));
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
         let https = HttpsConnectorBuilder::new().with_tls_config(tls).https_only().enable_all_versions().wrap_connector(tcp);
@@ -92,7 +104,7 @@ impl Client {
             .http2_max_header_list_size(HEAD_BYTES)
             .http2_keep_alive_interval(PING_INTERVAL)
             .http2_keep_alive_timeout(PING_INTERVAL)
-            .build(within(https, limits.connect_seconds));
+            .build(within(https, limits.connect_seconds, policy));
         Self { http, limits }
     }
 
@@ -158,6 +170,9 @@ impl Client {
             return FetchError::Broken { url: shown(url), source: error.into() };
         }
         let authority = format!("{}:{}", url.host_str().unwrap_or_default(), url.port_or_known_default().unwrap_or_default());
+        if let Some(refusal) = refusal_in(&error) {
+            return FetchError::Forbidden { authority, refusal };
+        }
         let timed_out = error.source().is_some_and(|cause| cause.is::<tokio::time::error::Elapsed>());
         match timed_out {
             true => FetchError::ConnectTimeout { authority, seconds: self.limits.connect_seconds },
@@ -166,15 +181,30 @@ impl Client {
     }
 }
 
-/// Connects by `connector`, giving up after `seconds` over name resolution, TCP and TLS together.
-fn within<C>(connector: C, seconds: u32) -> Connector
+/// The policy's objection, however deep the libraries have wrapped it.
+fn refusal_in(error: &(dyn Error + 'static)) -> Option<OutboundRefusal> {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        if let Some(refusal) = inner.and_then(|inner| inner.downcast_ref::<OutboundRefusal>()) {
+            return Some(refusal.clone());
+        }
+        cause = error.source();
+    }
+    None
+}
+
+/// Connects by `connector` where `policy` allows, giving up after `seconds` over name resolution, TCP and TLS together.
+fn within<C>(connector: C, seconds: u32, policy: Option<Arc<OutboundPolicy>>) -> Connector
 where
     C: Service<Uri, Response = MaybeHttpsStream<TokioIo<TcpStream>>, Error = BoxError> + Clone + Send + Sync + 'static,
     C::Future: Future + Send + 'static,
 {
     BoxCloneSyncService::new(service_fn(move |uri: Uri| {
         let mut connector = connector.clone();
+        let allowed = check_uri(policy.as_deref(), &uri);
         async move {
+            allowed?;
             let connect = async {
                 std::future::poll_fn(|context| connector.poll_ready(context)).await?;
                 connector.call(uri).await

@@ -1,6 +1,8 @@
 use std::error::Error;
 use std::fmt;
 
+use super::OutboundRefusal;
+
 /// Why a request got no answer. An answer of any status is not an error.
 ///
 /// What this means for the caller's own request (no keys, no introspection, a stale feed) is the caller's to say, so there is no
@@ -30,6 +32,14 @@ pub enum FetchError {
         authority: String,
         /// The failure.
         source: Box<dyn Error + Send + Sync>,
+    },
+    /// The request may not go there.
+    #[error("`{authority}` is not fetched from: {refusal}")]
+    Forbidden {
+        /// The host and port.
+        authority: String,
+        /// Why not.
+        refusal: OutboundRefusal,
     },
     /// No connection within the limit.
     #[error("`{authority}` did not accept a connection within {seconds} s")]

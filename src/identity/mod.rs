@@ -21,6 +21,7 @@ mod throttle;
 mod username;
 
 pub use claims::{PersonClaims, PostalAddress};
+pub use cookie::CookieName;
 pub use fault::Fault;
 pub use form::{Form, FormChecked, FormForeign, FormToken};
 pub use password_rule::{PasswordRefused, PasswordRule, PasswordRuleError};

@@ -70,4 +70,11 @@ impl SignedIn {
         let acr = Acr::of(&amr);
         Self { subject, session_id, auth_time, amr, acr, proof: Live }
     }
+
+    /// One for the tests of rules that take one.
+    #[cfg(test)]
+    pub(crate) fn for_test(subject: &str, session_id: &str, auth_time: Timestamp) -> Self {
+        let (subject, session_id) = (subject.parse().expect("a subject"), session_id.parse().expect("a session"));
+        Self::new(subject, session_id, auth_time, vec![Amr::Password])
+    }
 }

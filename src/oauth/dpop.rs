@@ -61,7 +61,11 @@ impl AuthorizationServer {
         policy.confirm(certificate, proof).map_err(|error| {
             let refused = |description| Refusal::new(ErrorCode::InvalidRequest, error.reason(), description);
             match error {
-                ConfirmError::CertificateAbsent => refused("this client's tokens are bound to a certificate, and there is none"),
+                // No failed authentication (RFC 8705 §2 and §3 are independent): the request lacks what it needs (RFC 6749 §5.2).
+                ConfirmError::CertificateAbsent => refused(
+                    "the tokens of this client are bound to a certificate, and the connection has none: \
+                     use the endpoint in mtls_endpoint_aliases (RFC 8705 sections 3 and 5)",
+                ),
                 // RFC 9449 §5.2.
                 ConfirmError::ProofAbsent => self.refuse_proof(DpopError::Absent, now),
                 ConfirmError::ProofUnexpected => {

@@ -2,9 +2,11 @@
 
 use std::borrow::Cow;
 
+use super::client_auth::{Scheme, Throttled};
 use crate::domain::{ClientId, ClockUnreadable, RandomnessUnavailable};
 use crate::event::Reason;
 use crate::identity;
+use crate::store::StoreError;
 
 /// The error codes that our endpoints answer with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -19,12 +21,32 @@ pub enum ErrorCode {
     UnsupportedGrantType,
     /// RFC 6749 §5.2.
     InvalidScope,
+    /// RFC 6749 §5.2.
+    InvalidGrant,
     /// RFC 8707 §2.
     InvalidTarget,
     /// RFC 9449 §5.
     InvalidDpopProof,
     /// RFC 9449 §8.
     UseDpopNonce,
+    /// RFC 6749 §4.1.2.1.
+    AccessDenied,
+    /// RFC 6749 §4.1.2.1.
+    UnsupportedResponseType,
+    /// OpenID Connect Core §3.1.2.6.
+    LoginRequired,
+    /// OpenID Connect Core §3.1.2.6.
+    ConsentRequired,
+    /// OpenID Connect Core §3.1.2.6, RFC 9101 §7.
+    InvalidRequestUri,
+    /// OpenID Connect Core §3.1.2.6.
+    RequestNotSupported,
+    /// OpenID Connect Core §3.1.2.6.
+    RequestUriNotSupported,
+    /// OpenID Connect Core §3.1.2.6.
+    RegistrationNotSupported,
+    /// OpenID Connect Core Error Code unmet_authentication_requirements §2.
+    UnmetAuthenticationRequirements,
     /// RFC 6749 §4.1.2.1; at the token endpoint our documented extension, with 503 and `Retry-After`.
     TemporarilyUnavailable,
     /// RFC 6749 §4.1.2.1; at the token endpoint our documented extension, with 500.
@@ -39,9 +61,19 @@ impl ErrorCode {
         Self::UnauthorizedClient,
         Self::UnsupportedGrantType,
         Self::InvalidScope,
+        Self::InvalidGrant,
         Self::InvalidTarget,
         Self::InvalidDpopProof,
         Self::UseDpopNonce,
+        Self::AccessDenied,
+        Self::UnsupportedResponseType,
+        Self::LoginRequired,
+        Self::ConsentRequired,
+        Self::InvalidRequestUri,
+        Self::RequestNotSupported,
+        Self::RequestUriNotSupported,
+        Self::RegistrationNotSupported,
+        Self::UnmetAuthenticationRequirements,
         Self::TemporarilyUnavailable,
         Self::ServerError,
     ];
@@ -54,9 +86,19 @@ impl ErrorCode {
             Self::UnauthorizedClient => "unauthorized_client",
             Self::UnsupportedGrantType => "unsupported_grant_type",
             Self::InvalidScope => "invalid_scope",
+            Self::InvalidGrant => "invalid_grant",
             Self::InvalidTarget => "invalid_target",
             Self::InvalidDpopProof => "invalid_dpop_proof",
             Self::UseDpopNonce => "use_dpop_nonce",
+            Self::AccessDenied => "access_denied",
+            Self::UnsupportedResponseType => "unsupported_response_type",
+            Self::LoginRequired => "login_required",
+            Self::ConsentRequired => "consent_required",
+            Self::InvalidRequestUri => "invalid_request_uri",
+            Self::RequestNotSupported => "request_not_supported",
+            Self::RequestUriNotSupported => "request_uri_not_supported",
+            Self::RegistrationNotSupported => "registration_not_supported",
+            Self::UnmetAuthenticationRequirements => "unmet_authentication_requirements",
             Self::TemporarilyUnavailable => "temporarily_unavailable",
             Self::ServerError => "server_error",
         }
@@ -74,6 +116,8 @@ pub struct Refusal {
     pub reason: Reason,
     /// The client that was named, once it is known to exist.
     pub client_id: Option<ClientId>,
+    /// The scheme that the client tried in the `Authorization` header, to be answered in kind (RFC 6749 §5.2).
+    pub challenge: Option<Scheme>,
     /// The nonce that the next DPoP proof is to have (RFC 9449 §8).
     pub dpop_nonce: Option<String>,
 }
@@ -81,7 +125,7 @@ pub struct Refusal {
 impl Refusal {
     /// A refusal of a request that names no known client yet.
     pub fn new(code: ErrorCode, reason: Reason, description: impl Into<Cow<'static, str>>) -> Self {
-        Self { code, description: description.into(), reason, client_id: None, dpop_nonce: None }
+        Self { code, description: description.into(), reason, client_id: None, challenge: None, dpop_nonce: None }
     }
 
     /// The same refusal, of a known client.
@@ -116,6 +160,8 @@ pub enum OauthError {
     Refused(Refusal),
     /// Ours.
     Failed(Fault),
+    /// Too many failed authentications, of this known client or from this address: 429 with `Retry-After`.
+    Throttled(Throttled, Option<ClientId>),
 }
 
 impl OauthError {
@@ -124,6 +170,7 @@ impl OauthError {
         match self {
             Self::Refused(refusal) => Self::Refused(refusal.of(client_id)),
             Self::Failed(fault) => Self::Failed(fault),
+            Self::Throttled(throttled, _) => Self::Throttled(throttled, Some(client_id.clone())),
         }
     }
 }
@@ -152,6 +199,18 @@ impl From<identity::Fault> for Fault {
 impl From<identity::Fault> for OauthError {
     fn from(fault: identity::Fault) -> Self {
         Self::Failed(fault.into())
+    }
+}
+
+impl From<StoreError> for OauthError {
+    fn from(error: StoreError) -> Self {
+        Self::Failed(Fault::from(error))
+    }
+}
+
+impl From<StoreError> for Fault {
+    fn from(error: StoreError) -> Self {
+        identity::Fault::from(error).into()
     }
 }
 

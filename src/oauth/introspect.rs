@@ -2,9 +2,8 @@
 
 use serde_json::{Map, Value};
 
-use super::client_auth::Presenter;
+use super::client_auth::ClientRequest;
 use super::error::{Fault, OauthError};
-use super::parameters::Parameters;
 use super::server::AuthorizationServer;
 use crate::domain::RequestId;
 use crate::event::{AuditEvent, Reason, Trailed};
@@ -13,15 +12,14 @@ use crate::token;
 impl AuthorizationServer {
     /// Answers an introspection request of an authenticated client. Whoever is not listed for the token's audience is told
     /// `active: false`, after the same work (RFC 7662 §2.2, §4).
-    pub fn introspect(
+    pub async fn introspect(
         &self,
-        parameters: &Parameters,
-        presenter: &Presenter<'_>,
+        request: &ClientRequest<'_>,
         request_id: &RequestId,
     ) -> Result<Map<String, Value>, OauthError> {
         let now = self.clock.now()?;
-        let caller = self.authenticate(parameters, presenter, now)?;
-        let text = parameters.require("token").map_err(|refusal| refusal.of(caller.client_id()))?;
+        let caller = self.authenticate_confidential(request, now).await?;
+        let text = request.parameters.require("token").map_err(|refusal| refusal.of(caller.client_id()))?;
         let recognised = self.recognise(text);
         let verdict = recognised.as_ref().map_err(|reason| *reason).and_then(|recognised| {
             let standing = self.standing(recognised, now);

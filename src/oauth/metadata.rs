@@ -1,10 +1,18 @@
 //! Authorization server metadata (RFC 8414, RFC 8705 §5, RFC 9449 §5.1). It lists what works, and nothing with no elements (RFC 8414 §3.2).
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value, json};
 
+use super::authorization::request::{Prompt, ResponseMode};
+use super::pkce;
 use crate::binding::dpop::{ProofRules, TargetUri};
-use crate::clients::{GrantType, SELF_SIGNED_TLS_CLIENT_AUTH, TLS_CLIENT_AUTH};
+use crate::clients::{AuthenticationMethod, GrantType, Profile, SubjectType};
 use crate::domain::{Issuer, Scope};
+use crate::identity::Acr;
+use crate::jose::Algorithm;
+use crate::jose::mac::MacAlgorithm;
+use crate::oidc::claims;
 
 /// Where the endpoints are.
 #[derive(Clone, Debug)]
@@ -17,6 +25,14 @@ pub struct Endpoints {
 pub mod path {
     /// RFC 6749 §3.2.
     pub const TOKEN: &str = "/token";
+    /// RFC 6749 §3.1.
+    pub const AUTHORIZATION: &str = "/authorize";
+    /// RFC 9126 §2.
+    pub const PUSHED_REQUEST: &str = "/par";
+    /// OpenID Connect Core §5.3.
+    pub const USERINFO: &str = "/userinfo";
+    /// OpenID Connect Discovery §4.
+    pub const OPENID_CONFIGURATION: &str = "/.well-known/openid-configuration";
     /// RFC 7662 §2.
     pub const INTROSPECTION: &str = "/introspect";
     /// RFC 7009 §2.
@@ -28,7 +44,27 @@ pub mod path {
 }
 
 /// The methods by which a client may authenticate, as metadata lists them.
-pub const AUTHENTICATION_METHODS: [&str; 2] = [TLS_CLIENT_AUTH, SELF_SIGNED_TLS_CLIENT_AUTH];
+pub const AUTHENTICATION_METHODS: [AuthenticationMethod; 6] = [
+    AuthenticationMethod::TlsClientAuth,
+    AuthenticationMethod::SelfSignedTlsClientAuth,
+    AuthenticationMethod::PrivateKeyJwt,
+    AuthenticationMethod::ClientSecretBasic,
+    AuthenticationMethod::ClientSecretPost,
+    AuthenticationMethod::ClientSecretJwt,
+];
+
+/// What a server can do beyond what every one can.
+#[derive(Clone, Copy, Debug)]
+pub struct Capabilities<'a> {
+    /// The scopes of its resources.
+    pub scopes: &'a Scope,
+    /// What it asks of DPoP proofs.
+    pub dpop: &'a ProofRules,
+    /// What it has signing keys for.
+    pub signing: &'a BTreeSet<Algorithm>,
+    /// The rules that every client is under at least.
+    pub profile: Profile,
+}
 
 impl Endpoints {
     /// Endpoints below the issuer, and for clients with certificates below `mtls_url` where that is another base.
@@ -39,20 +75,37 @@ impl Endpoints {
         }
     }
 
-    /// The metadata document.
-    pub fn metadata(&self, scopes: &Scope, dpop: &ProofRules) -> Value {
-        let methods = json!(AUTHENTICATION_METHODS);
+    /// Whether `url` is the endpoint at `path`, below either base.
+    pub fn are_at(&self, url: &str, path: &str) -> bool {
+        let bases = [Some(self.base.as_str()), self.mtls_base.as_deref()];
+        bases.into_iter().flatten().any(|base| url.strip_prefix(base) == Some(path))
+    }
+
+    /// The metadata document, of RFC 8414 and of OpenID Connect Discovery §3 in one.
+    pub fn metadata(&self, can: &Capabilities<'_>) -> Value {
+        let Capabilities { scopes, dpop, signing, profile } = *can;
+        let methods = json!(AUTHENTICATION_METHODS.map(AuthenticationMethod::name));
+        let algorithms: Vec<_> =
+            Algorithm::ALL.map(Algorithm::name).into_iter().chain(MacAlgorithm::ALL.map(MacAlgorithm::name)).collect();
         let grants: Vec<_> = GrantType::ALL.iter().map(|grant| grant.name()).collect();
         let mut document = Map::new();
         document.insert("issuer".into(), json!(self.base));
         self.insert_endpoints(&self.base, &mut document);
+        document.insert("authorization_endpoint".into(), json!(format!("{}{}", self.base, path::AUTHORIZATION)));
         document.insert("jwks_uri".into(), json!(format!("{}{}", self.base, path::JWKS)));
         document.insert("grant_types_supported".into(), json!(grants));
-        document.insert("token_endpoint_auth_methods_supported".into(), methods.clone());
-        document.insert("introspection_endpoint_auth_methods_supported".into(), methods.clone());
-        document.insert("revocation_endpoint_auth_methods_supported".into(), methods);
+        for endpoint in ["token", "introspection", "revocation", "pushed_authorization_request"] {
+            document.insert(format!("{endpoint}_endpoint_auth_methods_supported"), methods.clone());
+            document.insert(format!("{endpoint}_endpoint_auth_signing_alg_values_supported"), json!(algorithms));
+        }
         document.insert("tls_client_certificate_bound_access_tokens".into(), json!(true));
         document.insert("dpop_signing_alg_values_supported".into(), json!(dpop.algorithms));
+        // Public clients have a grant of their own (RFC 6749 §4.1).
+        let with_none: Vec<_> =
+            AUTHENTICATION_METHODS.into_iter().chain([AuthenticationMethod::None]).map(AuthenticationMethod::name).collect();
+        document.insert("token_endpoint_auth_methods_supported".into(), json!(with_none));
+        insert_authorization(&mut document, signing, profile);
+        let scopes = scopes.union(&claims::scopes());
         if !scopes.is_empty() {
             document.insert("scopes_supported".into(), json!(scopes.tokens().collect::<Vec<_>>()));
         }
@@ -74,6 +127,8 @@ impl Endpoints {
     fn insert_endpoints(&self, base: &str, document: &mut Map<String, Value>) {
         for (name, path) in [
             ("token_endpoint", path::TOKEN),
+            ("pushed_authorization_request_endpoint", path::PUSHED_REQUEST),
+            ("userinfo_endpoint", path::USERINFO),
             ("introspection_endpoint", path::INTROSPECTION),
             ("revocation_endpoint", path::REVOCATION),
             ("symbolon_revocation_feed_endpoint", path::REVOCATION_FEED),
@@ -81,4 +136,30 @@ impl Endpoints {
             document.insert(name.into(), json!(format!("{base}{path}")));
         }
     }
+}
+
+/// The authorization endpoint and OpenID Connect.
+fn insert_authorization(document: &mut Map<String, Value>, signing: &BTreeSet<Algorithm>, profile: Profile) {
+    let names = |algorithms: &BTreeSet<Algorithm>| json!(algorithms.iter().map(|algorithm| algorithm.name()).collect::<Vec<_>>());
+    let mut put = |name: &str, value: Value| document.insert(name.to_owned(), value);
+    put("response_types_supported", json!(["code"]));
+    put("response_modes_supported", json!(ResponseMode::ALL.map(ResponseMode::name)));
+    put("code_challenge_methods_supported", json!([pkce::METHOD]));
+    put("authorization_response_iss_parameter_supported", json!(true));
+    put("prompt_values_supported", json!(Prompt::ALL.map(Prompt::name)));
+    put("subject_types_supported", json!(SubjectType::ALL.map(SubjectType::name)));
+    put("id_token_signing_alg_values_supported", names(signing));
+    put("userinfo_signing_alg_values_supported", names(signing));
+    put("acr_values_supported", json!(Acr::ALL.map(Acr::as_str)));
+    put("claim_types_supported", json!(["normal"]));
+    put("claims_supported", json!(claims::supported()));
+    put("claims_parameter_supported", json!(true));
+    put("request_parameter_supported", json!(false));
+    // It would be true by default (OpenID Connect Discovery §3).
+    put("request_uri_parameter_supported", json!(false));
+    if profile >= Profile::Fapi2 {
+        put("require_pushed_authorization_requests", json!(true));
+    }
+    let profiles: Vec<_> = Profile::ALL.into_iter().filter(|known| *known >= profile).map(Profile::name).collect();
+    put("symbolon_profiles_supported", json!(profiles));
 }

@@ -1,7 +1,7 @@
 //! The one place where access tokens are made. It demands every proof: who asks, what was approved, and which key the token
 //! will answer to.
 
-use super::client_auth::AuthenticatedClient;
+use super::client_auth::RequestingClient;
 use super::error::{Fault, OauthError};
 use super::grant::Approved;
 pub use crate::binding::Binding;
@@ -38,6 +38,10 @@ pub struct IssuedToken {
     pub expires_in: u32,
     /// `scope`, written out.
     pub scope: String,
+    /// `refresh_token`, where one goes with it.
+    pub refresh_token: Option<String>,
+    /// `id_token`, where OpenID Connect is spoken.
+    pub id_token: Option<String>,
     /// The grant it was issued by.
     pub grant: GrantType,
     /// How it travels.
@@ -48,7 +52,7 @@ impl Mint<'_> {
     /// Mints an access token, and the event that tells of it: issuing counts only once that is in the queue.
     pub fn mint(
         &self,
-        client: &AuthenticatedClient,
+        client: &RequestingClient,
         approved: Approved,
         binding: &Binding,
         request_id: RequestId,
@@ -81,6 +85,8 @@ impl Mint<'_> {
             token_type: Cnf::token_type(cnf.as_ref()),
             expires_in: selected.lifetime.seconds(),
             scope: token.scope.to_string(),
+            refresh_token: None,
+            id_token: None,
             grant,
             format: selected.format,
         };
@@ -89,6 +95,7 @@ impl Mint<'_> {
             client_id: token.client_id,
             subject: token.subject,
             grant_type: grant.name(),
+            client_authentication: client.method().name(),
             format: selected.format,
             token_id: token.token_id,
             family: token.family,

@@ -1,9 +1,11 @@
 //! The authorization server: one file per endpoint, `grant/<grant>.rs`, `client_auth/<method>.rs`.
 //!
 //! ```text
+//! GET /authorize parameters -> AuthorizationRequest -> SignedIn, consent -> Granting -> code
 //! POST /token    parameters -> GrantType -> AuthenticatedClient -> Approved -> Binding -> IssuedToken
 //! ```
 
+pub mod authorization;
 pub mod client_auth;
 pub mod dpop;
 pub mod error;
@@ -12,13 +14,18 @@ mod inspect;
 mod introspect;
 pub mod metadata;
 pub mod mint;
+pub mod par;
 pub mod parameters;
+mod person;
+pub mod pkce;
+pub mod profiles;
 mod replay;
 pub mod resources;
 mod revocation_feed;
 mod revoke;
 mod server;
 mod token;
+pub mod userinfo;
 
 pub use inspect::Recognised;
 pub use revocation_feed::FeedPage;

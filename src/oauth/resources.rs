@@ -12,6 +12,7 @@ use crate::domain::{Audience, ClientId, Lifetime, Scope};
 use crate::event::{Reason, TokenFormat};
 use crate::jose::Algorithm;
 use crate::keys::KeyPlan;
+use crate::oidc::claims;
 
 /// The longest lifetime that a resource may give its access tokens, in seconds.
 pub const LONGEST_LIFETIME_SECONDS: u32 = 86_400;
@@ -71,9 +72,22 @@ pub enum ResourceError {
     Lifetime(String),
 }
 
-/// All resources, by identifier.
+/// All resources, by identifier, and the userinfo endpoint, which is one without being configured.
 #[derive(Clone, Debug, Default)]
-pub struct Resources(HashMap<String, Arc<Resource>>);
+pub struct Resources {
+    configured: HashMap<String, Arc<Resource>>,
+    userinfo: Option<Userinfo>,
+}
+
+/// The userinfo endpoint as a resource.
+#[derive(Clone, Debug)]
+struct Userinfo {
+    audience: Audience,
+    algorithm: Algorithm,
+}
+
+/// How long an access token for the userinfo endpoint alone lives.
+const USERINFO_LIFETIME: Lifetime = Lifetime::from_seconds(300);
 
 impl Resources {
     /// Checks the configuration's section.
@@ -85,26 +99,69 @@ impl Resources {
                 return Err(ResourceError::Twice(written.identifier.clone()));
             }
         }
-        Ok(Self(resources))
+        Ok(Self { configured: resources, userinfo: None })
+    }
+
+    /// With the userinfo endpoint of an issuer, whose tokens are signed with `algorithm` where they are for it alone.
+    pub fn with_userinfo(self, audience: Audience, algorithm: Algorithm) -> Self {
+        Self { userinfo: Some(Userinfo { audience, algorithm }), ..self }
+    }
+
+    /// The audience of the userinfo endpoint.
+    pub fn userinfo(&self) -> Option<&Audience> {
+        self.userinfo.as_ref().map(|userinfo| &userinfo.audience)
+    }
+
+    /// Whether a token with these audiences is for the userinfo endpoint too.
+    pub fn userinfo_right(&self, audience: &[Audience]) -> Option<UserinfoRight> {
+        let userinfo = self.userinfo.as_ref()?;
+        audience.contains(&userinfo.audience).then_some(UserinfoRight(()))
     }
 
     /// The resource with this identifier, exactly as written.
     pub fn get(&self, identifier: &str) -> Option<&Arc<Resource>> {
-        self.0.get(identifier)
+        self.configured.get(identifier)
     }
 
     /// Every scope of every resource.
     pub fn scopes(&self) -> Scope {
-        self.0.values().fold(Scope::default(), |all, resource| all.union(&resource.scopes))
+        self.configured.values().fold(Scope::default(), |all, resource| all.union(&resource.scopes))
     }
 
     /// Whether the client may introspect tokens with this audience: it is listed by a resource that the token is for.
     pub fn introspection_right(&self, client: &ClientId, audience: &[Audience]) -> Option<IntrospectionRight> {
-        self.0
+        self.configured
             .values()
             .filter(|resource| resource.introspection_clients.contains(client))
             .any(|resource| resource.audiences.iter().any(|value| audience.contains(value)))
             .then_some(IntrospectionRight(()))
+    }
+
+    /// The resources that a person's grant means: with OpenID Connect the userinfo endpoint, and whatever [`Resources::select`] says. A
+    /// client that is registered for no resource gets tokens for the userinfo endpoint alone.
+    pub fn select_for_person<'a>(
+        &self,
+        client: &Client,
+        requested: impl Iterator<Item = &'a str>,
+        is_openid: bool,
+    ) -> Result<Selected, Refusal> {
+        let mut requested = requested.peekable();
+        let userinfo = self.userinfo.as_ref().filter(|_| is_openid);
+        let mut selected = match userinfo {
+            Some(userinfo) if requested.peek().is_none() && client.resources.is_empty() => Selected {
+                audience: Vec::new(),
+                scopes: Scope::default(),
+                lifetime: USERINFO_LIFETIME,
+                format: TokenFormat::Jwt,
+                algorithm: userinfo.algorithm,
+            },
+            _ => self.select(client, requested)?,
+        };
+        if let Some(userinfo) = userinfo {
+            selected.audience.push(userinfo.audience.clone());
+            selected.scopes = selected.scopes.union(&claims::scopes());
+        }
+        Ok(selected)
     }
 
     /// The resources a token request means: those it names, all of which the client must be registered for; else the first one
@@ -153,6 +210,10 @@ impl Resources {
         Ok(selected)
     }
 }
+
+/// Proof that a token is for the userinfo endpoint.
+#[derive(Clone, Copy, Debug)]
+pub struct UserinfoRight(());
 
 /// Proof that a caller may be told about a token.
 #[derive(Clone, Copy, Debug)]

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::client_auth::Presenter;
+use super::client_auth::ClientRequest;
 use super::error::{ErrorCode, Fault, OauthError, Refusal};
 use super::parameters::Parameters;
 use super::server::AuthorizationServer;
@@ -39,9 +39,10 @@ pub struct FeedPage {
 
 impl AuthorizationServer {
     /// Answers a reader of the feed.
-    pub async fn revocation_feed(&self, parameters: &Parameters, presenter: &Presenter<'_>) -> Result<FeedPage, OauthError> {
+    pub async fn revocation_feed(&self, request: &ClientRequest<'_>) -> Result<FeedPage, OauthError> {
         let now = self.clock.now()?;
-        let reader = self.authenticate(parameters, presenter, now)?;
+        let reader = self.authenticate_confidential(request, now).await?;
+        let parameters = request.parameters;
         if !self.feed_clients.contains(reader.client_id()) {
             return Err(Refusal::new(
                 ErrorCode::UnauthorizedClient,

@@ -1,8 +1,7 @@
 //! The revocation endpoint (RFC 7009).
 
-use super::client_auth::Presenter;
+use super::client_auth::ClientRequest;
 use super::error::{ErrorCode, Fault, OauthError, Refusal};
-use super::parameters::Parameters;
 use super::server::AuthorizationServer;
 use crate::domain::{Lifetime, RequestId};
 use crate::event::{AuditEvent, Reason, Trailed};
@@ -16,15 +15,10 @@ impl AuthorizationServer {
     /// Revokes a token of the calling client. It is in force on this replica when this returns.
     ///
     /// A token that is unknown, expired or already revoked is answered like one that was revoked (RFC 7009 §2.2).
-    pub async fn revoke(
-        &self,
-        parameters: &Parameters,
-        presenter: &Presenter<'_>,
-        request_id: &RequestId,
-    ) -> Result<(), OauthError> {
+    pub async fn revoke(&self, request: &ClientRequest<'_>, request_id: &RequestId) -> Result<(), OauthError> {
         let now = self.clock.now()?;
-        let caller = self.authenticate(parameters, presenter, now)?;
-        let text = parameters.require("token").map_err(|refusal| refusal.of(caller.client_id()))?;
+        let caller = self.authenticate_confidential(request, now).await?;
+        let text = request.parameters.require("token").map_err(|refusal| refusal.of(caller.client_id()))?;
         let Ok(recognised) = self.recognise(text) else { return Ok(()) };
         let facts = recognised.facts();
         if facts.client_id.as_ref() != Some(caller.client_id()) {

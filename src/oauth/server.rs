@@ -3,15 +3,19 @@
 use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
+use serde_json::Value;
 
-use super::metadata::Endpoints;
+use super::authorization::Lifetimes;
+use super::client_auth::{AssertionRules, Throttle};
+use super::metadata::{Capabilities, Endpoints};
 use super::resources::Resources;
 use crate::binding::dpop::Dpop;
-use crate::clients::{Clients, GrantType};
+use crate::clients::{ClientKeys, Clients, GrantType, Profile};
 use crate::domain::{ClientId, Clock, Issuer, Randomness};
 use crate::event::TokenFormat;
 use crate::identity::{People, Sessions};
 use crate::keys::{KeyPlan, SigningKeys};
+use crate::oidc::SubjectNames;
 use crate::seal::KeyRing;
 use crate::store::Store;
 use crate::telemetry::audit::AuditSink;
@@ -28,6 +32,12 @@ pub struct AuthorizationServer {
     pub endpoints: Endpoints,
     /// What tokens are issued for.
     pub resources: Resources,
+    /// The rules that every client is under at least.
+    pub profile: Profile,
+    /// How long codes, pushed requests and refresh tokens live.
+    pub lifetimes: Lifetimes,
+    /// By which names clients know people.
+    pub subject_names: SubjectNames,
     /// Who may follow the revocation feed.
     pub feed_clients: Vec<ClientId>,
     /// What is asked of DPoP proofs.
@@ -48,6 +58,12 @@ pub struct AuthorizationServer {
     pub randomness: Arc<dyn Randomness>,
     /// All clients, as of the last change.
     pub clients: Clients,
+    /// The keys that clients publish.
+    pub client_keys: ClientKeys,
+    /// What client assertions must say.
+    pub assertions: AssertionRules,
+    /// Holds back who fails too often.
+    pub throttle: Throttle,
     /// Our signing keys, as of the last change.
     pub keys: ArcSwap<SigningKeys>,
     /// Which keys there are to be.
@@ -60,18 +76,29 @@ pub struct AuthorizationServer {
     pub issued: IssuedTokens,
 }
 
+impl AuthorizationServer {
+    /// The metadata document.
+    pub fn metadata(&self) -> Value {
+        let can = Capabilities {
+            scopes: &self.resources.scopes(),
+            dpop: self.dpop.rules(),
+            signing: &self.key_plan.algorithms,
+            profile: self.profile,
+        };
+        self.endpoints.metadata(&can)
+    }
+}
+
 /// Counts access tokens. The counters are looked up once.
 #[derive(Debug, Default)]
 pub struct IssuedTokens {
-    client_credentials: [OnceLock<CounterHandle>; 2],
+    counters: [[OnceLock<CounterHandle>; 2]; GrantType::ALL.len()],
 }
 
 impl IssuedTokens {
     /// One more.
     pub fn count(&self, grant: GrantType, format: TokenFormat) {
-        let [jwt, opaque] = match grant {
-            GrantType::ClientCredentials => &self.client_credentials,
-        };
+        let Some([jwt, opaque]) = self.counters.get(grant as usize) else { return };
         let (counter, format) = match format {
             TokenFormat::Jwt => (jwt, "jwt"),
             TokenFormat::Opaque => (opaque, "opaque"),

@@ -1,49 +1,84 @@
 //! The token endpoint (RFC 6749 §3.2).
 
-use super::client_auth::Presenter;
+use super::client_auth::{ClientRequest, RequestingClient};
 use super::dpop::PresentedProof;
 use super::error::{Fault, OauthError, Refusal};
-use super::grant;
+use super::grant::authorization_code::Redeemable;
+use super::grant::refresh_token::Refreshable;
+use super::grant::{self, Approved};
 use super::metadata::path;
-use super::mint::{IssuedToken, Mint};
-use super::parameters::Parameters;
+use super::mint::{Binding, IssuedToken, Mint};
 use super::server::AuthorizationServer;
 use crate::clients::GrantType;
-use crate::domain::{FamilyId, RequestId};
-use crate::event::Reason;
+use crate::domain::{FamilyId, RequestId, Timestamp};
+use crate::event::{Reason, Trailed};
 
 impl AuthorizationServer {
     /// Answers a token request, with the nonce for the client's next DPoP proof where one is due. The token exists for the client only
     /// once its audit event is queued.
     pub async fn token(
         &self,
-        parameters: &Parameters,
-        presenter: &Presenter<'_>,
+        request: &ClientRequest<'_>,
         proof: &PresentedProof,
         request_id: RequestId,
     ) -> Result<(IssuedToken, Option<String>), OauthError> {
         let now = self.clock.now()?;
-        let grant = grant::requested(parameters)?;
-        let client = self.authenticate(parameters, presenter, now)?;
+        let grant = grant::requested(request.parameters)?;
+        let client = self.authenticate(request, now).await?;
         let of_client = |refusal: Refusal| refusal.of(client.client_id());
         let checked = self.check_proof(proof, path::TOKEN, now).map_err(of_client)?;
-        let approved = match grant {
+        let asked = match grant {
             GrantType::ClientCredentials => {
                 let family = FamilyId::random(&*self.randomness)?;
-                grant::approve_client_credentials(&client, parameters, &self.resources, family)?
+                Asked::Approved(grant::approve_client_credentials(&client, request.parameters, &self.resources, family)?)
             }
+            GrantType::AuthorizationCode => Asked::Code(self.redeemable(&client, request.parameters, now, &request_id).await?),
+            GrantType::RefreshToken => Asked::Refresh(self.refreshable(&client, request.parameters, now).await?),
         };
         let proven = match checked {
             Some(proof) => Some(self.claim_proof(proof, now).await.map_err(|error| error.of(client.client_id()))?),
             None => None,
         };
         let policy = client.client().binding;
-        let binding = self.confirm(policy, Some(client.certificate()), proven.as_ref(), now).map_err(of_client)?;
-        let keys = self.keys.load();
-        let mint = Mint { issuer: &self.issuer, keys: &keys, ring: &self.ring, randomness: &*self.randomness, now };
-        let (issued, event) = mint.mint(&client, approved, &binding, request_id)?;
-        self.audit.record(event).map_err(|_| Fault::Unavailable(Reason::AuditUnavailable))?;
+        let certificate = client.certificate().map(AsRef::as_ref);
+        let binding = self.confirm(policy, certificate, proven.as_ref(), now).map_err(of_client)?;
+        let issued = match asked {
+            Asked::Approved(approved) => {
+                let (issued, event) = self.mint_for(&client, approved, &binding, now, &request_id)?;
+                self.audit.record(event).map_err(|_| Fault::Unavailable(Reason::AuditUnavailable))?;
+                issued
+            }
+            Asked::Code(redeemable) => self.redeem(&client, redeemable, &binding, proven.as_ref(), now, &request_id).await?,
+            Asked::Refresh(refreshable) => {
+                self.refresh(&client, refreshable, request.parameters, &binding, certificate, proven.as_ref(), now, &request_id)
+                    .await?
+            }
+        };
         self.issued.count(issued.grant, issued.format);
         Ok((issued, self.next_nonce(proven.as_ref(), now)))
     }
+
+    /// Mints an access token. It counts only once its event is on its way.
+    pub(super) fn mint_for(
+        &self,
+        client: &RequestingClient,
+        approved: Approved,
+        binding: &Binding,
+        now: Timestamp,
+        request_id: &RequestId,
+    ) -> Result<(IssuedToken, Trailed), OauthError> {
+        let keys = self.keys.load();
+        let mint = Mint { issuer: &self.issuer, keys: &keys, ring: &self.ring, randomness: &*self.randomness, now };
+        mint.mint(client, approved, binding, request_id.clone())
+    }
+}
+
+/// What a request asks for, as far as its grant could be looked at before its proof was used up.
+enum Asked {
+    /// For the client itself.
+    Approved(Approved),
+    /// By a code.
+    Code(Redeemable),
+    /// By a refresh token.
+    Refresh(Refreshable),
 }

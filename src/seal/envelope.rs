@@ -41,15 +41,18 @@ pub enum Purpose {
     AccessToken,
     /// A refresh token.
     RefreshToken,
+    /// The cookie of a browser that began an authorization.
+    Interaction,
 }
 
 impl Purpose {
-    pub(super) const ALL: [Self; 2] = [Self::AccessToken, Self::RefreshToken];
+    pub(super) const ALL: [Self; 3] = [Self::AccessToken, Self::RefreshToken, Self::Interaction];
 
     pub(super) const fn label(self) -> &'static str {
         match self {
             Self::AccessToken => "access-token",
             Self::RefreshToken => "refresh-token",
+            Self::Interaction => "interaction",
         }
     }
 
@@ -57,6 +60,7 @@ impl Purpose {
         match self {
             Self::AccessToken => 1,
             Self::RefreshToken => 2,
+            Self::Interaction => 3,
         }
     }
 }

@@ -152,10 +152,11 @@ impl RingKey {
     }
 
     pub(super) fn bearer(&self, purpose: Purpose) -> &Redacted<[u8; 32]> {
-        let [access, refresh] = &self.bearer;
+        let [access, refresh, interaction] = &self.bearer;
         match purpose {
             Purpose::AccessToken => access,
             Purpose::RefreshToken => refresh,
+            Purpose::Interaction => interaction,
         }
     }
 

@@ -1,6 +1,12 @@
 //! Registered clients, as the metadata they were registered with.
 
+use std::fmt;
+
+use subtle::ConstantTimeEq as _;
+use zeroize::Zeroizing;
+
 use super::engine::read;
+use super::sealed::CLIENT_SECRET;
 use super::work::{NumberedWork, within};
 use super::{ChangeKind, NewRule, RuleWindow, Store, StoreError};
 use crate::domain::{ClientId, RevocationRule, RuleKind, Timestamp};
@@ -13,7 +19,42 @@ pub struct ClientRecord {
     pub client_id: ClientId,
     /// A JSON object in the words of RFC 7591 §2, without secrets.
     pub metadata_json: String,
+    /// What is kept of its secret, when it has one. Sealed in the database.
+    pub secret: Option<SecretRecord>,
 }
+
+/// What is kept of a client's secret. What the bytes mean is the clients room's business.
+#[derive(Clone)]
+pub struct SecretRecord(Zeroizing<Vec<u8>>);
+
+impl SecretRecord {
+    /// Wraps what is to be kept.
+    pub fn new(bytes: Vec<u8>) -> Self {
+        Self(Zeroizing::new(bytes))
+    }
+
+    /// What was kept.
+    pub fn expose(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl PartialEq for SecretRecord {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.ct_eq(&other.0).into()
+    }
+}
+
+impl Eq for SecretRecord {}
+
+impl fmt::Debug for SecretRecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[redacted]")
+    }
+}
+
+/// `client_id`, metadata, and what is sealed of the secret.
+type Row = (String, String, Option<Vec<u8>>);
 
 /// Whether an existing registration may be changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,28 +81,39 @@ pub enum Put {
 impl Store {
     /// Every client, by name.
     pub async fn clients(&self) -> Result<Vec<ClientRecord>, StoreError> {
-        let rows: Vec<(String, String)> = read!(&self.inner.db, fetch_all: sqlx::query_as(ALL))?;
-        rows.into_iter().map(record).collect()
+        let rows: Vec<Row> = read!(&self.inner.db, fetch_all: sqlx::query_as(ALL))?;
+        rows.into_iter().map(|row| self.client_record(row)).collect()
     }
 
     /// The client of this name.
     pub async fn client(&self, client_id: &ClientId) -> Result<Option<ClientRecord>, StoreError> {
-        let row: Option<(String, String)> = read!(&self.inner.db, fetch_optional: sqlx::query_as(ONE).bind(client_id.as_str()))?;
-        row.map(record).transpose()
+        let row: Option<Row> = read!(&self.inner.db, fetch_optional: sqlx::query_as(ONE).bind(client_id.as_str()))?;
+        row.map(|row| self.client_record(row)).transpose()
     }
 
-    /// Writes a registration, its change and its event (`client_added` or `client_changed`) in one transaction.
+    /// Writes a registration with its secret, its change and its event (`client_added` or `client_changed`) in one transaction.
     pub async fn put_client(&self, client: &ClientRecord, mode: PutMode, now: Timestamp) -> Result<Put, StoreError> {
         let client_id = client.client_id.as_str();
         let mut unit = NumberedWork::begin(&self.inner.db).await?;
-        let known: Option<(String, String)> = within!(&mut unit.work, fetch_optional: sqlx::query_as(ONE).bind(client_id))?;
-        let (put, statement, event) = match known {
+        let known: Option<Row> = within!(&mut unit.work, fetch_optional: sqlx::query_as(ONE).bind(client_id))?;
+        let known = known.map(|row| self.client_record(row)).transpose()?;
+        let (put, statement, event) = match &known {
             None => (Put::Added, INSERT, AuditEvent::ClientAdded { client_id: client.client_id.clone() }),
             Some(_) if mode == PutMode::Add => return Ok(Put::Exists),
-            Some((_, metadata)) if metadata == client.metadata_json => return Ok(Put::Unchanged),
+            Some(known) if known == client => return Ok(Put::Unchanged),
             Some(_) => (Put::Changed, UPDATE, AuditEvent::ClientChanged { client_id: client.client_id.clone() }),
         };
         within!(&mut unit.work, execute: sqlx::query(statement).bind(client_id).bind(&client.metadata_json).bind(now.seconds()))?;
+        match &client.secret {
+            Some(secret) if known.and_then(|known| known.secret).as_ref() != Some(secret) => {
+                let sealed = self.seal(&CLIENT_SECRET, client_id, secret.expose())?;
+                within!(&mut unit.work, execute: sqlx::query(PUT_SECRET).bind(client_id).bind(&sealed).bind(now.seconds()))?;
+            }
+            Some(_) => {}
+            None => {
+                within!(&mut unit.work, execute: sqlx::query(DELETE_SECRET).bind(client_id))?;
+            }
+        }
         unit.record_change(ChangeKind::Client, client_id, now).await?;
         unit.commit(self, &Trailed { time: now, event }).await?;
         Ok(put)
@@ -81,6 +133,7 @@ impl Store {
         if removed == 0 {
             return Ok(None);
         }
+        within!(&mut unit.work, execute: sqlx::query(DELETE_SECRET).bind(client_id.as_str()))?;
         unit.record_change(ChangeKind::Client, client_id.as_str(), now).await?;
         let rule = NewRule { kind: RuleKind::Client, value: client_id.as_str().to_owned(), window };
         let rule = super::revocation::write(&mut unit, &rule, now).await?;
@@ -88,17 +141,40 @@ impl Store {
         unit.commit(self, &Trailed { time: now, event }).await?;
         Ok(Some(rule))
     }
-}
 
-fn record((client_id, metadata_json): (String, String)) -> Result<ClientRecord, StoreError> {
-    match client_id.parse() {
-        Ok(client_id) => Ok(ClientRecord { client_id, metadata_json }),
-        Err(problem) => Err(StoreError::Corrupt(format!("table client: client_id {client_id:?} {problem}"))),
+    fn client_record(&self, (client_id, metadata_json, sealed): Row) -> Result<ClientRecord, StoreError> {
+        let secret = match sealed {
+            None => None,
+            Some(sealed) => Some(SecretRecord(self.unseal(&CLIENT_SECRET, &client_id, &sealed)?)),
+        };
+        match client_id.parse() {
+            Ok(client_id) => Ok(ClientRecord { client_id, metadata_json, secret }),
+            Err(problem) => Err(StoreError::Corrupt(format!("table client: client_id {client_id:?} {problem}"))),
+        }
     }
 }
 
-const ALL: &str = "SELECT client_id, metadata FROM client ORDER BY client_id";
-const ONE: &str = "SELECT client_id, metadata FROM client WHERE client_id = $1";
+#[cfg(test)]
+pub(super) fn sample(store: &Store) -> futures_util::future::BoxFuture<'_, ()> {
+    Box::pin(async move {
+        for name in ["sample-one", "sample-two"] {
+            let client = ClientRecord {
+                client_id: name.parse().expect("a client id"),
+                metadata_json: "{}".into(),
+                secret: Some(SecretRecord::new(b"secret".to_vec())),
+            };
+            store.put_client(&client, PutMode::Add, Timestamp::from_seconds(1_800_000_000)).await.expect("put");
+        }
+    })
+}
+
+const ALL: &str = "SELECT client.client_id, client.metadata, client_secret.secret_sealed FROM client \
+     LEFT JOIN client_secret ON client_secret.client_id = client.client_id ORDER BY client.client_id";
+const ONE: &str = "SELECT client.client_id, client.metadata, client_secret.secret_sealed FROM client \
+     LEFT JOIN client_secret ON client_secret.client_id = client.client_id WHERE client.client_id = $1";
+const PUT_SECRET: &str = "INSERT INTO client_secret (client_id, secret_sealed, changed) VALUES ($1, $2, $3) \
+     ON CONFLICT (client_id) DO UPDATE SET secret_sealed = excluded.secret_sealed, changed = excluded.changed";
+const DELETE_SECRET: &str = "DELETE FROM client_secret WHERE client_id = $1";
 const INSERT: &str = "INSERT INTO client (client_id, metadata, created, changed) VALUES ($1, $2, $3, $3)";
 const UPDATE: &str = "UPDATE client SET metadata = $2, changed = $3 WHERE client_id = $1";
 const DELETE: &str = "DELETE FROM client WHERE client_id = $1";

@@ -8,11 +8,10 @@ use std::collections::BTreeMap;
 
 use super::engine::{Db, read};
 use super::seal_key::{SETTLE, SealKeyState};
-use super::sealed::{Keyed, SEALED_COLUMNS, SealedColumn, Under};
+use super::sealed::{Keyed, SEALED_COLUMNS, SealedColumn, Under, row_name};
 use super::work::{Work, within};
 use super::{Store, StoreError};
 use crate::domain::Timestamp;
-use crate::jose::base64url;
 use crate::seal::{ROW_PREFIX_LENGTH, SealKeyId, row_key_id};
 
 /// Rows that are resealed in one transaction.
@@ -41,7 +40,7 @@ impl RowKey {
         match self {
             Self::Text(text) => text.clone(),
             Self::Integer(number) => number.to_string(),
-            Self::Bytes(bytes) => base64url::encode(bytes),
+            Self::Bytes(bytes) => row_name(bytes),
         }
     }
 }

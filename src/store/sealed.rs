@@ -52,12 +52,11 @@ pub(super) struct Statements {
 /// What a table's rows are told apart by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Keyed {
-    /// A text, never empty: itself names the row.
+    /// A text, never empty: itself names the row. May be an expression, such as `subject || '\n' || client_id`.
     Text,
     /// An integer: its decimal digits name the row.
     Integer,
-    /// Bytes, such as a blind index, never empty: their base64url names the row.
-    #[allow(dead_code, reason = "for rows that are found by a blind index alone")]
+    /// Bytes, such as a blind index, never empty: [`row_name`] of them names the row.
     Bytes,
 }
 
@@ -96,12 +95,26 @@ sealed_columns! {
     WRAPPED_KEY = Master "seal_key" "wrapped_sealed" by Text "id", super::seal_key::sample;
     /// The private half of a signing key, PKCS #8.
     SIGNING_KEY = Ring "signing_key" "private_sealed" by Text "key_id", super::signing_key::sample;
+    /// What is kept of a client's secret.
+    CLIENT_SECRET = Ring "client_secret" "secret_sealed" by Text "client_id", super::client::sample;
     /// What is known of a person: JSON, sealed with the person's key.
     PROFILE = Ring "account" "profile_sealed" by Text "subject", super::account::sample;
     /// A person's password hash: a PHC string, sealed with the person's key.
     PASSWORD = Ring "account" "password_sealed" by Text "subject", super::account::sample;
     /// When and how a session's person signed in, and from where: JSON, sealed with the person's key.
     BROWSER_SESSION = Ring "browser_session" "state_sealed" by Text "session_id", super::browser_session::sample;
+    /// What a person at the authorization endpoint has asked for.
+    INTERACTION = Ring "interaction" "state_sealed" by Bytes "id_index", super::interaction::sample;
+    /// A pushed authorization request.
+    PUSHED_REQUEST = Ring "pushed_request" "state_sealed" by Bytes "uri_index", super::pushed_request::sample;
+    /// What an authorization code stands for.
+    AUTHORIZATION_CODE = Ring "authorization_code" "state_sealed" by Bytes "code_index", super::authorization_code::sample;
+    /// What a refresh token stands for.
+    GRANT_FAMILY = Ring "grant_family" "state_sealed" by Text "family_id", super::grant_family::sample;
+    /// What a person has allowed a client. No subject has a space in it.
+    CONSENT = Ring "consent" "state_sealed" by Text "subject || ' ' || client_id", super::consent::sample;
+    /// A secret of the deployment that never changes.
+    SECRET = Ring "secret" "value_sealed" by Text "name", super::secret::sample;
 }
 
 sealed_columns! {
@@ -136,6 +149,15 @@ impl SealedColumn {
     ) -> Result<Vec<u8>, StoreError> {
         masters.wrap(&self.context(deployment, row), value).map_err(|problem| self.broken(row, problem))
     }
+}
+
+/// The name of a row that is found by bytes: they in hexadecimal.
+pub(super) fn row_name(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut name, byte| {
+        let _ = write!(name, "{byte:02x}");
+        name
+    })
 }
 
 impl Store {

@@ -69,6 +69,7 @@ macro_rules! on_both_engines {
 
 // After the macro, which they use.
 mod aggregates;
+mod authorization;
 mod feed;
 mod opening;
 mod people;
@@ -81,7 +82,7 @@ fn id(name: &str) -> ClientId {
 }
 
 fn client(name: &str, metadata: &str) -> ClientRecord {
-    ClientRecord { client_id: id(name), metadata_json: metadata.into() }
+    ClientRecord { client_id: id(name), metadata_json: metadata.into(), secret: None }
 }
 
 fn window(before: i64, expires: i64) -> RuleWindow {

@@ -68,6 +68,15 @@ pub fn client_config(
     if roots.is_empty() {
         return Err(ClientTlsError::NoAuthority);
     }
+    config_for(roots, identity, alpn, clock)
+}
+
+fn config_for(
+    roots: RootCertStore,
+    identity: Option<ClientIdentity>,
+    alpn: &[&[u8]],
+    clock: Arc<dyn Clock>,
+) -> Result<Arc<ClientConfig>, ClientTlsError> {
     let builder = ClientConfig::builder_with_details(suites::client_provider(), Arc::new(ClockTime(clock)))
         .with_protocol_versions(suites::VERSIONS)
         .map_err(ClientTlsError::Setup)?
@@ -80,6 +89,19 @@ pub fn client_config(
     };
     config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
     Ok(Arc::new(config))
+}
+
+/// Mozilla's roots as they are built in: for servers that anybody may run. Not the system's, which differ from machine to machine.
+#[cfg(feature = "server")]
+pub fn public_client_config(
+    authorities: impl IntoIterator<Item = CertificateDer<'static>>,
+    clock: Arc<dyn Clock>,
+) -> Result<Arc<ClientConfig>, ClientTlsError> {
+    let mut roots = RootCertStore::from_iter(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+    for authority in authorities {
+        roots.add(authority).map_err(ClientTlsError::Authority)?;
+    }
+    config_for(roots, None, &[], clock)
 }
 
 /// A configuration that shows a certificate whatever key it is given, also one that is not the certificate's: for showing that a

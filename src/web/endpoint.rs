@@ -22,6 +22,14 @@ pub enum Endpoint {
     RevocationFeed,
     /// `/jwks`.
     Jwks,
+    /// `/authorize` and its resumption.
+    Authorization,
+    /// `/par`.
+    PushedRequest,
+    /// `/consent`.
+    Consent,
+    /// `/userinfo`.
+    Userinfo,
     /// `/sign-in`.
     SignIn,
     /// `/sign-out`, `/signed-out`.
@@ -39,7 +47,7 @@ pub enum Endpoint {
 }
 
 impl Endpoint {
-    const COUNT: usize = 12;
+    const COUNT: usize = 16;
 
     /// The endpoint at a path of a server whose issuer has the path `base`.
     pub fn of(request_path: &str, base: &str) -> Self {
@@ -49,6 +57,10 @@ impl Endpoint {
             path::REVOCATION => Self::Revocation,
             path::REVOCATION_FEED => Self::RevocationFeed,
             path::JWKS => Self::Jwks,
+            path::AUTHORIZATION | page::RESUME => Self::Authorization,
+            path::PUSHED_REQUEST => Self::PushedRequest,
+            page::CONSENT => Self::Consent,
+            path::USERINFO => Self::Userinfo,
             page::SIGN_IN => Self::SignIn,
             page::SIGN_OUT | page::SIGNED_OUT => Self::SignOut,
             page::ACCOUNT | page::ACCOUNT_PASSWORD | page::ACCOUNT_SESSIONS => Self::Account,
@@ -67,6 +79,10 @@ impl Endpoint {
             Self::Revocation => "revocation",
             Self::RevocationFeed => "revocation_feed",
             Self::Jwks => "jwks",
+            Self::Authorization => "authorization",
+            Self::PushedRequest => "pushed_request",
+            Self::Consent => "consent",
+            Self::Userinfo => "userinfo",
             Self::SignIn => "sign_in",
             Self::SignOut => "sign_out",
             Self::Account => "account",

@@ -7,6 +7,8 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Request, header};
 use http_body_util::BodyExt as _;
 
+use super::Peer;
+use crate::oauth::client_auth::{Authorization, Carried, ClientRequest, refuse_credentials};
 use crate::oauth::error::Refusal;
 use crate::oauth::parameters::Parameters;
 
@@ -32,34 +34,6 @@ pub enum ExtractError {
     Broken,
     /// It arrived, and is not a set of parameters.
     Refused(Refusal),
-    /// Credentials in an `Authorization` header: every method our clients are registered for proves itself in the handshake.
-    Credentials(Scheme),
-}
-
-/// An authentication scheme as a client named it (RFC 9110 §11.1).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Scheme(String);
-
-impl Scheme {
-    /// The longest name that is taken for a scheme's, in bytes.
-    const LONGEST: usize = 32;
-
-    /// The scheme of an `Authorization` header. What is no token counts as the scheme that OAuth clients use, `Basic`.
-    fn of(value: &HeaderValue) -> Self {
-        let is_token_character = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-        let name = value.as_bytes().split(|byte| *byte == b' ').next().unwrap_or_default();
-        match std::str::from_utf8(name) {
-            Ok(name) if (1..=Self::LONGEST).contains(&name.len()) && name.bytes().all(is_token_character) => {
-                Self(name.to_owned())
-            }
-            _ => Self("Basic".to_owned()),
-        }
-    }
-
-    /// The name, a token.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
 }
 
 impl From<Refusal> for ExtractError {
@@ -68,8 +42,56 @@ impl From<Refusal> for ExtractError {
     }
 }
 
-/// The parameters of a form (RFC 6749 §3.2, Appendix B).
+/// A request of a client, taken apart. The one way to [`ClientRequest`], so that no endpoint can forget a part of it.
+#[derive(Debug)]
+pub struct Taken {
+    parameters: Parameters,
+    carried: Carried,
+    authorization: Authorization,
+}
+
+impl Taken {
+    /// The request as it came on the connection of `peer`.
+    pub fn from<'a>(&'a self, peer: &'a Peer) -> ClientRequest<'a> {
+        ClientRequest {
+            parameters: &self.parameters,
+            carried: self.carried,
+            authorization: &self.authorization,
+            presenter: peer.presenter(),
+            own_audience: None,
+        }
+    }
+}
+
+/// A client's request with a form.
+pub async fn client_form(request: Request<Body>, limits: BodyLimits) -> Result<Taken, ExtractError> {
+    let (parameters, authorization) = read_form(request, limits).await?;
+    Ok(Taken { parameters: parameters?, carried: Carried::Body, authorization })
+}
+
+/// A client's request with a query.
+pub fn client_query(request: &Request<Body>) -> Result<Taken, ExtractError> {
+    Ok(Taken { parameters: read_query(request)?, carried: Carried::Query, authorization: authorization(request.headers()) })
+}
+
+/// The parameters of a person's form. A client's credentials beside it are refused.
 pub async fn form(request: Request<Body>, limits: BodyLimits) -> Result<Parameters, ExtractError> {
+    let (parameters, authorization) = read_form(request, limits).await?;
+    refuse_credentials(&authorization)?;
+    Ok(parameters?)
+}
+
+/// The parameters of a person's query. A client's credentials beside it are refused.
+pub fn query(request: &Request<Body>) -> Result<Parameters, ExtractError> {
+    refuse_credentials(&authorization(request.headers()))?;
+    read_query(request)
+}
+
+/// RFC 6749 §3.2, Appendix B.
+async fn read_form(
+    request: Request<Body>,
+    limits: BodyLimits,
+) -> Result<(Result<Parameters, Refusal>, Authorization), ExtractError> {
     let (head, body) = request.into_parts();
     check_content_type(&head.headers)?;
     let declared = head.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
@@ -77,18 +99,15 @@ pub async fn form(request: Request<Body>, limits: BodyLimits) -> Result<Paramete
         return Err(ExtractError::TooLarge);
     }
     let body = tokio::time::timeout(limits.time, collect(body, limits.bytes)).await.map_err(|_| ExtractError::TooSlow)??;
-    refuse_credentials(&head.headers)?;
-    Ok(Parameters::parse(&body)?)
+    Ok((Parameters::parse(&body), authorization(&head.headers)))
 }
 
-/// The parameters of a query.
-pub fn query(request: &Request<Body>) -> Result<Parameters, ExtractError> {
-    refuse_credentials(request.headers())?;
+fn read_query(request: &Request<Body>) -> Result<Parameters, ExtractError> {
     Ok(Parameters::parse(request.uri().query().unwrap_or_default().as_bytes())?)
 }
 
-fn refuse_credentials(headers: &HeaderMap) -> Result<(), ExtractError> {
-    headers.get(header::AUTHORIZATION).map_or(Ok(()), |value| Err(ExtractError::Credentials(Scheme::of(value))))
+fn authorization(headers: &HeaderMap) -> Authorization {
+    Authorization::read(headers.get_all(header::AUTHORIZATION).iter().map(HeaderValue::as_bytes))
 }
 
 fn check_content_type(headers: &HeaderMap) -> Result<(), ExtractError> {
@@ -133,21 +152,6 @@ async fn collect(mut body: Body, limit: usize) -> Result<Bytes, ExtractError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_scheme_is_a_token_or_basic() {
-        let long = "a".repeat(33);
-        for (value, scheme) in [
-            ("Basic YTpi", "Basic"),
-            ("bearer x", "bearer"),
-            ("DPoP", "DPoP"),
-            ("\"<b>\" x", "Basic"),
-            ("", "Basic"),
-            (&long, "Basic"),
-        ] {
-            assert_eq!(Scheme::of(&HeaderValue::from_str(value).expect("header")).as_str(), scheme, "{value}");
-        }
-    }
 
     #[test]
     fn only_forms_in_utf8_are_read() {

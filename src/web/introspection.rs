@@ -20,7 +20,7 @@ pub async fn post(
     Extension(request_id): Extension<RequestId>,
     request: Request<Body>,
 ) -> Result<Response, WebError> {
-    let parameters = extract::form(request, web.body_limits).await?;
-    let answer = web.server.introspect(&parameters, &peer.presenter(), &request_id)?;
+    let taken = extract::client_form(request, web.body_limits).await?;
+    let answer = web.server.introspect(&taken.from(&peer), &request_id).await?;
     Ok(no_store_json(&answer, 768))
 }

@@ -4,10 +4,13 @@
 
 mod account;
 mod assets;
+pub mod authorization;
 mod colour;
+mod consent;
 pub mod edge;
 pub mod endpoint;
 pub mod extract;
+mod form_post;
 mod introspection;
 mod jwks;
 mod liveness;
@@ -16,6 +19,7 @@ mod not_found;
 pub mod pages;
 pub mod path;
 mod peer;
+mod pushed_request;
 pub mod reject;
 mod revocation;
 mod revocation_feed;
@@ -23,6 +27,7 @@ mod router;
 mod sign_in;
 mod sign_out;
 mod token;
+mod userinfo;
 
 pub use edge::Edge;
 pub use peer::Peer;

@@ -62,6 +62,7 @@ impl Peer {
                 Err(error) => Err(error),
             },
             host_anchor_sets: self.facts.policy.anchor_sets(),
+            address: self.facts.peer_address.ip(),
             certificate_requested: self.facts.policy.client_certificate() != ClientCertificateMode::None,
         }
     }

@@ -10,7 +10,6 @@ use crate::binding::dpop::DPOP_NONCE;
 use crate::domain::{ClientId, ClockUnreadable};
 use crate::event::Reason;
 use crate::identity::{self, FormForeign, PasswordRefused, PersonError, SignInError};
-use crate::oauth::client_auth;
 use crate::oauth::error::{ErrorCode, Fault, OauthError, Refusal};
 use crate::seal::PasswordError;
 
@@ -116,6 +115,16 @@ impl From<identity::Fault> for WebError {
 }
 
 impl WebError {
+    /// The client that was named, once it is known to exist.
+    pub fn client_id(&self) -> Option<&ClientId> {
+        match self {
+            Self::Oauth(OauthError::Refused(refusal)) | Self::Extract(ExtractError::Refused(refusal)) => {
+                refusal.client_id.as_ref()
+            }
+            _ => None,
+        }
+    }
+
     /// The clock cannot be read.
     pub fn from_clock(error: ClockUnreadable) -> Self {
         Self::Oauth(error.into())
@@ -162,6 +171,15 @@ pub fn rejection_of(error: &WebError) -> Rejection {
             "the server met an unexpected condition; the request id leads its operator to the log",
             *reason,
         ),
+        WebError::Oauth(OauthError::Throttled(throttled, _)) => Rejection {
+            header: Some((header::RETRY_AFTER, HeaderValue::from(throttled.retry_after_seconds))),
+            ..rejection(
+                StatusCode::TOO_MANY_REQUESTS,
+                ErrorCode::TemporarilyUnavailable.as_str(),
+                "too many failed authentications; try again later",
+                Reason::ClientThrottled,
+            )
+        },
         WebError::Extract(error) => extract_rejection_of(error),
         WebError::NotFound => rejection(StatusCode::NOT_FOUND, "not_found", "there is nothing at this path", Reason::NotFound),
         WebError::MethodNotAllowed(allow) => Rejection {
@@ -240,7 +258,8 @@ fn sentence(error: &dyn std::error::Error) -> String {
     characters.next().map_or_else(String::new, |first| format!("{}{}.", first.to_uppercase(), characters.as_str()))
 }
 
-fn refusal_of(refusal: &Refusal) -> Rejection {
+/// A refusal of ours, as it looks from outside.
+pub fn refusal_of(refusal: &Refusal) -> Rejection {
     let status = match refusal.code {
         // RFC 6749 §5.2.
         ErrorCode::InvalidClient => StatusCode::UNAUTHORIZED,
@@ -250,13 +269,30 @@ fn refusal_of(refusal: &Refusal) -> Rejection {
         | ErrorCode::InvalidScope
         | ErrorCode::InvalidTarget
         | ErrorCode::InvalidDpopProof
-        | ErrorCode::UseDpopNonce => StatusCode::BAD_REQUEST,
+        | ErrorCode::UseDpopNonce
+        | ErrorCode::InvalidGrant
+        | ErrorCode::AccessDenied
+        | ErrorCode::UnsupportedResponseType
+        | ErrorCode::LoginRequired
+        | ErrorCode::ConsentRequired
+        | ErrorCode::InvalidRequestUri
+        | ErrorCode::RequestNotSupported
+        | ErrorCode::RequestUriNotSupported
+        | ErrorCode::RegistrationNotSupported
+        | ErrorCode::UnmetAuthenticationRequirements => StatusCode::BAD_REQUEST,
         ErrorCode::TemporarilyUnavailable => StatusCode::SERVICE_UNAVAILABLE,
         ErrorCode::ServerError => StatusCode::INTERNAL_SERVER_ERROR,
     };
-    let nonce = refusal.dpop_nonce.as_deref().and_then(|nonce| HeaderValue::from_str(nonce).ok());
+    let challenge = refusal
+        .challenge
+        .as_ref()
+        .and_then(|scheme| HeaderValue::try_from(format!("{} realm=\"clients\"", scheme.as_str())).ok())
+        .map(|challenge| (header::WWW_AUTHENTICATE, challenge));
+    let nonce =
+        refusal.dpop_nonce.as_deref().and_then(|nonce| HeaderValue::from_str(nonce).ok()).map(|nonce| (DPOP_NONCE, nonce));
     Rejection {
-        header: nonce.map(|nonce| (DPOP_NONCE, nonce)),
+        // A failed authentication never has a nonce: proofs are looked at after it.
+        header: challenge.or(nonce),
         ..rejection(status, refusal.code.as_str(), refusal.description.clone(), refusal.reason)
     }
 }
@@ -286,13 +322,6 @@ fn extract_rejection_of(error: &ExtractError) -> Rejection {
             ..rejection(StatusCode::BAD_REQUEST, code, "the body broke off or is not HTTP", Reason::BodyIncomplete)
         },
         ExtractError::Refused(refusal) => refusal_of(refusal),
-        // RFC 6749 §5.2: the challenge names the scheme that the client used.
-        ExtractError::Credentials(scheme) => Rejection {
-            header: HeaderValue::try_from(format!("{} realm=\"clients\"", scheme.as_str()))
-                .ok()
-                .map(|challenge| (header::WWW_AUTHENTICATE, challenge)),
-            ..refusal_of(&client_auth::refuse_authorization_header())
-        },
     }
 }
 
@@ -302,6 +331,7 @@ impl IntoResponse for WebError {
         let mut response = respond(&rejection);
         let client_id = match self {
             Self::Oauth(OauthError::Refused(refusal)) | Self::Extract(ExtractError::Refused(refusal)) => refusal.client_id,
+            Self::Oauth(OauthError::Throttled(_, client_id)) => client_id,
             _ => None,
         };
         response.extensions_mut().insert(Rejected { rejection, client_id });
@@ -337,6 +367,7 @@ pub fn respond(rejection: &Rejection) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::oauth::client_auth::Throttled;
 
     #[test]
     fn every_error_has_its_answer() {
@@ -350,6 +381,7 @@ mod tests {
             WebError::Extract(ExtractError::TooSlow),
             WebError::Extract(ExtractError::Broken),
             WebError::Extract(Refusal::new(ErrorCode::InvalidRequest, Reason::ParameterDuplicate, "why").into()),
+            WebError::Oauth(OauthError::Throttled(Throttled { retry_after_seconds: 7 }, None)),
             WebError::Oauth(
                 Refusal {
                     dpop_nonce: Some("fresh".into()),

@@ -20,7 +20,7 @@ pub async fn post(
     Extension(request_id): Extension<RequestId>,
     request: Request<Body>,
 ) -> Result<Response, WebError> {
-    let parameters = extract::form(request, web.body_limits).await?;
-    web.server.revoke(&parameters, &peer.presenter(), &request_id).await?;
+    let taken = extract::client_form(request, web.body_limits).await?;
+    web.server.revoke(&taken.from(&peer), &request_id).await?;
     Ok(no_store(StatusCode::OK))
 }

@@ -18,7 +18,7 @@ pub async fn get(
     Extension(peer): Extension<Arc<Peer>>,
     request: Request<Body>,
 ) -> Result<Response, WebError> {
-    let parameters = extract::query(&request)?;
-    let page = web.server.revocation_feed(&parameters, &peer.presenter()).await?;
+    let taken = extract::client_query(&request)?;
+    let page = web.server.revocation_feed(&taken.from(&peer)).await?;
     Ok(no_store(Json(page)))
 }

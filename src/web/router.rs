@@ -11,8 +11,8 @@ use super::endpoint::EndpointMetrics;
 use super::extract::BodyLimits;
 use super::pages::{PageError, Pages};
 use super::{
-    account, assets, edge, introspection, jwks, liveness, metadata, not_found, path as page, revocation, revocation_feed,
-    sign_in, sign_out, token,
+    account, assets, authorization, consent, edge, introspection, jwks, liveness, metadata, not_found, path as page,
+    pushed_request, revocation, revocation_feed, sign_in, sign_out, token, userinfo,
 };
 use crate::config::Loaded;
 use crate::oauth::AuthorizationServer;
@@ -41,7 +41,7 @@ impl Web {
     /// Prepares what the handlers share.
     pub fn new(server: Arc<AuthorizationServer>, loaded: &Loaded) -> Result<Self, PageError> {
         let (settings, limits) = (&loaded.settings, &loaded.settings.limits);
-        let metadata = server.endpoints.metadata(&server.resources.scopes(), server.dpop.rules()).to_string().into();
+        let metadata = server.metadata().to_string().into();
         let body_limits = BodyLimits {
             bytes: limits.request_body_bytes as usize,
             time: Duration::from_secs(limits.request_body_seconds.into()),
@@ -68,6 +68,12 @@ impl Web {
 pub fn router(web: Arc<Web>) -> Router {
     let endpoints = Router::new()
         .route(path::TOKEN, post(token::post).fallback(edge::only_post))
+        .route(path::AUTHORIZATION, get(authorization::get).post(authorization::post).fallback(edge::get_or_post))
+        .route(path::PUSHED_REQUEST, post(pushed_request::post).fallback(edge::only_post))
+        .route(path::USERINFO, get(userinfo::serve).post(userinfo::serve).fallback(edge::get_or_post))
+        .route(path::OPENID_CONFIGURATION, get(metadata::get).fallback(edge::only_get))
+        .route(page::RESUME, get(authorization::resume).fallback(edge::only_get))
+        .route(page::CONSENT, get(consent::get).post(consent::post).fallback(edge::get_or_post))
         .route(path::INTROSPECTION, post(introspection::post).fallback(edge::only_post))
         .route(path::REVOCATION, post(revocation::post).fallback(edge::only_post))
         .route(path::REVOCATION_FEED, get(revocation_feed::get).fallback(edge::only_get))

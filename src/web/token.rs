@@ -25,6 +25,11 @@ struct Answer {
     /// Left out when empty: no scope has no spelling (RFC 6749 §3.3).
     #[serde(skip_serializing_if = "String::is_empty")]
     scope: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refresh_token: Option<String>,
+    /// OpenID Connect Core §3.1.3.3.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id_token: Option<String>,
 }
 
 /// Mints an access token for an authenticated client.
@@ -35,16 +40,19 @@ pub async fn post(
     request: Request<Body>,
 ) -> Result<Response, WebError> {
     let proof = PresentedProof::of(request.headers());
-    let parameters = extract::form(request, web.body_limits).await?;
-    let (issued, nonce) = web.server.token(&parameters, &peer.presenter(), &proof, request_id).await?;
+    let taken = extract::client_form(request, web.body_limits).await?;
+    let (issued, nonce) = web.server.token(&taken.from(&peer), &proof, request_id).await?;
     let answer = Answer {
         access_token: issued.access_token,
         token_type: issued.token_type,
         expires_in: issued.expires_in,
         scope: issued.scope,
+        refresh_token: issued.refresh_token,
+        id_token: issued.id_token,
     };
     // The token has no character to be escaped; the rest is short but for the scope.
-    let room = answer.access_token.len() + answer.scope.len() + 128;
+    let more = [&answer.refresh_token, &answer.id_token].into_iter().flatten().map(|token| token.len() + 32).sum::<usize>();
+    let room = answer.access_token.len() + answer.scope.len() + more + 128;
     let mut response = no_store_json(&answer, room);
     if let Some(nonce) = nonce.and_then(|nonce| HeaderValue::try_from(nonce).ok()) {
         response.headers_mut().insert(DPOP_NONCE, nonce);

@@ -8,6 +8,7 @@ const FLOORS: &[&[&str]] = &[
     &["app"],
     &["web", "gateway"],
     &["oauth"],
+    &["oidc"],
     &["identity"],
     &["clients"],
     &["keys"],
@@ -29,7 +30,7 @@ const FLOORS: &[&[&str]] = &[
 
 /// Rooms whose state is handed to them, and what they therefore never import, wherever these rooms stand.
 const HANDED: &[&str] = &["gateway", "resource", "binding", "trust", "token"];
-const NEVER: &[&str] = &["oauth", "identity", "clients", "keys", "store"];
+const NEVER: &[&str] = &["oauth", "oidc", "identity", "clients", "keys", "store"];
 
 fn floor(room: &str) -> usize {
     FLOORS

@@ -12,7 +12,7 @@ use super::super::cert::date;
 use super::super::{ConfigArgument, print};
 use super::Lines;
 use crate::app::open_store;
-use crate::clients::{Authentication, Client};
+use crate::clients::{Authentication, Client, Published};
 use crate::config::Loaded;
 use crate::domain::{ClientId, Clock as _, SystemClock, Timestamp};
 use crate::jose::random::SystemRandomness;
@@ -204,11 +204,13 @@ async fn revocation(lines: &mut Lines, store: Option<&Store>, certificate: &Cert
 
 fn registration(lines: &mut Lines, client: &Client, certificate: &Certificate, now: Timestamp) {
     lines.heading(&format!("client `{}`", client.client_id));
-    lines.say("method", client.authentication.method());
+    lines.say("method", client.authentication.method().name());
     let matched = match &client.authentication {
         Authentication::TlsClientAuth(matcher) => matcher.check(certificate),
-        Authentication::SelfSignedTlsClientAuth(registered) => registered.check(certificate, now),
-        #[allow(unreachable_patterns, reason = "methods that have nothing to do with certificates")]
+        Authentication::SelfSignedTlsClientAuth(Published::Here(registered)) => registered.check(certificate, now),
+        Authentication::SelfSignedTlsClientAuth(Published::At(uri)) => {
+            return lines.say("verdict", format!("one of those at {}, which the server asks: not looked at here", uri.url()));
+        }
         _ => return lines.say("verdict", "this method does not look at certificates"),
     };
     let verdict = match matched {

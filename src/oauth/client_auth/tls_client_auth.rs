@@ -2,23 +2,23 @@
 
 use std::sync::Arc;
 
-use super::{Presenter, Registry, anchor_sets, certificate_of, invalid_client};
+use super::{Presenter, anchor_sets, certificate_of, failed};
 use crate::clients::{CertificateMatcher, Client};
+use crate::domain::Timestamp;
 use crate::oauth::error::Refusal;
 use crate::tls::PeerCertificate;
+use crate::trust::AnchorSets;
 
 pub(super) fn check(
     client: &Client,
     matcher: &CertificateMatcher,
     presenter: &Presenter<'_>,
-    registry: &Registry<'_>,
+    anchors: &AnchorSets,
+    now: Timestamp,
 ) -> Result<Arc<PeerCertificate>, Refusal> {
     let presented = certificate_of(presenter)?;
-    let sets = anchor_sets(client, presenter, registry.anchors)?;
-    let trusted =
-        presented.judge(&sets, registry.now).map_err(|error| invalid_client(error.reason(), "client authentication failed"))?;
-    matcher
-        .check(trusted.certificate().leaf())
-        .map_err(|error| invalid_client(error.reason(), "client authentication failed"))?;
+    let sets = anchor_sets(client, presenter, anchors)?;
+    let trusted = presented.judge(&sets, now).map_err(|error| failed(error.reason()))?;
+    matcher.check(trusted.certificate().leaf()).map_err(|error| failed(error.reason()))?;
     Ok(presented.peer().clone())
 }

@@ -4,31 +4,35 @@ use super::Approved;
 use crate::clients::{Client, GrantType};
 use crate::domain::{FamilyId, Scope, Subject};
 use crate::event::Reason;
-use crate::oauth::client_auth::AuthenticatedClient;
+use crate::oauth::client_auth::RequestingClient;
 use crate::oauth::error::{ErrorCode, Refusal};
 use crate::oauth::parameters::Parameters;
 use crate::oauth::resources::{Resources, Selected};
 
-/// Decides what an authenticated client gets for itself. `family` is the fresh id that revocation of this grant goes by.
+/// Decides what a client gets for itself, which only a confidential one may ask (RFC 6749 §4.4). `family` is the fresh id that revocation of this grant goes by.
 pub fn approve(
-    authenticated: &AuthenticatedClient,
+    requesting: &RequestingClient,
     parameters: &Parameters,
     resources: &Resources,
     family: FamilyId,
 ) -> Result<Approved, Refusal> {
-    let client = authenticated.client();
+    let client = requesting.client();
+    match requesting {
+        RequestingClient::Authenticated(_) => {}
+        RequestingClient::Public(public) => return Err(not_allowed().of(public.client_id())),
+    }
     decide(client, parameters, resources)
         .map(|(subject, scope, selected)| Approved { grant: GrantType::ClientCredentials, subject, family, scope, selected })
         .map_err(|refusal| refusal.of(&client.client_id))
 }
 
+fn not_allowed() -> Refusal {
+    Refusal::new(ErrorCode::UnauthorizedClient, Reason::GrantNotAllowed, "this client may not use the client_credentials grant")
+}
+
 fn decide(client: &Client, parameters: &Parameters, resources: &Resources) -> Result<(Subject, Scope, Selected), Refusal> {
     if !client.grant_types.contains(&GrantType::ClientCredentials) {
-        return Err(Refusal::new(
-            ErrorCode::UnauthorizedClient,
-            Reason::GrantNotAllowed,
-            "this client may not use the client_credentials grant",
-        ));
+        return Err(not_allowed());
     }
     let selected = resources.select(client, parameters.all("resource"))?;
     let scope = match parameters.get("scope") {

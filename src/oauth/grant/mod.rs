@@ -1,6 +1,8 @@
 //! Grants: one file each (RFC 6749 §4).
 
+pub mod authorization_code;
 mod client_credentials;
+pub mod refresh_token;
 
 pub use client_credentials::approve as approve_client_credentials;
 
@@ -30,6 +32,11 @@ pub struct Approved {
 }
 
 impl Approved {
+    /// What a person granted.
+    fn by_person(grant: GrantType, subject: Subject, family: FamilyId, scope: Scope, selected: Selected) -> Self {
+        Self { grant, subject, family, scope, selected }
+    }
+
     /// The grant that approved, the subject, what the token will descend from, its scope, and its audience, lifetime and format.
     pub fn into_parts(self) -> (GrantType, Subject, FamilyId, Scope, Selected) {
         (self.grant, self.subject, self.family, self.scope, self.selected)

@@ -22,6 +22,37 @@ on_both_engines! {
         assert_eq!(events(&store).await, ["client_added", "client_changed", "client_added"]);
     }
 
+    async fn a_secret_lives_and_goes_with_its_registration(place: &Place) {
+        let store = place.open().await;
+        let with = |secret: Option<&str>| ClientRecord {
+            secret: secret.map(|text| SecretRecord::new(text.as_bytes().to_vec())), ..client("alice", "{}")
+        };
+        let one = with(Some("one very secret"));
+        assert_eq!(store.put_client(&one, PutMode::Add, NOW).await.expect("put"), Put::Added);
+        assert_eq!(store.client(&id("alice")).await.expect("get"), Some(one.clone()));
+        assert_eq!(store.clients().await.expect("list"), std::slice::from_ref(&one));
+        assert!(!format!("{one:?}").contains("very"), "{one:?}");
+        assert_eq!(store.put_client(&one, PutMode::AddOrChange, NOW).await.expect("put"), Put::Unchanged);
+        let sealed = async || -> Vec<(Vec<u8>,)> {
+            read!(&store.inner.db, fetch_all: sqlx::query_as("SELECT secret_sealed FROM client_secret")).expect("rows")
+        };
+        assert!(!sealed().await[0].0.windows(4).any(|window| window == b"very"));
+        let two = with(Some("two"));
+        assert_eq!(store.put_client(&two, PutMode::AddOrChange, NOW).await.expect("put"), Put::Changed);
+        assert_eq!(store.client(&id("alice")).await.expect("get"), Some(two.clone()));
+        assert_eq!(store.put_client(&with(None), PutMode::AddOrChange, NOW).await.expect("put"), Put::Changed);
+        assert_eq!(sealed().await.len(), 0);
+        store.put_client(&two, PutMode::AddOrChange, NOW).await.expect("put");
+        store.remove_client(&id("alice"), window(100, 400), NOW).await.expect("removed");
+        assert_eq!(sealed().await.len(), 0);
+        // A secret opens for its own client alone.
+        store.put_client(&two, PutMode::Add, NOW).await.expect("put");
+        store.put_client(&client("bob", "{}"), PutMode::Add, NOW).await.expect("put");
+        execute(&store, "UPDATE client_secret SET client_id = 'bob'").await;
+        assert!(matches!(store.client(&id("bob")).await, Err(StoreError::Seal { .. })));
+        assert_eq!(store.client(&id("alice")).await.expect("get"), Some(with(None)));
+    }
+
     async fn a_removed_client_leaves_a_rule_in_the_same_transaction(place: &Place) {
         let store = place.open().await;
         assert_eq!(store.remove_client(&id("alice"), window(1, 2), NOW).await.expect("nothing to remove"), None);

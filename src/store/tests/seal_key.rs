@@ -288,3 +288,12 @@ async fn master_and_ring_keys_have_columns_of_their_own() {
     let sealed = store.seal(&CANARY, "1", b"symbolon canary").expect("sealed");
     assert!(store.master_keys().unwrap(&CANARY.context(store.deployment(), "1"), &sealed).is_err());
 }
+
+#[test]
+fn rows_have_names() {
+    use super::reseal::RowKey;
+    let table = [(RowKey::Text("a\nb".into()), "a\nb"), (RowKey::Integer(-7), "-7"), (RowKey::Bytes(vec![0, 0xfe]), "00fe")];
+    for (key, name) in table {
+        assert_eq!(key.name(), name);
+    }
+}

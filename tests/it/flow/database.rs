@@ -62,12 +62,12 @@ async fn a_check_opens_every_sealed_value() {
     let mut stack = Setup { without_gateway: true, ..Setup::default() }.start().await;
     stack.server.take().expect("running").stop().await;
     let dir = stack.dir.path().to_owned();
-    assert_eq!(symbolon(&dir, &["db", "check"]).await.ok(), "sound; every sealed value opens (4)\n");
+    assert_eq!(symbolon(&dir, &["db", "check"]).await.ok(), "sound; every sealed value opens (5)\n");
     let options = sqlx::sqlite::SqliteConnectOptions::new().filename(stack.path("symbolon.db"));
     let mut connection = sqlx::SqliteConnection::connect_with(&options).await.expect("connected");
     sqlx::query("UPDATE signing_key SET key_id = 'another'").execute(&mut connection).await.expect("moved");
     connection.close().await.expect("closed");
-    assert!(symbolon(&dir, &["db", "check"]).await.failed().contains("1 sealed values do not open, 3 do"));
+    assert!(symbolon(&dir, &["db", "check"]).await.failed().contains("1 sealed values do not open, 4 do"));
 }
 
 /// A database that a newer program migrated is left alone, by every command, with both versions named.

@@ -8,6 +8,7 @@ mod compose;
 mod database;
 mod demo;
 mod explain;
+mod federation;
 mod openid_client;
 mod operations;
 mod people;

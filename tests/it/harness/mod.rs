@@ -13,6 +13,9 @@
 //! - [`Authority`], [`Leaf`], [`Identity`]: certificates of every kind, also bad ones.
 //! - [`Caller`]: how to connect (certificate, key, TLS version, HTTP version, server name); [`Connection`]: several requests on one
 //!   connection; [`Call`]: one request, spelled exactly as given over HTTP/1.1; [`Answer`].
+//! - [`Prover`]: a client's DPoP key, and proofs of every kind, also bad ones.
+//! - [`browser::Browser`]: cookies and forms of a person.
+//! - [`App`]: an application that people sign in to.
 //! - [`wire`]: every caller of a [`Stack`] notes the secrets it sends and receives; [`wire::Search`] looks for them.
 //! - [`browser::Browser`]: cookies and forms of a person.
 //! - [`Prover`]: a client's DPoP key, and proofs of every kind, also bad ones.
@@ -21,6 +24,8 @@
 
 #![allow(unused_imports, reason = "the harness offers more than one file uses")]
 
+pub mod app;
+pub mod assertion;
 pub mod authority;
 pub mod browser;
 pub mod call;
@@ -32,14 +37,17 @@ pub mod dpop;
 pub mod ports;
 pub mod postgres;
 pub mod process;
+pub mod publisher;
 pub mod stack;
 pub mod token;
 pub mod upstream;
 pub mod wire;
 
+pub use app::App;
 pub use authority::{Authority, Identity, Leaf};
 pub use call::{Answer, Call};
 pub use client::{Caller, Connection, Http, Tls};
 pub use dpop::Prover;
+pub use publisher::Publisher;
 pub use stack::{Engine, Setup, Stack};
 pub use upstream::Upstream;

@@ -18,12 +18,12 @@ const SECRET_NAMES: &[&str] = &[
     "passphrase",
     "assertion",
     "cookie",
+    "csrf",
     "otp",
     "totp",
     "recovery",
     "request_uri",
     "ticket",
-    "session",
 ];
 /// Names that are secret as they stand.
 const SECRET_EXACTLY: &[&str] = &["code", "device_code", "user_code", "state", "nonce", "code_verifier"];
@@ -35,6 +35,8 @@ const HARMLESS: &[&str] =
     &["token_type", "token_type_hint", "token_endpoint", "session_state", "requested_token_type", "subject_token_type"];
 /// Shorter values would be found by chance.
 const SHORTEST: usize = 8;
+/// The same for personal data, which are words.
+const SHORTEST_PERSONAL: usize = 12;
 
 /// What a deployment's callers sent and received that is secret.
 #[derive(Clone, Debug, Default)]
@@ -135,7 +137,8 @@ impl Wire {
             && !name.ends_with("_endpoint")
             && !name.ends_with("_supported")
             && (SECRET_NAMES.iter().any(|secret| name.contains(secret)) || SECRET_EXACTLY.contains(&name.as_str()));
-        if is_secret || PERSONAL.contains(&name.as_str()) {
+        let is_personal = PERSONAL.contains(&name.as_str()) && value.len() >= SHORTEST_PERSONAL;
+        if is_secret || is_personal {
             match value.matches('.').count() {
                 2 | 4 if value.starts_with("eyJ") => self.jwt(&name, value),
                 _ => self.note(&name, value),

@@ -1,8 +1,14 @@
 //! RFC 8414: authorization server metadata.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use crate::harness::{Call, Leaf, Setup, Stack};
+use crate::harness::app::add_bob;
+use crate::harness::assertion::{self, Signer};
+use crate::harness::browser::Browser;
+use crate::harness::client::PATIENCE;
+use crate::harness::{App, Call, Caller, Leaf, Setup, Stack};
 
 async fn metadata(stack: &Stack) -> Value {
     let call = Call::get("/.well-known/oauth-authorization-server");
@@ -38,9 +44,11 @@ async fn the_document_is_complete_and_has_nothing_empty() {
     let mut scopes: Vec<&str> =
         document["scopes_supported"].as_array().expect("scopes").iter().filter_map(Value::as_str).collect();
     scopes.sort_unstable();
-    assert_eq!(scopes, ["read", "write"]);
-    // Nothing is promised that is not there: no authorization endpoint, and so no response types.
-    assert_eq!(document.get("authorization_endpoint"), None);
+    assert_eq!(scopes, ["address", "email", "groups", "offline_access", "openid", "phone", "profile", "read", "write"]);
+    // Nothing is promised that is not there.
+    for name in ["device_authorization_endpoint", "registration_endpoint", "end_session_endpoint"] {
+        assert_eq!(document.get(name), None);
+    }
 }
 
 /// The document with every member, as outsiders parse it; ports are written out.
@@ -52,65 +60,132 @@ async fn the_document_as_a_whole() {
     insta::assert_snapshot!(text);
 }
 
+/// Long enough for every algorithm.
+const SECRET: &str = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_0123456789abcdefghijkl";
+
 /// §2: "token_endpoint_auth_methods_supported: JSON array containing a list of client authentication methods supported by this token
-/// endpoint" and the same of introspection and revocation: every method listed works at the endpoint, and every other method of the
-/// registry is refused.
+/// endpoint", "token_endpoint_auth_signing_alg_values_supported ... the JWS signing algorithms ... supported by the token endpoint for the
+/// signature on the JWT", and the same of introspection and revocation: with every value listed a client succeeds at the endpoint, and with
+/// every other value of the registries none can be registered.
 #[tokio::test]
 async fn every_listed_method_works_and_no_other() {
-    let robot = Leaf::client("robot").self_signed();
-    let setup = Setup {
-        without_gateway: true,
-        clients: vec![json!({
-            "client_id": "robot", "token_endpoint_auth_method": "self_signed_tls_client_auth", "jwks": { "keys": [robot.jwk()] },
-            "resources": ["{accounts}"],
-        })],
-        ..Setup::default()
+    let robot = Leaf::client("self_signed_tls_client_auth").self_signed();
+    let keys = ["ES256", "ES384", "ES512", "PS256", "PS384", "PS512", "RS256", "EdDSA"].map(|name| Signer::key(name, name));
+    let secrets = ["HS256", "HS384", "HS512"].map(|name| Signer::secret(name, SECRET.as_bytes()));
+    let client = |client_id: &str, method: &str, more: Value| {
+        let mut client = json!({
+            "client_id": client_id, "token_endpoint_auth_method": method, "resources": ["{accounts}"],
+            "tls_client_certificate_bound_access_tokens": false,
+        });
+        client.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+        client
     };
-    let stack = setup.start().await;
+    let mut clients = vec![
+        client("self_signed_tls_client_auth", "self_signed_tls_client_auth", json!({ "jwks": { "keys": [robot.jwk()] } })),
+        client("client_secret_basic", "client_secret_basic", json!({ "client_secret": SECRET })),
+        client("client_secret_post", "client_secret_post", json!({ "client_secret": SECRET })),
+    ];
+    for key in &keys {
+        let only = json!({ "jwks": key.jwks(), "token_endpoint_auth_signing_alg": key.algorithm });
+        clients.push(client(key.algorithm, "private_key_jwt", only));
+    }
+    for secret in &secrets {
+        let only = json!({ "client_secret": SECRET, "token_endpoint_auth_signing_alg": secret.algorithm });
+        clients.push(client(secret.algorithm, "client_secret_jwt", only));
+    }
+    let stack = Setup { without_gateway: true, clients, ..Setup::default() }.start().await;
+    let filled = |client_id: &str, method: &str, more: Value| -> Value {
+        serde_json::from_str(&stack.fill(&client(client_id, method, more).to_string())).expect("JSON")
+    };
     let document = metadata(&stack).await;
-    let listed = |name: &str| -> Vec<String> { serde_json::from_value(document[name].clone()).expect("an array of strings") };
-    let robots = stack.caller(&robot);
-    let alices = stack.caller(&stack.alice);
-    for (name, path) in [
-        ("token_endpoint_auth_methods_supported", "/token"),
-        ("introspection_endpoint_auth_methods_supported", "/introspect"),
-        ("revocation_endpoint_auth_methods_supported", "/revoke"),
-    ] {
-        let form = |client_id: &str, more: &[(&str, &str)]| {
-            let mut form = vec![("grant_type", "client_credentials"), ("token", "abc"), ("client_id", client_id)];
-            form.extend(more);
-            Call::form(path, &form)
+    let issuer = format!("https://{}", stack.issuer_authority);
+    for endpoint in ["token", "introspection", "revocation"] {
+        let listed = |name: &str| -> Vec<String> {
+            serde_json::from_value(document[format!("{endpoint}_endpoint_auth_{name}_supported")].clone()).expect("strings")
         };
-        for method in listed(name) {
-            let answer = match method.as_str() {
-                "tls_client_auth" => alices.send(&stack.mtls_authority, &form("alice", &[])).await,
-                "self_signed_tls_client_auth" => robots.send(&stack.mtls_authority, &form("robot", &[])).await,
-                other => panic!("{name} lists {other}, for which this test has no client"),
-            };
-            assert_eq!(answer.status, 200, "{name} {method}: {}", answer.text());
+        let url: url::Url = document[format!("{endpoint}_endpoint")].as_str().expect("a URL").parse().expect("a URL");
+        let form = |more: &[(&str, &str)]| {
+            let mut form = vec![("grant_type", "client_credentials"), ("token", "abc")];
+            form.extend(more);
+            Call::form(url.path(), &form)
+        };
+        let assert_works = async |what: &str, caller: Caller, authority: &str, call: Call| {
+            let answer = caller.send(authority, &call).await;
+            assert_eq!(answer.status, 200, "{endpoint} {what}: {}", answer.text());
+        };
+        for algorithm in listed("signing_alg_values") {
+            let signer = keys.iter().chain(&secrets).find(|signer| signer.algorithm == algorithm);
+            let assertion = signer.expect("an algorithm that this test knows").assertion(&algorithm, &issuer);
+            let call = form(&assertion::with(&assertion, &[]));
+            assert_works(&algorithm, stack.nobody(), &stack.issuer_authority, call).await;
         }
-        // The rest of the IANA registry "OAuth Token Endpoint Authentication Methods".
-        let assertion =
-            [("client_assertion", "a.b.c"), ("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer")];
-        let unlisted = [
-            ("none", stack.nobody(), form("alice", &[])),
-            ("client_secret_post", stack.nobody(), form("alice", &[("client_secret", "x")])),
-            ("client_secret_basic", stack.nobody(), form("alice", &[]).header("Authorization", "Basic YWxpY2U6eA==")),
-            ("client_secret_jwt", stack.nobody(), form("alice", &assertion)),
-            ("private_key_jwt", alices.clone(), form("alice", &assertion)),
-        ];
-        for (method, caller, call) in unlisted {
-            assert!(!listed(name).iter().any(|listed| listed == method), "{name} {method}");
-            let answer = caller.send(&stack.mtls_authority, &call).await;
-            assert_eq!((answer.status, answer.error().as_str()), (401, "invalid_client"), "{name} {method}");
+        for method in listed("methods") {
+            let (public, mtls) = (&stack.issuer_authority, &stack.mtls_authority);
+            match method.as_str() {
+                "tls_client_auth" => {
+                    assert_works(&method, stack.caller(&stack.alice), mtls, form(&[("client_id", "alice")])).await;
+                }
+                "self_signed_tls_client_auth" => {
+                    assert_works(&method, stack.caller(&robot), mtls, form(&[("client_id", &method)])).await;
+                }
+                "client_secret_basic" => {
+                    let basic = STANDARD.encode(format!("{method}:{SECRET}"));
+                    let call = form(&[]).header("Authorization", &format!("Basic {basic}"));
+                    assert_works(&method, stack.nobody(), public, call).await;
+                }
+                "client_secret_post" => {
+                    let call = form(&[("client_id", &method), ("client_secret", SECRET)]);
+                    assert_works(&method, stack.nobody(), public, call).await;
+                }
+                // With each algorithm, above.
+                "private_key_jwt" => assert!(listed("signing_alg_values").iter().any(|name| name == "ES256")),
+                "client_secret_jwt" => assert!(listed("signing_alg_values").iter().any(|name| name == "HS256")),
+                other => panic!("{endpoint} lists {other}, for which this test has no client"),
+            }
         }
+        // The rest of the IANA registries "OAuth Token Endpoint Authentication Methods" and "JSON Web Signature and Encryption Algorithms".
+        for method in ["none", "attest_jwt_client_auth", "spiffe_jwt", "client_secret"] {
+            assert!(!listed("methods").iter().any(|listed| listed == method), "{endpoint} {method}");
+        }
+        for algorithm in ["none", "RS384", "RS512", "ES256K", "Ed25519", "Ed448", "ML-DSA-44"] {
+            assert!(!listed("signing_alg_values").iter().any(|listed| listed == algorithm), "{endpoint} {algorithm}");
+        }
+    }
+    for method in ["attest_jwt_client_auth", "spiffe_jwt", "client_secret"] {
+        let said = stack.apply(&[filled("other", method, json!({}))]).await;
+        assert!(said.failed().contains("is not supported"), "{method}");
+    }
+    for algorithm in ["none", "RS384", "RS512", "ES256K", "Ed25519", "Ed448", "HS256"] {
+        let only = json!({ "jwks": keys[0].jwks(), "token_endpoint_auth_signing_alg": algorithm });
+        let said = stack.apply(&[filled("other", "private_key_jwt", only)]).await;
+        assert!(said.failed().contains("is not a signature algorithm"), "{algorithm}");
+    }
+    // A client that is registered to prove nothing can do nothing here yet.
+    stack.apply(&[filled("public", "none", json!({}))]).await.ok();
+    let started = std::time::Instant::now();
+    loop {
+        let form = [("grant_type", "client_credentials"), ("token", "abc"), ("client_id", "public")];
+        let mut verdicts = Vec::new();
+        for path in ["/token", "/introspect", "/revoke"] {
+            let answer = stack.nobody().send(&stack.issuer_authority, &Call::form(path, &form)).await;
+            verdicts.push((answer.status, answer.error()));
+        }
+        if verdicts == [(); 3].map(|()| (400, "unauthorized_client".to_owned())) {
+            break;
+        }
+        assert!(started.elapsed() < PATIENCE, "{verdicts:?}");
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
 }
 
 /// §2: "grant_types_supported": every grant listed works, and every other grant of the registry is refused.
 #[tokio::test]
 async fn every_listed_grant_works_and_no_other() {
-    let stack = Setup { without_gateway: true, ..Setup::default() }.start().await;
+    let clients = vec![App::metadata("mallory", json!({}))];
+    let stack = Setup { without_gateway: true, clients, ..Setup::default() }.start().await;
+    add_bob(&stack).await;
+    let app = App::mallory(&stack);
+    let tokens = app.tokens(&stack, &mut Browser::new(&stack), &[("scope", "read")]).await;
     let grants: Vec<String> = serde_json::from_value(metadata(&stack).await["grant_types_supported"].clone()).expect("grants");
     for grant in [
         "client_credentials",
@@ -124,7 +199,12 @@ async fn every_listed_grant_works_and_no_other() {
         "urn:ietf:params:oauth:grant-type:token-exchange",
         "urn:openid:params:grant-type:ciba",
     ] {
-        let answer = stack.post(&stack.alice, "/token", &[("grant_type", grant), ("client_id", "alice")]).await;
+        let answer = match grant {
+            // By the code that the tokens above came of.
+            "authorization_code" => continue,
+            "refresh_token" => app.refresh(&stack, tokens["refresh_token"].as_str().expect("one")).await,
+            _ => stack.post(&stack.alice, "/token", &[("grant_type", grant), ("client_id", "alice")]).await,
+        };
         if grants.iter().any(|listed| listed == grant) {
             assert_eq!(answer.status, 200, "{grant}");
         } else {
@@ -135,7 +215,7 @@ async fn every_listed_grant_works_and_no_other() {
             );
         }
     }
-    assert_eq!(grants, ["client_credentials"]);
+    assert_eq!(grants, ["authorization_code", "client_credentials", "refresh_token"]);
 }
 
 /// §3.1: with a path in the issuer, the well-known part goes between host and path; endpoints are below the issuer.

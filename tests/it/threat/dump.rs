@@ -11,7 +11,8 @@ use symbolon::domain::SystemClock;
 use symbolon::jose::random::SystemRandomness;
 
 use super::passed;
-use crate::harness::command::symbolon;
+use crate::harness::browser::Browser;
+use crate::harness::command::{symbolon, symbolon_told};
 use crate::harness::wire::Search;
 use crate::harness::{Call, Engine, Setup, Stack};
 
@@ -32,11 +33,10 @@ async fn dumped(stack: &Stack) -> Vec<(String, Vec<u8>)> {
 async fn tables(url: &str) -> Vec<(String, Vec<u8>)> {
     use sqlx::Connection as _;
     let mut connection = sqlx::PgConnection::connect(url).await.expect("connected");
-    let names: Vec<(String,)> = sqlx::query_as("SELECT CAST(tablename AS TEXT) FROM pg_tables WHERE schemaname = 'public'")
-        .fetch_all(&mut connection)
-        .await
-        .expect("tables");
-    assert!(names.len() > 5);
+    let statement =
+        "SELECT schemaname || '.' || tablename FROM pg_tables WHERE schemaname NOT IN ('pg_catalog', 'information_schema')";
+    let names: Vec<(String,)> = sqlx::query_as(statement).fetch_all(&mut connection).await.expect("tables");
+    assert!(names.iter().any(|(name,)| name.contains("person_key")) && names.len() > 5, "{names:?}");
     let mut parts = Vec::new();
     for (name,) in names {
         let rows: Vec<(String,)> = sqlx::query_as(sqlx::AssertSqlSafe(format!("SELECT CAST(t AS TEXT) FROM {name} t")))
@@ -102,6 +102,7 @@ async fn a_dump_opens_no_door(engine: Engine) {
     };
     let Some(mut stack) = setup.try_start().await else { return };
     journeys(&stack).await;
+    person(&stack).await;
     // Rows are resealed: neither the old nor the new value may give anything away.
     symbolon(stack.dir.path(), &["keys", "rotate-seal"]).await.ok();
     let gone = [stack.token(&stack.mallory).await, stack.opaque_token(&stack.mallory).await];
@@ -118,7 +119,9 @@ async fn a_dump_opens_no_door(engine: Engine) {
     }
 
     let secrets = stack.wire.secrets();
-    for kind in ["access_token", "signature of access_token", "private key signing key", "master key"] {
+    for kind in
+        ["password", "username", "cookie", "access_token", "signature of access_token", "private key signing key", "master key"]
+    {
         assert!(secrets.iter().any(|(name, _)| name == kind), "no {kind} went over the wire");
     }
     let search = Search::new(&secrets);
@@ -133,6 +136,27 @@ async fn a_dump_opens_no_door(engine: Engine) {
         let planted = [parts[0].1.as_slice(), secret].concat();
         assert!(!search.find(&planted).is_empty(), "{name} would not be found");
     }
+}
+
+/// A person is made by the command line, signs in and out, and gets a password wrong.
+async fn person(stack: &Stack) {
+    let personal = [
+        ("--email", "alice.liddell@wonderland.example"),
+        ("--name", "Alice Pleasance Liddell"),
+        ("--group", "croquet-players-of-the-queen"),
+    ];
+    let mut arguments = vec!["user", "add", "alice-of-wonderland", "--password-stdin"];
+    for (option, value) in personal {
+        arguments.extend([option, value]);
+        stack.wire.note(option, value);
+    }
+    symbolon_told(stack.dir.path(), &arguments, "lantern-orbit-velvet-fjord\n").await.ok();
+    let mut browser = Browser::new(stack);
+    assert_eq!(browser.sign_in("alice-of-wonderland", "not her password at all").await.status, 422);
+    assert_eq!(browser.sign_in("alice-of-wonderland", "lantern-orbit-velvet-fjord").await.status, 303);
+    assert!(browser.account().await.text().contains(personal[0].1));
+    // A second time in the same browser, so that the cookie is sent in many ways.
+    assert!(browser.is_signed_in().await);
 }
 
 async fn journeys(stack: &Stack) {

@@ -4,10 +4,13 @@
 //! thing corrected goes through.
 
 mod ambiguous_request;
+mod authorization;
 mod certificate;
+mod credentials;
 mod dump;
 mod forged_token;
 mod idle;
+mod inside_host;
 mod outage;
 mod peer;
 mod resumption;

@@ -1,0 +1,84 @@
+//! What client authentication stands on, from its settings: rules for assertions, fetched keys, limits on failures.
+
+use std::sync::Arc;
+
+use anyhow::{Context as _, bail};
+
+use crate::clients::ClientKeys;
+use crate::config::Loaded;
+use crate::config::settings::{AssertionAudienceSetting, ClientAssertionSettings, LimitSettings, OutboundSettings};
+use crate::domain::{Clock, Issuer, Lifetime};
+use crate::fetch::{self, AddressRange, FetchLimits, OutboundPolicy};
+use crate::oauth::client_auth::{AssertionRules, AudienceRule, ThrottleLimits};
+use crate::oauth::metadata::Endpoints;
+use crate::pki::pem;
+use crate::tls;
+
+/// The longest life that assertions may be given, in seconds.
+const MAX_LIFETIME_SECONDS: u32 = 3_600;
+/// The most by which clocks may differ: FAPI 2.0 refuses what is more than a minute in the future.
+const MAX_LEEWAY_SECONDS: u32 = 60;
+
+/// Checks `[client_assertion]`.
+pub fn assertion_rules(
+    settings: &ClientAssertionSettings,
+    issuer: &Issuer,
+    endpoints: &Endpoints,
+) -> anyhow::Result<AssertionRules> {
+    if !(1..=MAX_LIFETIME_SECONDS).contains(&settings.max_lifetime_seconds) {
+        bail!("[client_assertion]: max_lifetime_seconds must be from 1 to {MAX_LIFETIME_SECONDS}");
+    }
+    if settings.leeway_seconds > MAX_LEEWAY_SECONDS {
+        bail!("[client_assertion]: leeway_seconds must be at most {MAX_LEEWAY_SECONDS}");
+    }
+    let audience = match settings.audience {
+        AssertionAudienceSetting::Issuer => AudienceRule::IssuerAlone,
+        AssertionAudienceSetting::Endpoints => AudienceRule::Endpoints,
+    };
+    let seconds = Lifetime::from_seconds;
+    let (longest, leeway) = (seconds(settings.max_lifetime_seconds), seconds(settings.leeway_seconds));
+    Ok(AssertionRules::new(issuer.clone(), endpoints.clone(), audience, longest, leeway))
+}
+
+/// Checks the limits on failures.
+pub fn throttle_limits(settings: &LimitSettings) -> anyhow::Result<ThrottleLimits> {
+    let limits = ThrottleLimits {
+        address_failures_per_minute: settings.address_failures_per_minute,
+        client_failures_per_minute: settings.client_failures_per_minute,
+    };
+    match limits.address_failures_per_minute.min(limits.client_failures_per_minute) {
+        1..=60_000 => Ok(limits),
+        _ => bail!("[limits]: address_failures_per_minute and client_failures_per_minute must be from 1 to 60000"),
+    }
+}
+
+/// Whether `[outbound]` lets anything be fetched.
+pub fn fetches(settings: &OutboundSettings) -> bool {
+    settings.public_roots || !settings.ca_files.is_empty()
+}
+
+/// The client of `[outbound]`; none where nobody is trusted. Must be called inside a Tokio runtime.
+pub fn client_keys(loaded: &Loaded, clock: Arc<dyn Clock>) -> anyhow::Result<ClientKeys> {
+    let settings = &loaded.settings.outbound;
+    let ranges: Vec<AddressRange> =
+        settings.allow_ranges.iter().map(|text| text.parse()).collect::<Result<_, _>>().context("allow_ranges")?;
+    if !fetches(settings) {
+        return Ok(ClientKeys::new(None));
+    }
+    let mut authorities = Vec::new();
+    for file in &settings.ca_files {
+        let certificates = pem::load_certificates(&loaded.resolve(file)).context("ca_files")?;
+        authorities.extend(certificates.iter().map(|certificate| certificate.der().clone()));
+    }
+    let config = match settings.public_roots {
+        true => tls::public_client_config(authorities, clock)?,
+        false => tls::client_config(authorities, None, &[], clock)?,
+    };
+    let limits = FetchLimits {
+        connect_seconds: settings.connect_seconds.max(1),
+        total_seconds: settings.total_seconds.max(1),
+        body_bytes: settings.body_bytes.into(),
+    };
+    let policy = OutboundPolicy::new(settings.allow_hosts.iter().cloned(), ranges);
+    Ok(ClientKeys::new(Some(fetch::Client::guarded(config, limits, policy))))
+}

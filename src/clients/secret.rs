@@ -1,0 +1,272 @@
+//! Client secrets (RFC 6749 §2.3.1): long and random, so that one fast digest keeps them as well as a slow one would.
+//!
+//! A client that sends its secret (`client_secret_basic`, `client_secret_post`) is checked against a digest, and nothing more is kept;
+//! one that authenticates assertions with it (`client_secret_jwt`) needs the secret itself here too. Either is sealed in the database. The
+//! digest is sealed rather than keyed, so that a change of master keys does not lock clients out.
+
+use std::fmt;
+
+use subtle::ConstantTimeEq as _;
+use zeroize::Zeroizing;
+
+use crate::domain::{ClientId, Randomness, RandomnessUnavailable, Redacted};
+use crate::event::Reason;
+use crate::jose::mac::MacAlgorithm;
+use crate::jose::{base64url, digest};
+use crate::store::SecretRecord;
+
+/// Random bytes in a generated secret: enough for HMAC with SHA-512 (RFC 7518 §3.2).
+const GENERATED_BYTES: usize = 64;
+/// The shortest secret that is taken, in characters.
+const LEAST: usize = 32;
+/// The longest.
+const MOST: usize = 256;
+/// The fewest different characters: a random secret of the least length has more, but for one in a million million.
+const LEAST_VARIETY: usize = 10;
+
+/// What [`SecretRecord`] holds, told by its first byte.
+const DIGEST: u8 = 1;
+const SHARED: u8 = 2;
+
+/// Makes a secret: 86 characters of base64url.
+///
+/// # Errors
+/// When the operating system gives no randomness.
+pub fn generate_secret(randomness: &dyn Randomness) -> Result<Zeroizing<String>, RandomnessUnavailable> {
+    let mut bytes = Zeroizing::new([0u8; GENERATED_BYTES]);
+    randomness.fill(bytes.as_mut_slice())?;
+    Ok(Zeroizing::new(base64url::encode(bytes.as_slice())))
+}
+
+/// Why a given secret is not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SecretError {
+    /// Too short to be beyond guessing.
+    #[error("is too short: it must have {LEAST} to {MOST} characters, such as `openssl rand -base64 48` prints")]
+    Short,
+    /// Too long.
+    #[error("is too long: it must have {LEAST} to {MOST} characters")]
+    Long,
+    /// A character outside printable ASCII.
+    #[error("may only have printable ASCII characters (RFC 6749 Appendix A.2)")]
+    Character,
+    /// Too few different characters.
+    #[error("is too regular to be random: it must have at least {LEAST_VARIETY} different characters")]
+    Regular,
+    /// Too short for the registered algorithm.
+    #[error("is too short for {0}: it must have at least {least} bytes (RFC 7518 §3.2)", least = .0.least_secret_bytes())]
+    ShortFor(MacAlgorithm),
+}
+
+fn check(secret: &str) -> Result<(), SecretError> {
+    if !secret.bytes().all(|byte| (0x20..=0x7e).contains(&byte)) {
+        return Err(SecretError::Character);
+    }
+    match secret.len() {
+        ..LEAST => return Err(SecretError::Short),
+        LEAST..=MOST => {}
+        _ => return Err(SecretError::Long),
+    }
+    let different: std::collections::BTreeSet<u8> = secret.bytes().collect();
+    if different.len() < LEAST_VARIETY { Err(SecretError::Regular) } else { Ok(()) }
+}
+
+/// A secret as it is checked against: its digest, in one client's own space.
+#[derive(Clone)]
+pub struct SecretDigest(Redacted<[u8; 32]>);
+
+/// The secret is another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the client secret is another one")]
+pub struct SecretMismatch;
+
+impl SecretMismatch {
+    /// The private reason.
+    pub const fn reason(self) -> Reason {
+        Reason::ClientSecretMismatch
+    }
+}
+
+/// Proof that the registered secret was presented.
+#[derive(Clone, Copy, Debug)]
+pub struct SecretKnown(());
+
+impl SecretDigest {
+    /// The digest of a secret that is strong enough.
+    ///
+    /// # Errors
+    /// See [`SecretError`].
+    pub fn of(client_id: &ClientId, secret: &str) -> Result<Self, SecretError> {
+        check(secret)?;
+        Ok(Self(Redacted::new(digest_of(client_id, secret))))
+    }
+
+    /// Compares in constant time.
+    ///
+    /// # Errors
+    /// When it is another secret.
+    pub fn check(&self, client_id: &ClientId, presented: &str) -> Result<SecretKnown, SecretMismatch> {
+        let presented = Zeroizing::new(digest_of(client_id, presented));
+        match bool::from(self.0.expose().ct_eq(&*presented)) {
+            true => Ok(SecretKnown(())),
+            false => Err(SecretMismatch),
+        }
+    }
+}
+
+fn digest_of(client_id: &ClientId, secret: &str) -> [u8; 32] {
+    let mut bytes = Zeroizing::new(b"symbolon client secret 1 ".to_vec());
+    bytes.extend_from_slice(&(client_id.as_str().len() as u64).to_be_bytes());
+    bytes.extend_from_slice(client_id.as_str().as_bytes());
+    bytes.extend_from_slice(secret.as_bytes());
+    digest::sha256(&bytes)
+}
+
+impl PartialEq for SecretDigest {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.expose().ct_eq(other.0.expose()).into()
+    }
+}
+
+impl Eq for SecretDigest {}
+
+impl fmt::Debug for SecretDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[redacted]")
+    }
+}
+
+/// A secret that is needed itself.
+#[derive(Clone)]
+pub struct SharedSecret(Redacted<Vec<u8>>);
+
+impl SharedSecret {
+    /// A secret that is strong enough for `algorithm`; without one, for the least.
+    ///
+    /// # Errors
+    /// See [`SecretError`].
+    pub fn new(secret: &str, algorithm: Option<MacAlgorithm>) -> Result<Self, SecretError> {
+        check(secret)?;
+        Self(Redacted::new(secret.as_bytes().to_vec())).for_algorithm(algorithm)
+    }
+
+    fn for_algorithm(self, algorithm: Option<MacAlgorithm>) -> Result<Self, SecretError> {
+        match algorithm {
+            Some(algorithm) if self.expose().len() < algorithm.least_secret_bytes() => Err(SecretError::ShortFor(algorithm)),
+            _ => Ok(self),
+        }
+    }
+
+    /// The secret's own bytes: those of its text (OpenID Connect Core §10.1).
+    pub fn expose(&self) -> &[u8] {
+        self.0.expose()
+    }
+}
+
+impl PartialEq for SharedSecret {
+    fn eq(&self, other: &Self) -> bool {
+        self.expose().ct_eq(other.expose()).into()
+    }
+}
+
+impl Eq for SharedSecret {}
+
+impl fmt::Debug for SharedSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[redacted]")
+    }
+}
+
+/// A secret as a document gives it, or as the store has kept it.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum SecretSource<'a> {
+    Given(&'a str),
+    Kept(&'a SecretRecord),
+}
+
+impl SecretSource<'_> {
+    /// For a client that sends its secret. What was kept whole serves as well. `None` when what was kept is of no use.
+    pub(super) fn digest(self, client_id: &ClientId) -> Option<Result<SecretDigest, SecretError>> {
+        match self {
+            Self::Given(secret) => Some(SecretDigest::of(client_id, secret)),
+            Self::Kept(record) => match record.expose().split_first() {
+                Some((&DIGEST, digest)) => digest.try_into().ok().map(|digest| Ok(SecretDigest(Redacted::new(digest)))),
+                Some((&SHARED, secret)) => std::str::from_utf8(secret).ok().map(|secret| SecretDigest::of(client_id, secret)),
+                _ => None,
+            },
+        }
+    }
+
+    /// For a client that authenticates assertions. `None` when only a digest was kept.
+    pub(super) fn shared(self, algorithm: Option<MacAlgorithm>) -> Option<Result<SharedSecret, SecretError>> {
+        match self {
+            Self::Given(secret) => Some(SharedSecret::new(secret, algorithm)),
+            Self::Kept(record) => match record.expose().split_first() {
+                Some((&SHARED, secret)) => Some(SharedSecret(Redacted::new(secret.to_vec())).for_algorithm(algorithm)),
+                _ => None,
+            },
+        }
+    }
+}
+
+impl From<&SecretDigest> for SecretRecord {
+    fn from(digest: &SecretDigest) -> Self {
+        Self::new([&[DIGEST][..], digest.0.expose()].concat())
+    }
+}
+
+impl From<&SharedSecret> for SecretRecord {
+    fn from(secret: &SharedSecret) -> Self {
+        Self::new([&[SHARED][..], secret.expose()].concat())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::jose::random::SystemRandomness;
+
+    #[test]
+    fn weak_secrets_are_refused() {
+        let alice = "alice".parse().expect("a client id");
+        let generated = generate_secret(&SystemRandomness).expect("random");
+        assert_eq!(generated.len(), 86);
+        for algorithm in MacAlgorithm::ALL {
+            assert!(SharedSecret::new(&generated, Some(algorithm)).is_ok(), "{algorithm}");
+        }
+        let long = "abcdefghijklmnop".repeat(17);
+        let table = [
+            ("", SecretError::Short),
+            ("correct horse battery staple", SecretError::Short),
+            ("aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", SecretError::Regular),
+            ("123123123123123123123123123123123123", SecretError::Regular),
+            ("abcdefghijklmnopqrstuvwxyz012345\u{e4}", SecretError::Character),
+            ("abcdefghijklmnopqrstuvwxyz012345\n", SecretError::Character),
+            (&long, SecretError::Long),
+        ];
+        for (secret, expected) in table {
+            assert_eq!(SecretDigest::of(&alice, secret).err(), Some(expected), "{secret}");
+            assert_eq!(SharedSecret::new(secret, None).err(), Some(expected), "{secret}");
+        }
+        let short = "abcdefghijklmnopqrstuvwxyz012345";
+        assert_eq!(SharedSecret::new(short, Some(MacAlgorithm::HS384)).err(), Some(SecretError::ShortFor(MacAlgorithm::HS384)));
+    }
+
+    #[test]
+    fn a_digest_is_of_one_client_and_one_secret() {
+        let [alice, bob] = ["alice", "bob"].map(|name| name.parse::<ClientId>().expect("a client id"));
+        let secret = generate_secret(&SystemRandomness).expect("random");
+        let digest = SecretDigest::of(&alice, &secret).expect("strong");
+        assert!(digest.check(&alice, &secret).is_ok());
+        assert_eq!(digest.check(&alice, &secret[1..]).err(), Some(SecretMismatch));
+        assert_eq!(digest.check(&alice, "").err(), Some(SecretMismatch));
+        assert_eq!(digest.check(&bob, &secret).err(), Some(SecretMismatch));
+        let record = SecretRecord::from(&digest);
+        let kept = SecretSource::Kept(&record);
+        assert_eq!(kept.digest(&alice), Some(Ok(digest.clone())));
+        assert_eq!(kept.shared(None), None, "a digest is no secret");
+        let record = SecretRecord::from(&SharedSecret::new(&secret, None).expect("strong"));
+        assert_eq!(SecretSource::Kept(&record).digest(&alice), Some(Ok(digest.clone())), "the secret itself has every digest");
+        assert!(!format!("{digest:?}{record:?}").contains(&secret[..8]));
+    }
+}

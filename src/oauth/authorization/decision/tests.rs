@@ -1,0 +1,148 @@
+use super::super::request::ResponseMode;
+use super::*;
+use crate::oidc::ClaimsRequest;
+
+const NOW: Timestamp = Timestamp::from_seconds(1_000);
+
+fn request(prompt: &[Prompt]) -> AuthorizationRequest {
+    AuthorizationRequest {
+        client_id: "app".parse().expect("a client"),
+        redirect_uri: "https://app.example/cb".to_owned(),
+        redirect_uri_named: true,
+        response_mode: ResponseMode::Query,
+        state: None,
+        scope: "openid email".parse().expect("a scope"),
+        resources: vec![],
+        code_challenge: None,
+        dpop_jkt: None,
+        nonce: None,
+        prompt: prompt.to_vec(),
+        max_age: None,
+        acr_values: vec![],
+        claims: ClaimsRequest::default(),
+        login_hint: None,
+        ui_locales: None,
+        hinted_subject: None,
+    }
+}
+
+fn bob(auth_time: i64) -> SignedIn {
+    SignedIn::for_test("bob", "s1", Timestamp::from_seconds(auth_time))
+}
+
+fn prior(auth_time: i64) -> Prior {
+    Prior { session_id: "s1".parse().expect("a session"), auth_time: Timestamp::from_seconds(auth_time) }
+}
+
+fn remembered(scope: &str) -> Consented {
+    Consented { scope: scope.parse().expect("a scope"), claims: vec![] }
+}
+
+/// The word for an outcome.
+fn word(outcome: Result<Next, Refusal>) -> &'static str {
+    match outcome {
+        Ok(Next::SignIn) => "sign in",
+        Ok(Next::Consent) => "consent",
+        Ok(Next::Grant(_)) => "grant",
+        Err(refusal) => refusal.code.as_str(),
+    }
+}
+
+#[test]
+fn what_is_asked_is_what_is_missing() {
+    use ConsentSource::{AskedEachTime, Given, Remembered};
+    use Progress::{Arrived, Interacted};
+    let (all, less) = (remembered("openid email profile"), remembered("openid"));
+    let (signed_in, again) = (bob(900), bob(999));
+    let was = prior(900);
+    let other_session = Prior { session_id: "s0".parse().expect("a session"), auth_time: Timestamp::from_seconds(900) };
+    let known = Remembered(Some(&all));
+    let (none, login, consent, select) = ([Prompt::None], [Prompt::Login], [Prompt::Consent], [Prompt::SelectAccount]);
+    let table: [(&str, &[Prompt], Option<&SignedIn>, Progress<'_>, ConsentSource<'_>, &str); 22] = [
+        ("nobody there", &[], None, Arrived, known, "sign in"),
+        ("there, and allowed before", &[], Some(&signed_in), Arrived, known, "grant"),
+        ("there, never asked", &[], Some(&signed_in), Arrived, Remembered(None), "consent"),
+        ("there, less allowed before", &[], Some(&signed_in), Arrived, Remembered(Some(&less)), "consent"),
+        ("asked each time", &[], Some(&signed_in), Arrived, AskedEachTime, "consent"),
+        ("just allowed", &[], Some(&signed_in), Interacted(Some(&was)), Given, "grant"),
+        ("just allowed, and signed out meanwhile", &[], None, Interacted(Some(&was)), Given, "sign in"),
+        // prompt=none
+        ("silent, nobody there", &none, None, Arrived, known, "login_required"),
+        ("silent, never asked", &none, Some(&signed_in), Arrived, Remembered(None), "consent_required"),
+        ("silent, allowed before", &none, Some(&signed_in), Arrived, known, "grant"),
+        ("silent, asked each time", &none, Some(&signed_in), Arrived, AskedEachTime, "consent_required"),
+        // prompt=login
+        ("again", &login, Some(&signed_in), Arrived, known, "sign in"),
+        ("again, came back without", &login, Some(&signed_in), Interacted(Some(&was)), known, "sign in"),
+        ("again, came back with", &login, Some(&again), Interacted(Some(&was)), known, "grant"),
+        ("again, in another session", &login, Some(&signed_in), Interacted(Some(&other_session)), known, "grant"),
+        ("again, nobody was there before", &login, Some(&signed_in), Interacted(None), known, "grant"),
+        ("again, allowed without signing in", &login, Some(&signed_in), Interacted(Some(&was)), Given, "sign in"),
+        ("choose, as login", &select, Some(&signed_in), Arrived, known, "sign in"),
+        // prompt=consent
+        ("asked although allowed", &consent, Some(&signed_in), Arrived, known, "consent"),
+        ("asked and allowed", &consent, Some(&signed_in), Interacted(Some(&was)), Given, "grant"),
+        ("asked, nobody there", &consent, None, Arrived, known, "sign in"),
+        ("came back from signing in, never asked", &[], Some(&again), Interacted(None), Remembered(None), "consent"),
+    ];
+    for (what, prompt, login, progress, consent, expected) in table {
+        assert_eq!(word(decide(&request(prompt), login, |_| true, progress, consent, NOW)), expected, "{what}");
+    }
+}
+
+#[test]
+fn a_sign_in_may_be_too_old() {
+    let all = remembered("openid email");
+    let decided = |max_age: u32, prompt: &[Prompt], login: &SignedIn, progress: Progress<'_>| {
+        let request = AuthorizationRequest { max_age: Some(max_age), ..request(prompt) };
+        word(decide(&request, Some(login), |_| true, progress, ConsentSource::Remembered(Some(&all)), NOW))
+    };
+    assert_eq!(decided(100, &[], &bob(900), Progress::Arrived), "grant");
+    assert_eq!(decided(99, &[], &bob(900), Progress::Arrived), "sign in");
+    assert_eq!(decided(99, &[Prompt::None], &bob(900), Progress::Arrived), "login_required");
+    // OpenID Connect Core §3.1.2.1 allows `max_age=0`: as `prompt=login`.
+    assert_eq!(decided(0, &[], &bob(1_000), Progress::Arrived), "sign in");
+    assert_eq!(decided(0, &[], &bob(998), Progress::Interacted(Some(&prior(900)))), "grant");
+    assert_eq!(decided(0, &[], &bob(900), Progress::Interacted(Some(&prior(900)))), "sign in");
+}
+
+/// OpenID Connect Core §3.1.2.1: with `id_token_hint`, nobody but the hinted person gets a code.
+#[test]
+fn another_person_than_the_hinted_one_is_none() {
+    let all = remembered("openid email");
+    let hinted = |prompt: &[Prompt], is_hinted: bool, progress: Progress<'_>| {
+        let request = AuthorizationRequest { hinted_subject: Some("carol".parse().expect("a subject")), ..request(prompt) };
+        word(decide(&request, Some(&bob(900)), |_| is_hinted, progress, ConsentSource::Remembered(Some(&all)), NOW))
+    };
+    assert_eq!(hinted(&[Prompt::None], true, Progress::Arrived), "grant");
+    assert_eq!(hinted(&[Prompt::None], false, Progress::Arrived), "login_required");
+    assert_eq!(hinted(&[], false, Progress::Arrived), "sign in");
+    assert_eq!(hinted(&[], false, Progress::Interacted(Some(&prior(900)))), "sign in");
+    assert_eq!(hinted(&[], false, Progress::Interacted(Some(&prior(800)))), "login_required", "they came back as themselves");
+}
+
+#[test]
+fn an_essential_acr_is_met_or_refused_and_a_wish_is_a_wish() {
+    let all = Consented { scope: "openid email".parse().expect("a scope"), claims: vec!["acr".into()] };
+    let decided = |claims: &str| {
+        let request = AuthorizationRequest { claims: ClaimsRequest::parse(claims).expect("claims"), ..request(&[]) };
+        word(decide(&request, Some(&bob(900)), |_| true, Progress::Arrived, ConsentSource::Remembered(Some(&all)), NOW))
+    };
+    let reached = bob(900).acr.expect("a class").as_str();
+    assert_eq!(decided(&format!(r#"{{"id_token":{{"acr":{{"essential":true,"values":["x","{reached}"]}}}}}}"#)), "grant");
+    assert_eq!(decided(r#"{"id_token":{"acr":{"essential":true,"values":["x"]}}}"#), "unmet_authentication_requirements");
+    assert_eq!(decided(r#"{"id_token":{"acr":{"values":["x"]}}}"#), "grant");
+    assert_eq!(decided(r#"{"id_token":{"acr":{"essential":true}}}"#), "grant");
+}
+
+#[test]
+fn a_claim_that_was_never_allowed_is_asked_for() {
+    let all = remembered("openid email");
+    let request =
+        AuthorizationRequest { claims: ClaimsRequest::parse(r#"{"userinfo":{"name":null}}"#).expect("claims"), ..request(&[]) };
+    let decided = |consented: &Consented| {
+        word(decide(&request, Some(&bob(900)), |_| true, Progress::Arrived, ConsentSource::Remembered(Some(consented)), NOW))
+    };
+    assert_eq!(decided(&all), "consent");
+    assert_eq!(decided(&all.with(&Consented::asked_by(&request))), "grant");
+}

@@ -1,0 +1,205 @@
+//! Authorization codes: issued when an authorization finishes, redeemed once (RFC 6749 §4.1.2).
+
+use std::fmt;
+
+use zeroize::Zeroizing;
+
+use super::engine::read;
+use super::grant_family::NewFamily;
+use super::sealed::{AUTHORIZATION_CODE, row_name};
+use super::work::{Work, within};
+use super::{Store, StoreError};
+use crate::domain::{FamilyId, Timestamp};
+use crate::event::Trailed;
+
+/// What the keyed hash of a code is made for.
+const PURPOSE: &str = "authorization_code";
+
+/// A code to be.
+#[derive(Clone, Copy)]
+pub struct NewCode<'a> {
+    /// The code itself, unguessable.
+    pub code: &'a str,
+    /// What its tokens will descend from.
+    pub family: &'a FamilyId,
+    /// What it stands for; sealed.
+    pub state: &'a [u8],
+    /// How long it is remembered: beyond its own life, so that a replay is noticed.
+    pub expires: Timestamp,
+}
+
+impl fmt::Debug for NewCode<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NewCode").field("family", self.family).field("expires", &self.expires).finish_non_exhaustive()
+    }
+}
+
+/// What comes to its end when a request is authorized or denied. Each can end once.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Finishes<'a> {
+    /// The interaction, by its id.
+    pub interaction: Option<&'a str>,
+    /// The pushed request, by its `request_uri`.
+    pub pushed_request: Option<&'a str>,
+}
+
+/// Whether an authorization finished.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Finished {
+    /// Now.
+    Now,
+    /// It had finished before: a second click, another tab, a replica that was faster. Nothing was written.
+    Before,
+}
+
+/// A code as stored, opened.
+#[derive(Clone)]
+pub struct CodeRecord {
+    /// What its tokens descend from.
+    pub family: FamilyId,
+    /// What it stands for.
+    pub state: Zeroizing<Vec<u8>>,
+    /// When it was redeemed, if it was.
+    pub redeemed: Option<Timestamp>,
+}
+
+impl fmt::Debug for CodeRecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CodeRecord").field("family", &self.family).field("redeemed", &self.redeemed).finish_non_exhaustive()
+    }
+}
+
+/// What became of a redemption.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CodeSpent {
+    /// It is the first.
+    Now,
+    /// Somebody redeemed it before; nothing was written.
+    Before,
+}
+
+impl Store {
+    /// Finishes an authorization with a code, in one transaction with its event.
+    pub async fn issue_code(&self, code: &NewCode<'_>, finishes: &Finishes<'_>, event: &Trailed) -> Result<Finished, StoreError> {
+        let index = self.inner.ring.blind_index(PURPOSE, code.code.as_bytes());
+        let sealed = self.seal(&AUTHORIZATION_CODE, &row_name(&index), code.state)?;
+        let mut work = Work::begin(&self.inner.db).await?;
+        if self.finish(&mut work, finishes).await? == Finished::Before {
+            return Ok(Finished::Before);
+        }
+        within!(&mut work, execute: sqlx::query(INSERT)
+                .bind(index.as_slice())
+                .bind(code.family.as_str())
+                .bind(sealed)
+                .bind(code.expires.seconds()))?;
+        work.record_event(event).await?;
+        work.commit().await?;
+        Ok(Finished::Now)
+    }
+
+    /// Finishes an authorization without a code: it was denied.
+    pub async fn end_authorization(&self, finishes: &Finishes<'_>, event: &Trailed) -> Result<Finished, StoreError> {
+        let mut work = Work::begin(&self.inner.db).await?;
+        if self.finish(&mut work, finishes).await? == Finished::Before {
+            return Ok(Finished::Before);
+        }
+        work.record_event(event).await?;
+        work.commit().await?;
+        Ok(Finished::Now)
+    }
+
+    /// A code that is remembered at `now`, redeemed or not.
+    pub async fn code(&self, code: &str, now: Timestamp) -> Result<Option<CodeRecord>, StoreError> {
+        for index in self.inner.ring.blind_indexes(PURPOSE, code.as_bytes()) {
+            let row: Option<(String, Vec<u8>, Option<i64>)> = read!(&self.inner.db, fetch_optional:
+                sqlx::query_as(ONE).bind(index.as_slice()).bind(now.seconds()))?;
+            let Some((family, sealed, redeemed)) = row else { continue };
+            let corrupt = |problem| StoreError::Corrupt(format!("table authorization_code: family_id {family:?} {problem}"));
+            return Ok(Some(CodeRecord {
+                family: family.parse().map_err(corrupt)?,
+                state: self.unseal(&AUTHORIZATION_CODE, &row_name(&index), &sealed)?,
+                redeemed: redeemed.map(Timestamp::from_seconds),
+            }));
+        }
+        Ok(None)
+    }
+
+    /// Redeems a code: of many who try, in this process or another, one is first. The family that its refresh token belongs to and the
+    /// events commit with it.
+    pub async fn redeem_code(
+        &self,
+        code: &str,
+        now: Timestamp,
+        family: Option<&NewFamily<'_>>,
+        events: &[Trailed],
+    ) -> Result<CodeSpent, StoreError> {
+        let family = family.map(|family| self.prepare_family(family)).transpose()?;
+        let mut work = Work::begin(&self.inner.db).await?;
+        let mut redeemed = 0;
+        for index in self.inner.ring.blind_indexes(PURPOSE, code.as_bytes()) {
+            redeemed += within!(&mut work, execute: sqlx::query(REDEEM).bind(index.as_slice()).bind(now.seconds()))?;
+        }
+        if redeemed == 0 {
+            return Ok(CodeSpent::Before);
+        }
+        if let Some(family) = &family {
+            family.insert(&mut work).await?;
+        }
+        for event in events {
+            work.record_event(event).await?;
+        }
+        work.commit().await?;
+        Ok(CodeSpent::Now)
+    }
+
+    /// Deletes at most `batch` codes that need not be remembered at `now`; gives how many.
+    pub async fn delete_expired_codes(&self, now: Timestamp, batch: u32) -> Result<u64, StoreError> {
+        let mut work = Work::begin(&self.inner.db).await?;
+        let deleted = within!(&mut work, execute: sqlx::query(DELETE_EXPIRED).bind(now.seconds()).bind(i64::from(batch)))?;
+        work.commit().await?;
+        Ok(deleted)
+    }
+
+    /// Dropping the unit of work undoes what was taken.
+    async fn finish(&self, work: &mut Work, finishes: &Finishes<'_>) -> Result<Finished, StoreError> {
+        if let Some(id) = finishes.interaction
+            && !self.take_interaction(work, id).await?
+        {
+            return Ok(Finished::Before);
+        }
+        if let Some(uri) = finishes.pushed_request
+            && !self.take_pushed_request(work, uri).await?
+        {
+            return Ok(Finished::Before);
+        }
+        Ok(Finished::Now)
+    }
+}
+
+/// Ends the codes of a family that nobody redeemed yet, within a unit of work.
+pub(super) async fn end_codes(work: &mut Work, family: &FamilyId) -> Result<(), StoreError> {
+    within!(work, execute: sqlx::query(DELETE_OF_FAMILY).bind(family.as_str()))?;
+    Ok(())
+}
+
+const INSERT: &str =
+    "INSERT INTO authorization_code (code_index, family_id, state_sealed, redeemed, expires) VALUES ($1, $2, $3, NULL, $4)";
+const ONE: &str = "SELECT family_id, state_sealed, redeemed FROM authorization_code WHERE code_index = $1 AND expires > $2";
+const REDEEM: &str = "UPDATE authorization_code SET redeemed = $2 WHERE code_index = $1 AND redeemed IS NULL";
+const DELETE_OF_FAMILY: &str = "DELETE FROM authorization_code WHERE family_id = $1 AND redeemed IS NULL";
+const DELETE_EXPIRED: &str = "DELETE FROM authorization_code WHERE code_index IN \
+     (SELECT code_index FROM authorization_code WHERE expires <= $1 ORDER BY expires LIMIT $2)";
+
+#[cfg(test)]
+pub(super) fn sample(store: &Store) -> futures_util::future::BoxFuture<'_, ()> {
+    Box::pin(async move {
+        for _ in 0..2 {
+            let name = super::secret::sample_name();
+            let family: FamilyId = name.parse().expect("a family");
+            let time = Timestamp::from_seconds(1_800_000_000);
+            let event = Trailed { time, event: crate::event::AuditEvent::Reloaded { what: "sample".into() } };
+            let new = NewCode { code: &name, family: &family, state: b"{}", expires: Timestamp::from_seconds(1_900_000_000) };
+            store.issue_code(&new, &Finishes::default(), &event).await.expect("issued");
+        }
+    })
+}

@@ -1,0 +1,227 @@
+//! Grants with a refresh token: one row for each family of tokens.
+//!
+//! The refresh token itself is a sealed value that names its family and its generation; it is not stored. Rotation counts the
+//! generation up, so that of many who present one token one rotates it.
+
+use std::fmt;
+
+use zeroize::Zeroizing;
+
+use super::engine::read;
+use super::revocation::{NewRule, RuleWindow};
+use super::sealed::GRANT_FAMILY;
+use super::work::{NumberedWork, Work, within};
+use super::{Store, StoreError, authorization_code};
+use crate::domain::{ClientId, FamilyId, RevocationRule, RuleKind, SessionId, Subject, Timestamp};
+use crate::event::Trailed;
+
+/// A family to be.
+#[derive(Clone, Copy)]
+pub struct NewFamily<'a> {
+    /// Its name.
+    pub family: &'a FamilyId,
+    /// Whose refresh token it is.
+    pub client_id: &'a ClientId,
+    /// Who granted it.
+    pub subject: &'a Subject,
+    /// The browser session it ends with; `None` for offline access.
+    pub session: Option<&'a SessionId>,
+    /// What was granted; sealed.
+    pub state: &'a [u8],
+    /// When.
+    pub created: Timestamp,
+    /// When its refresh token ends, whatever happens.
+    pub expires: Timestamp,
+}
+
+/// A family as stored, opened.
+#[derive(Clone)]
+pub struct FamilyRecord {
+    /// Its name.
+    pub family: FamilyId,
+    /// Whose refresh token it is.
+    pub client_id: ClientId,
+    /// What was granted.
+    pub state: Zeroizing<Vec<u8>>,
+    /// Which refresh token is the current one.
+    pub generation: i64,
+    /// Since when.
+    pub rotated: Timestamp,
+    /// When its refresh token ends.
+    pub expires: Timestamp,
+}
+
+impl fmt::Debug for NewFamily<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NewFamily").field("family", self.family).field("client_id", self.client_id).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for FamilyRecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FamilyRecord")
+            .field("family", &self.family)
+            .field("client_id", &self.client_id)
+            .field("generation", &self.generation)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What became of a rotation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rotated {
+    /// The token of this generation is the current one now.
+    To(i64),
+    /// The token presented was not the current one, or the family has ended; nothing was written.
+    NotCurrent,
+}
+
+/// A family with everything computed that its row needs.
+pub(super) struct PreparedFamily<'a> {
+    new: &'a NewFamily<'a>,
+    sealed: Vec<u8>,
+}
+
+impl PreparedFamily<'_> {
+    pub(super) async fn insert(&self, work: &mut Work) -> Result<(), StoreError> {
+        let new = self.new;
+        within!(work, execute: sqlx::query(INSERT)
+                .bind(new.family.as_str())
+                .bind(new.client_id.as_str())
+                .bind(new.subject.as_str())
+                .bind(new.session.map(SessionId::as_str))
+                .bind(&self.sealed)
+                .bind(new.created.seconds())
+                .bind(new.expires.seconds()))?;
+        Ok(())
+    }
+}
+
+impl Store {
+    /// A family that has not ended and not expired at `now`.
+    pub async fn family(&self, family: &FamilyId, now: Timestamp) -> Result<Option<FamilyRecord>, StoreError> {
+        let row: Option<(String, Vec<u8>, i64, i64, i64)> = read!(&self.inner.db, fetch_optional:
+            sqlx::query_as(ONE).bind(family.as_str()).bind(now.seconds()))?;
+        let Some((client_id, sealed, generation, rotated, expires)) = row else { return Ok(None) };
+        let corrupt = |problem| StoreError::Corrupt(format!("table grant_family: client_id {client_id:?} {problem}"));
+        Ok(Some(FamilyRecord {
+            family: family.clone(),
+            client_id: client_id.parse().map_err(corrupt)?,
+            state: self.unseal(&GRANT_FAMILY, family.as_str(), &sealed)?,
+            generation,
+            rotated: Timestamp::from_seconds(rotated),
+            expires: Timestamp::from_seconds(expires),
+        }))
+    }
+
+    /// Makes the next refresh token the current one if `generation` is: of many who try, in this process or another, one succeeds.
+    /// The events commit with it.
+    pub async fn rotate_family(
+        &self,
+        family: &FamilyId,
+        generation: i64,
+        now: Timestamp,
+        events: &[Trailed],
+    ) -> Result<Rotated, StoreError> {
+        let mut work = Work::begin(&self.inner.db).await?;
+        let next = generation.saturating_add(1);
+        let rotated = within!(&mut work, execute: sqlx::query(ROTATE)
+            .bind(family.as_str())
+            .bind(generation)
+            .bind(next)
+            .bind(now.seconds()))?;
+        if rotated == 0 {
+            return Ok(Rotated::NotCurrent);
+        }
+        for event in events {
+            work.record_event(event).await?;
+        }
+        work.commit().await?;
+        Ok(Rotated::To(next))
+    }
+
+    /// Ends a family: its refresh token and unredeemed code are gone and its access tokens revoked by a rule, in one transaction with
+    /// the event. A family without a row is ended as well: it may have access tokens alone.
+    pub async fn end_family(&self, family: &FamilyId, window: RuleWindow, event: &Trailed) -> Result<RevocationRule, StoreError> {
+        let mut unit = NumberedWork::begin(&self.inner.db).await?;
+        let rule = end(&mut unit, family, window, event.time).await?;
+        unit.commit(self, event).await?;
+        Ok(rule)
+    }
+
+    /// The families that end with a browser session.
+    pub async fn families_of_session(&self, session: &SessionId) -> Result<Vec<FamilyId>, StoreError> {
+        self.families(OF_SESSION, session.as_str()).await
+    }
+
+    /// Every family that a person granted.
+    pub async fn families_of_subject(&self, subject: &Subject) -> Result<Vec<FamilyId>, StoreError> {
+        self.families(OF_SUBJECT, subject.as_str()).await
+    }
+
+    /// Deletes at most `batch` families that have expired at `now`; gives how many.
+    pub async fn delete_expired_families(&self, now: Timestamp, batch: u32) -> Result<u64, StoreError> {
+        let mut work = Work::begin(&self.inner.db).await?;
+        let deleted = within!(&mut work, execute: sqlx::query(DELETE_EXPIRED).bind(now.seconds()).bind(i64::from(batch)))?;
+        work.commit().await?;
+        Ok(deleted)
+    }
+
+    pub(super) fn prepare_family<'a>(&self, new: &'a NewFamily<'a>) -> Result<PreparedFamily<'a>, StoreError> {
+        Ok(PreparedFamily { new, sealed: self.seal(&GRANT_FAMILY, new.family.as_str(), new.state)? })
+    }
+
+    async fn families(&self, statement: &'static str, value: &str) -> Result<Vec<FamilyId>, StoreError> {
+        let rows: Vec<(String,)> = read!(&self.inner.db, fetch_all: sqlx::query_as(statement).bind(value))?;
+        let corrupt = |family: &str, problem| StoreError::Corrupt(format!("table grant_family: family_id {family:?} {problem}"));
+        rows.into_iter().map(|(family,)| family.parse().map_err(|problem| corrupt(&family, problem))).collect()
+    }
+}
+
+async fn end(
+    unit: &mut NumberedWork,
+    family: &FamilyId,
+    window: RuleWindow,
+    at: Timestamp,
+) -> Result<RevocationRule, StoreError> {
+    within!(&mut unit.work, execute: sqlx::query(DELETE).bind(family.as_str()))?;
+    authorization_code::end_codes(&mut unit.work, family).await?;
+    let rule = NewRule { kind: RuleKind::Family, value: family.as_str().to_owned(), window };
+    super::revocation::write(unit, &rule, at).await
+}
+
+const ONE: &str = "SELECT client_id, state_sealed, generation, rotated, expires FROM grant_family \
+     WHERE family_id = $1 AND expires > $2";
+const INSERT: &str = "INSERT INTO grant_family \
+     (family_id, client_id, subject, session_id, state_sealed, generation, rotated, created, expires) \
+     VALUES ($1, $2, $3, $4, $5, 1, $6, $6, $7)";
+const ROTATE: &str = "UPDATE grant_family SET generation = $3, rotated = $4 WHERE family_id = $1 AND generation = $2";
+const DELETE: &str = "DELETE FROM grant_family WHERE family_id = $1";
+const OF_SESSION: &str = "SELECT family_id FROM grant_family WHERE session_id = $1 ORDER BY family_id";
+const OF_SUBJECT: &str = "SELECT family_id FROM grant_family WHERE subject = $1 ORDER BY family_id";
+const DELETE_EXPIRED: &str = "DELETE FROM grant_family WHERE family_id IN \
+     (SELECT family_id FROM grant_family WHERE expires <= $1 ORDER BY expires LIMIT $2)";
+
+#[cfg(test)]
+pub(super) fn sample(store: &Store) -> futures_util::future::BoxFuture<'_, ()> {
+    Box::pin(async move {
+        for _ in 0..2 {
+            let name = super::secret::sample_name();
+            let (family, time): (FamilyId, _) = (name.parse().expect("a family"), Timestamp::from_seconds(1_800_000_000));
+            let (client_id, subject) = ("sample".parse().expect("a client id"), "sample".parse().expect("a subject"));
+            let new = NewFamily {
+                family: &family,
+                client_id: &client_id,
+                subject: &subject,
+                session: None,
+                state: b"{}",
+                created: time,
+                expires: Timestamp::from_seconds(1_900_000_000),
+            };
+            let event = Trailed { time, event: crate::event::AuditEvent::Reloaded { what: "sample".into() } };
+            let code = super::NewCode { code: &name, family: &family, state: b"{}", expires: new.expires };
+            store.issue_code(&code, &super::Finishes::default(), &event).await.expect("issued");
+            store.redeem_code(&name, time, Some(&new), &[]).await.expect("redeemed");
+        }
+    })
+}

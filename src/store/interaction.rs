@@ -1,0 +1,68 @@
+//! People at the authorization endpoint who still have to sign in or to consent.
+
+use zeroize::Zeroizing;
+
+use super::engine::read;
+use super::sealed::{INTERACTION, row_name};
+use super::work::{Work, within};
+use super::{Store, StoreError};
+use crate::domain::Timestamp;
+
+/// What the keyed hash of an interaction's id is made for.
+const PURPOSE: &str = "interaction";
+
+impl Store {
+    /// Keeps an interaction until `expires`. `id` is unguessable; `state` is the caller's, and sealed.
+    pub async fn add_interaction(&self, id: &str, state: &[u8], expires: Timestamp) -> Result<(), StoreError> {
+        let index = self.inner.ring.blind_index(PURPOSE, id.as_bytes());
+        let sealed = self.seal(&INTERACTION, &row_name(&index), state)?;
+        let mut work = Work::begin(&self.inner.db).await?;
+        within!(&mut work, execute: sqlx::query(INSERT).bind(index.as_slice()).bind(sealed).bind(expires.seconds()))?;
+        work.commit().await
+    }
+
+    /// The state of an interaction that is under way.
+    pub async fn interaction(&self, id: &str, now: Timestamp) -> Result<Option<Zeroizing<Vec<u8>>>, StoreError> {
+        for index in self.inner.ring.blind_indexes(PURPOSE, id.as_bytes()) {
+            let row: Option<(Vec<u8>,)> = read!(&self.inner.db, fetch_optional:
+                sqlx::query_as(ONE).bind(index.as_slice()).bind(now.seconds()))?;
+            if let Some((sealed,)) = row {
+                return self.unseal(&INTERACTION, &row_name(&index), &sealed).map(Some);
+            }
+        }
+        Ok(None)
+    }
+
+    /// Deletes at most `batch` interactions that nobody finished by `now`; gives how many.
+    pub async fn delete_expired_interactions(&self, now: Timestamp, batch: u32) -> Result<u64, StoreError> {
+        let mut work = Work::begin(&self.inner.db).await?;
+        let deleted = within!(&mut work, execute: sqlx::query(DELETE_EXPIRED).bind(now.seconds()).bind(i64::from(batch)))?;
+        work.commit().await?;
+        Ok(deleted)
+    }
+
+    /// Deletes the interaction within a unit of work; gives whether it was still there.
+    pub(super) async fn take_interaction(&self, work: &mut Work, id: &str) -> Result<bool, StoreError> {
+        let mut taken = 0;
+        for index in self.inner.ring.blind_indexes(PURPOSE, id.as_bytes()) {
+            taken += within!(work, execute: sqlx::query(DELETE).bind(index.as_slice()))?;
+        }
+        Ok(taken > 0)
+    }
+}
+
+const INSERT: &str = "INSERT INTO interaction (id_index, state_sealed, expires) VALUES ($1, $2, $3)";
+const ONE: &str = "SELECT state_sealed FROM interaction WHERE id_index = $1 AND expires > $2";
+const DELETE: &str = "DELETE FROM interaction WHERE id_index = $1";
+const DELETE_EXPIRED: &str = "DELETE FROM interaction WHERE id_index IN \
+     (SELECT id_index FROM interaction WHERE expires <= $1 ORDER BY expires LIMIT $2)";
+
+#[cfg(test)]
+pub(super) fn sample(store: &Store) -> futures_util::future::BoxFuture<'_, ()> {
+    Box::pin(async move {
+        for _ in 0..2 {
+            let name = super::secret::sample_name();
+            store.add_interaction(&name, b"{}", Timestamp::from_seconds(1_900_000_000)).await.expect("added");
+        }
+    })
+}

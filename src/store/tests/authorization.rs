@@ -1,0 +1,235 @@
+//! Interactions, pushed requests, codes, families of tokens, consents.
+
+use super::*;
+use crate::domain::{FamilyId, SessionId, Subject};
+
+const SOON: Timestamp = Timestamp::from_seconds(NOW.seconds() + 60);
+const LATER: Timestamp = Timestamp::from_seconds(NOW.seconds() + 600);
+
+fn family(name: &str) -> FamilyId {
+    name.parse().expect("a family")
+}
+
+fn bob() -> Subject {
+    "bob".parse().expect("a subject")
+}
+
+fn new_family<'a>(
+    family: &'a FamilyId,
+    client: &'a ClientId,
+    subject: &'a Subject,
+    session: Option<&'a SessionId>,
+) -> NewFamily<'a> {
+    NewFamily { family, client_id: client, subject, session, state: b"granted", created: NOW, expires: LATER }
+}
+
+fn new_code<'a>(code: &'a str, family: &'a FamilyId) -> NewCode<'a> {
+    NewCode { code, family, state: b"stands for much", expires: SOON }
+}
+
+async fn issue(store: &Store, code: &str, name: &str) {
+    let finished = store.issue_code(&new_code(code, &family(name)), &Finishes::default(), &revoked("t")).await;
+    assert_eq!(finished.expect("issued"), Finished::Now);
+}
+
+async fn redeem(store: &Store, code: &str) -> CodeSpent {
+    store.redeem_code(code, NOW, None, &[]).await.expect("answered")
+}
+
+on_both_engines! {
+    async fn an_interaction_is_found_by_its_id_alone_and_finished_once(place: &Place) {
+        let store = place.open().await;
+        store.add_interaction("one", b"first", SOON).await.expect("added");
+        store.add_interaction("two", b"second", SOON).await.expect("added");
+        assert_eq!(store.interaction("one", NOW).await.expect("read").expect("there").as_slice(), b"first");
+        assert!(store.interaction("ONE", NOW).await.expect("read").is_none());
+        assert!(store.interaction("one", SOON).await.expect("read").is_none(), "at its expiry it is over");
+        let finishes = Finishes { interaction: Some("one"), pushed_request: None };
+        assert_eq!(store.issue_code(&new_code("c", &family("f")), &finishes, &revoked("t")).await.expect("issued"), Finished::Now);
+        assert_eq!(events(&store).await.len(), 1);
+        let again = store.issue_code(&new_code("d", &family("g")), &finishes, &revoked("t")).await.expect("answered");
+        assert_eq!(again, Finished::Before, "a second click");
+        assert!(store.code("d", NOW).await.expect("read").is_none(), "nothing was written");
+        assert_eq!(store.end_authorization(&finishes, &revoked("t")).await.expect("answered"), Finished::Before);
+        assert_eq!(events(&store).await.len(), 1);
+        assert!(store.interaction("two", NOW).await.expect("read").is_some());
+    }
+
+    async fn a_pushed_request_is_authorized_once_by_whichever_interaction(place: &Place) {
+        let store = place.open().await;
+        store.add_pushed_request("urn:a", b"asked", SOON).await.expect("added");
+        store.add_interaction("one", b"first", SOON).await.expect("added");
+        store.add_interaction("two", b"second", SOON).await.expect("added");
+        assert_eq!(store.pushed_request("urn:a", NOW).await.expect("read").expect("there").as_slice(), b"asked");
+        assert!(store.pushed_request("urn:b", NOW).await.expect("read").is_none());
+        let finishes = |id| Finishes { interaction: Some(id), pushed_request: Some("urn:a") };
+        let first = store.issue_code(&new_code("c", &family("f")), &finishes("one"), &revoked("t")).await;
+        assert_eq!(first.expect("issued"), Finished::Now);
+        let second = store.issue_code(&new_code("d", &family("g")), &finishes("two"), &revoked("t")).await;
+        assert_eq!(second.expect("answered"), Finished::Before);
+        assert!(store.interaction("two", NOW).await.expect("read").is_some(), "what was taken in vain is put back");
+        assert!(store.pushed_request("urn:a", NOW).await.expect("read").is_none());
+    }
+
+    async fn a_code_is_redeemed_once_and_remembered(place: &Place) {
+        let store = place.open().await;
+        issue(&store, "c", "f").await;
+        let record = store.code("c", NOW).await.expect("read").expect("there");
+        assert_eq!((record.family, record.state.as_slice(), record.redeemed), (family("f"), b"stands for much".as_slice(), None));
+        let (f, client, subject) = (family("f"), id("alice"), bob());
+        let new = new_family(&f, &client, &subject, None);
+        assert_eq!(store.redeem_code("c", NOW, Some(&new), &[revoked("t")]).await.expect("redeemed"), CodeSpent::Now);
+        assert_eq!(store.redeem_code("c", NOW, Some(&new), &[revoked("t")]).await.expect("answered"), CodeSpent::Before);
+        assert_eq!(events(&store).await.len(), 2, "one for the issue, one for the redemption");
+        assert_eq!(store.code("c", NOW).await.expect("read").expect("remembered").redeemed, Some(NOW));
+        assert!(store.family(&f, NOW).await.expect("read").is_some());
+        assert_eq!(redeem(&store, "never issued").await, CodeSpent::Before);
+    }
+
+    /// A hundred clients at two replicas, twenty rounds: counted at the callers and in the database.
+    async fn of_a_hundred_redemptions_one_succeeds(place: &Place) {
+        let stores = [place.open().await, place.open().await];
+        let (client, subject) = (id("alice"), bob());
+        for round in 0..20 {
+            let (code, name) = (format!("code {round}"), format!("family-{round}"));
+            issue(&stores[0], &code, &name).await;
+            let attempts = (0..100).map(|number| {
+                let (store, code, family) = (stores[number % 2].clone(), code.clone(), family(&name));
+                let (client, subject) = (client.clone(), subject.clone());
+                tokio::spawn(async move {
+                    store.redeem_code(&code, NOW, Some(&new_family(&family, &client, &subject, None)), &[]).await.expect("answered")
+                })
+            });
+            let mut first = 0;
+            for attempt in attempts.collect::<Vec<_>>() {
+                first += u32::from(attempt.await.expect("joined") == CodeSpent::Now);
+            }
+            assert_eq!(first, 1, "{code}");
+        }
+        let (rows,): (i64,) =
+            read!(&stores[1].inner.db, fetch_one: sqlx::query_as("SELECT COUNT(*) FROM grant_family")).expect("count");
+        assert_eq!(rows, 20);
+    }
+
+    async fn of_a_hundred_authorizations_of_one_request_one_succeeds(place: &Place) {
+        let stores = [place.open().await, place.open().await];
+        stores[0].add_pushed_request("urn:a", b"asked", SOON).await.expect("added");
+        let attempts = (0..100).map(|number| {
+            let store = stores[number % 2].clone();
+            tokio::spawn(async move {
+                let (code, family) = (format!("code {number}"), family(&format!("family-{number}")));
+                let finishes = Finishes { interaction: None, pushed_request: Some("urn:a") };
+                store.issue_code(&new_code(&code, &family), &finishes, &revoked("t")).await.expect("answered")
+            })
+        });
+        let mut now = 0;
+        for attempt in attempts.collect::<Vec<_>>() {
+            now += u32::from(attempt.await.expect("joined") == Finished::Now);
+        }
+        assert_eq!(now, 1);
+    }
+
+    async fn of_a_hundred_rotations_one_succeeds(place: &Place) {
+        let stores = [place.open().await, place.open().await];
+        issue(&stores[0], "c", "f").await;
+        let (f, client, subject) = (family("f"), id("alice"), bob());
+        let new = new_family(&f, &client, &subject, None);
+        stores[0].redeem_code("c", NOW, Some(&new), &[]).await.expect("redeemed");
+        for generation in 1..=5 {
+            let attempts = (0..100).map(|number| {
+                let (store, f) = (stores[number % 2].clone(), f.clone());
+                tokio::spawn(async move { store.rotate_family(&f, generation, NOW, &[]).await.expect("answered") })
+            });
+            let mut rotated = 0;
+            for attempt in attempts.collect::<Vec<_>>() {
+                let outcome = attempt.await.expect("joined");
+                rotated += u32::from(outcome == Rotated::To(generation + 1));
+            }
+            assert_eq!(rotated, 1, "generation {generation}");
+        }
+        let record = stores[1].family(&f, NOW).await.expect("read").expect("there");
+        assert_eq!((record.generation, record.client_id, record.state.as_slice()), (6, client, b"granted".as_slice()));
+        assert!(stores[1].family(&f, LATER).await.expect("read").is_none(), "it ends whatever happens");
+    }
+
+    async fn an_ended_family_leaves_a_rule_in_the_same_transaction(place: &Place) {
+        let store = place.open().await;
+        let (f, client, subject) = (family("f"), id("alice"), bob());
+        issue(&store, "c", "f").await;
+        issue(&store, "unredeemed", "f").await;
+        let session: SessionId = "session".parse().expect("a session");
+        let new = new_family(&f, &client, &subject, Some(&session));
+        store.redeem_code("c", NOW, Some(&new), &[]).await.expect("redeemed");
+        assert_eq!(store.families_of_session(&session).await.expect("read"), std::slice::from_ref(&f));
+        assert_eq!(store.families_of_subject(&subject).await.expect("read"), std::slice::from_ref(&f));
+        assert_eq!(store.families_of_session(&"other".parse().expect("a session")).await.expect("read"), []);
+        let rule = store.end_family(&f, window(100, 400), &revoked("t")).await.expect("ended");
+        assert_eq!((rule.kind, rule.value.as_str()), (RuleKind::Family, "f"));
+        assert!(store.family(&f, NOW).await.expect("read").is_none());
+        assert_eq!(store.rotate_family(&f, 1, NOW, &[]).await.expect("answered"), Rotated::NotCurrent);
+        assert_eq!(redeem(&store, "unredeemed").await, CodeSpent::Before, "its other code is void");
+        assert!(store.code("c", NOW).await.expect("read").is_some(), "the redeemed one is still known");
+        assert_eq!(store.revocation_rules(0, 10).await.expect("rules"), [rule]);
+        assert_eq!(store.families_of_subject(&subject).await.expect("read"), []);
+    }
+
+    async fn what_has_expired_leaves_in_batches(place: &Place) {
+        let store = place.open().await;
+        let (client, subject) = (id("alice"), bob());
+        for number in 0..5 {
+            let name = format!("f{number}");
+            let at = Timestamp::from_seconds(NOW.seconds() + number);
+            store.add_interaction(&name, b"x", at).await.expect("added");
+            store.add_pushed_request(&name, b"x", at).await.expect("added");
+            let f = family(&name);
+            let code = NewCode { expires: at, ..new_code(&name, &f) };
+            store.issue_code(&code, &Finishes::default(), &revoked("t")).await.expect("issued");
+            let new = NewFamily { expires: at, ..new_family(&f, &client, &subject, None) };
+            store.redeem_code(&name, NOW, Some(&new), &[]).await.expect("redeemed");
+        }
+        let now = Timestamp::from_seconds(NOW.seconds() + 3);
+        for expected in [3, 1, 0] {
+            assert_eq!(store.delete_expired_interactions(now, 3).await.expect("deleted"), expected);
+            assert_eq!(store.delete_expired_pushed_requests(now, 3).await.expect("deleted"), expected);
+            assert_eq!(store.delete_expired_codes(now, 3).await.expect("deleted"), expected);
+            assert_eq!(store.delete_expired_families(now, 3).await.expect("deleted"), expected);
+        }
+        assert!(store.code("f4", NOW).await.expect("read").is_some(), "what lives stays");
+    }
+
+    async fn a_consent_is_remembered_for_one_client_and_forgotten(place: &Place) {
+        let store = place.open().await;
+        let subject = bob();
+        assert!(store.consent(&subject, &id("alice")).await.expect("read").is_none());
+        store.put_consent(&subject, &id("alice"), b"read", &revoked("t")).await.expect("put");
+        store.put_consent(&subject, &id("alice"), b"read write", &revoked("t")).await.expect("put");
+        store.put_consent(&subject, &id("mallory"), b"read", &revoked("t")).await.expect("put");
+        assert_eq!(store.consent(&subject, &id("alice")).await.expect("read").expect("there").as_slice(), b"read write");
+        let all = store.consents(&subject).await.expect("read");
+        let names: Vec<_> = all.iter().map(|(client_id, given, _)| (client_id.as_str(), *given)).collect();
+        assert_eq!(names, [("alice", NOW), ("mallory", NOW)]);
+        assert!(store.remove_consent(&subject, &id("alice"), &revoked("t")).await.expect("removed"));
+        assert!(!store.remove_consent(&subject, &id("alice"), &revoked("t")).await.expect("nothing left"));
+        assert!(store.consent(&subject, &id("alice")).await.expect("read").is_none());
+        assert!(store.consent(&"carol".parse().expect("a subject"), &id("mallory")).await.expect("read").is_none());
+    }
+
+    async fn nothing_unguessable_stands_in_the_database(place: &Place) {
+        let store = place.open().await;
+        store.add_interaction("interaction-secret", b"state-secret", SOON).await.expect("added");
+        store.add_pushed_request("request-uri-secret", b"state-secret", SOON).await.expect("added");
+        issue(&store, "code-secret", "f").await;
+        let statements = [
+            "SELECT id_index, state_sealed FROM interaction",
+            "SELECT uri_index, state_sealed FROM pushed_request",
+            "SELECT code_index, state_sealed FROM authorization_code",
+        ];
+        for statement in statements {
+            let (index, sealed): (Vec<u8>, Vec<u8>) = read!(&store.inner.db, fetch_one: sqlx::query_as(statement)).expect("row");
+            assert_eq!(index.len(), 32, "{statement}");
+            for bytes in [index, sealed] {
+                assert!(!bytes.windows(6).any(|window| window == b"secret" || window == b"stands"), "{statement}");
+            }
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! `GET` and `POST /userinfo` (OpenID Connect Core §5.3).
+
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::body::Body;
+use axum::extract::State;
+use axum::response::{IntoResponse as _, Response};
+use http::{HeaderMap, HeaderValue, Method, Request, Uri, header};
+
+use super::edge::{no_store, no_store_json};
+use super::reject::{Rejected, Rejection, WebError, respond};
+use super::{Peer, Web, extract};
+use crate::binding::Presenter;
+use crate::binding::dpop::{self, DPOP_NONCE};
+use crate::domain::Scope;
+use crate::oauth::error::OauthError;
+use crate::oauth::userinfo::{Denied, Userinfo, UserinfoError, UserinfoRequest};
+use crate::resource::{self, PresentError, Presented, Terms};
+
+/// Tells about the person whom the access token speaks of.
+pub async fn serve(
+    State(web): State<Arc<Web>>,
+    Extension(peer): Extension<Arc<Peer>>,
+    request: Request<Body>,
+) -> Result<Response, WebError> {
+    let (method, headers) = (request.method().clone(), request.headers().clone());
+    let presented = presented(&web, request).await?;
+    let certificate = peer.facts().peer.as_ref().ok().and_then(Option::as_deref);
+    let asked = UserinfoRequest {
+        method: method.as_str(),
+        presented,
+        proof: dpop::presented(&headers),
+        presenter: Presenter::connection(certificate),
+    };
+    let (userinfo, nonce) = match web.server.userinfo(asked).await {
+        Ok(told) => told,
+        Err(UserinfoError::Failed(fault)) => return Err(OauthError::Failed(fault).into()),
+        Err(UserinfoError::Denied(denied)) => return Ok(challenge(&web, denied)),
+    };
+    let mut response = match userinfo {
+        Userinfo::Plain(members) => no_store_json(&members, 512),
+        Userinfo::Signed(jwt) => {
+            let mut response = no_store(Response::new(Body::from(jwt)));
+            response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/jwt"));
+            response
+        }
+    };
+    put_nonce(&mut response, nonce);
+    Ok(response)
+}
+
+/// The token: in the header, or in the form of a POST (RFC 6750 §2.2), never in both.
+async fn presented(web: &Web, request: Request<Body>) -> Result<Result<Presented, PresentError>, WebError> {
+    let (uri, headers) = (request.uri().clone(), request.headers().clone());
+    let is_form = request.method() == Method::POST && headers.contains_key(header::CONTENT_TYPE);
+    if headers.contains_key(header::AUTHORIZATION) || !is_form {
+        return Ok(resource::present(&headers, &uri));
+    }
+    let parameters = extract::form(request, web.body_limits).await?;
+    let Some(token) = parameters.get("access_token") else { return Ok(resource::present(&headers, &uri)) };
+    let Ok(value) = HeaderValue::try_from(format!("Bearer {token}")) else { return Ok(Err(PresentError::Malformed)) };
+    let headers = HeaderMap::from_iter([(header::AUTHORIZATION, value)]);
+    Ok(resource::present(&headers, &Uri::default()))
+}
+
+/// RFC 6750 §3, RFC 9449 §7.1.
+fn challenge(web: &Web, denied: Denied) -> Response {
+    let Some(audience) = web.server.resources.userinfo() else { return WebError::defect().into_response() };
+    let scopes: Scope = "openid".parse().unwrap_or_default();
+    let algorithms = web.server.dpop.rules().algorithms.as_slice();
+    let terms = Terms { audience, scopes: &scopes, bearer: true, dpop: Some(algorithms) };
+    let rejection = Rejection {
+        status: denied.answer.status(),
+        error: denied.answer.error(),
+        description: denied.answer.description().to_owned(),
+        header: None,
+        reason: denied.reason,
+        body_unread: false,
+    };
+    let mut response = respond(&rejection);
+    for challenge in denied.answer.challenges(denied.scheme, &terms) {
+        response.headers_mut().append(header::WWW_AUTHENTICATE, challenge);
+    }
+    put_nonce(&mut response, denied.dpop_nonce);
+    response.extensions_mut().insert(Rejected { rejection, client_id: None });
+    response
+}
+
+fn put_nonce(response: &mut Response, nonce: Option<String>) {
+    if let Some(nonce) = nonce.and_then(|nonce| HeaderValue::try_from(nonce).ok()) {
+        response.headers_mut().insert(DPOP_NONCE, nonce);
+    }
+}

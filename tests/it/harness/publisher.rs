@@ -1,0 +1,107 @@
+//! A web server over TLS that answers as it is told, and counts.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use rustls::ServerConfig;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
+
+use super::authority::{Authority, Leaf};
+
+/// Somebody else's server, at `localhost` and `127.0.0.1`.
+#[derive(Clone, Debug)]
+pub struct Publisher {
+    /// Where it listens.
+    pub port: u16,
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Debug)]
+struct State {
+    answer: Vec<u8>,
+    delay: Duration,
+    connections: usize,
+    requests: Vec<String>,
+}
+
+impl Publisher {
+    /// Starts one with a certificate of `authority`. It answers 404 until told otherwise.
+    pub async fn start(authority: &Authority) -> Self {
+        let identity = authority.issue(Leaf::server(&["localhost"]));
+        let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_no_client_auth()
+            .with_single_cert(identity.chain.clone(), identity.key())
+            .expect("a certificate");
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        let answer = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".to_vec();
+        let state = State { answer, delay: Duration::ZERO, connections: 0, requests: vec![] };
+        let publisher = Self { port, state: Arc::new(Mutex::new(state)) };
+        let shared = publisher.state.clone();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                shared.lock().expect("unpoisoned").connections += 1;
+                let (acceptor, state) = (acceptor.clone(), shared.clone());
+                tokio::spawn(async move {
+                    let Ok(mut stream) = acceptor.accept(stream).await else { return };
+                    let mut head = Vec::new();
+                    while !head.windows(4).any(|window| window == b"\r\n\r\n") {
+                        match stream.read_buf(&mut head).await {
+                            Ok(0) | Err(_) => return,
+                            Ok(_) => {}
+                        }
+                    }
+                    let line = String::from_utf8_lossy(&head).lines().next().unwrap_or_default().to_owned();
+                    let (answer, delay) = {
+                        let mut state = state.lock().expect("unpoisoned");
+                        state.requests.push(line);
+                        (state.answer.clone(), state.delay)
+                    };
+                    tokio::time::sleep(delay).await;
+                    let _ = stream.write_all(&answer).await;
+                    let _ = stream.shutdown().await;
+                });
+            }
+        });
+        publisher
+    }
+
+    /// The URL of a path.
+    pub fn url(&self, path: &str) -> String {
+        format!("https://localhost:{}{path}", self.port)
+    }
+
+    /// Answers with these bytes from now on.
+    pub fn answer_with(&self, answer: impl Into<Vec<u8>>) {
+        self.state.lock().expect("unpoisoned").answer = answer.into();
+    }
+
+    /// Answers 200 with this document from now on.
+    pub fn publish(&self, document: &serde_json::Value) {
+        let body = document.to_string();
+        self.answer_with(format!(
+            "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        ));
+    }
+
+    /// Waits so long before each answer.
+    pub fn delay(&self, delay: Duration) {
+        self.state.lock().expect("unpoisoned").delay = delay;
+    }
+
+    /// The request lines that arrived.
+    pub fn requests(&self) -> Vec<String> {
+        self.state.lock().expect("unpoisoned").requests.clone()
+    }
+
+    /// Connections that were made.
+    pub fn connections(&self) -> usize {
+        self.state.lock().expect("unpoisoned").connections
+    }
+}

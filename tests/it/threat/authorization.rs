@@ -1,0 +1,250 @@
+//! Thieves and forgers at the authorization endpoint.
+
+use serde_json::json;
+
+use super::{passed, refused};
+use crate::harness::app::{PASSWORD, Returned, VERIFIER, add_bob, decide, fill_in_sign_in, go_on};
+use crate::harness::browser::{Browser, field};
+use crate::harness::{App, Call, Engine, Leaf, Setup};
+
+/// A code that comes again ends everything that came of it (RFC 6749 §4.1.2): the gateway refuses the first token within a second.
+async fn a_replayed_code_ends_what_it_gave(engine: Engine) {
+    let Some(stack) = (Setup { engine, ..App::setup() }).try_start().await else { return };
+    add_bob(&stack).await;
+    let app = App::alice(&stack);
+    let mut browser = Browser::new(&stack);
+    let code = app.code(&mut browser, &[("scope", "read")]).await;
+    let tokens = app.redeem(&stack, &code).await.json();
+    let access_token = tokens["access_token"].as_str().expect("a token");
+    passed(&stack, &stack.at_gateway(&stack.alice, access_token).await, "before");
+    let answer = app.redeem(&stack, &code).await;
+    refused(&stack, &answer, 400, "invalid_grant", "code_replayed", "again").await;
+    assert_eq!(stack.introspect(access_token).await, json!({ "active": false }));
+    let answer = stack.wait_at_gateway(&stack.alice, &Call::get("/accounts").bearer(access_token), 401).await;
+    refused(&stack, &answer, 401, "invalid_token", "token_revoked", "after").await;
+    let answer = app.refresh(&stack, tokens["refresh_token"].as_str().expect("one")).await;
+    refused(&stack, &answer, 400, "invalid_grant", "refresh_token_unknown", "its refresh token").await;
+    // Committed with the revocation, and copied to the trail a moment later.
+    let started = std::time::Instant::now();
+    loop {
+        let events = stack.events("server-audit.jsonl");
+        if events.iter().any(|event| event["event"] == "family_revoked" && event["reason"] == "code_replayed") {
+            break;
+        }
+        assert!(started.elapsed() < crate::harness::client::PATIENCE, "{events:?}");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_replayed_code_ends_what_it_gave_on_sqlite() {
+    a_replayed_code_ends_what_it_gave(Engine::Sqlite).await;
+}
+
+#[tokio::test]
+async fn a_replayed_code_ends_what_it_gave_on_postgres() {
+    a_replayed_code_ends_what_it_gave(Engine::Postgres).await;
+}
+
+/// Of thirty redemptions at once at most one succeeds.
+#[tokio::test]
+async fn of_many_redemptions_at_once_one_succeeds() {
+    let stack = Setup { without_gateway: true, ..App::setup() }.start().await;
+    add_bob(&stack).await;
+    let app = App::alice(&stack);
+    let mut browser = Browser::new(&stack);
+    for _ in 0..3 {
+        let code = app.code(&mut browser, &[]).await;
+        let tries: Vec<_> = (0..30).map(|_| app.redeem(&stack, &code)).collect();
+        let statuses: Vec<u16> = futures_util::future::join_all(tries).await.iter().map(|answer| answer.status).collect();
+        assert_eq!(statuses.iter().filter(|status| **status == 200).count(), 1, "{statuses:?}");
+        assert_eq!(statuses.iter().filter(|status| **status == 400).count(), 29, "{statuses:?}");
+    }
+}
+
+/// A code of mallory's own, slipped into the answer that alice's application waits for (RFC 9700 §4.5): it is mallory's, and alice's
+/// verifier is not its own. And the other way round: alice's code, stolen.
+#[tokio::test]
+async fn a_code_is_worth_nothing_in_other_hands() {
+    let stack = App::setup().start().await;
+    add_bob(&stack).await;
+    let (alice, mallory) = (App::alice(&stack), App::mallory(&stack));
+    let mut browser = Browser::new(&stack);
+    let injected = mallory.code(&mut browser, &[]).await;
+    refused(&stack, &alice.redeem(&stack, &injected).await, 400, "invalid_grant", "code_foreign", "injected").await;
+    let stolen = alice.code(&mut browser, &[]).await;
+    let form = [
+        ("grant_type", "authorization_code"),
+        ("code", &*stolen),
+        ("redirect_uri", &*alice.redirect_uri),
+        ("code_verifier", VERIFIER),
+    ];
+    refused(&stack, &mallory.token(&stack, &form).await, 400, "invalid_grant", "code_foreign", "stolen").await;
+    // With alice's name and without her certificate.
+    let posing = stack.post(&stack.mallory, "/token", &[&[("client_id", "alice")][..], &form].concat()).await;
+    refused(&stack, &posing, 401, "invalid_client", "certificate_subject_mismatch", "posing").await;
+    assert_eq!(alice.redeem(&stack, &stolen).await.status, 200);
+}
+
+/// A link to an interaction that mallory began, sent to bob: his browser did not begin it, and nothing is granted in it.
+#[tokio::test]
+async fn an_interaction_is_its_browsers() {
+    let stack = Setup { without_gateway: true, ..App::setup() }.start().await;
+    add_bob(&stack).await;
+    let app = App::mallory(&stack);
+    let (mut thief, mut bob) = (Browser::new(&stack), Browser::new(&stack));
+    assert_eq!(bob.sign_in("bob", PASSWORD).await.status, 303);
+    let location = thief.get(&app.url(&[])).await.header("location").expect("to the sign-in").to_owned();
+    for page in ["/authorize/resume", "/consent"] {
+        let answer = bob.get(&location.replace("/sign-in", page)).await;
+        assert_eq!((answer.status, answer.header("location")), (400, None));
+        assert_eq!(stack.reason_of(answer.request_id()).await, "interaction_foreign", "{page}");
+    }
+    // Nor with the thief's interaction cookie under another interaction's name.
+    let other = bob.get(&app.url(&[])).await.header("location").expect("to the consent").to_owned();
+    let id = |location: &str| location.split_once('=').expect("an id").1.to_owned();
+    let answer = thief.get(&format!("/authorize/resume?interaction={}", id(&other))).await;
+    assert_eq!(stack.reason_of(answer.request_id()).await, "interaction_foreign");
+    // In the browser that began it, it works.
+    let page = thief.get(&location).await;
+    let answer = fill_in_sign_in(&mut thief, &page).await;
+    assert!(!Returned::of(&go_on(&mut thief, answer).await).get("code").is_empty());
+}
+
+/// A consent form that another site sends, or another session's: the token of the form is missing or another's.
+#[tokio::test]
+async fn nobody_consents_in_somebody_elses_name() {
+    let stack = Setup { without_gateway: true, ..App::setup() }.start().await;
+    add_bob(&stack).await;
+    let app = App::alice(&stack);
+    let mut bob = Browser::new(&stack);
+    let mut other = Browser::new(&stack);
+    for browser in [&mut bob, &mut other] {
+        assert_eq!(browser.sign_in("bob", PASSWORD).await.status, 303);
+    }
+    let consent = async |browser: &mut Browser| {
+        let location = browser.get(&app.url(&[])).await.header("location").expect("to the consent").to_owned();
+        browser.get(&location).await
+    };
+    let (page, foreign) = (consent(&mut bob).await, consent(&mut other).await);
+    let interaction = field(&page, "interaction");
+    for csrf in [String::new(), "x".into(), field(&foreign, "csrf")] {
+        let form = [("csrf", csrf.as_str()), ("interaction", &interaction), ("decision", "allow")];
+        let answer = bob.post("/consent", &form).await;
+        assert_eq!((answer.status, answer.header("location")), (403, None));
+        assert_eq!(stack.reason_of(answer.request_id()).await, "form_foreign");
+    }
+    let form = [("csrf", &*field(&page, "csrf")), ("interaction", &*interaction), ("decision", "allow")];
+    let from_elsewhere = Call::form("/consent", &form).header("Sec-Fetch-Site", "cross-site");
+    assert_eq!(bob.send(from_elsewhere).await.status, 403);
+    assert!(!Returned::of(&decide(&mut bob, &page, "allow").await).get("code").is_empty());
+    // A second click.
+    let answer = decide(&mut bob, &page, "allow").await;
+    assert_eq!(answer.status, 400, "{}", answer.text());
+}
+
+/// A stolen refresh token: another client, another certificate that the registration does not name, no certificate.
+#[tokio::test]
+async fn a_stolen_refresh_token_is_worth_nothing() {
+    let stack = App::setup().start().await;
+    add_bob(&stack).await;
+    let (alice, mallory) = (App::alice(&stack), App::mallory(&stack));
+    let mut browser = Browser::new(&stack);
+    let tokens = alice.tokens(&stack, &mut browser, &[("scope", "read")]).await;
+    let refresh_token = tokens["refresh_token"].as_str().expect("one");
+    refused(&stack, &mallory.refresh(&stack, refresh_token).await, 400, "invalid_grant", "refresh_token_foreign", "mallory")
+        .await;
+    let form = [("grant_type", "refresh_token"), ("refresh_token", refresh_token), ("client_id", "alice")];
+    let answer = stack.post(&stack.mallory, "/token", &form).await;
+    refused(&stack, &answer, 401, "invalid_client", "certificate_subject_mismatch", "as alice").await;
+    let forged = Leaf::client("alice").self_signed();
+    let answer = stack.post(&forged, "/token", &form).await;
+    refused(&stack, &answer, 401, "invalid_client", "certificate_unknown_issuer", "forged").await;
+    let answer = alice.refresh(&stack, refresh_token).await;
+    let access_token = answer.json()["access_token"].as_str().expect("a token").to_owned();
+    passed(&stack, &stack.at_gateway(&stack.alice, &access_token).await, "alice");
+}
+
+/// A public client without a key: its refresh token is replaced with each use, and whoever presents a replaced one ends the grant
+/// (RFC 9700 §4.14.2); within the grace the present one is given again.
+#[tokio::test]
+async fn a_replaced_refresh_token_ends_the_grant() {
+    let public = json!({
+        "client_id": "alice", "token_endpoint_auth_method": "none", "tls_client_certificate_bound_access_tokens": false,
+        "grant_types": ["authorization_code", "refresh_token"], "redirect_uris": ["https://alice.example/cb"],
+        "scope": "read", "resources": ["{accounts}"],
+    });
+    for grace in [60, 0] {
+        let server = format!("[authorization]\nrefresh_token_grace_seconds = {grace}\n");
+        let setup = Setup { without_gateway: true, clients: vec![public.clone()], server, ..Setup::default() };
+        let stack = setup.start().await;
+        add_bob(&stack).await;
+        let app = App::alice(&stack);
+        let mut browser = Browser::new(&stack);
+        let tokens = app.tokens(&stack, &mut browser, &[("scope", "read")]).await;
+        let first = tokens["refresh_token"].as_str().expect("one").to_owned();
+        let second = app.refresh(&stack, &first).await.json();
+        let (renewed, access_token) =
+            (second["refresh_token"].as_str().expect("one"), second["access_token"].as_str().expect("one"));
+        assert_ne!(renewed, first);
+        let answer = app.refresh(&stack, &first).await;
+        if grace > 0 {
+            assert_eq!(answer.status, 200, "the answer may have been lost: {}", answer.text());
+            let again = answer.json()["refresh_token"].as_str().expect("one").to_owned();
+            let third = app.refresh(&stack, &again).await;
+            assert_eq!(third.status, 200, "{}", third.text());
+            // Two steps back is no lost answer.
+            let answer = app.refresh(&stack, &first).await;
+            refused(&stack, &answer, 400, "invalid_grant", "refresh_token_reused", "two steps back").await;
+        } else {
+            refused(&stack, &answer, 400, "invalid_grant", "refresh_token_reused", "replaced").await;
+        }
+        let answer = app.refresh(&stack, renewed).await;
+        refused(&stack, &answer, 400, "invalid_grant", "refresh_token_unknown", "the whole family").await;
+        assert_eq!(stack.introspect(access_token).await, json!({ "active": false }));
+    }
+}
+
+/// A public client with a certificate: its refresh token is that certificate's (RFC 8705 §4), and is not replaced.
+#[tokio::test]
+async fn a_public_clients_refresh_token_is_its_certificates() {
+    let public = json!({
+        "client_id": "alice", "token_endpoint_auth_method": "none",
+        "grant_types": ["authorization_code", "refresh_token"], "redirect_uris": ["https://alice.example/cb"],
+        "scope": "read", "resources": ["{accounts}"],
+    });
+    let stack = Setup { without_gateway: true, clients: vec![public], ..Setup::default() }.start().await;
+    add_bob(&stack).await;
+    let app = App::alice(&stack);
+    let mut browser = Browser::new(&stack);
+    let tokens = app.tokens(&stack, &mut browser, &[("scope", "read")]).await;
+    let refresh_token = tokens["refresh_token"].as_str().expect("one");
+    let form = [("grant_type", "refresh_token"), ("refresh_token", refresh_token), ("client_id", "alice")];
+    let answer = stack.post(&stack.mallory, "/token", &form).await;
+    refused(&stack, &answer, 400, "invalid_grant", "binding_certificate_mismatch", "mallory").await;
+    let answer = stack.nobody().send(&stack.mtls_authority, &Call::form("/token", &form)).await;
+    refused(&stack, &answer, 400, "invalid_request", "binding_required", "nobody").await;
+    for _ in 0..2 {
+        let answer = app.refresh(&stack, refresh_token).await;
+        assert_eq!((answer.status, answer.json().get("refresh_token")), (200, None), "{}", answer.text());
+    }
+}
+
+/// The cookie by which a browser shows that it began an interaction cannot be altered.
+#[tokio::test]
+async fn the_cookie_of_an_interaction_cannot_be_altered() {
+    let stack = Setup { without_gateway: true, ..App::setup() }.start().await;
+    add_bob(&stack).await;
+    let app = App::alice(&stack);
+    let mut browser = Browser::new(&stack);
+    let location = browser.get(&app.url(&[])).await.header("location").expect("to the sign-in").to_owned();
+    // The cookie of the interaction, altered.
+    for (name, value) in &mut browser.cookies {
+        if name.contains("interaction") {
+            let altered = if value.ends_with('A') { "B" } else { "A" };
+            value.replace_range(value.len() - 1.., altered);
+        }
+    }
+    let answer = browser.get(&location.replace("/sign-in", "/authorize/resume")).await;
+    assert_eq!((answer.status, stack.reason_of(answer.request_id()).await.as_str()), (400, "interaction_foreign"));
+}
