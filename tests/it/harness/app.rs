@@ -37,7 +37,10 @@ impl App {
             "resources": ["{accounts}"],
         });
         for (member, value) in changes.as_object().expect("an object") {
-            metadata[member] = value.clone();
+            match value {
+                Value::Null => drop(metadata.as_object_mut().expect("an object").remove(member)),
+                value => metadata[member] = value.clone(),
+            }
         }
         metadata
     }

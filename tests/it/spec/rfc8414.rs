@@ -85,6 +85,9 @@ async fn every_listed_method_works_and_no_other() {
         client("client_secret_basic", "client_secret_basic", json!({ "client_secret": SECRET })),
         client("client_secret_post", "client_secret_post", json!({ "client_secret": SECRET })),
     ];
+    clients.push(App::metadata("none", json!({
+        "token_endpoint_auth_method": "none", "tls_client_certificate_bound_access_tokens": false, "tls_client_auth_subject_dn": null,
+    })));
     for key in &keys {
         let only = json!({ "jwks": key.jwks(), "token_endpoint_auth_signing_alg": key.algorithm });
         clients.push(client(key.algorithm, "private_key_jwt", only));
@@ -140,11 +143,20 @@ async fn every_listed_method_works_and_no_other() {
                 // With each algorithm, above.
                 "private_key_jwt" => assert!(listed("signing_alg_values").iter().any(|name| name == "ES256")),
                 "client_secret_jwt" => assert!(listed("signing_alg_values").iter().any(|name| name == "HS256")),
+                "none" if endpoint == "token" => {
+                    let identity = stack.client_ca.issue(Leaf::client("none"));
+                    let app = App { identity, redirect_uri: "https://none.example/cb".into() };
+                    add_bob(&stack).await;
+                    app.tokens(&stack, &mut Browser::new(&stack), &[]).await;
+                }
                 other => panic!("{endpoint} lists {other}, for which this test has no client"),
             }
         }
         // The rest of the IANA registries "OAuth Token Endpoint Authentication Methods" and "JSON Web Signature and Encryption Algorithms".
         for method in ["none", "attest_jwt_client_auth", "spiffe_jwt", "client_secret"] {
+            if (endpoint, method) == ("token", "none") {
+                continue;
+            }
             assert!(!listed("methods").iter().any(|listed| listed == method), "{endpoint} {method}");
         }
         for algorithm in ["none", "RS384", "RS512", "ES256K", "Ed25519", "Ed448", "ML-DSA-44"] {
