@@ -146,7 +146,7 @@ impl App {
         stop.cancelled().await;
         tracing::info!("stopping: requests under way are finished first");
         if let Some((server, _)) = &server {
-            server.revocations.ring();
+            server.revocations.release();
         }
         connections.close();
         let deadline = Duration::from_secs(limits.shutdown_seconds.into());

@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::client_auth::ClientRequest;
 use super::error::{ErrorCode, Fault, OauthError, Refusal};
 use super::parameters::Parameters;
-use super::server::AuthorizationServer;
+use super::server::{AuthorizationServer, Bell};
 use crate::domain::DeploymentId;
 use crate::event::Reason;
 use crate::store::StoreError;
@@ -58,11 +58,11 @@ impl AuthorizationServer {
         // Another replica may be ahead of this one, and this one hears of nothing older than its start: only a number that the
         // database has never reached is unknown.
         let unavailable = |error: StoreError| Fault::Unavailable(error.reason());
-        let known = *bell.borrow_and_update();
+        let Bell { sequence: known, released } = *bell.borrow_and_update();
         let ahead = after > known && after > self.store.sequence().await.map_err(unavailable)?;
         let reset = ahead || after < 0;
         let after = if reset { 0 } else { after };
-        if !reset && after >= known && wait > 0 {
+        if !reset && !released && after >= known && wait > 0 {
             // Whether the bell rang or the wait ended, the answer is what is in force now.
             let _ = tokio::time::timeout(Duration::from_secs(wait), bell.changed()).await;
         }

@@ -111,14 +111,23 @@ impl IssuedTokens {
 #[derive(Debug)]
 pub struct Revocations {
     rules: ArcSwap<RevocationRules>,
-    sequence: tokio::sync::watch::Sender<i64>,
+    bell: tokio::sync::watch::Sender<Bell>,
+}
+
+/// What whoever waits for a rule looks at.
+#[derive(Clone, Copy, Debug)]
+pub struct Bell {
+    /// The sequence of the last rule in force.
+    pub sequence: i64,
+    /// Nobody should wait any longer.
+    pub released: bool,
 }
 
 impl Revocations {
     /// Starts from the rules in the database.
     pub fn new(rules: RevocationRules) -> Self {
-        let sequence = tokio::sync::watch::Sender::new(rules.sequence());
-        Self { rules: ArcSwap::from_pointee(rules), sequence }
+        let bell = tokio::sync::watch::Sender::new(Bell { sequence: rules.sequence(), released: false });
+        Self { rules: ArcSwap::from_pointee(rules), bell }
     }
 
     /// The rules as they stand.
@@ -130,20 +139,20 @@ impl Revocations {
     pub fn update(&self, change: impl Fn(&RevocationRules) -> RevocationRules) {
         self.rules.rcu(|rules| Arc::new(change(rules)));
         let sequence = self.rules.load().sequence();
-        self.sequence.send_if_modified(|known| {
-            let newer = sequence > *known;
-            *known = sequence.max(*known);
+        self.bell.send_if_modified(|bell| {
+            let newer = sequence > bell.sequence;
+            bell.sequence = sequence.max(bell.sequence);
             newer
         });
     }
 
-    /// Rings although nothing changed: whoever waits is answered now.
-    pub fn ring(&self) {
-        self.sequence.send_modify(|_| {});
+    /// The process stops: whoever waits is answered now, and nobody begins to wait.
+    pub fn release(&self) {
+        self.bell.send_modify(|bell| bell.released = true);
     }
 
     /// Rings when a rule with a higher sequence is in force, or nobody should wait any longer.
-    pub fn subscribe(&self) -> tokio::sync::watch::Receiver<i64> {
-        self.sequence.subscribe()
+    pub fn subscribe(&self) -> tokio::sync::watch::Receiver<Bell> {
+        self.bell.subscribe()
     }
 }
