@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
-use super::{Client, MetadataError};
-use crate::domain::ClientId;
+use super::{Authentication, Client, MetadataError, Published, RegisteredCertificate};
+use crate::domain::{ClientId, Lifetime, Thumbprint, Timestamp};
 use crate::event::Reason;
 use crate::store::{ChangeKind, Changes, Store, StoreError};
 
@@ -25,6 +25,19 @@ impl ClientsError {
             Self::Store(error) => error.reason(),
         }
     }
+}
+
+/// A registered certificate that ends soon, or has ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndingCertificate {
+    /// Whose it is.
+    pub client_id: ClientId,
+    /// Which one.
+    pub certificate: Thumbprint,
+    /// Its last moment.
+    pub not_after: Timestamp,
+    /// How many other certificates of this client end later.
+    pub later: usize,
 }
 
 /// Every client at one moment; immutable.
@@ -57,6 +70,28 @@ impl Directory {
     /// Every client, in no order.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Client>> {
         self.clients.values()
+    }
+
+    /// Registered certificates that have ended at `now` or end within `soon`, by client. Those that clients publish themselves
+    /// (`jwks_uri`) are theirs to look after.
+    pub fn ending_certificates(&self, now: Timestamp, soon: Lifetime) -> Vec<EndingCertificate> {
+        let mut found = Vec::new();
+        for client in self.clients.values() {
+            let Authentication::SelfSignedTlsClientAuth(Published::Here(registered)) = &client.authentication else { continue };
+            for certificate in registered.iter().map(RegisteredCertificate::certificate) {
+                let not_after = certificate.not_after();
+                if not_after > now.plus(soon) {
+                    continue;
+                }
+                found.push(EndingCertificate {
+                    client_id: client.client_id.clone(),
+                    certificate: certificate.thumbprint(),
+                    not_after,
+                    later: registered.iter().filter(|other| other.certificate().not_after() > not_after).count(),
+                });
+            }
+        }
+        found
     }
 
     /// How many clients there are.

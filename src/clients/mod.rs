@@ -22,6 +22,7 @@ mod redirect_uri;
 mod registered_certificate;
 mod registered_keys;
 mod secret;
+mod secrets;
 #[cfg(test)]
 mod tests;
 
@@ -29,12 +30,13 @@ pub use authentication::{Authentication, AuthenticationMethod, AuthenticationMet
 pub use authorization::{AuthorizationMetadata, Profile, SubjectType};
 pub use certificate_matcher::{CertificateMatcher, MatchError, Matched};
 pub use client_keys::{ClientKeys, ClientKeysError, KeysUnavailable};
-pub use directory::{Clients, ClientsError, Directory};
+pub use directory::{Clients, ClientsError, Directory, EndingCertificate};
 pub use metadata::MetadataError;
 pub use redirect_uri::{AcceptedRedirectUri, ApplicationType, RedirectUri, RedirectUriError};
 pub use registered_certificate::{RegisteredCertificate, RegisteredCertificateError, RegisteredCertificates};
 pub use registered_keys::{RegisteredKeys, RegisteredKeysError};
 pub use secret::{SecretDigest, SecretError, SecretKnown, SecretMismatch, SharedSecret, generate_secret};
+pub use secrets::{SecretChangeError, SecretLife, Secrets};
 
 /// One client.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -120,8 +122,8 @@ impl Client {
     /// As the store keeps it.
     pub fn to_record(&self) -> ClientRecord {
         let secret = match &self.authentication {
-            Authentication::ClientSecretBasic(digest) | Authentication::ClientSecretPost(digest) => Some(digest.into()),
-            Authentication::ClientSecretJwt { secret, .. } => Some(secret.into()),
+            Authentication::ClientSecretBasic(digest) | Authentication::ClientSecretPost(digest) => Some(digest.to_record()),
+            Authentication::ClientSecretJwt { secret, .. } => Some(secret.to_record()),
             Authentication::TlsClientAuth(_)
             | Authentication::SelfSignedTlsClientAuth(_)
             | Authentication::PrivateKeyJwt { .. }

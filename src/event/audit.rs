@@ -155,6 +155,8 @@ pub enum AuditEvent {
     ConsentGiven { request_id: RequestId, client_id: ClientId, subject: Subject, scope: Scope },
     /// A code or a refresh token came again: everything that descends from its grant is revoked. Commits with the rule.
     FamilyRevoked { request_id: RequestId, client_id: ClientId, family: FamilyId, reason: Reason },
+    /// A client revoked a refresh token, and with it everything that descends from its grant. Commits with the rule.
+    GrantRevoked { request_id: RequestId, client_id: ClientId, family: FamilyId },
     /// A token was introspected.
     TokenIntrospected {
         request_id: RequestId,
@@ -171,6 +173,12 @@ pub enum AuditEvent {
     ClientAdded { client_id: ClientId },
     /// A registration was changed. Commits with the change.
     ClientChanged { client_id: ClientId },
+    /// A client was given another secret; the ones it had end at `others_until`. Commits with the secret.
+    ClientSecretAdded { client_id: ClientId, secret: u32, others_until: Timestamp },
+    /// A secret of a client was removed. Commits with the removal.
+    ClientSecretRevoked { client_id: ClientId, secret: u32 },
+    /// A certificate that a client registered ends soon, or has ended. `later` of its others end later. Told once a day.
+    ClientCertificateEnding { client_id: ClientId, certificate: Thumbprint, not_after: Timestamp, later: usize },
     /// A client was removed; its tokens are revoked. Commits with the removal.
     ClientRemoved { client_id: ClientId },
     /// A signing key was made. Commits with the key.

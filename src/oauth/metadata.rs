@@ -66,6 +66,10 @@ pub struct Capabilities<'a> {
     pub profile: Profile,
 }
 
+/// Endpoints that public clients may use: their grants (RFC 6749 §4.1, §6), pushed requests (RFC 9126 §2.1: "in the same way as a token
+/// request"), and revocation (RFC 7009 §2.1).
+const PUBLIC_ENDPOINTS: [&str; 3] = ["token", "revocation", "pushed_authorization_request"];
+
 impl Endpoints {
     /// Endpoints below the issuer, and for clients with certificates below `mtls_url` where that is another base.
     pub fn new(issuer: &Issuer, mtls_url: Option<&Issuer>) -> Self {
@@ -100,10 +104,11 @@ impl Endpoints {
         }
         document.insert("tls_client_certificate_bound_access_tokens".into(), json!(true));
         document.insert("dpop_signing_alg_values_supported".into(), json!(dpop.algorithms));
-        // Public clients have a grant of their own (RFC 6749 §4.1).
         let with_none: Vec<_> =
             AUTHENTICATION_METHODS.into_iter().chain([AuthenticationMethod::None]).map(AuthenticationMethod::name).collect();
-        document.insert("token_endpoint_auth_methods_supported".into(), json!(with_none));
+        for endpoint in PUBLIC_ENDPOINTS {
+            document.insert(format!("{endpoint}_endpoint_auth_methods_supported"), json!(with_none));
+        }
         insert_authorization(&mut document, signing, profile);
         let scopes = scopes.union(&claims::scopes());
         if !scopes.is_empty() {

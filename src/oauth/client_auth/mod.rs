@@ -241,7 +241,7 @@ impl AuthorizationServer {
             }
             (Authentication::ClientSecretBasic(registered), Credentials::Basic(secret))
             | (Authentication::ClientSecretPost(registered), Credentials::Post(secret)) => {
-                client_secret::check(registered, &client.client_id, secret)?;
+                client_secret::check(registered, &client.client_id, secret, now)?;
             }
             (Authentication::PrivateKeyJwt { keys, algorithm }, Credentials::Assertion(Assertion::Signed(assertion))) => {
                 let claims = private_key_jwt::verify(assertion, client, keys, *algorithm, &self.client_keys, clock).await?;
@@ -251,7 +251,7 @@ impl AuthorizationServer {
                 Authentication::ClientSecretJwt { secret, algorithm },
                 Credentials::Assertion(Assertion::Authenticated(assertion)),
             ) => {
-                let claims = client_secret_jwt::verify(assertion, secret, *algorithm)?;
+                let claims = client_secret_jwt::verify(assertion, secret, *algorithm, now)?;
                 self.use_assertion(&claims, client, request.own_audience, now).await?;
             }
             (
