@@ -3,6 +3,7 @@
 mod another_issuer;
 mod browser;
 mod change_feed;
+mod client_changes;
 mod command_line;
 mod compose;
 mod database;
