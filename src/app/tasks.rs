@@ -19,6 +19,8 @@ use crate::oauth::AuthorizationServer;
 use crate::store::{ChangeKind, Changes, Store, StoreError};
 use crate::telemetry::metrics;
 
+/// Linux's number, on all architectures but MIPS, where this one is never sent.
+const SIGXFSZ: i32 = 25;
 /// How often rows and rules that nothing alive can need are cleared.
 const CLEARING: Duration = Duration::from_secs(60);
 /// How often it is looked whether a step in the life of a signing key is due.
@@ -63,6 +65,8 @@ pub fn spawn(
     if let Some(gateway) = gateway {
         until(stop, tracker, async move { gateway.run_tasks().await });
     }
+    // A limit on the size of files is met like a full disk: by an error where something is written, and not by the end of the process.
+    let _outlives = signal(SignalKind::from_raw(SIGXFSZ)).context("SIGXFSZ")?;
     let mut hang_up = signal(SignalKind::hangup()).context("SIGHUP")?;
     let told = reloader.clone();
     until(stop, tracker, async move {
