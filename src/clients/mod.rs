@@ -71,11 +71,21 @@ pub enum GrantType {
     ClientCredentials,
     /// RFC 6749 §6.
     RefreshToken,
+    /// RFC 7523 §2.1.
+    JwtBearer,
+    /// RFC 8693 §2.1.
+    TokenExchange,
 }
 
 impl GrantType {
     /// Every grant there is.
-    pub const ALL: [Self; 3] = [Self::AuthorizationCode, Self::ClientCredentials, Self::RefreshToken];
+    pub const ALL: [Self; 5] =
+        [Self::AuthorizationCode, Self::ClientCredentials, Self::RefreshToken, Self::JwtBearer, Self::TokenExchange];
+
+    /// Whether it is for confidential clients alone.
+    pub const fn is_confidential(self) -> bool {
+        matches!(self, Self::ClientCredentials | Self::JwtBearer | Self::TokenExchange)
+    }
 
     /// The value of `grant_type`.
     pub const fn name(self) -> &'static str {
@@ -83,6 +93,8 @@ impl GrantType {
             Self::AuthorizationCode => "authorization_code",
             Self::ClientCredentials => "client_credentials",
             Self::RefreshToken => "refresh_token",
+            Self::JwtBearer => "urn:ietf:params:oauth:grant-type:jwt-bearer",
+            Self::TokenExchange => "urn:ietf:params:oauth:grant-type:token-exchange",
         }
     }
 }

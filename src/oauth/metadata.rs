@@ -64,6 +64,8 @@ pub struct Capabilities<'a> {
     pub signing: &'a BTreeSet<Algorithm>,
     /// The rules that every client is under at least.
     pub profile: Profile,
+    /// Whether it trusts anybody's assertions as grants.
+    pub jwt_bearer: bool,
 }
 
 /// Endpoints that public clients may use: their grants (RFC 6749 §4.1, §6), pushed requests (RFC 9126 §2.1: "in the same way as a token
@@ -87,11 +89,15 @@ impl Endpoints {
 
     /// The metadata document, of RFC 8414 and of OpenID Connect Discovery §3 in one.
     pub fn metadata(&self, can: &Capabilities<'_>) -> Value {
-        let Capabilities { scopes, dpop, signing, profile } = *can;
+        let Capabilities { scopes, dpop, signing, profile, jwt_bearer } = *can;
         let methods = json!(AUTHENTICATION_METHODS.map(AuthenticationMethod::name));
         let algorithms: Vec<_> =
             Algorithm::ALL.map(Algorithm::name).into_iter().chain(MacAlgorithm::ALL.map(MacAlgorithm::name)).collect();
-        let grants: Vec<_> = GrantType::ALL.iter().map(|grant| grant.name()).collect();
+        let grants: Vec<_> = GrantType::ALL
+            .iter()
+            .filter(|grant| jwt_bearer || **grant != GrantType::JwtBearer)
+            .map(|grant| grant.name())
+            .collect();
         let mut document = Map::new();
         document.insert("issuer".into(), json!(self.base));
         self.insert_endpoints(&self.base, &mut document);

@@ -20,6 +20,7 @@ use std::sync::Arc;
 pub use assertion::{AssertionError, AssertionRules, AudienceRule};
 pub use authorization::{Authorization, BasicCredentials, Scheme};
 pub use presented::JWT_BEARER;
+pub(super) use presented::reason_of;
 pub use throttle::{Throttle, ThrottleLimits, Throttled};
 
 use super::error::{ErrorCode, Fault, OauthError, Refusal};

@@ -207,9 +207,12 @@ async fn every_listed_method_works_and_no_other() {
 /// §2: "grant_types_supported": every grant listed works, and every other grant of the registry is refused.
 #[tokio::test]
 async fn every_listed_grant_works_and_no_other() {
-    let clients = vec![App::metadata("mallory", json!({}))];
+    let grants = json!(["client_credentials", "urn:ietf:params:oauth:grant-type:token-exchange"]);
+    let alice = App::metadata("alice", json!({ "grant_types": grants, "redirect_uris": null }));
+    let clients = vec![App::metadata("mallory", json!({})), alice];
     let stack = Setup { without_gateway: true, clients, ..Setup::default() }.start().await;
     add_bob(&stack).await;
+    let token = stack.token(&stack.alice).await;
     let app = App::mallory(&stack);
     let tokens = app.tokens(&stack, &mut Browser::new(&stack), &[("scope", "read")]).await;
     let grants: Vec<String> = serde_json::from_value(metadata(&stack).await["grant_types_supported"].clone()).expect("grants");
@@ -229,6 +232,11 @@ async fn every_listed_grant_works_and_no_other() {
             // By the code that the tokens above came of.
             "authorization_code" => continue,
             "refresh_token" => app.refresh(&stack, tokens["refresh_token"].as_str().expect("one")).await,
+            "urn:ietf:params:oauth:grant-type:token-exchange" => {
+                let access_token = "urn:ietf:params:oauth:token-type:access_token";
+                let form = [("subject_token", &*token), ("subject_token_type", access_token), ("grant_type", grant)];
+                stack.post(&stack.alice, "/token", &[&form[..], &[("client_id", "alice")]].concat()).await
+            }
             _ => stack.post(&stack.alice, "/token", &[("grant_type", grant), ("client_id", "alice")]).await,
         };
         if grants.iter().any(|listed| listed == grant) {
@@ -241,7 +249,8 @@ async fn every_listed_grant_works_and_no_other() {
             );
         }
     }
-    assert_eq!(grants, ["authorization_code", "client_credentials", "refresh_token"]);
+    let exchange = "urn:ietf:params:oauth:grant-type:token-exchange";
+    assert_eq!(grants, ["authorization_code", "client_credentials", "refresh_token", exchange]);
 }
 
 /// §3.1: with a path in the issuer, the well-known part goes between host and path; endpoints are below the issuer.

@@ -200,7 +200,7 @@ async fn nothing_that_was_answered_is_lost(engine: Engine) {
     let seed = std::process::id();
     for number in 0..kills() {
         // Anything from the first request after the start to many of each kind.
-        let milliseconds = (seed.wrapping_add(1).wrapping_mul(2_654_435_761).rotate_left(number as u32) % 220) + 10;
+        let milliseconds = (seed.wrapping_add(1).wrapping_mul(2_654_435_761).rotate_left(number as u32) % 350) + 30;
         tokio::time::sleep(Duration::from_millis(milliseconds.into())).await;
         stack.server.take().expect("running").kill().await;
         stack.start_server().await;
@@ -267,7 +267,7 @@ async fn nothing_that_was_answered_is_lost(engine: Engine) {
         held.len()
     );
     assert_eq!(lost, 0);
-    assert!(operations > 10 * kills(), "hardly anything was written: {operations}");
+    assert!(operations > 3 * kills(), "hardly anything was written: {operations}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
