@@ -44,6 +44,8 @@ pub struct EndingCertificate {
 #[derive(Clone, Debug, Default)]
 pub struct Directory {
     clients: HashMap<ClientId, Arc<Client>>,
+    /// The origins of their redirect URIs, with how many clients have one there.
+    origins: HashMap<String, usize>,
     unusable: HashMap<ClientId, MetadataError>,
 }
 
@@ -65,6 +67,11 @@ impl Directory {
     /// The client of this name.
     pub fn client(&self, client_id: &ClientId) -> Option<&Arc<Client>> {
         self.clients.get(client_id)
+    }
+
+    /// Whether a client has a redirect URI at this origin.
+    pub fn has_origin(&self, origin: &str) -> bool {
+        self.origins.contains_key(origin)
     }
 
     /// Every client, in no order.
@@ -110,11 +117,21 @@ impl Directory {
     }
 
     fn put(&mut self, client_id: ClientId, client: Option<Result<Client, MetadataError>>) {
-        self.clients.remove(&client_id);
+        if let Some(before) = self.clients.remove(&client_id) {
+            for origin in origins(&before) {
+                match self.origins.get_mut(&origin) {
+                    Some(count) if *count > 1 => *count -= 1,
+                    _ => drop(self.origins.remove(&origin)),
+                }
+            }
+        }
         self.unusable.remove(&client_id);
         match client {
             None => {}
             Some(Ok(client)) => {
+                for origin in origins(&client) {
+                    *self.origins.entry(origin).or_default() += 1;
+                }
                 self.clients.insert(client_id, Arc::new(client));
             }
             Some(Err(problem)) => {
@@ -123,6 +140,11 @@ impl Directory {
             }
         }
     }
+}
+
+/// The origins of a client's redirect URIs, each once.
+fn origins(client: &Client) -> BTreeSet<String> {
+    client.authorization.redirect_uris.iter().filter_map(super::RedirectUri::origin).collect()
 }
 
 /// The clients as they are now: a [`Directory`] that is replaced as the change feed tells.
