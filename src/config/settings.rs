@@ -15,7 +15,7 @@ mod dpop;
 mod operation;
 mod resource;
 
-pub use assertion_issuer::AssertionIssuerSettings;
+pub use assertion_issuer::{AssertionIssuerSettings, AssertionSubjectSettings};
 pub use authorization::{AuthorizationSettings, ProfileSetting};
 pub use client::{AssertionAudienceSetting, ClientAssertionSettings, OutboundSettings};
 pub use dpop::DpopSettings;

@@ -73,7 +73,7 @@ pub enum AssertionIssuerError {
     #[error("`{0}`: `{1}` {2}")]
     Name(String, String, IdentifierError),
     /// Neither or both ways to name its subjects.
-    #[error("`{0}`: exactly one of `subject_prefix` and `[assertion_issuer.subjects]` says what its subjects are called here")]
+    #[error("`{0}`: exactly one of `subject_prefix` and `[[assertion_issuer.subject]]` says what its subjects are called here")]
     Subjects(String),
     /// Its scope is malformed.
     #[error("`{0}`: scope: {1}")]
@@ -143,10 +143,10 @@ fn checked(
     if clients.is_empty() {
         return Err(Error::Clients(issuer));
     }
-    let subjects = match (&written.subject_prefix, written.subjects.is_empty()) {
+    let subjects = match (&written.subject_prefix, written.subject.is_empty()) {
         (Some(prefix), true) if !prefix.is_empty() => Subjects::Prefixed(prefix.clone()),
         (None, false) => {
-            let listed = written.subjects.iter().map(|(sub, ours)| Ok((sub.clone(), ours.parse().map_err(name(ours))?)));
+            let listed = written.subject.iter().map(|one| Ok((one.sub.clone(), one.name.parse().map_err(name(&one.name))?)));
             Subjects::Listed(listed.collect::<Result<_, _>>()?)
         }
         _ => return Err(Error::Subjects(issuer)),

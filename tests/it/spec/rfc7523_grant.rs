@@ -16,7 +16,7 @@ async fn start(engine: Engine, key: &Signer) -> Option<Stack> {
     };
     let server = format!(
         "[[assertion_issuer]]\nissuer = \"{ISSUER}\"\njwks_file = \"idp.json\"\nclients = [\"alice\"]\nscope = \"read\"\n\n\
-         [assertion_issuer.subjects]\n\"mike@example.com\" = \"mike\"\n"
+         [[assertion_issuer.subject]]\nsub = \"mike@example.com\"\nname = \"mike\"\n"
     );
     let setup = Setup { server, clients: vec![client("alice"), client("mallory")], ..Setup::default() };
     let store = match engine {
