@@ -114,6 +114,8 @@ reasons! {
     AssertionNotYetValid = "assertion_not_yet_valid";
     /// The client assertion lives longer than is taken.
     AssertionLifetime = "assertion_lifetime";
+    /// The assertion comes from an issuer that is not trusted, or not for this client.
+    AssertionIssuer = "assertion_issuer";
     /// The client assertion was used before.
     AssertionReplayed = "assertion_replayed";
     /// The client exists but has been revoked by a rule.
@@ -233,6 +235,14 @@ reasons! {
     RefreshTokenForeign = "refresh_token_foreign";
     /// A refresh token that had been replaced.
     RefreshTokenReused = "refresh_token_reused";
+
+    // -- token exchange --------------------------------------------------------------------------------------------
+    /// A token type that is not exchanged here, or is missing, or there without its token.
+    ExchangeTokenType = "exchange_token_type";
+    /// The subject token was neither issued to this client nor is it for a resource of its.
+    ExchangeNotAllowed = "exchange_not_allowed";
+    /// The actor token is not the client's own, or somebody acts in it; or too many have acted.
+    ExchangeActor = "exchange_actor";
 
     // -- the token -------------------------------------------------------------------------------------------------
     /// No token in the request.
