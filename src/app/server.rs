@@ -8,7 +8,7 @@ use arc_swap::ArcSwap;
 use super::client_authentication::{assertion_rules, client_keys, throttle_limits};
 use super::tasks::load_rules;
 use crate::binding::dpop::{Dpop, DpopChecked, Nonces};
-use crate::clients::Clients;
+use crate::clients::{Clients, Profile};
 use crate::config::Loaded;
 use crate::config::settings::SealKeySettings;
 use crate::domain::{ClientId, Clock, Issuer, Randomness, SystemClock};
@@ -111,8 +111,25 @@ fn checked(loaded: &Loaded) -> anyhow::Result<Checked> {
     let assertions = assertion_rules(&settings.client_assertion, &issuer, &endpoints)?;
     let throttle = throttle_limits(&settings.limits)?;
     super::identity::check(settings, &issuer)?;
-    let dpop = DpopChecked::from_settings(&settings.dpop).context("[dpop]")?;
+    let mut dpop = DpopChecked::from_settings(&settings.dpop).context("[dpop]")?;
+    let profile = Profile::from(settings.authorization.profile);
+    check_profile(profile, &key_plan)?;
+    dpop.rules.algorithms.retain(|algorithm| profile.algorithms().contains(algorithm));
+    if dpop.rules.algorithms.is_empty() {
+        bail!("[dpop]: the profile `{}` knows none of `algorithms`: add `ES256`, `PS256` or `EdDSA`", profile.name());
+    }
     Ok(Checked { issuer, endpoints, assertions, throttle, resources, feed_clients, key_plan, dpop, lifetimes })
+}
+
+/// FAPI 2.0 Security Profile §5.4.1 speaks of every JWT that the server makes.
+fn check_profile(profile: Profile, plan: &KeyPlan) -> anyhow::Result<()> {
+    match plan.algorithms.iter().find(|algorithm| !profile.algorithms().contains(algorithm)) {
+        None => Ok(()),
+        Some(algorithm) => bail!(
+            "[signing]: `{algorithm}` is not for the profile `{}`: write `ES256`, `PS256` or `EdDSA`, for every resource too",
+            profile.name()
+        ),
+    }
 }
 
 /// Checks the authorization server's sections and the master keys, without opening the database.
@@ -151,6 +168,7 @@ pub async fn build(
         resources,
         feed_clients,
         profile: loaded.settings.authorization.profile.into(),
+        require_signed_request_object: loaded.settings.authorization.require_signed_request_object,
         lifetimes,
         subject_names,
         ring: store.ring().clone(),

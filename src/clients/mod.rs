@@ -17,6 +17,7 @@ mod authorization;
 mod certificate_matcher;
 mod client_keys;
 mod directory;
+mod messages;
 mod metadata;
 mod redirect_uri;
 mod registered_certificate;
@@ -30,6 +31,7 @@ pub use authorization::{AuthorizationMetadata, Profile, SubjectType};
 pub use certificate_matcher::{CertificateMatcher, MatchError, Matched};
 pub use client_keys::{ClientKeys, ClientKeysError, KeysUnavailable};
 pub use directory::{Clients, ClientsError, Directory};
+pub use messages::{Carrier, MessageMetadata, RequestSigning, ResponseMode};
 pub use metadata::MetadataError;
 pub use redirect_uri::{AcceptedRedirectUri, ApplicationType, RedirectUri, RedirectUriError};
 pub use registered_certificate::{RegisteredCertificate, RegisteredCertificateError, RegisteredCertificates};
@@ -58,6 +60,10 @@ pub struct Client {
     pub scope: Scope,
     /// What it may do at the authorization endpoint.
     pub authorization: AuthorizationMetadata,
+    /// How it signs what it asks for, and how it is answered.
+    pub messages: MessageMetadata,
+    /// The public keys it publishes without authenticating by them; see [`Client::keys`].
+    pub other_keys: Option<Published<RegisteredKeys>>,
 }
 
 /// A grant that a client may use (`grant_types`, RFC 7591 §2).
@@ -110,6 +116,14 @@ impl Client {
         secret: Option<&SecretRecord>,
     ) -> Result<Self, MetadataError> {
         metadata::read(json, expected, secret)
+    }
+
+    /// The public keys that it signs with, whatever it authenticates by.
+    pub const fn keys(&self) -> Option<&Published<RegisteredKeys>> {
+        match &self.authentication {
+            Authentication::PrivateKeyJwt { keys, .. } => Some(keys),
+            _ => self.other_keys.as_ref(),
+        }
     }
 
     /// The registration without its secret, as one line of JSON. The same for equal clients.

@@ -64,6 +64,8 @@ pub struct Capabilities<'a> {
     pub signing: &'a BTreeSet<Algorithm>,
     /// The rules that every client is under at least.
     pub profile: Profile,
+    /// Whether every client must sign its authorization requests.
+    pub require_signed_request_object: bool,
 }
 
 impl Endpoints {
@@ -83,10 +85,14 @@ impl Endpoints {
 
     /// The metadata document, of RFC 8414 and of OpenID Connect Discovery §3 in one.
     pub fn metadata(&self, can: &Capabilities<'_>) -> Value {
-        let Capabilities { scopes, dpop, signing, profile } = *can;
-        let methods = json!(AUTHENTICATION_METHODS.map(AuthenticationMethod::name));
-        let algorithms: Vec<_> =
-            Algorithm::ALL.map(Algorithm::name).into_iter().chain(MacAlgorithm::ALL.map(MacAlgorithm::name)).collect();
+        let Capabilities { scopes, dpop, profile, .. } = *can;
+        let is_strict = profile >= Profile::Fapi2;
+        let methods = AUTHENTICATION_METHODS.into_iter().filter(|method| !is_strict || method.is_strong());
+        let methods: Vec<_> = methods.map(AuthenticationMethod::name).collect();
+        let with_secrets: &[MacAlgorithm] = if is_strict { &[] } else { &MacAlgorithm::ALL };
+        let algorithms: Vec<_> = (profile.algorithms().iter().map(|algorithm| algorithm.name()))
+            .chain(with_secrets.iter().map(|algorithm| algorithm.name()))
+            .collect();
         let grants: Vec<_> = GrantType::ALL.iter().map(|grant| grant.name()).collect();
         let mut document = Map::new();
         document.insert("issuer".into(), json!(self.base));
@@ -95,16 +101,16 @@ impl Endpoints {
         document.insert("jwks_uri".into(), json!(format!("{}{}", self.base, path::JWKS)));
         document.insert("grant_types_supported".into(), json!(grants));
         for endpoint in ["token", "introspection", "revocation", "pushed_authorization_request"] {
-            document.insert(format!("{endpoint}_endpoint_auth_methods_supported"), methods.clone());
+            document.insert(format!("{endpoint}_endpoint_auth_methods_supported"), json!(methods));
             document.insert(format!("{endpoint}_endpoint_auth_signing_alg_values_supported"), json!(algorithms));
         }
         document.insert("tls_client_certificate_bound_access_tokens".into(), json!(true));
         document.insert("dpop_signing_alg_values_supported".into(), json!(dpop.algorithms));
         // Public clients have a grant of their own (RFC 6749 §4.1).
-        let with_none: Vec<_> =
-            AUTHENTICATION_METHODS.into_iter().chain([AuthenticationMethod::None]).map(AuthenticationMethod::name).collect();
+        let none = (!is_strict).then_some(AuthenticationMethod::None.name());
+        let with_none: Vec<_> = methods.iter().copied().chain(none).collect();
         document.insert("token_endpoint_auth_methods_supported".into(), json!(with_none));
-        insert_authorization(&mut document, signing, profile);
+        insert_authorization(&mut document, can);
         let scopes = scopes.union(&claims::scopes());
         if !scopes.is_empty() {
             document.insert("scopes_supported".into(), json!(scopes.tokens().collect::<Vec<_>>()));
@@ -139,8 +145,12 @@ impl Endpoints {
 }
 
 /// The authorization endpoint and OpenID Connect.
-fn insert_authorization(document: &mut Map<String, Value>, signing: &BTreeSet<Algorithm>, profile: Profile) {
-    let names = |algorithms: &BTreeSet<Algorithm>| json!(algorithms.iter().map(|algorithm| algorithm.name()).collect::<Vec<_>>());
+fn insert_authorization(document: &mut Map<String, Value>, can: &Capabilities<'_>) {
+    let profile = can.profile;
+    let answers = can.signing.iter().filter(|algorithm| profile.algorithms().contains(algorithm));
+    let answers = json!(answers.map(|algorithm| algorithm.name()).collect::<Vec<_>>());
+    let none = (profile == Profile::Openid && !can.require_signed_request_object).then_some("none");
+    let requests: Vec<_> = profile.algorithms().iter().map(|algorithm| algorithm.name()).chain(none).collect();
     let mut put = |name: &str, value: Value| document.insert(name.to_owned(), value);
     put("response_types_supported", json!(["code"]));
     put("response_modes_supported", json!(ResponseMode::ALL.map(ResponseMode::name)));
@@ -148,15 +158,20 @@ fn insert_authorization(document: &mut Map<String, Value>, signing: &BTreeSet<Al
     put("authorization_response_iss_parameter_supported", json!(true));
     put("prompt_values_supported", json!(Prompt::ALL.map(Prompt::name)));
     put("subject_types_supported", json!(SubjectType::ALL.map(SubjectType::name)));
-    put("id_token_signing_alg_values_supported", names(signing));
-    put("userinfo_signing_alg_values_supported", names(signing));
+    for message in ["id_token", "userinfo", "authorization", "introspection"] {
+        put(&format!("{message}_signing_alg_values_supported"), answers.clone());
+    }
     put("acr_values_supported", json!(Acr::ALL.map(Acr::as_str)));
     put("claim_types_supported", json!(["normal"]));
     put("claims_supported", json!(claims::supported()));
     put("claims_parameter_supported", json!(true));
-    put("request_parameter_supported", json!(false));
+    put("request_parameter_supported", json!(true));
+    put("request_object_signing_alg_values_supported", json!(requests));
     // It would be true by default (OpenID Connect Discovery §3).
     put("request_uri_parameter_supported", json!(false));
+    if can.require_signed_request_object || profile >= Profile::Fapi2MessageSigning {
+        put("require_signed_request_object", json!(true));
+    }
     if profile >= Profile::Fapi2 {
         put("require_pushed_authorization_requests", json!(true));
     }

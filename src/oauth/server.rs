@@ -8,9 +8,10 @@ use serde_json::Value;
 use super::authorization::Lifetimes;
 use super::client_auth::{AssertionRules, Throttle};
 use super::metadata::{Capabilities, Endpoints};
+use super::profiles::{self, Demand, Rules};
 use super::resources::Resources;
 use crate::binding::dpop::Dpop;
-use crate::clients::{ClientKeys, Clients, GrantType, Profile};
+use crate::clients::{Client, ClientKeys, Clients, GrantType, Profile};
 use crate::domain::{ClientId, Clock, Issuer, Randomness};
 use crate::event::TokenFormat;
 use crate::identity::{People, Sessions};
@@ -34,6 +35,8 @@ pub struct AuthorizationServer {
     pub resources: Resources,
     /// The rules that every client is under at least.
     pub profile: Profile,
+    /// Whether every client must sign its authorization requests (RFC 9101 §10.5).
+    pub require_signed_request_object: bool,
     /// How long codes, pushed requests and refresh tokens live.
     pub lifetimes: Lifetimes,
     /// By which names clients know people.
@@ -77,6 +80,15 @@ pub struct AuthorizationServer {
 }
 
 impl AuthorizationServer {
+    /// The rules of a client's authorizations, on this server.
+    pub fn rules(&self, client: &Client) -> Rules {
+        let mut rules = profiles::rules(client, self.profile);
+        if self.require_signed_request_object {
+            rules.signed_request = Demand::Required;
+        }
+        rules
+    }
+
     /// The metadata document.
     pub fn metadata(&self) -> Value {
         let can = Capabilities {
@@ -84,6 +96,7 @@ impl AuthorizationServer {
             dpop: self.dpop.rules(),
             signing: &self.key_plan.algorithms,
             profile: self.profile,
+            require_signed_request_object: self.require_signed_request_object,
         };
         self.endpoints.metadata(&can)
     }

@@ -19,17 +19,16 @@ use crate::store::SecretRecord;
 type Members = Map<String, Value>;
 
 /// Every member that belongs to some methods and not to others.
-const OWN: [&str; 10] = [SUBJECT_DN, SAN_DNS, SAN_URI, SAN_IP, SAN_EMAIL, ANCHOR_SET, JWKS, JWKS_URI, SIGNING_ALG, SECRET];
+const OWN: [&str; 8] = [SUBJECT_DN, SAN_DNS, SAN_URI, SAN_IP, SAN_EMAIL, ANCHOR_SET, SIGNING_ALG, SECRET];
 
-/// Those that belong to this one.
+/// Those that belong to this one. `jwks` and `jwks_uri` go with every method: request objects are signed by those keys too.
 const fn own(method: AuthenticationMethod) -> &'static [&'static str] {
     match method {
         AuthenticationMethod::TlsClientAuth => &[SUBJECT_DN, SAN_DNS, SAN_URI, SAN_IP, SAN_EMAIL, ANCHOR_SET],
-        AuthenticationMethod::SelfSignedTlsClientAuth => &[JWKS, JWKS_URI],
-        AuthenticationMethod::PrivateKeyJwt => &[JWKS, JWKS_URI, SIGNING_ALG],
+        AuthenticationMethod::SelfSignedTlsClientAuth | AuthenticationMethod::None => &[],
+        AuthenticationMethod::PrivateKeyJwt => &[SIGNING_ALG],
         AuthenticationMethod::ClientSecretBasic | AuthenticationMethod::ClientSecretPost => &[SECRET],
         AuthenticationMethod::ClientSecretJwt => &[SECRET, SIGNING_ALG],
-        AuthenticationMethod::None => &[],
     }
 }
 
@@ -72,9 +71,38 @@ pub(super) fn read(
     })
 }
 
+/// Keys of a client that authenticates by something else. Those of certificates are read as far as they are keys that sign.
+pub(super) fn other_keys(
+    members: &Members,
+    authentication: &Authentication,
+) -> Result<Option<Published<RegisteredKeys>>, MetadataError> {
+    let Some(published) = published(members)? else { return Ok(None) };
+    match (authentication, published) {
+        (Authentication::PrivateKeyJwt { .. }, _) => Ok(None),
+        (_, Published::At(uri)) => Ok(Some(Published::At(uri))),
+        (Authentication::SelfSignedTlsClientAuth(_), Published::Here(keys)) => {
+            Ok(RegisteredKeys::from_jwks(&keys).ok().map(Published::Here))
+        }
+        (_, Published::Here(_)) => keys(members, None).map(Some),
+    }
+}
+
 /// Writes everything but secrets.
-pub(super) fn write(authentication: &Authentication, put: &mut impl FnMut(&str, Value)) {
+pub(super) fn write(
+    authentication: &Authentication,
+    other_keys: Option<&Published<RegisteredKeys>>,
+    put: &mut impl FnMut(&str, Value),
+) {
     put(METHOD, authentication.method().name().into());
+    let mut put_keys = |keys: &Published<RegisteredKeys>| match keys {
+        Published::Here(keys) => put(JWKS, keys.to_jwks()),
+        Published::At(uri) => put(JWKS_URI, uri.url().as_str().into()),
+    };
+    match (authentication, other_keys) {
+        (Authentication::PrivateKeyJwt { keys, .. }, _) => put_keys(keys),
+        (Authentication::SelfSignedTlsClientAuth(_), _) | (_, None) => {}
+        (_, Some(keys)) => put_keys(keys),
+    }
     match authentication {
         Authentication::TlsClientAuth(CertificateMatcher::SubjectDn(name)) => put(SUBJECT_DN, name.to_string().into()),
         Authentication::TlsClientAuth(CertificateMatcher::SanDns(name)) => put(SAN_DNS, name.as_str().into()),
@@ -86,17 +114,10 @@ pub(super) fn write(authentication: &Authentication, put: &mut impl FnMut(&str, 
             put(JWKS, Value::Object(Map::from_iter([("keys".to_owned(), Value::Array(keys))])));
         }
         Authentication::SelfSignedTlsClientAuth(Published::At(uri)) => put(JWKS_URI, uri.url().as_str().into()),
-        Authentication::PrivateKeyJwt { keys, algorithm } => {
-            match keys {
-                Published::Here(keys) => put(JWKS, keys.to_jwks()),
-                Published::At(uri) => put(JWKS_URI, uri.url().as_str().into()),
-            }
-            if let Some(algorithm) = algorithm {
-                put(SIGNING_ALG, algorithm.name().into());
-            }
-        }
+        Authentication::PrivateKeyJwt { algorithm: Some(algorithm), .. } => put(SIGNING_ALG, algorithm.name().into()),
         Authentication::ClientSecretJwt { algorithm: Some(algorithm), .. } => put(SIGNING_ALG, algorithm.name().into()),
-        Authentication::ClientSecretJwt { algorithm: None, .. }
+        Authentication::PrivateKeyJwt { algorithm: None, .. }
+        | Authentication::ClientSecretJwt { algorithm: None, .. }
         | Authentication::ClientSecretBasic(_)
         | Authentication::ClientSecretPost(_)
         | Authentication::None => {}

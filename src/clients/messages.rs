@@ -1,0 +1,193 @@
+//! How a client signs what it asks for, and how it wants to be answered: request objects (RFC 9101 §10, OpenID Connect Registration §2),
+//! authorization responses (JARM §3, FAPI 2.0 Message Signing §5.4), introspection (RFC 9701 §6).
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::authorization::{algorithm, check_profile, named};
+use super::metadata::{flag, strings};
+use super::{MetadataError, Profile};
+use crate::jose::Algorithm;
+
+const REQUEST_ALGORITHM: &str = "request_object_signing_alg";
+const REQUIRE_SIGNED: &str = "require_signed_request_object";
+const RESPONSE_ALGORITHM: &str = "authorization_signed_response_alg";
+const RESPONSE_MODES: &str = "response_modes";
+const INTROSPECTION_ALGORITHM: &str = "introspection_signed_response_alg";
+
+/// The members that are read here.
+pub(super) const NAMES: [&str; 5] =
+    [REQUEST_ALGORITHM, REQUIRE_SIGNED, RESPONSE_ALGORITHM, RESPONSE_MODES, INTROSPECTION_ALGORITHM];
+
+/// How request objects are signed (`request_object_signing_alg`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RequestSigning {
+    /// `none`: not at all (OpenID Connect Core §6.1).
+    Unsigned,
+    /// With this algorithm.
+    Signed(Algorithm),
+}
+
+impl RequestSigning {
+    /// Every value there is.
+    const ALL: [Self; Algorithm::ALL.len() + 1] = {
+        let mut all = [Self::Unsigned; Algorithm::ALL.len() + 1];
+        let mut index = 0;
+        while index < Algorithm::ALL.len() {
+            all[index] = Self::Signed(Algorithm::ALL[index]);
+            index += 1;
+        }
+        all
+    };
+
+    /// The value of `request_object_signing_alg`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Unsigned => "none",
+            Self::Signed(algorithm) => algorithm.name(),
+        }
+    }
+}
+
+/// How an answer is sent (`response_mode`, OAuth 2.0 Multiple Response Types §2.1, Form Post Response Mode, JARM §2.3).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ResponseMode {
+    /// In the query of the redirect URI.
+    #[default]
+    Query,
+    /// In its fragment.
+    Fragment,
+    /// As a form that the browser posts to it.
+    FormPost,
+    /// As a signed JWT, in the way that the response type has by default: for a code, the query.
+    Jwt,
+    /// As a signed JWT in the query.
+    QueryJwt,
+    /// As a signed JWT in the fragment.
+    FragmentJwt,
+    /// As a signed JWT in a form.
+    FormPostJwt,
+}
+
+/// The way an answer travels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Carrier {
+    /// The query of the redirect URI.
+    Query,
+    /// Its fragment.
+    Fragment,
+    /// A form that the browser posts to it.
+    FormPost,
+}
+
+impl ResponseMode {
+    /// Every mode there is.
+    pub const ALL: [Self; 7] =
+        [Self::Query, Self::Fragment, Self::FormPost, Self::Jwt, Self::QueryJwt, Self::FragmentJwt, Self::FormPostJwt];
+
+    /// The value of `response_mode`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Query => "query",
+            Self::Fragment => "fragment",
+            Self::FormPost => "form_post",
+            Self::Jwt => "jwt",
+            Self::QueryJwt => "query.jwt",
+            Self::FragmentJwt => "fragment.jwt",
+            Self::FormPostJwt => "form_post.jwt",
+        }
+    }
+
+    /// The way it travels.
+    pub const fn carrier(self) -> Carrier {
+        match self {
+            Self::Query | Self::Jwt | Self::QueryJwt => Carrier::Query,
+            Self::Fragment | Self::FragmentJwt => Carrier::Fragment,
+            Self::FormPost | Self::FormPostJwt => Carrier::FormPost,
+        }
+    }
+
+    /// Whether it is a signed JWT.
+    pub const fn is_signed(self) -> bool {
+        matches!(self, Self::Jwt | Self::QueryJwt | Self::FragmentJwt | Self::FormPostJwt)
+    }
+}
+
+/// The messages of a client.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MessageMetadata {
+    /// How its request objects are signed: in no other way. Without it, with any algorithm that the profile knows.
+    pub request_object_signing_alg: Option<RequestSigning>,
+    /// Whether it must sign its requests.
+    pub require_signed_request_object: bool,
+    /// The algorithm of authorization responses that are signed.
+    pub authorization_signed_response_alg: Option<Algorithm>,
+    /// The response modes it may use; every one, when empty.
+    pub response_modes: Vec<ResponseMode>,
+    /// The algorithm of introspection answers that are signed.
+    pub introspection_signed_response_alg: Option<Algorithm>,
+}
+
+impl MessageMetadata {
+    /// Whether the client may be answered so.
+    pub fn allows(&self, mode: ResponseMode) -> bool {
+        self.response_modes.is_empty() || self.response_modes.contains(&mode)
+    }
+}
+
+pub(super) fn read(members: &Map<String, Value>, profile: Profile) -> Result<MessageMetadata, MetadataError> {
+    let request = named(members, REQUEST_ALGORITHM, &RequestSigning::ALL, RequestSigning::name)?;
+    match request {
+        Some(RequestSigning::Unsigned) if profile != Profile::Openid => {
+            return Err(MetadataError::UnsignedRequests(profile.name()));
+        }
+        Some(RequestSigning::Signed(algorithm)) => check_profile(profile, REQUEST_ALGORITHM, Some(algorithm))?,
+        Some(RequestSigning::Unsigned) | None => {}
+    }
+    let require = flag(members, REQUIRE_SIGNED)?.unwrap_or_default();
+    if require && request == Some(RequestSigning::Unsigned) {
+        return Err(MetadataError::UnsignedRequests(REQUIRE_SIGNED));
+    }
+    let mut response_modes = Vec::new();
+    for written in strings(members, RESPONSE_MODES)?.unwrap_or_default() {
+        let mode = ResponseMode::ALL.into_iter().find(|mode| mode.name() == written);
+        let words = || ResponseMode::ALL.map(|mode| format!("`{}`", mode.name())).join(" or ");
+        response_modes.push(mode.ok_or_else(|| MetadataError::Word {
+            name: RESPONSE_MODES,
+            found: written.chars().take(100).collect(),
+            words: words(),
+        })?);
+    }
+    let signed = |name| {
+        let found = algorithm(members, name)?;
+        check_profile(profile, name, found).map(|()| found)
+    };
+    Ok(MessageMetadata {
+        request_object_signing_alg: request,
+        require_signed_request_object: require,
+        authorization_signed_response_alg: signed(RESPONSE_ALGORITHM)?,
+        response_modes,
+        introspection_signed_response_alg: signed(INTROSPECTION_ALGORITHM)?,
+    })
+}
+
+pub(super) fn write(metadata: &MessageMetadata, mut put: impl FnMut(&str, Value)) {
+    if let Some(signing) = metadata.request_object_signing_alg {
+        put(REQUEST_ALGORITHM, signing.name().into());
+    }
+    if metadata.require_signed_request_object {
+        put(REQUIRE_SIGNED, true.into());
+    }
+    if !metadata.response_modes.is_empty() {
+        put(RESPONSE_MODES, metadata.response_modes.iter().map(|mode| mode.name()).collect());
+    }
+    for (name, algorithm) in [
+        (RESPONSE_ALGORITHM, metadata.authorization_signed_response_alg),
+        (INTROSPECTION_ALGORITHM, metadata.introspection_signed_response_alg),
+    ] {
+        if let Some(algorithm) = algorithm {
+            put(name, algorithm.name().into());
+        }
+    }
+}
