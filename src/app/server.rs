@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use arc_swap::ArcSwap;
+use tokio::sync::Semaphore;
 
 use super::client_authentication::{assertion_rules, client_keys, throttle_limits};
 use super::tasks::load_rules;
@@ -16,6 +17,7 @@ use crate::keys::{Keeper, KeyPlan};
 use crate::oauth::authorization::Lifetimes;
 use crate::oauth::client_auth::{AssertionRules, Throttle, ThrottleLimits};
 use crate::oauth::metadata::{Endpoints, path};
+use crate::oauth::request_object::MOST_FETCHES;
 use crate::oauth::resources::Resources;
 use crate::oauth::{AuthorizationServer, IssuedTokens, Revocations};
 use crate::oidc::SubjectNames;
@@ -180,6 +182,7 @@ pub async fn build(
         randomness,
         clients,
         client_keys,
+        request_fetches: Semaphore::new(MOST_FETCHES),
         assertions,
         throttle: Throttle::new(throttle),
         keys: ArcSwap::from_pointee(keys),

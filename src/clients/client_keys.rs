@@ -119,6 +119,11 @@ impl ClientKeys {
         Self { client, places: Arc::new(Cache::new(PLACES)) }
     }
 
+    /// Fetches what else clients publish; `None` where nothing is fetched.
+    pub const fn outbound(&self) -> Option<&FetchClient> {
+        self.client.as_ref()
+    }
+
     /// Verifies a signature with the published keys.
     ///
     /// # Errors

@@ -1,8 +1,12 @@
 //! How a client signs what it asks for, and how it wants to be answered: request objects (RFC 9101 §10, OpenID Connect Registration §2),
 //! authorization responses (JARM §3, FAPI 2.0 Message Signing §5.4), introspection (RFC 9701 §6).
 
+use std::fmt;
+use std::str::FromStr;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use url::Url;
 
 use super::authorization::{algorithm, check_profile, named};
 use super::metadata::{flag, strings};
@@ -13,11 +17,12 @@ const REQUEST_ALGORITHM: &str = "request_object_signing_alg";
 const REQUIRE_SIGNED: &str = "require_signed_request_object";
 const RESPONSE_ALGORITHM: &str = "authorization_signed_response_alg";
 const RESPONSE_MODES: &str = "response_modes";
+const REQUEST_URIS: &str = "request_uris";
 const INTROSPECTION_ALGORITHM: &str = "introspection_signed_response_alg";
 
 /// The members that are read here.
-pub(super) const NAMES: [&str; 5] =
-    [REQUEST_ALGORITHM, REQUIRE_SIGNED, RESPONSE_ALGORITHM, RESPONSE_MODES, INTROSPECTION_ALGORITHM];
+pub(super) const NAMES: [&str; 6] =
+    [REQUEST_ALGORITHM, REQUIRE_SIGNED, REQUEST_URIS, RESPONSE_ALGORITHM, RESPONSE_MODES, INTROSPECTION_ALGORITHM];
 
 /// How request objects are signed (`request_object_signing_alg`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +53,64 @@ impl RequestSigning {
         }
     }
 }
+
+/// Where a client publishes a request object (`request_uris`, OpenID Connect Registration §2; RFC 9101 §5.2): an `https` URL without user
+/// information.
+#[derive(Clone, Debug)]
+pub struct RequestUri {
+    /// Without its fragment, which only tells versions of the document apart (OpenID Connect Core §6.2).
+    url: Url,
+    written: String,
+}
+
+/// The text is no `request_uri`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("is not an `https` URL in ASCII of at most {} bytes without user information", RequestUri::MAX_LENGTH)]
+pub struct RequestUriError;
+
+impl RequestUri {
+    /// The longest URL, in bytes: "The entire Request URI SHOULD NOT exceed 512 ASCII characters" (RFC 9101 §5.2).
+    pub const MAX_LENGTH: usize = 512;
+
+    /// Where to fetch from.
+    pub const fn url(&self) -> &Url {
+        &self.url
+    }
+
+    /// Whether both name one document.
+    pub fn names_the_same_as(&self, other: &Self) -> bool {
+        self.url == other.url
+    }
+}
+
+impl FromStr for RequestUri {
+    type Err = RequestUriError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mut url = Url::parse(text).map_err(|_| RequestUriError)?;
+        let usable = text.len() <= Self::MAX_LENGTH
+            && text.bytes().all(|byte| byte.is_ascii_graphic())
+            && url.scheme() == "https"
+            && url.username().is_empty()
+            && url.password().is_none();
+        url.set_fragment(None);
+        if usable { Ok(Self { url, written: text.to_owned() }) } else { Err(RequestUriError) }
+    }
+}
+
+impl fmt::Display for RequestUri {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.written)
+    }
+}
+
+impl PartialEq for RequestUri {
+    fn eq(&self, other: &Self) -> bool {
+        self.written == other.written
+    }
+}
+
+impl Eq for RequestUri {}
 
 /// How an answer is sent (`response_mode`, OAuth 2.0 Multiple Response Types §2.1, Form Post Response Mode, JARM §2.3).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -121,6 +184,8 @@ pub struct MessageMetadata {
     pub request_object_signing_alg: Option<RequestSigning>,
     /// Whether it must sign its requests.
     pub require_signed_request_object: bool,
+    /// Where it publishes request objects: nothing else is fetched for it.
+    pub request_uris: Vec<RequestUri>,
     /// The algorithm of authorization responses that are signed.
     pub authorization_signed_response_alg: Option<Algorithm>,
     /// The response modes it may use; every one, when empty.
@@ -149,6 +214,13 @@ pub(super) fn read(members: &Map<String, Value>, profile: Profile) -> Result<Mes
     if require && request == Some(RequestSigning::Unsigned) {
         return Err(MetadataError::UnsignedRequests(REQUIRE_SIGNED));
     }
+    let mut request_uris = Vec::new();
+    for uri in strings(members, REQUEST_URIS)?.unwrap_or_default() {
+        match uri.parse() {
+            Ok(parsed) => request_uris.push(parsed),
+            Err(problem) => return Err(MetadataError::RequestUri { uri: uri.chars().take(100).collect(), problem }),
+        }
+    }
     let mut response_modes = Vec::new();
     for written in strings(members, RESPONSE_MODES)?.unwrap_or_default() {
         let mode = ResponseMode::ALL.into_iter().find(|mode| mode.name() == written);
@@ -166,6 +238,7 @@ pub(super) fn read(members: &Map<String, Value>, profile: Profile) -> Result<Mes
     Ok(MessageMetadata {
         request_object_signing_alg: request,
         require_signed_request_object: require,
+        request_uris,
         authorization_signed_response_alg: signed(RESPONSE_ALGORITHM)?,
         response_modes,
         introspection_signed_response_alg: signed(INTROSPECTION_ALGORITHM)?,
@@ -179,6 +252,9 @@ pub(super) fn write(metadata: &MessageMetadata, mut put: impl FnMut(&str, Value)
     if metadata.require_signed_request_object {
         put(REQUIRE_SIGNED, true.into());
     }
+    if !metadata.request_uris.is_empty() {
+        put(REQUEST_URIS, metadata.request_uris.iter().map(ToString::to_string).collect());
+    }
     if !metadata.response_modes.is_empty() {
         put(RESPONSE_MODES, metadata.response_modes.iter().map(|mode| mode.name()).collect());
     }
@@ -188,6 +264,32 @@ pub(super) fn write(metadata: &MessageMetadata, mut put: impl FnMut(&str, Value)
     ] {
         if let Some(algorithm) = algorithm {
             put(name, algorithm.name().into());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn request_uris_are_compared_without_their_fragment() {
+        let uri = |text: &str| text.parse::<RequestUri>();
+        let registered = uri("https://app.example/r?x=1#abc").expect("usable");
+        for (text, same) in [
+            ("https://app.example/r?x=1", true),
+            ("https://app.example/r?x=1#other", true),
+            ("https://APP.example:443/r?x=1", true),
+            ("https://app.example/r?x=2", false),
+            ("https://app.example/r", false),
+            ("https://app.example:8443/r?x=1", false),
+            ("https://app.example.evil.example/r?x=1", false),
+        ] {
+            assert_eq!(uri(text).expect(text).names_the_same_as(&registered), same, "{text}");
+        }
+        let long = format!("https://app.example/{}", "a".repeat(500));
+        for text in ["http://app.example/r", "https://u@app.example/r", "/r", "", "https://app.example/ r", "urn:x", &long] {
+            assert_eq!(uri(text).err(), Some(RequestUriError), "{text}");
         }
     }
 }

@@ -7,7 +7,7 @@ use url::Url;
 
 use super::{
     Authentication, AuthenticationMethod, CertificateMatcher, Client, GrantType, JwksUriError, RegisteredCertificateError,
-    RegisteredCertificates as Certificates, RegisteredKeysError, SecretError,
+    RegisteredCertificates as Certificates, RegisteredKeysError, RequestUriError, SecretError,
 };
 use super::{RedirectUriError, authorization, messages};
 use crate::binding::BindingPolicy;
@@ -225,6 +225,14 @@ pub enum MetadataError {
         algorithm: Algorithm,
         /// The profile.
         profile: &'static str,
+    },
+    /// A place of request objects that nothing is fetched from.
+    #[error("`request_uris`: `{uri}` {problem}")]
+    RequestUri {
+        /// The text.
+        uri: String,
+        /// What is wrong.
+        problem: RequestUriError,
     },
     /// Unsigned request objects where they must be signed.
     #[error("`request_object_signing_alg`: `none` does not go with `{0}`")]

@@ -109,7 +109,7 @@ fn a_registration_is_read_back_as_it_was_written() {
         }),
         json!({
             "grant_types": ["authorization_code"], "redirect_uris": ["https://a.example/b"], "profile": "openid",
-            "request_object_signing_alg": "none",
+            "request_object_signing_alg": "none", "request_uris": ["https://a.example/r#1", "https://a.example/s"],
         }),
     ];
     for method in &methods {
@@ -171,6 +171,7 @@ fn what_is_not_understood_is_refused_with_the_remedy() {
         (alice(json!({ "request_object_signing_alg": "none" })), "`none` does not go with `oauth2.1`"),
         (alice(json!({ "response_modes": ["jwt", "web_message"] })), "`web_message` is not one of `query`"),
         (alice(json!({ "authorization_signed_response_alg": "none" })), "`none` is not one of"),
+        (alice(json!({ "request_uris": ["http://a.example/r"] })), "`http://a.example/r` is not an `https` URL"),
         (
             alice(json!({ "profile": "fapi2", "introspection_signed_response_alg": "RS256" })),
             "`RS256` is not for the profile `fapi2`",

@@ -197,7 +197,11 @@ reasons! {
     RequestUriUnknown = "request_uri_unknown";
     /// The `request_uri` was pushed by another client.
     RequestUriForeign = "request_uri_foreign";
-    /// A request parameter that this server does not take: `request`, a foreign `request_uri`, `registration`.
+    /// The `request_uri` is not one that the client is registered for.
+    RequestUriUnregistered = "request_uri_unregistered";
+    /// What the client's `request_uri` names could not be fetched.
+    RequestUriUnavailable = "request_uri_unavailable";
+    /// A request parameter that this server does not take: `registration`, a pushed or unfetchable `request_uri`.
     RequestUnsupported = "request_unsupported";
     /// The client must sign its requests (RFC 9101), and this one has no request object.
     RequestObjectAbsent = "request_object_absent";

@@ -66,6 +66,8 @@ pub struct Capabilities<'a> {
     pub profile: Profile,
     /// Whether every client must sign its authorization requests.
     pub require_signed_request_object: bool,
+    /// Whether request objects are fetched from where clients publish them.
+    pub fetches_requests: bool,
 }
 
 impl Endpoints {
@@ -168,7 +170,10 @@ fn insert_authorization(document: &mut Map<String, Value>, can: &Capabilities<'_
     put("request_parameter_supported", json!(true));
     put("request_object_signing_alg_values_supported", json!(requests));
     // It would be true by default (OpenID Connect Discovery §3).
-    put("request_uri_parameter_supported", json!(false));
+    put("request_uri_parameter_supported", json!(can.fetches_requests));
+    if can.fetches_requests {
+        put("require_request_uri_registration", json!(true));
+    }
     if can.require_signed_request_object || profile >= Profile::Fapi2MessageSigning {
         put("require_signed_request_object", json!(true));
     }

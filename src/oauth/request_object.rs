@@ -2,18 +2,18 @@
 //! Signing §5.3).
 //!
 //! ```text
-//! request -> JWT signed by a registered key -> for us, from this client, now -> Parameters, which are then read like any others
+//! request, or what request_uri names -> JWT signed by a registered key -> for us, from this client, now -> Parameters, which are then read like any others
 //! ```
 
 use std::borrow::Cow;
 
 use serde_json::{Map, Value};
 
-use super::error::{ErrorCode, Refusal};
+use super::error::{ErrorCode, Fault, OauthError, Refusal};
 use super::parameters::Parameters;
 use super::profiles::{Demand, OutsideParameters, Rules};
 use super::server::AuthorizationServer;
-use crate::clients::{Client, ClientKeysError, Profile, Published, RequestSigning};
+use crate::clients::{Client, ClientKeysError, Profile, Published, RequestSigning, RequestUri};
 use crate::domain::{Issuer, Lifetime, Timestamp};
 use crate::event::Reason;
 use crate::jose::jws::{Compact, JwsError, Unsigned};
@@ -24,6 +24,10 @@ const LONGEST: Lifetime = Lifetime::from_seconds(3_600);
 const LEEWAY: Lifetime = Lifetime::from_seconds(10);
 /// `typ` (RFC 9101 §4, §10.8). Without one, or with the one of any JWT, OpenID Connect's clients are understood too.
 const TYPES: [&str; 3] = ["oauth-authz-req+jwt", "application/oauth-authz-req+jwt", "JWT"];
+/// What is asked for at a `request_uri` (RFC 9101 §9.4.1).
+const MEDIA_TYPE: &str = "application/oauth-authz-req+jwt";
+/// Request objects that are fetched at once. One more is answered with 503.
+pub const MOST_FETCHES: usize = 64;
 /// Claims of the JWT, which are no parameters (RFC 7519 §4.1).
 const REGISTERED_CLAIMS: [&str; 7] = ["iss", "sub", "aud", "exp", "nbf", "iat", "jti"];
 /// What this server reads as text.
@@ -158,25 +162,64 @@ impl AuthorizationServer {
         rules: &Rules,
         arrival: Arrival,
         now: Timestamp,
-    ) -> Result<Cow<'p, Parameters>, Refusal> {
-        let Some(text) = parameters.get("request") else {
+    ) -> Result<Cow<'p, Parameters>, OauthError> {
+        let of = |refusal: Refusal| OauthError::from(refusal.of(&client.client_id));
+        let text = match (parameters.get("request"), parameters.get("request_uri")) {
+            (Some(_), Some(_)) => {
+                // OpenID Connect Core §6.2, RFC 9101 §5.
+                let description = "request and request_uri exclude each other (RFC 9101 section 5)";
+                return Err(of(Refusal::new(ErrorCode::InvalidRequest, Reason::RequestUnsupported, description)));
+            }
+            (Some(text), None) => Some(Cow::Borrowed(text)),
+            (None, Some(uri)) => {
+                Some(Cow::Owned(self.fetch_request(uri, client, rules).await.map_err(|error| error.of(&client.client_id))?))
+            }
+            (None, None) => None,
+        };
+        let Some(text) = text else {
             return match rules.signed_request {
                 Demand::Optional => Ok(Cow::Borrowed(parameters)),
-                Demand::Required => Err(Refusal::new(
+                Demand::Required => Err(of(Refusal::new(
                     ErrorCode::InvalidRequest,
                     Reason::RequestObjectAbsent,
                     "this client must sign its authorization requests (RFC 9101)",
-                )
-                .of(&client.client_id)),
+                ))),
             };
         };
-        let claims = self.request_claims(text, client, rules).await;
+        let claims = self.request_claims(&text, client, rules).await;
         let inner = claims.and_then(|claims| {
             check_claims(&claims, client, rules, &self.issuer, now)?;
             parameters_of(&claims)
         });
         let merged = inner.and_then(|inner| combine(inner, parameters, client, rules.outside_parameters, arrival));
-        merged.map(Cow::Owned).map_err(|problem| Refusal::from(problem).of(&client.client_id))
+        merged.map(Cow::Owned).map_err(|problem| of(problem.into()))
+    }
+
+    /// The request object that the client publishes at one of its registered places (OpenID Connect Core §6.2, RFC 9101 §5.2). Nothing is
+    /// fetched from anywhere else, and nothing for clients that must push.
+    async fn fetch_request(&self, uri: &str, client: &Client, rules: &Rules) -> Result<String, OauthError> {
+        let (Some(outbound), Demand::Optional) = (self.client_keys.outbound(), rules.pushed_request) else {
+            let description = "request_uri must be one of a pushed request here (RFC 9126)";
+            return Err(Refusal::new(ErrorCode::RequestUriNotSupported, Reason::RequestUnsupported, description).into());
+        };
+        let named = uri.parse::<RequestUri>().ok();
+        let registered = &client.messages.request_uris;
+        let uri = named.filter(|named| registered.iter().any(|one| one.names_the_same_as(named))).ok_or_else(|| {
+            let description = "this request_uri is none of those that this client is registered for";
+            Refusal::new(ErrorCode::InvalidRequestUri, Reason::RequestUriUnregistered, description)
+        })?;
+        let _permit = self.request_fetches.try_acquire().map_err(|_| Fault::Unavailable(Reason::Overloaded))?;
+        let unavailable = |problem: &dyn std::fmt::Display| {
+            tracing::warn!(client_id = %client.client_id, %problem, "cannot fetch the request object of a client");
+            let description = "what this request_uri names could not be fetched";
+            OauthError::from(Refusal::new(ErrorCode::InvalidRequestUri, Reason::RequestUriUnavailable, description))
+        };
+        let answer = outbound.get_as(uri.url(), MEDIA_TYPE).await.map_err(|problem| unavailable(&problem))?;
+        if answer.status != http::StatusCode::OK {
+            return Err(unavailable(&answer.status));
+        }
+        let text = std::str::from_utf8(&answer.body).map_err(|_| Refusal::from(RequestObjectError::Malformed))?;
+        Ok(text.trim_ascii().to_owned())
     }
 
     /// The claims, once the signature has verified; or unsigned ones, where that means no more than parameters do.
@@ -351,6 +394,7 @@ fn combine(
     }
     let mut filled = inner.filled_from(outer);
     filled.remove("request");
+    filled.remove("request_uri");
     Ok(filled)
 }
 

@@ -4,6 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use serde_json::Value;
+use tokio::sync::Semaphore;
 
 use super::authorization::Lifetimes;
 use super::client_auth::{AssertionRules, Throttle};
@@ -63,6 +64,8 @@ pub struct AuthorizationServer {
     pub clients: Clients,
     /// The keys that clients publish.
     pub client_keys: ClientKeys,
+    /// Room for request objects that are being fetched.
+    pub request_fetches: Semaphore,
     /// What client assertions must say.
     pub assertions: AssertionRules,
     /// Holds back who fails too often.
@@ -97,6 +100,7 @@ impl AuthorizationServer {
             signing: &self.key_plan.algorithms,
             profile: self.profile,
             require_signed_request_object: self.require_signed_request_object,
+            fetches_requests: self.client_keys.outbound().is_some() && self.profile < Profile::Fapi2,
         };
         self.endpoints.metadata(&can)
     }

@@ -260,13 +260,15 @@ impl AuthorizationServer {
         let unfolded = match self.unfold(parameters, &client, &rules, Arrival::Authorization, now).await {
             Ok(unfolded) => unfolded,
             // What stands around a request object leads back only where that counts beside it.
-            Err(refusal) if rules.outside_parameters == OutsideParameters::FillGaps || parameters.get("request").is_none() => {
+            Err(OauthError::Refused(refusal))
+                if rules.outside_parameters == OutsideParameters::FillGaps || !names_an_object(parameters, &refusal) =>
+            {
                 return match request::destination(parameters, client, &rules) {
                     Ok(destination) => Ok(Err((destination, refusal))),
                     Err(_) => Err(refusal.into()),
                 };
             }
-            Err(refusal) => return Err(refusal.into()),
+            Err(error) => return Err(error),
         };
         let parameters = unfolded.as_ref();
         let destination = request::destination(parameters, client, &rules)?;
@@ -329,6 +331,12 @@ impl AuthorizationServer {
         let destination = restored_destination(&request, client)?;
         Ok(Requested { destination, request, rules, pushed: interaction.pushed.clone() })
     }
+}
+
+/// Whether a refused request was, or would have been, a request object's.
+fn names_an_object(parameters: &Parameters, refusal: &Refusal) -> bool {
+    let has = |name| parameters.get(name).is_some();
+    (has("request") || has("request_uri")) && refusal.code != ErrorCode::RequestUriNotSupported
 }
 
 impl Hints for AuthorizationServer {

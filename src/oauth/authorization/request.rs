@@ -274,14 +274,14 @@ fn read_all(
 
 /// What would change the meaning of the rest, and is not understood.
 fn refuse_unsupported(parameters: &Parameters) -> Result<(), Refusal> {
-    for (name, code) in
-        [("request_uri", ErrorCode::RequestUriNotSupported), ("registration", ErrorCode::RegistrationNotSupported)]
-    {
-        if parameters.get(name).is_some() {
-            return Err(Refusal::new(code, Reason::RequestUnsupported, format!("the parameter {name} is not supported")));
-        }
+    match parameters.get("registration") {
+        None => Ok(()),
+        Some(_) => Err(Refusal::new(
+            ErrorCode::RegistrationNotSupported,
+            Reason::RequestUnsupported,
+            "the parameter registration is not supported",
+        )),
     }
-    Ok(())
 }
 
 /// What the request asks for, of what the client is registered for.

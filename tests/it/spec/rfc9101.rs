@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::harness::app::{CHALLENGE, Returned, add_bob, go_on, posted};
 use crate::harness::assertion::{Signer, now};
 use crate::harness::browser::Browser;
-use crate::harness::{Answer, App, Setup, Stack};
+use crate::harness::{Answer, App, Publisher, Setup, Stack};
 
 /// A client with a key that signs requests, and its deployment.
 struct Signing {
@@ -275,5 +275,105 @@ async fn every_listed_algorithm_works_and_no_other() {
         let registered = serde_json::from_str(&signing.stack.fill(&metadata(changes).to_string())).expect("JSON");
         let said = signing.stack.apply(&[registered]).await;
         assert!(said.failed().contains(problem), "{algorithm} {profile}");
+    }
+}
+
+/// Trusts the servers' authority, and may connect to this machine.
+const OUTBOUND: &str = "[outbound]\nca_files = [\"server-ca.pem\"]\nallow_ranges = [\"127.0.0.0/8\", \"::1/128\"]\n\
+                        total_seconds = 1\nbody_bytes = 20000\n";
+
+fn served(object: &str) -> String {
+    format!(
+        "HTTP/1.1 200 OK\r\nContent-Type: application/oauth-authz-req+jwt\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{object}",
+        object.len()
+    )
+}
+
+/// §5.2: "request_uri: ... the absolute URI ... that references the set of parameters", "The Request Object ... the client's web server";
+/// OpenID Connect Core §6.2: "the fragment component"; OpenID Connect Registration §2 `request_uris`; Discovery §3
+/// `require_request_uri_registration`: "Pre-registration is REQUIRED when the value is true."
+#[tokio::test]
+async fn an_object_may_be_fetched_from_a_registered_place() {
+    for profile in ["openid", "oauth2.1"] {
+        let signing = signing(json!({ "profile": profile }), OUTBOUND).await;
+        let (stack, app) = (&signing.stack, &signing.app);
+        let publisher = Publisher::start(&stack.server_ca).await;
+        let registered = [publisher.url("/r?x=1"), publisher.url("/s")];
+        let mut metadata = App::metadata("alice", json!({ "profile": profile, "request_uris": registered }));
+        metadata["jwks"] = signing.key.jwks();
+        let metadata: Value = serde_json::from_str(&stack.fill(&metadata.to_string())).expect("JSON");
+        stack.apply(&[metadata]).await.ok();
+        let mut browser = Browser::new(stack);
+        let outside = [("response_type", "code"), ("scope", "openid read"), ("redirect_uri", app.redirect_uri.as_str())];
+        let url = |uri: &str, more: &[(&str, &str)]| {
+            let mut parameters = vec![("client_id", "alice"), ("request_uri", uri)];
+            parameters.extend(outside);
+            parameters.extend(more);
+            format!("/authorize?{}", url::form_urlencoded::Serializer::new(String::new()).extend_pairs(parameters).finish())
+        };
+        publisher.answer_with(served(&signing.object(&json!({}))));
+        // The running server hears of the registration within a second.
+        let started = std::time::Instant::now();
+        let answer = loop {
+            let answer = browser.get(&url(&registered[0], &[])).await;
+            if answer.header("location").is_some_and(|location| location.starts_with("/sign-in")) {
+                break answer;
+            }
+            assert!(started.elapsed() < crate::harness::client::PATIENCE, "{answer:?}");
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        };
+        let returned = Returned::of(&go_on(&mut browser, answer).await);
+        assert_eq!(returned.get("state"), "inside");
+        assert_eq!(app.redeem(stack, returned.get("code")).await.status, 200);
+        assert_eq!(publisher.requests().last().map(String::as_str), Some("GET /r?x=1 HTTP/1.1"));
+        // The fragment tells versions apart, no more.
+        let answer = browser.get(&url(&format!("{}#GkurKxf5T0Y-mnPFCHqWOMiZi4VS138cQO_V7PZHAdM", registered[0]), &[])).await;
+        assert_eq!(Returned::of(&answer).get("state"), "inside");
+        // What is unsigned is for OpenID Connect alone.
+        publisher.answer_with(served(&unsigned(&signing.claims(&json!({})))));
+        let answer = browser.get(&url(&registered[1], &[])).await;
+        let told = answer.header("location").is_some_and(|location| location.contains("code="));
+        assert_eq!(told, profile == "openid", "{answer:?}");
+
+        let before = publisher.connections();
+        for (uri, more, error, reason) in [
+            (publisher.url("/r?x=2"), None, "invalid_request_uri", "request_uri_unregistered"),
+            (publisher.url("/"), None, "invalid_request_uri", "request_uri_unregistered"),
+            ("https://169.254.169.254/".to_owned(), None, "invalid_request_uri", "request_uri_unregistered"),
+            ("http://localhost/".to_owned(), None, "invalid_request_uri", "request_uri_unregistered"),
+            ("file:///etc/passwd".to_owned(), None, "invalid_request_uri", "request_uri_unregistered"),
+            (registered[0].clone(), Some(("request", "e30.e30.")), "invalid_request", "request_unsupported"),
+        ] {
+            let answer = browser.get(&url(&uri, more.as_slice())).await;
+            match profile {
+                "openid" => assert_eq!(Returned::of(&answer).get("error"), error, "{uri}"),
+                _ => assert_eq!((answer.status, answer.header("location")), (400, None), "{uri}"),
+            }
+            assert_eq!(stack.reason_of(answer.request_id()).await, reason, "{uri}");
+        }
+        assert_eq!(publisher.connections(), before, "nothing was fetched");
+        // What is there is not what should be; no redirect is followed.
+        let moved = format!("HTTP/1.1 302 Found\r\nLocation: {}\r\nContent-Length: 0\r\n\r\n", publisher.url("/s"));
+        for (answered, reason) in [
+            ("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n".to_owned(), "request_uri_unavailable"),
+            (moved, "request_uri_unavailable"),
+            (served(&"x".repeat(20_001)), "request_uri_unavailable"),
+            (served("x"), "request_object_malformed"),
+            (served(&signing.object(&json!({ "client_id": "mallory" }))), "request_object_client"),
+            (served(&signing.object(&json!({ "request_uri": registered[0] }))), "request_object_claim"),
+        ] {
+            publisher.answer_with(answered);
+            let before = publisher.requests().len();
+            let answer = browser.get(&url(&registered[0], &[])).await;
+            assert_eq!(stack.reason_of(answer.request_id()).await, reason);
+            assert_eq!(publisher.requests().len(), before + 1, "{reason}");
+        }
+        publisher.answer_with(served(&signing.object(&json!({}))));
+        publisher.delay(std::time::Duration::from_secs(3));
+        let answer = browser.get(&url(&registered[0], &[])).await;
+        assert_eq!(stack.reason_of(answer.request_id()).await, "request_uri_unavailable");
+        let document = browser.get("/.well-known/openid-configuration").await.json();
+        assert_eq!(document["request_uri_parameter_supported"], true);
+        assert_eq!(document["require_request_uri_registration"], true);
     }
 }
