@@ -103,6 +103,7 @@
 //! | RFC 8705 §2 (mutual-TLS client authentication) | `oauth::client_auth` | `tests/it/spec/rfc8705.rs`, `tests/it/threat/inside_host.rs` |
 //! | RFC 8707 (resource indicators) | `oauth::resources` | `tests/it/spec/rfc8707.rs` |
 //! | RFC 9068 (JWT access tokens) | [`token::jwt`] | `tests/it/spec/rfc9068.rs` |
+//! | RFC 7516 (JWE, to clients) | `jose::jwe`, `oauth::encryption` | `tests/it/spec/encryption.rs` |
 //! | RFC 9101 (signed requests), JARM | `oauth::request_object`, `oauth::authorization::answer` | `tests/it/spec/rfc9101.rs`, `jarm.rs` |
 //! | RFC 9126 (pushed requests), 9207 (`iss`) | `oauth::par`, `oauth::authorization::answer` | `tests/it/spec/rfc9126.rs`, `rfc9207.rs` |
 //! | RFC 9110 §15.5.20 (misdirected request) | `tls::PolicySet`, `web::edge`, `gateway` | `tests/it/spec/rfc9110.rs` |

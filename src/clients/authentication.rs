@@ -44,6 +44,14 @@ impl Authentication {
         !matches!(self, Self::None)
     }
 
+    /// The keys it signs its assertions with.
+    pub const fn keys(&self) -> Option<&Published<RegisteredKeys>> {
+        match self {
+            Self::PrivateKeyJwt { keys, .. } => Some(keys),
+            _ => None,
+        }
+    }
+
     /// The method.
     pub const fn method(&self) -> AuthenticationMethod {
         match self {

@@ -1,6 +1,7 @@
 //! How a client signs what it asks for, and how it wants to be answered: request objects (RFC 9101 §10, OpenID Connect Registration §2),
 //! authorization responses (JARM §3, FAPI 2.0 Message Signing §5.4), introspection (RFC 9701 §6).
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
@@ -10,8 +11,9 @@ use url::Url;
 
 use super::authorization::{algorithm, check_profile, named};
 use super::metadata::{flag, strings};
-use super::{MetadataError, Profile};
+use super::{MetadataError, Profile, Published, RegisteredKeys};
 use crate::jose::Algorithm;
+use crate::jose::jwe::{ContentEncryption, KeyManagement};
 
 const REQUEST_ALGORITHM: &str = "request_object_signing_alg";
 const REQUIRE_SIGNED: &str = "require_signed_request_object";
@@ -21,8 +23,69 @@ const REQUEST_URIS: &str = "request_uris";
 const INTROSPECTION_ALGORITHM: &str = "introspection_signed_response_alg";
 
 /// The members that are read here.
-pub(super) const NAMES: [&str; 6] =
-    [REQUEST_ALGORITHM, REQUIRE_SIGNED, REQUEST_URIS, RESPONSE_ALGORITHM, RESPONSE_MODES, INTROSPECTION_ALGORITHM];
+pub(super) const NAMES: [&str; 14] = [
+    REQUEST_ALGORITHM,
+    REQUIRE_SIGNED,
+    REQUEST_URIS,
+    RESPONSE_ALGORITHM,
+    RESPONSE_MODES,
+    INTROSPECTION_ALGORITHM,
+    "id_token_encrypted_response_alg",
+    "id_token_encrypted_response_enc",
+    "userinfo_encrypted_response_alg",
+    "userinfo_encrypted_response_enc",
+    "authorization_encrypted_response_alg",
+    "authorization_encrypted_response_enc",
+    "introspection_encrypted_response_alg",
+    "introspection_encrypted_response_enc",
+];
+
+/// What can be encrypted to a client (OpenID Connect Registration §2, JARM §3, RFC 9701 §6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Message {
+    /// ID tokens.
+    IdToken,
+    /// Userinfo answers.
+    Userinfo,
+    /// Authorization responses.
+    Authorization,
+    /// Introspection answers.
+    Introspection,
+}
+
+impl Message {
+    /// Every one.
+    pub const ALL: [Self; 4] = [Self::IdToken, Self::Userinfo, Self::Authorization, Self::Introspection];
+
+    /// What its members and those of the server's metadata begin with.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::IdToken => "id_token",
+            Self::Userinfo => "userinfo",
+            Self::Authorization => "authorization",
+            Self::Introspection => "introspection",
+        }
+    }
+
+    /// The members for `alg` and `enc`.
+    const fn members(self) -> [&'static str; 2] {
+        match self {
+            Self::IdToken => [NAMES[6], NAMES[7]],
+            Self::Userinfo => [NAMES[8], NAMES[9]],
+            Self::Authorization => [NAMES[10], NAMES[11]],
+            Self::Introspection => [NAMES[12], NAMES[13]],
+        }
+    }
+}
+
+/// How a message is encrypted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Encryption {
+    /// `…_encrypted_response_alg`.
+    pub alg: KeyManagement,
+    /// `…_encrypted_response_enc`.
+    pub enc: ContentEncryption,
+}
 
 /// How request objects are signed (`request_object_signing_alg`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -192,6 +255,8 @@ pub struct MessageMetadata {
     pub response_modes: Vec<ResponseMode>,
     /// The algorithm of introspection answers that are signed.
     pub introspection_signed_response_alg: Option<Algorithm>,
+    /// What is encrypted to it, and how.
+    pub encryption: BTreeMap<Message, Encryption>,
 }
 
 impl MessageMetadata {
@@ -201,7 +266,37 @@ impl MessageMetadata {
     }
 }
 
-pub(super) fn read(members: &Map<String, Value>, profile: Profile) -> Result<MessageMetadata, MetadataError> {
+/// Reads how messages are encrypted. There must be a key for it.
+fn read_encryption(
+    members: &Map<String, Value>,
+    keys: Option<&Published<RegisteredKeys>>,
+) -> Result<BTreeMap<Message, Encryption>, MetadataError> {
+    let mut encryption = BTreeMap::new();
+    for message in Message::ALL {
+        let [alg_name, enc_name] = message.members();
+        let alg = named(members, alg_name, &KeyManagement::ALL, KeyManagement::name)?;
+        let enc = named(members, enc_name, &ContentEncryption::ALL, ContentEncryption::name)?;
+        let Some(alg) = alg else {
+            match enc {
+                None => continue,
+                Some(_) => return Err(MetadataError::EncryptionAlone { alg: alg_name, enc: enc_name }),
+            }
+        };
+        match keys {
+            Some(Published::At(_)) => {}
+            Some(Published::Here(keys)) if keys.encryption_key(alg).is_some() => {}
+            Some(Published::Here(_)) | None => return Err(MetadataError::NoEncryptionKey { name: alg_name, alg }),
+        }
+        encryption.insert(message, Encryption { alg, enc: enc.unwrap_or_default() });
+    }
+    Ok(encryption)
+}
+
+pub(super) fn read(
+    members: &Map<String, Value>,
+    profile: Profile,
+    keys: Option<&Published<RegisteredKeys>>,
+) -> Result<MessageMetadata, MetadataError> {
     let request = named(members, REQUEST_ALGORITHM, &RequestSigning::ALL, RequestSigning::name)?;
     match request {
         Some(RequestSigning::Unsigned) if profile != Profile::Openid => {
@@ -242,6 +337,7 @@ pub(super) fn read(members: &Map<String, Value>, profile: Profile) -> Result<Mes
         authorization_signed_response_alg: signed(RESPONSE_ALGORITHM)?,
         response_modes,
         introspection_signed_response_alg: signed(INTROSPECTION_ALGORITHM)?,
+        encryption: read_encryption(members, keys)?,
     })
 }
 
@@ -251,6 +347,11 @@ pub(super) fn write(metadata: &MessageMetadata, mut put: impl FnMut(&str, Value)
     }
     if metadata.require_signed_request_object {
         put(REQUIRE_SIGNED, true.into());
+    }
+    for (message, encryption) in &metadata.encryption {
+        let [alg_name, enc_name] = message.members();
+        put(alg_name, encryption.alg.name().into());
+        put(enc_name, encryption.enc.name().into());
     }
     if !metadata.request_uris.is_empty() {
         put(REQUEST_URIS, metadata.request_uris.iter().map(ToString::to_string).collect());

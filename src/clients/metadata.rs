@@ -14,6 +14,7 @@ use crate::binding::BindingPolicy;
 use crate::domain::{ClientId, IdentifierError, Scope, ScopeError};
 use crate::event::Reason;
 use crate::jose::json::{self, JsonError};
+use crate::jose::jwe::KeyManagement;
 use crate::jose::{Algorithm, AlgorithmUnknown};
 use crate::pki::DistinguishedName;
 use crate::store::SecretRecord;
@@ -234,6 +235,22 @@ pub enum MetadataError {
         /// What is wrong.
         problem: RequestUriError,
     },
+    /// `…_enc` without `…_alg`.
+    #[error("`{enc}` needs `{alg}`")]
+    EncryptionAlone {
+        /// The member that is missing.
+        alg: &'static str,
+        /// The one that is there.
+        enc: &'static str,
+    },
+    /// Nothing to encrypt to.
+    #[error("`{name}` is {alg}, and there is no key for it: `jwks` needs one, or `jwks_uri`")]
+    NoEncryptionKey {
+        /// The member.
+        name: &'static str,
+        /// The algorithm.
+        alg: KeyManagement,
+    },
     /// Unsigned request objects where they must be signed.
     #[error("`request_object_signing_alg`: `none` does not go with `{0}`")]
     UnsignedRequests(&'static str),
@@ -291,9 +308,11 @@ pub(super) fn read(json: &[u8], expected: Option<&ClientId>, kept: Option<&Secre
     let grant_types = grants(&members, &authentication)?;
     let binding = binding(flag(&members, BOUND)?, flag(&members, DPOP_BOUND)?);
     let authorization = authorization::read(&members, &grant_types, binding, &authentication)?;
+    let other_keys = authentication::other_keys(&members, &authentication)?;
+    let keys = authentication.keys().or(other_keys.as_ref());
     Ok(Client {
-        messages: messages::read(&members, authorization.profile)?,
-        other_keys: authentication::other_keys(&members, &authentication)?,
+        messages: messages::read(&members, authorization.profile, keys)?,
+        other_keys,
         authorization,
         client_id,
         name: text(&members, CLIENT_NAME)?.map(str::to_owned),

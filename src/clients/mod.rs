@@ -31,7 +31,7 @@ pub use authorization::{AuthorizationMetadata, Profile, SubjectType};
 pub use certificate_matcher::{CertificateMatcher, MatchError, Matched};
 pub use client_keys::{ClientKeys, ClientKeysError, KeysUnavailable};
 pub use directory::{Clients, ClientsError, Directory};
-pub use messages::{Carrier, MessageMetadata, RequestSigning, RequestUri, RequestUriError, ResponseMode};
+pub use messages::{Carrier, Encryption, Message, MessageMetadata, RequestSigning, RequestUri, RequestUriError, ResponseMode};
 pub use metadata::MetadataError;
 pub use redirect_uri::{AcceptedRedirectUri, ApplicationType, RedirectUri, RedirectUriError};
 pub use registered_certificate::{RegisteredCertificate, RegisteredCertificateError, RegisteredCertificates};
@@ -120,9 +120,9 @@ impl Client {
 
     /// The public keys that it signs with, whatever it authenticates by.
     pub const fn keys(&self) -> Option<&Published<RegisteredKeys>> {
-        match &self.authentication {
-            Authentication::PrivateKeyJwt { keys, .. } => Some(keys),
-            _ => self.other_keys.as_ref(),
+        match self.authentication.keys() {
+            Some(keys) => Some(keys),
+            None => self.other_keys.as_ref(),
         }
     }
 

@@ -84,6 +84,11 @@ fn a_registration_is_read_back_as_it_was_written() {
         json!({ "jwks": { "keys": [public_key()] } }),
         json!({ "jwks_uri": "https://a.example/jwks" }),
         json!({
+            "jwks_uri": "https://a.example/jwks", "id_token_encrypted_response_alg": "RSA-OAEP-256",
+            "userinfo_encrypted_response_alg": "ECDH-ES", "userinfo_encrypted_response_enc": "A256GCM",
+            "authorization_encrypted_response_alg": "ECDH-ES+A128KW", "introspection_encrypted_response_alg": "ECDH-ES+A256KW",
+        }),
+        json!({
             "token_endpoint_auth_method": "self_signed_tls_client_auth", "tls_client_auth_subject_dn": null,
             "jwks": { "keys": [jwk(&one.certificate), jwk(&two.certificate)] }
         }),
@@ -171,6 +176,19 @@ fn what_is_not_understood_is_refused_with_the_remedy() {
         (alice(json!({ "request_object_signing_alg": "none" })), "`none` does not go with `oauth2.1`"),
         (alice(json!({ "response_modes": ["jwt", "web_message"] })), "`web_message` is not one of `query`"),
         (alice(json!({ "authorization_signed_response_alg": "none" })), "`none` is not one of"),
+        (alice(json!({ "id_token_encrypted_response_alg": "ECDH-ES" })), "is ECDH-ES, and there is no key for it"),
+        (
+            alice(json!({ "jwks": { "keys": [public_key()] }, "userinfo_encrypted_response_alg": "RSA-OAEP-256" })),
+            "is RSA-OAEP-256, and there is no key for it",
+        ),
+        (
+            alice(json!({ "authorization_encrypted_response_enc": "A128GCM" })),
+            "`authorization_encrypted_response_enc` needs `authorization_encrypted_response_alg`",
+        ),
+        (
+            alice(json!({ "jwks_uri": "https://a.example/", "introspection_encrypted_response_alg": "RSA1_5" })),
+            "`RSA1_5` is not one of `RSA-OAEP-256`",
+        ),
         (alice(json!({ "request_uris": ["http://a.example/r"] })), "`http://a.example/r` is not an `https` URL"),
         (
             alice(json!({ "profile": "fapi2", "introspection_signed_response_alg": "RS256" })),
@@ -307,7 +325,7 @@ fn what_a_method_cannot_use_is_refused_with_the_remedy() {
         (with(&key_jwt, json!({ "jwks": [key] })), "a JWK Set"),
         (with(&key_jwt, json!({ "jwks": changed("d", json!("AAAA")) })), "key 1 of `jwks`: `d` is a private member"),
         (with(&key_jwt, json!({ "jwks": { "keys": [{ "kty": "oct", "k": "AAAA" }] } })), "`k` is a private member"),
-        (with(&key_jwt, json!({ "jwks": changed("use", json!("enc")) })), "verifies no signature"),
+        (with(&key_jwt, json!({ "jwks": changed("use", json!("enc")) })), "`private_key_jwt` needs `jwks`"),
         (with(&key_jwt, json!({ "jwks": changed("y", json!("AAAA")) })), "not a valid key"),
         (with(&key_jwt, json!({ "jwks": jwks, "token_endpoint_auth_signing_alg": "RS256" })), "no key of `jwks` verifies it"),
         (

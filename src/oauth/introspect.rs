@@ -5,9 +5,10 @@ use serde_json::{Map, Value, json};
 use super::client_auth::ClientRequest;
 use super::error::{Fault, OauthError};
 use super::server::AuthorizationServer;
-use crate::clients::Client;
+use crate::clients::{Client, Message};
 use crate::domain::{RequestId, Timestamp};
 use crate::event::{AuditEvent, Reason, Trailed};
+use crate::jose::jwe::Content;
 use crate::keys::TokenType;
 use crate::token;
 
@@ -55,7 +56,7 @@ impl AuthorizationServer {
         };
         let answer = match form {
             AnswerForm::Plain => Introspected::Plain(answer),
-            AnswerForm::Signed => Introspected::Signed(self.signed_introspection(caller.client(), answer, now)?),
+            AnswerForm::Signed => Introspected::Signed(self.signed_introspection(caller.client(), answer, now).await?),
         };
         let event = AuditEvent::TokenIntrospected {
             request_id: request_id.clone(),
@@ -70,13 +71,14 @@ impl AuthorizationServer {
 
     /// RFC 9701 §5: who says it, to whom, when, and the answer as a claim of its own; no claim of a token stands beside these, so that it
     /// never passes for one.
-    fn signed_introspection(&self, caller: &Client, answer: Map<String, Value>, now: Timestamp) -> Result<String, Fault> {
+    async fn signed_introspection(&self, caller: &Client, answer: Map<String, Value>, now: Timestamp) -> Result<String, Fault> {
         let absent = Fault::Unavailable(Reason::SigningKeyAbsent);
         let registered = caller.messages.introspection_signed_response_alg;
         let algorithm = self.response_algorithm(caller, registered).ok_or(absent)?;
         let claims = json!({ "iss": self.issuer, "aud": caller.client_id, "iat": now, "token_introspection": answer });
-        let keys = self.keys.load();
+        let keys = self.keys.load_full();
         let signer = keys.signer(algorithm, TokenType::Introspection).ok_or(absent)?;
-        signer.sign_compact(claims.to_string().as_bytes()).map_err(|error| Fault::Defect(error.reason()))
+        let signed = signer.sign_compact(claims.to_string().as_bytes()).map_err(|error| Fault::Defect(error.reason()))?;
+        self.encrypted(caller, Message::Introspection, Content::Jwt, signed).await
     }
 }

@@ -7,10 +7,11 @@ use serde_json::{Map, Value, json};
 use super::authorization::request::{Prompt, ResponseMode};
 use super::pkce;
 use crate::binding::dpop::{ProofRules, TargetUri};
-use crate::clients::{AuthenticationMethod, GrantType, Profile, SubjectType};
+use crate::clients::{AuthenticationMethod, GrantType, Message, Profile, SubjectType};
 use crate::domain::{Issuer, Scope};
 use crate::identity::Acr;
 use crate::jose::Algorithm;
+use crate::jose::jwe::{ContentEncryption, KeyManagement};
 use crate::jose::mac::MacAlgorithm;
 use crate::oidc::claims;
 
@@ -160,8 +161,10 @@ fn insert_authorization(document: &mut Map<String, Value>, can: &Capabilities<'_
     put("authorization_response_iss_parameter_supported", json!(true));
     put("prompt_values_supported", json!(Prompt::ALL.map(Prompt::name)));
     put("subject_types_supported", json!(SubjectType::ALL.map(SubjectType::name)));
-    for message in ["id_token", "userinfo", "authorization", "introspection"] {
+    for message in Message::ALL.map(Message::name) {
         put(&format!("{message}_signing_alg_values_supported"), answers.clone());
+        put(&format!("{message}_encryption_alg_values_supported"), json!(KeyManagement::ALL.map(KeyManagement::name)));
+        put(&format!("{message}_encryption_enc_values_supported"), json!(ContentEncryption::ALL.map(ContentEncryption::name)));
     }
     put("acr_values_supported", json!(Acr::ALL.map(Acr::as_str)));
     put("claim_types_supported", json!(["normal"]));

@@ -8,6 +8,7 @@
 pub mod authorization;
 pub mod client_auth;
 pub mod dpop;
+mod encryption;
 pub mod error;
 pub mod grant;
 mod inspect;

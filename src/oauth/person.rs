@@ -5,11 +5,12 @@ use serde_json::Map;
 use super::error::{ErrorCode, Fault, OauthError, Refusal};
 use super::grant::authorization_code::Granted;
 use super::server::AuthorizationServer;
-use crate::clients::{Client, Profile};
+use crate::clients::{Client, Message, Profile};
 use crate::domain::{Lifetime, Subject, Timestamp};
 use crate::event::Reason;
 use crate::identity::PersonClaims;
 use crate::jose::Algorithm;
+use crate::jose::jwe::Content;
 use crate::keys::TokenType;
 use crate::oidc::claims;
 use crate::oidc::id_token::{IdToken, LIFETIME_SECONDS};
@@ -79,6 +80,7 @@ impl AuthorizationServer {
         };
         let keys = self.keys.load();
         let signer = keys.signer(algorithm, TokenType::Jwt).ok_or(Fault::Unavailable(Reason::SigningKeyAbsent))?;
-        Ok(token.sign(signer, algorithm).map_err(|error| Fault::Defect(error.reason()))?)
+        let signed = token.sign(signer, algorithm).map_err(|error| Fault::Defect(error.reason()))?;
+        Ok(self.encrypted(client, Message::IdToken, Content::Jwt, signed).await?)
     }
 }

@@ -53,7 +53,7 @@ pub(super) fn read(
         AuthenticationMethod::SelfSignedTlsClientAuth => Authentication::SelfSignedTlsClientAuth(certificates(members)?),
         AuthenticationMethod::PrivateKeyJwt => {
             let algorithm = text(members, SIGNING_ALG)?.map(str::parse::<Algorithm>).transpose()?;
-            Authentication::PrivateKeyJwt { keys: keys(members, algorithm)?, algorithm }
+            Authentication::PrivateKeyJwt { keys: keys(members, algorithm, true)?, algorithm }
         }
         AuthenticationMethod::ClientSecretBasic => {
             Authentication::ClientSecretBasic(secret.and_then(|secret| secret.digest(client_id)).ok_or(absent)??)
@@ -83,7 +83,7 @@ pub(super) fn other_keys(
         (Authentication::SelfSignedTlsClientAuth(_), Published::Here(keys)) => {
             Ok(RegisteredKeys::from_jwks(&keys).ok().map(Published::Here))
         }
-        (_, Published::Here(_)) => keys(members, None).map(Some),
+        (_, Published::Here(_)) => keys(members, None, false).map(Some),
     }
 }
 
@@ -164,7 +164,11 @@ fn certificates(members: &Members) -> Result<Published<RegisteredCertificates>, 
     RegisteredCertificates::new(certificates).map(Published::Here).ok_or(MetadataError::CertificatesAbsent)
 }
 
-fn keys(members: &Members, algorithm: Option<Algorithm>) -> Result<Published<RegisteredKeys>, MetadataError> {
+fn keys(
+    members: &Members,
+    algorithm: Option<Algorithm>,
+    for_signatures: bool,
+) -> Result<Published<RegisteredKeys>, MetadataError> {
     let keys = match published(members)?.ok_or(MetadataError::KeysAbsent)? {
         Published::At(uri) => return Ok(Published::At(uri)),
         Published::Here(keys) if keys.len() > RegisteredKeys::MAX => return Err(RegisteredKeysError::Number.into()),
@@ -172,6 +176,7 @@ fn keys(members: &Members, algorithm: Option<Algorithm>) -> Result<Published<Reg
     };
     match algorithm {
         Some(algorithm) if !keys.fit(algorithm) => Err(MetadataError::NoKeyFor(algorithm)),
+        None if for_signatures && !keys.verify_something() => Err(MetadataError::KeysAbsent),
         _ => Ok(Published::Here(keys)),
     }
 }

@@ -5,10 +5,11 @@ use url::form_urlencoded::Serializer;
 use serde_json::{Map, Value, json};
 
 use super::request::Destination;
-use crate::clients::{Carrier, Client};
+use crate::clients::{Carrier, Client, Message};
 use crate::domain::{Issuer, Lifetime, Timestamp};
 use crate::event::Reason;
 use crate::jose::Algorithm;
+use crate::jose::jwe::Content;
 use crate::keys::TokenType;
 use crate::oauth::error::{Fault, Refusal};
 use crate::oauth::server::AuthorizationServer;
@@ -88,7 +89,7 @@ impl AuthorizationServer {
     }
 
     /// The answer as its response mode has it: a mode of JARM puts everything into one signed JWT, an error too (JARM §2.1, §2.3).
-    pub(super) fn secured(&self, answer: Answer, destination: &Destination, now: Timestamp) -> Result<Answer, Fault> {
+    pub(super) async fn secured(&self, answer: Answer, destination: &Destination, now: Timestamp) -> Result<Answer, Fault> {
         if !destination.response_mode.is_signed() {
             return Ok(answer);
         }
@@ -99,10 +100,11 @@ impl AuthorizationServer {
             answer.parameters.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect();
         claims.insert("aud".to_owned(), json!(client.client_id));
         claims.insert("exp".to_owned(), json!(now.plus(SIGNED_LIFETIME)));
-        let keys = self.keys.load();
+        let keys = self.keys.load_full();
         let signer = keys.signer(algorithm, TokenType::Jwt).ok_or(Fault::Unavailable(Reason::SigningKeyAbsent))?;
         let jwt = signer.sign_compact(Value::Object(claims).to_string().as_bytes());
         let jwt = jwt.map_err(|error| Fault::Defect(error.reason()))?;
+        let jwt = self.encrypted(client, Message::Authorization, Content::Jwt, jwt).await?;
         Ok(Answer { parameters: vec![("response", jwt)], ..answer })
     }
 }

@@ -122,7 +122,7 @@ impl AuthorizationServer {
             Finished::Now => {
                 let refusal = Refusal::new(ErrorCode::AccessDenied, Reason::ConsentDenied, "the person said no");
                 let refusal = refusal.of(&request.client_id);
-                self.refuse(&requested.destination, refusal, now)
+                self.refuse(&requested.destination, refusal, now).await
             }
         }
     }

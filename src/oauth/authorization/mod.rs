@@ -117,7 +117,7 @@ impl AuthorizationServer {
         let now = self.clock.now()?;
         let requested = match self.requested(parameters, now).await? {
             Ok(requested) => requested,
-            Err((destination, refusal)) => return self.refuse(&destination, refusal, now),
+            Err((destination, refusal)) => return self.refuse(&destination, refusal, now).await,
         };
         if method == Method::Post {
             let interaction = Interaction::posted(&requested.request, requested.pushed.clone());
@@ -171,7 +171,7 @@ impl AuthorizationServer {
             known_as.is_some() && known_as == request.hinted_subject
         };
         match decision::decide(request, login, is_hinted, underway.progress, consent, now) {
-            Err(refusal) => self.refuse(destination, refusal, now),
+            Err(refusal) => self.refuse(destination, refusal, now).await,
             Ok(Next::SignIn) => Ok(Outcome::SignIn(self.keep(underway, login, now).await?)),
             Ok(Next::Consent) => Ok(Outcome::Consent(self.keep(underway, login, now).await?)),
             Ok(Next::Grant(granting)) => {
@@ -228,16 +228,16 @@ impl AuthorizationServer {
             scope: request.scope.clone(),
         };
         // Made first: a code that cannot be told is not issued.
-        let answer = self.secured(Answer::code(destination, &self.issuer, &code), destination, now)?;
+        let answer = self.secured(Answer::code(destination, &self.issuer, &code), destination, now).await?;
         match self.store.issue_code(&new, &finishes, &Trailed { time: now, event }).await? {
             Finished::Now => Ok(Outcome::Answer(answer)),
             Finished::Before => Err(interaction::over().of(&request.client_id).into()),
         }
     }
 
-    fn refuse(&self, destination: &Destination, refusal: Refusal, now: Timestamp) -> Result<Outcome, OauthError> {
+    async fn refuse(&self, destination: &Destination, refusal: Refusal, now: Timestamp) -> Result<Outcome, OauthError> {
         let answer = Answer::refusal(destination, &self.issuer, refusal.of(&destination.client.client_id));
-        Ok(Outcome::Answer(self.secured(answer, destination, now)?))
+        Ok(Outcome::Answer(self.secured(answer, destination, now).await?))
     }
 
     /// What a person has allowed a client.

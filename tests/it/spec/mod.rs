@@ -1,5 +1,6 @@
 //! One file per standard. Each test names the sentence it proves.
 
+mod encryption;
 mod fapi2;
 mod jarm;
 mod oidc_core;
