@@ -199,8 +199,11 @@ pub(super) fn write(metadata: &AuthorizationMetadata, mut put: impl FnMut(&str, 
         put(REDIRECT_URIS, metadata.redirect_uris.iter().map(RedirectUri::as_str).collect());
         put(RESPONSE_TYPES, Value::from(vec!["code"]));
         put(APPLICATION_TYPE, metadata.application_type.name().into());
-        put(PROFILE, metadata.profile.name().into());
         put(SUBJECT_TYPE, metadata.subject_type.name().into());
+    }
+    // It also says how the client authenticates, whatever it asks for.
+    if !metadata.redirect_uris.is_empty() || metadata.profile != Profile::default() {
+        put(PROFILE, metadata.profile.name().into());
     }
     if metadata.require_pushed_authorization_requests {
         put(REQUIRE_PUSHED, true.into());

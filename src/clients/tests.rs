@@ -101,6 +101,7 @@ fn a_registration_is_read_back_as_it_was_written() {
         }),
         json!({ "tls_client_certificate_bound_access_tokens": false, "dpop_bound_access_tokens": true }),
         json!({ "tls_client_certificate_bound_access_tokens": true, "dpop_bound_access_tokens": true }),
+        json!({ "profile": "fapi2" }),
         json!({
             "grant_types": ["authorization_code", "refresh_token"], "redirect_uris": ["https://a.example/b", "https://a.example/a"],
             "response_types": ["code"], "application_type": "web", "profile": "fapi2",
