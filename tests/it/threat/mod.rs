@@ -14,6 +14,7 @@ mod inside_host;
 mod outage;
 mod peer;
 mod resumption;
+mod revocation_list;
 mod route_policy;
 mod sign_in;
 mod spoofed_header;
