@@ -113,7 +113,7 @@ pub(super) fn judge(
         sets: connection.policy.anchor_sets().iter().chain(&route.anchor_set).map(|name| name.as_str().into()).collect(),
         wants_sets: if mode == CertificateMode::Bound { WantsSets::No } else { WantsSets::Yes },
         anchors: Arc::clone(anchors),
-        revocations: route.protection.revocations.as_ref().map(|check| Arc::clone(&check.revocations)),
+        revocations: admission.revocations().map(Arc::clone),
     });
     let verdict = match &judge {
         None => Verdict::None,

@@ -70,8 +70,6 @@ pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 #[derive(Debug)]
 struct Route {
     name: String,
-    /// The name of its authorization server.
-    server: String,
     /// Its host and path, as people know it.
     place: String,
     /// Methods that are served; any, when there is none here.
@@ -288,8 +286,11 @@ impl Gateway {
         let moment = Moment::read(self.clock.as_ref())?;
         let certificate = case.connection.peer.as_ref().map_err(|error| Rejection::Certificate(error.clone()))?;
         let presenter = Presenter::connection(certificate.as_deref());
+        let issuer = presented.token().and_then(|token| route.protection.issuer_of(token.as_str()).ok());
         let verdict = route.protection.decide(presented, &presenter, asked, moment).await;
-        decision::count_introspection(&route.server, &verdict);
+        if let Some(issuer) = issuer {
+            decision::count_introspection(&issuer.name, &verdict);
+        }
         match verdict {
             Ok(Granted { admission, dpop_key, dpop_nonce }) => {
                 let facts = Arc::clone(admission.facts());

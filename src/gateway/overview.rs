@@ -56,7 +56,7 @@ fn requirements(route: &Route) -> Vec<(&'static str, String)> {
         Some(set) => format!("{certificate}; from `{set}` too"),
     };
     vec![
-        ("issuer", protection.verifier.issuer().to_string()),
+        ("issuer", list(protection.issuers.iter().map(|issuer| issuer.verifier.issuer().to_string()).collect())),
         ("audience", protection.requirements.audience.to_string()),
         ("scope", if scope.is_empty() { "none needed".to_owned() } else { scope }),
         ("proof", proof.to_owned()),

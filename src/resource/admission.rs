@@ -153,6 +153,11 @@ impl Admission {
         &self.grounds.token
     }
 
+    /// The revocation rules of the token's issuer, where they are followed.
+    pub fn revocations(&self) -> Option<&Arc<Revocations>> {
+        self.grounds.revocations.as_ref()
+    }
+
     /// When it ends, if nothing ends it before: `exp`, with the leeway that the issuer's clock is given.
     pub fn deadline(&self) -> Timestamp {
         self.grounds.deadline

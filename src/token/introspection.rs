@@ -49,6 +49,7 @@ pub fn read_ignoring(
         not_before: claims.date("nbf")?,
         expires: claims.date("exp")?.ok_or(TokenError::ClaimAbsent("exp"))?,
         cnf: claims.cnf()?,
+        others: claims.others(),
     }))
 }
 

@@ -99,16 +99,23 @@ struct Deployment {
 
 impl Deployment {
     async fn start(keys: &[&Issuer]) -> Self {
+        Self::start_with(CONFIGURATION, &[("jwks.json", keys)]).await
+    }
+
+    /// With this configuration, and files of keys.
+    async fn start_with(configuration: &str, files: &[(&str, &[&Issuer])]) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let (server_ca, client_ca) = (Authority::new("Server CA"), Authority::new("Anyone's CA"));
         server_ca.issue(Leaf::server(&["localhost"])).write(dir.path());
-        let jwks = json!({ "keys": keys.iter().map(|issuer| issuer.jwk()).collect::<Vec<_>>() });
-        std::fs::write(dir.path().join("jwks.json"), jwks.to_string()).expect("written");
+        for (name, keys) in files {
+            let jwks = json!({ "keys": keys.iter().map(|issuer| issuer.jwk()).collect::<Vec<_>>() });
+            std::fs::write(dir.path().join(name), jwks.to_string()).expect("written");
+        }
         let upstream = Upstream::start().await;
         let port = ports::free();
         let values = [("port", port.to_string()), ("upstream", upstream.port.to_string())];
         let config = dir.path().join("gateway.toml");
-        std::fs::write(&config, configuration::fill(CONFIGURATION, &values)).expect("written");
+        std::fs::write(&config, configuration::fill(configuration, &values)).expect("written");
         let process = Process::start("gateway", &config).await;
         Self {
             dir,
@@ -202,4 +209,69 @@ async fn the_gateway_guards_another_issuers_resource() {
         files,
         ["gateway-audit.jsonl", "gateway.log", "gateway.sock", "gateway.toml", "jwks.json", "server-key.pem", "server.pem"]
     );
+}
+
+/// One route takes the tokens of several issuers, each verified with its own issuer's keys, whatever their names. One of them calls
+/// all its JWTs `JWT`: its ID tokens are refused all the same.
+#[tokio::test]
+async fn one_route_takes_the_tokens_of_several_issuers() {
+    let second = r#"authorization_server = ["other", "lax"]"#;
+    let more = r#"
+[authorization_server.lax]
+issuer = "https://lax.example"
+jwks_file = "lax.json"
+token_types = ["JWT"]
+client_id_claim = "azp"
+scope_claim = "scp"
+"#;
+    let configuration = CONFIGURATION.replace(r#"authorization_server = "other""#, second) + more;
+    // Of the same name, so that nothing but `iss` tells which one counts.
+    let (strict, lax) = (Issuer::new("one"), Issuer::new("one"));
+    let gateway = Deployment::start_with(&configuration, &[("jwks.json", &[&strict]), ("lax.json", &[&lax])]).await;
+    let (alice, mallory) = (gateway.alice.clone(), gateway.mallory.clone());
+    let of_lax = |typ: &str, changes: &[(&str, Value)]| {
+        let mut members = vec![
+            ("iss", json!("https://lax.example")),
+            ("client_id", Value::Null),
+            ("azp", json!("app")),
+            ("scope", Value::Null),
+            ("scp", json!(["read"])),
+            ("jti", Value::Null),
+        ];
+        members.extend(changes.iter().cloned());
+        lax.token(&alice, typ, &members)
+    };
+    let good = [strict.token(&alice, "at+jwt", &[]), of_lax("JWT", &[])];
+    for token in &good {
+        assert_eq!(gateway.present(Some(&alice), token).await.0, 200);
+    }
+    assert_eq!(gateway.upstream.requests().len(), 2);
+    gateway.upstream.forget();
+    for token in &good {
+        assert_eq!(gateway.present(Some(&mallory), token).await, (401, "binding_certificate_mismatch".to_owned()));
+    }
+    let iss = |name: &str| ("iss", json!(name));
+    let table = [
+        ("the lax issuer in the strict one's name", lax.token(&alice, "at+jwt", &[]), "token_signature"),
+        (
+            "the strict issuer in the lax one's name",
+            strict.token(&alice, "JWT", &[iss("https://lax.example")]),
+            "token_signature",
+        ),
+        ("a third issuer", strict.token(&alice, "at+jwt", &[iss("https://third.example")]), "token_issuer"),
+        ("no issuer", strict.token(&alice, "at+jwt", &[("iss", Value::Null)]), "token_issuer"),
+        ("two issuers", strict.token(&alice, "at+jwt", &[("iss", json!([ISSUER, "https://lax.example"]))]), "token_issuer"),
+        ("the lax type from the strict issuer", strict.token(&alice, "JWT", &[]), "token_type"),
+        ("an ID token by its nonce", of_lax("JWT", &[("nonce", json!("n"))]), "token_type"),
+        ("an ID token by its at_hash", of_lax("JWT", &[("at_hash", json!("h"))]), "token_type"),
+        ("an ID token by its audience", of_lax("JWT", &[("aud", json!([AUDIENCE, "app"]))]), "token_type"),
+        ("an ID token by what it calls itself", of_lax("JWT", &[("typ", json!("ID"))]), "token_type"),
+        ("another type", of_lax("at+jwt", &[]), "token_type"),
+        ("no client", of_lax("JWT", &[("azp", Value::Null)]), "token_claim"),
+        ("not a JWT", "opaque".to_owned(), "token_malformed"),
+    ];
+    for (what, token, reason) in table {
+        assert_eq!(gateway.present(Some(&alice), &token).await, (401, reason.to_owned()), "{what}");
+    }
+    gateway.upstream.assert_untouched();
 }

@@ -9,6 +9,7 @@ mod database;
 mod demo;
 mod explain;
 mod federation;
+mod introspection_client;
 mod openid_client;
 mod operations;
 mod people;
