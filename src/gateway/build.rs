@@ -14,12 +14,13 @@ use self::route::{build_route, dpop_acceptance};
 pub(super) use self::server::Server;
 use self::server::build_server;
 use super::Gateway;
-use super::assertion::{Asserter, MAX_LIFETIME};
-use super::route::{RouteTable, RouteTableError};
+use super::assertion::{Asserter, MAX_LIFETIME, Style};
+use super::metadata::PublishedMetadata;
+use super::route::{RouteHost, RouteTable, RouteTableError};
 use super::strip::Reserved;
 use super::upstream::UpstreamError;
 use crate::binding::dpop::DpopSettingsError;
-use crate::config::settings::{GatewaySettings, Settings};
+use crate::config::settings::{AssertionStyleSetting, GatewaySettings, Settings};
 use crate::domain::{Clock, ClockUnreadable, Issuer, Lifetime, Randomness, RandomnessUnavailable};
 use crate::jose::Algorithm;
 use crate::jose::sign::{SignError, SigningKey};
@@ -147,9 +148,14 @@ impl Gateway {
                 build_route(index, route, &servers, dpop.as_ref(), &surroundings)?,
             ));
         }
+        let own: Vec<HeaderName> =
+            routes.iter().flat_map(|(_, _, route)| &route.request_headers).map(|(name, _)| name.clone()).collect();
+        let hosts = routes.iter().filter_map(|(host, _, route)| Some((RouteHost::parse(host).ok()?, route))).collect::<Vec<_>>();
+        let metadata = PublishedMetadata::new(hosts.iter().map(|(host, route)| (host, *route)));
         Ok(Self {
             routes: RouteTable::new(routes)?,
-            reserved: Arc::new(Reserved::new(asserter.header())),
+            metadata,
+            reserved: Arc::new(Reserved::new(own.iter().chain([asserter.header()]))),
             jwks: asserter.jwks(),
             asserter,
             max_headers: usize::try_from(settings.limits.request_headers).unwrap_or(usize::MAX),
@@ -206,7 +212,11 @@ fn asserter(settings: &GatewaySettings, surroundings: &Surroundings) -> Result<A
         None => SigningKey::generate(Algorithm::ES256, surroundings.randomness.as_ref())?,
         Some(file) => load_signing_key(&surroundings.base_dir.join(file), "gateway.assertion_key_file")?,
     };
-    Ok(Asserter::new(key, issuer.as_str().to_owned(), header, lifetime))
+    let style = match settings.assertion_style {
+        AssertionStyleSetting::Symbolon => Style::Symbolon,
+        AssertionStyleSetting::Pomerium => Style::Pomerium,
+    };
+    Ok(Asserter::new(key, issuer.as_str().to_owned(), header, lifetime, style))
 }
 
 /// A key to sign with, of a kind that every verifier knows.

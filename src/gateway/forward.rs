@@ -11,6 +11,7 @@ use hyper::body::Incoming;
 
 use super::body::{Body, Broken, Passing, Progress};
 use super::certificate::{VERIFY, Verdict};
+use super::certificate_header::Fields;
 use super::strip::{Reserved, Stripped};
 use super::upstream::Upstream;
 use crate::domain::Clock;
@@ -88,6 +89,8 @@ pub struct Statement<'a> {
     pub assertion: (&'a HeaderName, HeaderValue),
     /// What the connection's certificate is worth, on routes that say so.
     pub certificate: Option<Verdict>,
+    /// More fields: the certificate in the route's dialects, and the route's own.
+    pub fields: Fields,
     /// The `Authorization` to pass on, where the route does.
     pub authorization: Option<HeaderValue>,
 }
@@ -118,6 +121,9 @@ pub async fn forward(
     headers.insert(name, assertion);
     if let Some(verdict) = statement.certificate.and_then(Verdict::header_value) {
         headers.insert(VERIFY, verdict);
+    }
+    for (name, value) in statement.fields {
+        headers.insert(name, value);
     }
     if let Some(authorization) = statement.authorization {
         headers.insert(AUTHORIZATION, authorization);

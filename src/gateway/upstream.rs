@@ -6,10 +6,11 @@ use std::time::Duration;
 use http::uri::{Authority, Scheme};
 use http::{HeaderValue, Uri};
 use hyper::body::Incoming;
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_rustls::{FixedServerNameResolver, HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use rustls::pki_types::ServerName;
 
 use super::body::Passing;
 
@@ -31,6 +32,9 @@ pub enum UpstreamError {
     /// Not `http://HOST[:PORT]` or `https://HOST[:PORT]`.
     #[error("`{0}` is not an upstream: write `http://HOST:PORT` or `https://HOST:PORT`, without path, query or user")]
     Url(String),
+    /// No name that a server could have.
+    #[error("`{0}` is not a server name")]
+    ServerName(String),
     /// `https` without authorities, or authorities without `https`.
     #[error("`{0}`: an `https` upstream needs `upstream_ca_file`, and only such a one can use it")]
     Authorities(String),
@@ -53,13 +57,19 @@ pub struct Upstream {
 }
 
 impl Upstream {
-    /// An upstream at `url`; `tls` is given for `https` alone. `timeout` is how long a response's head may take.
+    /// An upstream at `url`; `tls` is given for `https` alone. `server_name` is the name that it must prove, where that is not its host.
+    /// `timeout` is how long a response's head may take.
     ///
     /// Must be made inside a Tokio runtime.
     ///
     /// # Errors
     /// See [`UpstreamError`].
-    pub fn new(url: &str, tls: Option<Arc<rustls::ClientConfig>>, timeout: Duration) -> Result<Self, UpstreamError> {
+    pub fn new(
+        url: &str,
+        tls: Option<Arc<rustls::ClientConfig>>,
+        server_name: Option<&str>,
+        timeout: Duration,
+    ) -> Result<Self, UpstreamError> {
         let wrong = || UpstreamError::Url(url.to_owned());
         let uri: Uri = url.parse().map_err(|_| wrong())?;
         let parts = uri.into_parts();
@@ -89,7 +99,16 @@ impl Upstream {
                 let mut tls = Arc::unwrap_or_clone(tls);
                 // hyper-rustls sets the list itself, and panics over one that is there already.
                 tls.alpn_protocols.clear();
-                let https = HttpsConnectorBuilder::new().with_tls_config(tls).https_only().enable_http1().wrap_connector(tcp);
+                let builder_of_tls = HttpsConnectorBuilder::new().with_tls_config(tls).https_only();
+                let builder_of_tls = match server_name {
+                    None => builder_of_tls,
+                    Some(name) => {
+                        let name =
+                            ServerName::try_from(name.to_owned()).map_err(|_| UpstreamError::ServerName(name.to_owned()))?;
+                        builder_of_tls.with_server_name_resolver(FixedServerNameResolver::new(name))
+                    }
+                };
+                let https = builder_of_tls.enable_http1().wrap_connector(tcp);
                 Client::Tls(builder.build(https))
             }
             (true, None) | (false, Some(_)) => return Err(UpstreamError::Authorities(url.to_owned())),
@@ -147,7 +166,7 @@ mod tests {
             ("", Some(UpstreamError::Url(String::new()))),
         ];
         for (url, expected) in table {
-            assert_eq!(Upstream::new(url, None, Duration::from_secs(1)).err(), expected, "{url}");
+            assert_eq!(Upstream::new(url, None, None, Duration::from_secs(1)).err(), expected, "{url}");
         }
     }
 }

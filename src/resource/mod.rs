@@ -19,7 +19,7 @@ mod verify;
 
 use std::time::Duration;
 
-pub use admission::{Admission, AdmissionEnded, AdmitError, Condition, Requirements, RevocationCheck, admit};
+pub use admission::{Admission, AdmissionEnded, AdmitError, ClaimRule, Condition, Requirements, RevocationCheck, StepUp, admit};
 pub use authentication::{AuthenticationError, ClientAuthentication};
 pub use challenge::{Answer, Terms};
 pub use dpop::{Asked, DpopAcceptance};

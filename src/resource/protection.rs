@@ -30,6 +30,8 @@ pub struct Protection {
     pub dpop: Option<Arc<DpopAcceptance>>,
     /// What they must say.
     pub requirements: Requirements,
+    /// Where the resource's metadata are published (RFC 9728), if they are: challenges name it.
+    pub resource_metadata: Option<String>,
 }
 
 /// An issuer whose tokens are accepted.
@@ -148,6 +150,8 @@ impl Protection {
             scopes: &self.requirements.scopes,
             bearer: self.binding.takes_bearer_scheme(),
             dpop: self.accepts_dpop().map(|acceptance| acceptance.dpop.rules().algorithms.as_slice()),
+            step_up: self.requirements.step_up.as_ref(),
+            resource_metadata: self.resource_metadata.as_deref(),
         }
     }
 
@@ -253,6 +257,13 @@ impl Refusal {
             Self::Admit(AdmitError::Audience) => Answer::InvalidToken("The access token is for another audience"),
             Self::Admit(AdmitError::Client) => Answer::Denied("This client is not served here"),
             Self::Admit(AdmitError::Scope) => Answer::InsufficientScope,
+            Self::Admit(AdmitError::Claim(_)) => Answer::Denied("The access token is not for somebody who is served here"),
+            Self::Admit(AdmitError::AuthenticationContext) => {
+                Answer::InsufficientAuthentication("A stronger sign-in is needed here")
+            }
+            Self::Admit(AdmitError::AuthenticationAge) => {
+                Answer::InsufficientAuthentication("A more recent sign-in is needed here")
+            }
             Self::Admit(AdmitError::Dates(error)) => match error.reason() {
                 Reason::TokenExpired => Answer::InvalidToken("The access token expired"),
                 _ => Answer::InvalidToken("The access token is not valid yet"),

@@ -401,10 +401,10 @@ async fn the_layer_protects_any_service() {
         binding: crate::binding::Policy::Strict,
         dpop: None,
         requirements: Requirements {
-            audience: "https://api.example".parse().expect("an audience"),
             scopes: "read".parse().expect("a scope"),
-            clients: Default::default(),
+            ..Requirements::audience("https://api.example".parse().expect("an audience"))
         },
+        resource_metadata: None,
     };
     let layer = layer::ResourceLayer::new(Arc::new(protection), server.clock.clone());
     let service = layer.layer(tower::service_fn(async |request: Request<()>| {
@@ -463,10 +463,10 @@ async fn the_layer_takes_proofs() {
         binding: crate::binding::Policy::Dpop,
         dpop: Some(Arc::new(acceptance)),
         requirements: Requirements {
-            audience: "https://api.example".parse().expect("an audience"),
             scopes: "read".parse().expect("a scope"),
-            clients: Default::default(),
+            ..Requirements::audience("https://api.example".parse().expect("an audience"))
         },
+        resource_metadata: None,
     };
     let protection = Arc::new(protection);
     let clock = server.clock.clone();

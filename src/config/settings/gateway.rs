@@ -16,6 +16,8 @@ pub struct GatewaySettings {
     pub issuer: Option<String>,
     /// The header that carries the signed assertion to upstreams.
     pub assertion_header: String,
+    /// How assertions are written.
+    pub assertion_style: AssertionStyleSetting,
     /// Seconds that an assertion lives, at most 60.
     pub assertion_lifetime_seconds: u32,
     /// The private key that signs assertions, PKCS #8 PEM (P-256, P-384 or Ed25519). Without one a key is made at every start.
@@ -33,12 +35,56 @@ impl Default for GatewaySettings {
         Self {
             issuer: None,
             assertion_header: "X-Symbolon-Assertion".into(),
+            assertion_style: AssertionStyleSetting::Symbolon,
             assertion_lifetime_seconds: 60,
             assertion_key_file: None,
             replicas: 1,
             affinity: false,
         }
     }
+}
+
+/// How assertions are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum AssertionStyleSetting {
+    /// With a `typ` of their own, so that they can be taken for nothing else.
+    #[default]
+    Symbolon,
+    /// As upstreams of Pomerium expect them: `typ` `JWT`, `iss` without `https://`, `user` beside `sub`. Name the header
+    /// `X-Pomerium-Jwt-Assertion`; keys are published at `/.well-known/pomerium/jwks.json` too.
+    Pomerium,
+}
+
+/// A dialect in which an upstream expects the client's certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum CertificateHeaderSetting {
+    /// `Client-Cert` (RFC 9440).
+    Rfc9440,
+    /// `Client-Cert` and `Client-Cert-Chain` (RFC 9440).
+    Rfc9440WithChain,
+    /// `X-Forwarded-Client-Cert`, as Envoy writes it.
+    Xfcc,
+    /// `ssl-client-verify`, `-cert`, `-subject-dn`, `-issuer-dn`, `-serial` and `-fingerprint`, as behind nginx.
+    Nginx,
+    /// `X-Forwarded-Tls-Client-Cert` and `-Info`, as Traefik writes them.
+    Traefik,
+    /// `X-Amzn-Mtls-Clientcert-*`, as AWS load balancers write them when they verify.
+    Alb,
+    /// `X-SSL-Client-Cert`: PEM, percent-encoded.
+    XSslClientCert,
+}
+
+/// Whether an assertion may be used for more than one request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum AssertionReuseSetting {
+    /// For requests with the same token, certificate, route and method, in the first half of its life.
+    #[default]
+    Reusable,
+    /// Each request has its own, for upstreams that take each `jti` once.
+    PerRequest,
 }
 
 /// An authorization server whose tokens the gateway accepts.
@@ -160,15 +206,53 @@ pub struct RouteSettings {
     pub upstream: String,
     /// PEM file with the certification authorities of an `https` upstream.
     pub upstream_ca_file: Option<PathBuf>,
+    /// The gateway's certificate at an `https` upstream, PEM.
+    pub upstream_certificate_file: Option<PathBuf>,
+    /// The private key of that certificate, PEM.
+    pub upstream_key_file: Option<PathBuf>,
+    /// The name that an `https` upstream is asked for and must prove (SNI). Default: the host of `upstream`.
+    pub upstream_server_name: Option<String>,
+    /// SHA-256 of the public keys (SubjectPublicKeyInfo) of which the certificate of an `https` upstream must have one, in base64url.
+    #[serde(default)]
+    pub upstream_keys: Vec<String>,
     /// The authorization server whose tokens are accepted, by name, or a list of them. A JWT is verified with the keys of the one that
     /// its `iss` names, and only one of them may be asked about other tokens.
     #[serde(deserialize_with = "one_or_more")]
     pub authorization_server: Vec<String>,
-    /// The audience that tokens must name.
-    pub audience: String,
-    /// Scopes that tokens must have.
+    /// The audience that tokens must name, or a list of which they must name one. The first is the `realm` of challenges, and where it is
+    /// an `https` URL on the route's host, metadata (RFC 9728) are published for it.
+    #[serde(deserialize_with = "one_or_more")]
+    pub audience: Vec<String>,
+    /// Scopes that tokens must have, all of them.
     #[serde(default)]
     pub scopes: Vec<String>,
+    /// Scopes of which tokens must have one.
+    #[serde(default)]
+    pub any_scopes: Vec<String>,
+    /// Claims that tokens must have, all of them.
+    #[serde(default)]
+    pub claim: Vec<ClaimSettings>,
+    /// Groups of which tokens must name one, in the claim `groups_claim`.
+    #[serde(default)]
+    pub groups: Vec<String>,
+    /// The claim with groups.
+    #[serde(default = "default_groups_claim")]
+    pub groups_claim: String,
+    /// Kinds of sign-in of which a token's `acr` must be one (RFC 9470). Empty: any.
+    #[serde(default)]
+    pub acr_values: Vec<String>,
+    /// Seconds that may have passed since the sign-in that a token's `auth_time` tells (RFC 9470).
+    pub max_age_seconds: Option<u32>,
+    /// Names of which the certificate must have one: `dns:`, `uri:`, `email:` or `ip:` and the name as it stands in the certificate. Like
+    /// `certificate_issuers`, for certificates that every anchor set that applies accepts.
+    #[serde(default)]
+    pub certificate_names: Vec<String>,
+    /// Subjects of which one must have issued the certificate: `CN=Example CA,O=Example`.
+    #[serde(default)]
+    pub certificate_issuers: Vec<String>,
+    /// SHA-256 of the public keys (SubjectPublicKeyInfo) of which the certificate must have one, in base64url.
+    #[serde(default)]
+    pub certificate_keys: Vec<String>,
     /// Clients whose tokens are taken, by `client_id`. Empty: any client's.
     #[serde(default)]
     pub client_ids: Vec<String>,
@@ -198,12 +282,46 @@ pub struct RouteSettings {
     pub max_revocation_staleness_seconds: u32,
     /// The `aud` of the assertion. Default: the route's authority.
     pub assertion_audience: Option<String>,
+    /// Claims of the token that the assertion repeats, where the token has them.
+    #[serde(default)]
+    pub assertion_claims: Vec<String>,
+    /// Whether an assertion may be used for more than one request.
+    #[serde(default)]
+    pub assertion_reuse: AssertionReuseSetting,
+    /// Dialects in which the upstream is told the client's certificate.
+    #[serde(default)]
+    pub certificate_headers: Vec<CertificateHeaderSetting>,
+    /// Header fields that the upstream is sent. What clients send under their names is removed on every route.
+    #[serde(default)]
+    pub request_header: Vec<RequestHeaderSettings>,
     /// Whether the access token is passed to the upstream.
     #[serde(default)]
     pub pass_access_token: bool,
     /// Seconds to wait for the upstream's response head.
     #[serde(default = "default_upstream_timeout_seconds")]
     pub upstream_timeout_seconds: u32,
+}
+
+/// A claim that tokens must have.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct ClaimSettings {
+    /// Its name; where there is no claim of that name, dots lead into objects: `realm_access.roles`.
+    pub name: String,
+    /// The values that will do. A claim that is a list must have one of them in it.
+    pub values: Vec<String>,
+}
+
+/// A header field for the upstream.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct RequestHeaderSettings {
+    /// Its name.
+    pub name: String,
+    /// Its value, with places to fill: `${token.sub}`, `${ssl_client_s_dn}`. The field is left away where one of them cannot be filled.
+    pub value: String,
+}
+
+fn default_groups_claim() -> String {
+    "groups".into()
 }
 
 fn default_path() -> String {

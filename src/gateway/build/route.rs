@@ -1,24 +1,32 @@
 //! Routes, and what they share.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use http::Method;
+use http::{HeaderName, Method};
 
-use super::{AS_CLIENT, BuildError, Server, Surroundings, setting};
+use super::{AS_CLIENT, BuildError, Server, Surroundings, is_taken, setting};
 use crate::binding::dpop::{Dpop, DpopChecked, NonceRule, Nonces};
 use crate::binding::{Policy, ReplayCache};
 use crate::config::settings::{
-    ProofOfPossessionSetting, RouteSettings, Settings, StaleRevocationsSetting, TokenVerificationSetting,
+    AssertionReuseSetting, ProofOfPossessionSetting, RequestHeaderSettings, RouteSettings, Settings, StaleRevocationsSetting,
+    TokenVerificationSetting,
 };
-use crate::domain::{Audience, Lifetime, Scope};
+use crate::domain::{Audience, Lifetime, Scope, Thumbprint};
+use crate::gateway::assertion::{AssertionTerms, OWN_CLAIMS, Reuse};
+use crate::gateway::certificate_rule::CertificateRules;
+use crate::gateway::metadata;
 use crate::gateway::route::RouteHost;
+use crate::gateway::template::Template;
 use crate::gateway::upstream::Upstream;
 use crate::gateway::{AccessToken, Route};
-use crate::resource::{AcceptedIssuer, DpopAcceptance, Protection, Requirements, RevocationCheck, Staleness, Verification};
-use crate::tls::load_client_config;
+use crate::resource::{
+    AcceptedIssuer, ClaimRule, DpopAcceptance, Protection, Requirements, RevocationCheck, Staleness, StepUp, Verification,
+};
+use crate::tls::{load_client_config, pin_server_keys};
 
 /// Every value of a list in its own type.
 fn parsed<T, L>(values: &[String], name: &str) -> Result<L, BuildError>
@@ -93,9 +101,12 @@ pub(super) fn build_route(
         TokenVerificationSetting::Jwt => Verification::Jwt,
         TokenVerificationSetting::Introspection => Verification::Introspection,
     };
-    let audience: Audience = settings.audience.parse().map_err(|error| setting(at("audience"), error))?;
-    let scopes: Scope = settings.scopes.join(" ").parse().map_err(|error| setting(at("scopes"), error))?;
-    let clients = parsed(&settings.client_ids, &at("client_ids"))?;
+    let requirements = requirements(settings)?;
+    let certificate_rules = CertificateRules {
+        names: parsed(&settings.certificate_names, &at("certificate_names"))?,
+        issuers: parsed(&settings.certificate_issuers, &at("certificate_issuers"))?,
+        keys: parsed(&settings.certificate_keys, &at("certificate_keys"))?,
+    };
     let methods: Vec<Method> = parsed(&settings.methods, &at("methods"))?;
     if let Some(odd) = methods.iter().find(|method| method.as_str().bytes().any(|byte| byte.is_ascii_lowercase())) {
         return Err(setting(at("methods"), format!("`{odd}`: methods are written in capitals (RFC 9110 §9.1)")));
@@ -115,14 +126,14 @@ pub(super) fn build_route(
     let tls = settings
         .upstream_ca_file
         .as_ref()
-        .map(|file| {
-            load_client_config(&surroundings.base_dir.join(file), None, &[], Arc::clone(&surroundings.clock))
-                .map_err(|error| BuildError::Tls { setting: at("upstream_ca_file"), error })
-        })
+        .map(|file| upstream_tls(settings, &surroundings.base_dir.join(file), surroundings))
         .transpose()?;
+    if let (None, Some(name)) = (&tls, upstream_identity_setting(settings)) {
+        return Err(setting(at(name), "is for `https` upstreams, which need `upstream_ca_file`"));
+    }
     let timeout = Duration::from_secs(settings.upstream_timeout_seconds.into());
-    let upstream =
-        Upstream::new(&settings.upstream, tls, timeout).map_err(|error| BuildError::Upstream { name: name.clone(), error })?;
+    let upstream = Upstream::new(&settings.upstream, tls, settings.upstream_server_name.as_deref(), timeout)
+        .map_err(|error| BuildError::Upstream { name: name.clone(), error })?;
     let host = RouteHost::parse(&settings.host).map_err(|error| setting(at("host"), error))?;
     if let Some(name) = settings.anchor_set.as_ref().filter(|name| surroundings.anchors.load().get(name).is_none()) {
         return Err(setting(at("anchor_set"), format!("there is no `[anchor_set.{name}]`")));
@@ -139,13 +150,114 @@ pub(super) fn build_route(
             verification,
             binding,
             dpop: dpop.filter(|_| binding.takes_dpop()).map(Arc::clone),
-            requirements: Requirements { audience, scopes, clients },
+            resource_metadata: metadata::url(requirements.audience.as_str(), &host),
+            requirements,
         },
         anchor_set: settings.anchor_set.clone(),
         certificate_mode: settings.certificate_mode.map(Into::into),
-        assertion_audience: settings.assertion_audience.clone().unwrap_or_else(|| host.to_string()),
+        certificate_rules,
+        assertion: assertion_terms(settings, &host)?,
+        certificate_headers: settings.certificate_headers.clone(),
+        request_headers: request_headers(settings)?,
         access_token: if settings.pass_access_token { AccessToken::Passed } else { AccessToken::Removed },
         metrics: OnceLock::new(),
+    })
+}
+
+/// The first setting that only an `https` upstream can honour.
+fn upstream_identity_setting(settings: &RouteSettings) -> Option<&'static str> {
+    [
+        ("upstream_certificate_file", settings.upstream_certificate_file.is_some()),
+        ("upstream_key_file", settings.upstream_key_file.is_some()),
+        ("upstream_server_name", settings.upstream_server_name.is_some()),
+        ("upstream_keys", !settings.upstream_keys.is_empty()),
+    ]
+    .into_iter()
+    .find_map(|(name, is_set)| is_set.then_some(name))
+}
+
+/// Whom a route's upstream must prove to be, and who the gateway is to it.
+fn upstream_tls(
+    settings: &RouteSettings,
+    authorities: &Path,
+    surroundings: &Surroundings,
+) -> Result<Arc<rustls::ClientConfig>, BuildError> {
+    let at = |member: &str| format!("route.{}.{member}", settings.name);
+    let path = |file: &PathBuf| surroundings.base_dir.join(file);
+    let identity = match (&settings.upstream_certificate_file, &settings.upstream_key_file) {
+        (None, None) => None,
+        (Some(certificate), Some(key)) => Some((path(certificate), path(key))),
+        (Some(_), None) => return Err(setting(at("upstream_key_file"), "is missing beside `upstream_certificate_file`")),
+        (None, Some(_)) => return Err(setting(at("upstream_certificate_file"), "is missing beside `upstream_key_file`")),
+    };
+    let identity = identity.as_ref().map(|(certificate, key)| (certificate.as_path(), key.as_path()));
+    let wrong = |error| BuildError::Tls { setting: at("upstream_ca_file"), error };
+    let config = load_client_config(authorities, identity, &[], Arc::clone(&surroundings.clock)).map_err(wrong)?;
+    let keys: Vec<Thumbprint> = parsed(&settings.upstream_keys, &at("upstream_keys"))?;
+    if keys.is_empty() { Ok(config) } else { pin_server_keys(config, authorities, keys).map_err(wrong) }
+}
+
+/// What a route wants of assertions.
+fn assertion_terms(settings: &RouteSettings, host: &RouteHost) -> Result<AssertionTerms, BuildError> {
+    if let Some(name) = settings.assertion_claims.iter().find(|name| OWN_CLAIMS.contains(&name.as_str())) {
+        let problem = format!("`{name}` is a claim of the assertion's own");
+        return Err(setting(format!("route.{}.assertion_claims", settings.name), problem));
+    }
+    Ok(AssertionTerms {
+        audience: settings.assertion_audience.clone().unwrap_or_else(|| host.to_string()),
+        claims: settings.assertion_claims.clone(),
+        reuse: match settings.assertion_reuse {
+            AssertionReuseSetting::Reusable => Reuse::Allowed,
+            AssertionReuseSetting::PerRequest => Reuse::Never,
+        },
+    })
+}
+
+/// Header fields that a route sets.
+fn request_headers(settings: &RouteSettings) -> Result<Vec<(HeaderName, Template)>, BuildError> {
+    let at = |name: &str| format!("route.{}.request_header.{name}", settings.name);
+    let mut headers = Vec::with_capacity(settings.request_header.len());
+    for RequestHeaderSettings { name: text, value: template } in &settings.request_header {
+        let name: HeaderName = text.parse().map_err(|_| setting(at(text), "is not a header name"))?;
+        if is_taken(&name) {
+            return Err(setting(at(text), "has a meaning of its own: choose another name"));
+        }
+        headers.push((name, template.parse().map_err(|error| setting(at(text), format!("`{template}` {error}")))?));
+    }
+    Ok(headers)
+}
+
+/// What a route asks of tokens.
+fn requirements(settings: &RouteSettings) -> Result<Requirements, BuildError> {
+    let at = |member: &str| format!("route.{}.{member}", settings.name);
+    let mut audiences: Vec<Audience> = parsed(&settings.audience, &at("audience"))?;
+    if audiences.is_empty() {
+        return Err(setting(at("audience"), "must name at least one"));
+    }
+    let audience = audiences.remove(0);
+    let scope = |member: &str, names: &[String]| names.join(" ").parse::<Scope>().map_err(|error| setting(at(member), error));
+    let mut claims = Vec::with_capacity(settings.claim.len() + 1);
+    let groups = (!settings.groups.is_empty()).then_some((&settings.groups_claim, &settings.groups));
+    for (name, values) in settings.claim.iter().map(|claim| (&claim.name, &claim.values)).chain(groups) {
+        if name.is_empty() || values.is_empty() {
+            return Err(setting(at("claim"), format!("`{name}` must be a name with the values that will do")));
+        }
+        claims.push(ClaimRule { name: name.clone(), values: values.iter().cloned().collect() });
+    }
+    let wrong_acr = |value: &&String| value.is_empty() || !value.bytes().all(|byte| byte.is_ascii_graphic());
+    if let Some(value) = settings.acr_values.iter().find(wrong_acr) {
+        return Err(setting(at("acr_values"), format!("`{value}` is not one value: ASCII without spaces")));
+    }
+    let step_up =
+        StepUp { acr_values: settings.acr_values.clone(), max_age: settings.max_age_seconds.map(Lifetime::from_seconds) };
+    Ok(Requirements {
+        audience,
+        more_audiences: audiences,
+        scopes: scope("scopes", &settings.scopes)?,
+        any_scopes: scope("any_scopes", &settings.any_scopes)?,
+        clients: parsed(&settings.client_ids, &at("client_ids"))?,
+        claims,
+        step_up: Some(step_up).filter(|step_up| *step_up != StepUp::default()),
     })
 }
 

@@ -18,3 +18,4 @@ mod reload;
 mod restart;
 mod seal_keys;
 mod signing_keys;
+mod upstream_identity;

@@ -18,4 +18,7 @@ mod rfc9068;
 mod rfc9110;
 mod rfc9126;
 mod rfc9207;
+mod rfc9440;
 mod rfc9449;
+mod rfc9470;
+mod rfc9728;

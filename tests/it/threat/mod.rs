@@ -15,6 +15,7 @@ mod outage;
 mod peer;
 mod resumption;
 mod route_policy;
+mod route_rules;
 mod sign_in;
 mod spoofed_header;
 mod stolen_proof;
