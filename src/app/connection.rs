@@ -22,6 +22,7 @@ use super::front::Front;
 use super::listener::{Listener, ListenerTls, Places};
 use super::patience::{Movement, Patient, WRITE_STALL};
 use crate::config::settings::LimitSettings;
+use crate::gateway::TunnelSlot;
 use crate::telemetry::metrics;
 use crate::web::Peer;
 
@@ -132,8 +133,14 @@ impl Connection {
         let front = self.front.clone();
         let movement = Arc::new(Movement::default());
         let moving = movement.clone();
-        let service = service_fn(move |request: Request<Incoming>| {
+        // Only HTTP/1.1 can be left for another protocol.
+        let slot = (!http2).then(TunnelSlot::default);
+        let tunnel = slot.clone();
+        let service = service_fn(move |mut request: Request<Incoming>| {
             let (front, peer, open) = (front.clone(), peer.clone(), moving.begin());
+            if let Some(slot) = &slot {
+                request.extensions_mut().insert(slot.clone());
+            }
             // hyper has dropped a `Content-Length` that stood beside it: after such a request the connection must not be used again
             // (RFC 9112 §6.1), and which request was such a one cannot be told any more.
             let is_last = request.headers().contains_key(TRANSFER_ENCODING);
@@ -192,12 +199,19 @@ impl Connection {
                 .header_read_timeout(idle)
                 .max_headers(limits.request_headers as usize)
                 .max_buf_size((limits.request_head_bytes as usize).max(8_192));
-            let mut connection = Box::pin(builder.serve_connection(io, service));
+            let mut connection = Box::pin(builder.serve_connection(io, service).with_upgrades());
             tokio::select! {
                 ended = connection.as_mut() => log_end(ended),
                 () = self.stop.cancelled() => {
                     connection.as_mut().graceful_shutdown();
                     log_end(connection.await);
+                }
+            }
+            // A tunnel has the place of the connection that it was.
+            if let Some(tunnel) = tunnel.and_then(|slot| slot.take()) {
+                tokio::select! {
+                    end = tunnel.run() => tracing::debug!(listener = %self.listener, %end, "tunnel ended"),
+                    () = self.stop.cancelled() => {}
                 }
             }
         }

@@ -30,6 +30,7 @@ pub mod reject;
 pub mod route;
 pub mod strip;
 pub mod template;
+pub mod tunnel;
 pub mod upstream;
 
 use std::net::IpAddr;
@@ -59,15 +60,17 @@ use certificate::Verdict;
 use certificate_header::{Bound, Fields, Shown};
 use certificate_rule::CertificateRules;
 use decision::{Admitted, RouteMetrics};
-use forward::{Statement, forward};
+use forward::{Forwarded, Statement, forward};
 use metadata::PublishedMetadata;
 use reject::{Doing, Form, Rejection, Unread};
 use route::RouteTable;
 use strip::Reserved;
 use template::{Filling, Template};
+use tunnel::{NoBody, Tunnel, Upgrade};
 use upstream::Upstream;
 
 pub use build::{BuildError, Surroundings};
+pub use tunnel::TunnelSlot;
 
 /// Where the gateway's keys are published, on every host of it, to anybody.
 pub const JWKS_PATH: &str = "/.well-known/symbolon/jwks.json";
@@ -99,6 +102,8 @@ struct Route {
     assertion: AssertionTerms,
     certificate_headers: Vec<CertificateHeaderSetting>,
     request_headers: Vec<(HeaderName, Template)>,
+    /// Whether WebSocket connections are passed on.
+    websocket: bool,
     access_token: AccessToken,
     metrics: OnceLock<RouteMetrics>,
 }
@@ -220,7 +225,7 @@ impl Gateway {
         case: &mut Case<'_>,
     ) -> Result<Response<Body>, Rejection> {
         let started = self.clock.monotonic();
-        let (head, body) = request.into_parts();
+        let (mut head, body) = request.into_parts();
         let target = wire::inspect(&head, self.max_headers)?;
         case.decision.authority = target.authority.as_str().to_owned();
         case.decision.path = target.path.as_str().to_owned();
@@ -252,7 +257,15 @@ impl Gateway {
         case.decision.dpop_key = dpop_key;
         decision::tell(&mut case.decision, admission.facts());
 
-        let stripped = self.reserved.strip(Request::from_parts(head, body));
+        let no_body = if body.is_end_stream() { NoBody::Yes } else { NoBody::No };
+        let slot = head.extensions.remove::<TunnelSlot>();
+        let upgrade = match &slot {
+            Some(_) if route.websocket => Upgrade::wanted(&head, no_body),
+            _ => Upgrade::No,
+        };
+        let mut request = Request::from_parts(head, body);
+        let client_side = (upgrade != Upgrade::No).then(|| hyper::upgrade::on(&mut request));
+        let stripped = self.reserved.strip(request);
         let asserted = Asserted {
             index: route.index,
             route: &route.name,
@@ -279,13 +292,18 @@ impl Gateway {
             assertion: (self.asserter.header(), assertion),
             certificate: case.verdict,
             fields,
+            upgrade,
             authorization,
         };
+        let kept = admission.clone();
         let answer = forward(stripped, admission, &route.upstream, statement, &self.reserved, &self.clock).await;
         metrics.answered(self.clock.monotonic().saturating_sub(decided));
         let mut response = match answer {
-            Ok(response) => {
+            Ok(Forwarded { response, upgraded }) => {
                 admitted.answered(response.status().as_u16(), None);
+                if let (Some(slot), Some(client), Some(upstream)) = (slot, client_side, upgraded) {
+                    slot.put(Tunnel { client, upstream, admission: kept, clock: Arc::clone(&self.clock) });
+                }
                 response
             }
             Err(error) => {

@@ -297,9 +297,27 @@ pub struct RouteSettings {
     /// Whether the access token is passed to the upstream.
     #[serde(default)]
     pub pass_access_token: bool,
+    /// What is spoken with the upstream.
+    #[serde(default)]
+    pub upstream_protocol: UpstreamProtocolSetting,
+    /// Whether WebSocket connections are passed on. They end when the token expires or is revoked, and when the certificate is not good
+    /// any more.
+    #[serde(default)]
+    pub websocket: bool,
     /// Seconds to wait for the upstream's response head.
     #[serde(default = "default_upstream_timeout_seconds")]
     pub upstream_timeout_seconds: u32,
+}
+
+/// What is spoken with an upstream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum UpstreamProtocolSetting {
+    /// HTTP/1.1.
+    #[default]
+    Http1,
+    /// HTTP/2, for gRPC for instance. Without TLS the upstream must expect it from the first byte on.
+    Http2,
 }
 
 /// A claim that tokens must have.

@@ -13,7 +13,7 @@ use crate::binding::dpop::{Dpop, DpopChecked, NonceRule, Nonces};
 use crate::binding::{Policy, ReplayCache};
 use crate::config::settings::{
     AssertionReuseSetting, ProofOfPossessionSetting, RequestHeaderSettings, RouteSettings, Settings, StaleRevocationsSetting,
-    TokenVerificationSetting,
+    TokenVerificationSetting, UpstreamProtocolSetting,
 };
 use crate::domain::{Audience, Lifetime, Scope, Thumbprint};
 use crate::gateway::assertion::{AssertionTerms, OWN_CLAIMS, Reuse};
@@ -21,7 +21,7 @@ use crate::gateway::certificate_rule::CertificateRules;
 use crate::gateway::metadata;
 use crate::gateway::route::RouteHost;
 use crate::gateway::template::Template;
-use crate::gateway::upstream::Upstream;
+use crate::gateway::upstream::{Protocol, Upstream, UpstreamSpec};
 use crate::gateway::{AccessToken, Route};
 use crate::resource::{
     AcceptedIssuer, ClaimRule, DpopAcceptance, Protection, Requirements, RevocationCheck, Staleness, StepUp, Verification,
@@ -132,7 +132,15 @@ pub(super) fn build_route(
         return Err(setting(at(name), "is for `https` upstreams, which need `upstream_ca_file`"));
     }
     let timeout = Duration::from_secs(settings.upstream_timeout_seconds.into());
-    let upstream = Upstream::new(&settings.upstream, tls, settings.upstream_server_name.as_deref(), timeout)
+    let protocol = match settings.upstream_protocol {
+        UpstreamProtocolSetting::Http1 => Protocol::Http1,
+        UpstreamProtocolSetting::Http2 => Protocol::Http2,
+    };
+    if settings.websocket && protocol == Protocol::Http2 {
+        return Err(setting(at("websocket"), "needs an upstream that is spoken to in HTTP/1.1: `upstream_protocol = \"http1\"`"));
+    }
+    let server_name = settings.upstream_server_name.as_deref();
+    let upstream = Upstream::new(UpstreamSpec { url: &settings.upstream, tls, server_name, protocol, timeout })
         .map_err(|error| BuildError::Upstream { name: name.clone(), error })?;
     let host = RouteHost::parse(&settings.host).map_err(|error| setting(at("host"), error))?;
     if let Some(name) = settings.anchor_set.as_ref().filter(|name| surroundings.anchors.load().get(name).is_none()) {
@@ -159,6 +167,7 @@ pub(super) fn build_route(
         assertion: assertion_terms(settings, &host)?,
         certificate_headers: settings.certificate_headers.clone(),
         request_headers: request_headers(settings)?,
+        websocket: settings.websocket,
         access_token: if settings.pass_access_token { AccessToken::Passed } else { AccessToken::Removed },
         metrics: OnceLock::new(),
     })

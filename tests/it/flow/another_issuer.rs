@@ -4,6 +4,7 @@
 use std::time::SystemTime;
 
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 
 use crate::harness::foreign::{AUDIENCE, CONFIGURATION, Deployment, ISSUER, Issuer};
 
@@ -24,6 +25,11 @@ async fn the_gateway_guards_another_issuers_resource() {
     let unknown = json!({ "x5t#S256": alice.thumbprint(), "x-new": "1" });
     let excepted = json!({ "x-known": "1" });
     let sha1 = json!({ "x5t#S256": &alice.thumbprint()[..27] });
+    let thumbprint = alice.thumbprint();
+    let good = json!({ "x5t#S256": thumbprint });
+    let x5t = |value: Value| json!({ "x5t#S256": value });
+    let padded = format!("{thumbprint}=");
+    let hex: String = Sha256::digest(&alice.chain[0]).iter().map(|byte| format!("{byte:02x}")).collect();
     let table: Vec<(&str, String, u16, &str)> = vec![
         ("another key of the same name", stranger.token(&alice, "at+jwt", &[]), 401, "token_signature"),
         ("another iss", issuer.token(&alice, "at+jwt", &[("iss", json!("https://other.example"))]), 401, "token_issuer"),
@@ -39,6 +45,17 @@ async fn the_gateway_guards_another_issuers_resource() {
         ("no cnf", issuer.token(&alice, "at+jwt", &[("cnf", Value::Null)]), 401, "cnf_absent"),
         ("an empty cnf", issuer.token(&alice, "at+jwt", &[("cnf", json!({}))]), 401, "cnf_malformed"),
         ("a cnf that is no object", issuer.token(&alice, "at+jwt", &[("cnf", json!("x"))]), 401, "cnf_malformed"),
+        ("a cnf that is a list", issuer.token(&alice, "at+jwt", &[("cnf", json!([good]))]), 401, "cnf_malformed"),
+        ("a thumbprint that is null", issuer.token(&alice, "at+jwt", &[("cnf", x5t(Value::Null))]), 401, "cnf_malformed"),
+        ("a list of thumbprints", issuer.token(&alice, "at+jwt", &[("cnf", x5t(json!([thumbprint])))]), 401, "cnf_malformed"),
+        ("a padded thumbprint", issuer.token(&alice, "at+jwt", &[("cnf", x5t(json!(padded)))]), 401, "cnf_malformed"),
+        ("a thumbprint in hexadecimal", issuer.token(&alice, "at+jwt", &[("cnf", x5t(json!(hex)))]), 401, "cnf_malformed"),
+        (
+            "SHA-1 by its own name",
+            issuer.token(&alice, "at+jwt", &[("cnf", json!({ "x5t": "A".repeat(27) }))]),
+            401,
+            "cnf_unknown",
+        ),
         ("a truncated thumbprint", issuer.token(&alice, "at+jwt", &[("cnf", sha1)]), 401, "cnf_malformed"),
         ("a DPoP key", issuer.token(&alice, "at+jwt", &[("cnf", jkt)]), 401, "binding_proof_absent"),
         ("a certificate and a DPoP key", issuer.token(&alice, "at+jwt", &[("cnf", both)]), 401, "binding_proof_absent"),

@@ -18,4 +18,5 @@ mod reload;
 mod restart;
 mod seal_keys;
 mod signing_keys;
+mod streaming;
 mod upstream_identity;

@@ -21,6 +21,7 @@ mod spoofed_header;
 mod stolen_proof;
 mod stolen_token;
 mod tls_policy;
+mod tunnel;
 mod withdrawn_certificate;
 
 use crate::harness::{Answer, Stack};
