@@ -367,6 +367,14 @@ reasons! {
     RouteUnknown = "route_unknown";
     /// The route is not for this client.
     PolicyClient = "policy_client";
+    /// A claim of the token is not one that the route asks for.
+    PolicyClaim = "policy_claim";
+    /// The certificate has no name, key or issuer that the route is for.
+    PolicyCertificate = "policy_certificate";
+    /// The sign-in behind the token was not of a kind that the route asks for (RFC 9470).
+    PolicyAuthenticationContext = "policy_authentication_context";
+    /// The sign-in behind the token was too long ago (RFC 9470).
+    PolicyAuthenticationAge = "policy_authentication_age";
     /// The route is not for this method.
     PolicyMethod = "policy_method";
     /// The route is not for this address.

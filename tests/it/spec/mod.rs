@@ -24,5 +24,8 @@ mod rfc9101;
 mod rfc9110;
 mod rfc9126;
 mod rfc9207;
+mod rfc9440;
 mod rfc9449;
+mod rfc9470;
 mod rfc9701;
+mod rfc9728;
