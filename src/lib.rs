@@ -107,6 +107,7 @@
 //! | RFC 9449 (DPoP) | [`binding::dpop`], `oauth::dpop`, [`resource`] | `tests/it/spec/rfc9449.rs` |
 //! | RFC 8265 (usernames, passwords), 9106 (Argon2) | `identity`, `seal` | beside the code; `tests/it/threat/sign_in.rs` |
 //! | OpenID Connect Core, Discovery, Form Post Response Mode | `oauth::authorization`, `oidc`, `oauth::userinfo`, `web::form_post` | `tests/it/spec/oidc_core.rs`, `oidc_discovery.rs` |
+//! | OpenID Connect RP-Initiated, Back-Channel and Front-Channel Logout | `oauth::logout`, `oidc::logout_token`, `web::end_session`, `web::sign_out`, `clients::LogoutMetadata` | `tests/it/spec/oidc_logout.rs` |
 //! | RFC 4514 (names), 5280 (certificates) | [`pki`] | beside the code |
 //! | draft-irtf-cfrg-xchacha (sealing) | `seal` | beside the code |
 

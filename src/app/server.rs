@@ -5,16 +5,17 @@ use std::sync::Arc;
 use anyhow::{Context as _, bail};
 use arc_swap::ArcSwap;
 
-use super::client_authentication::{assertion_rules, client_keys, throttle_limits};
+use super::client_authentication::{assertion_rules, outbound, throttle_limits};
 use super::tasks::load_rules;
 use crate::binding::dpop::{Dpop, DpopChecked, Nonces};
-use crate::clients::Clients;
+use crate::clients::{ClientKeys, Clients};
 use crate::config::Loaded;
 use crate::config::settings::SealKeySettings;
 use crate::domain::{ClientId, Clock, Issuer, Randomness, SystemClock};
 use crate::keys::{Keeper, KeyPlan};
 use crate::oauth::authorization::Lifetimes;
 use crate::oauth::client_auth::{AssertionRules, Throttle, ThrottleLimits};
+use crate::oauth::logout::Logouts;
 use crate::oauth::metadata::{Endpoints, path};
 use crate::oauth::resources::Resources;
 use crate::oauth::{AuthorizationServer, IssuedTokens, Revocations};
@@ -119,7 +120,7 @@ fn checked(loaded: &Loaded) -> anyhow::Result<Checked> {
 pub fn check(loaded: &Loaded) -> anyhow::Result<()> {
     let checked = checked(loaded)?;
     Pages::load(&loaded.settings.pages, &loaded.base_dir, &checked.issuer).context("[pages]")?;
-    client_keys(loaded, Arc::new(SystemClock::new())).context("[outbound]")?;
+    outbound(loaded, Arc::new(SystemClock::new())).context("[outbound]")?;
     master_keys(loaded).map(drop)
 }
 
@@ -133,7 +134,7 @@ pub async fn build(
 ) -> anyhow::Result<(Arc<AuthorizationServer>, i64)> {
     let Checked { issuer, endpoints, assertions, throttle, resources, feed_clients, key_plan, dpop, lifetimes } =
         checked(loaded)?;
-    let client_keys = client_keys(loaded, clock.clone()).context("[outbound]")?;
+    let outbound = outbound(loaded, clock.clone()).context("[outbound]")?;
     let store = open_store(loaded, &*clock, &*randomness).await?;
     let keeper = Keeper { store: &store, randomness: &*randomness };
     let keys = keeper.ensure(&key_plan, clock.now()?).await.context("signing keys")?;
@@ -161,7 +162,8 @@ pub async fn build(
         clock,
         randomness,
         clients,
-        client_keys,
+        client_keys: ClientKeys::new(outbound.clone()),
+        logouts: Logouts::new(outbound),
         assertions,
         throttle: Throttle::new(throttle),
         keys: ArcSwap::from_pointee(keys),

@@ -9,7 +9,7 @@ use super::{
     Authentication, AuthenticationMethod, CertificateMatcher, Client, GrantType, JwksUriError, RegisteredCertificateError,
     RegisteredCertificates as Certificates, RegisteredKeysError, SecretError,
 };
-use super::{RedirectUriError, authorization};
+use super::{RedirectUriError, authorization, logout};
 use crate::binding::BindingPolicy;
 use crate::domain::{ClientId, IdentifierError, Scope, ScopeError};
 use crate::event::Reason;
@@ -201,6 +201,25 @@ pub enum MetadataError {
         /// What is wrong.
         problem: RedirectUriError,
     },
+    /// A place to go after signing out that cannot be registered.
+    #[error("`post_logout_redirect_uris`: `{uri}` {problem}")]
+    PostLogoutRedirectUri {
+        /// The text.
+        uri: String,
+        /// What is wrong.
+        problem: RedirectUriError,
+    },
+    /// A place where the client cannot be told that somebody signed out.
+    #[error("`{name}` {problem}")]
+    LogoutUri {
+        /// The member.
+        name: &'static str,
+        /// What is wrong.
+        problem: &'static str,
+    },
+    /// Nobody signs in to this client.
+    #[error("`{0}` has no meaning without the grant `authorization_code`")]
+    LogoutWithoutCode(&'static str),
     /// Redirect URIs without the grant that uses them, or the grant without them.
     #[error("`redirect_uris` and the grant `authorization_code` in `grant_types` need each other")]
     RedirectUris,
@@ -269,8 +288,10 @@ pub(super) fn read(json: &[u8], expected: Option<&ClientId>, kept: Option<&Secre
     let authentication = authentication::read(&members, &client_id, kept)?;
     let grant_types = grants(&members, &authentication)?;
     let binding = binding(flag(&members, BOUND)?, flag(&members, DPOP_BOUND)?);
+    let authorization = authorization::read(&members, &grant_types, binding, &authentication)?;
     Ok(Client {
-        authorization: authorization::read(&members, &grant_types, binding, &authentication)?,
+        logout: logout::read(&members, &authorization)?,
+        authorization,
         client_id,
         name: text(&members, CLIENT_NAME)?.map(str::to_owned),
         authentication,
@@ -314,6 +335,9 @@ pub(super) fn write(client: &Client) -> Value {
     authorization::write(&client.authorization, |name, value| {
         members.insert(name.to_owned(), value);
     });
+    logout::write(&client.logout, |name, value| {
+        members.insert(name.to_owned(), value);
+    });
     Value::Object(members)
 }
 
@@ -335,7 +359,7 @@ fn check_names(members: &Map<String, Value>) -> Result<(), MetadataError> {
 }
 
 fn known() -> impl Iterator<Item = &'static str> {
-    KNOWN.into_iter().chain(authorization::NAMES)
+    KNOWN.into_iter().chain(authorization::NAMES).chain(logout::NAMES)
 }
 
 /// The known name with the fewest edits, when they are few beside its length.

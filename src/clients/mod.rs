@@ -17,6 +17,7 @@ mod authorization;
 mod certificate_matcher;
 mod client_keys;
 mod directory;
+mod logout;
 mod metadata;
 mod redirect_uri;
 mod registered_certificate;
@@ -30,6 +31,7 @@ pub use authorization::{AuthorizationMetadata, Profile, SubjectType};
 pub use certificate_matcher::{CertificateMatcher, MatchError, Matched};
 pub use client_keys::{ClientKeys, ClientKeysError, KeysUnavailable};
 pub use directory::{Clients, ClientsError, Directory};
+pub use logout::{LogoutMetadata, LogoutUri};
 pub use metadata::MetadataError;
 pub use redirect_uri::{AcceptedRedirectUri, ApplicationType, RedirectUri, RedirectUriError};
 pub use registered_certificate::{RegisteredCertificate, RegisteredCertificateError, RegisteredCertificates};
@@ -58,6 +60,8 @@ pub struct Client {
     pub scope: Scope,
     /// What it may do at the authorization endpoint.
     pub authorization: AuthorizationMetadata,
+    /// How it takes part when people sign out.
+    pub logout: LogoutMetadata,
 }
 
 /// A grant that a client may use (`grant_types`, RFC 7591 §2).
@@ -137,6 +141,14 @@ impl Client {
     pub fn from_record(record: &ClientRecord) -> Result<Self, MetadataError> {
         metadata::read(record.metadata_json.as_bytes(), Some(&record.client_id), record.secret.as_ref())
     }
+}
+
+/// The longest that an access token may live.
+pub const LONGEST_TOKEN_LIFETIME: Lifetime = Lifetime::from_seconds(86_400);
+
+/// The window of the rules that the end of a session leaves behind, whose tokens may live as long as any.
+pub fn session_window(now: Timestamp) -> RuleWindow {
+    removal_window(now, LONGEST_TOKEN_LIFETIME)
 }
 
 /// A removed client may still get a token from a replica that has not heard of the removal: for at most a second, and as long again

@@ -64,6 +64,7 @@ fn what_is_left_out_has_the_safe_meaning() {
         resources: vec![],
         scope: Scope::default(),
         authorization: AuthorizationMetadata::default(),
+        logout: LogoutMetadata::default(),
     };
     assert_eq!(client, expected);
 }

@@ -170,8 +170,10 @@ reasons! {
     AttemptsTooMany = "attempts_too_many";
     /// A form that did not come from our own page in the same browser.
     FormForeign = "form_foreign";
-    /// Nobody is signed in in this browser.
+    /// Nobody is signed in in this browser, or the session that a grant hangs on has ended.
     SessionAbsent = "session_absent";
+    /// `post_logout_redirect_uri` is not one that the client registered, or no client is named.
+    PostLogoutRedirectUri = "post_logout_redirect_uri";
     // -- the authorization endpoint --------------------------------------------------------------------------------
     /// `redirect_uri` is missing where it must be named.
     RedirectUriAbsent = "redirect_uri_absent";

@@ -31,6 +31,8 @@ pub mod path {
     pub const PUSHED_REQUEST: &str = "/par";
     /// OpenID Connect Core §5.3.
     pub const USERINFO: &str = "/userinfo";
+    /// OpenID Connect RP-Initiated Logout §2.
+    pub const END_SESSION: &str = "/end-session";
     /// OpenID Connect Discovery §4.
     pub const OPENID_CONFIGURATION: &str = "/.well-known/openid-configuration";
     /// RFC 7662 §2.
@@ -64,6 +66,8 @@ pub struct Capabilities<'a> {
     pub signing: &'a BTreeSet<Algorithm>,
     /// The rules that every client is under at least.
     pub profile: Profile,
+    /// Whether it can tell clients that sessions have ended.
+    pub back_channel_logout: bool,
 }
 
 impl Endpoints {
@@ -83,7 +87,7 @@ impl Endpoints {
 
     /// The metadata document, of RFC 8414 and of OpenID Connect Discovery §3 in one.
     pub fn metadata(&self, can: &Capabilities<'_>) -> Value {
-        let Capabilities { scopes, dpop, signing, profile } = *can;
+        let Capabilities { scopes, dpop, signing, profile, back_channel_logout } = *can;
         let methods = json!(AUTHENTICATION_METHODS.map(AuthenticationMethod::name));
         let algorithms: Vec<_> =
             Algorithm::ALL.map(Algorithm::name).into_iter().chain(MacAlgorithm::ALL.map(MacAlgorithm::name)).collect();
@@ -105,6 +109,13 @@ impl Endpoints {
             AUTHENTICATION_METHODS.into_iter().chain([AuthenticationMethod::None]).map(AuthenticationMethod::name).collect();
         document.insert("token_endpoint_auth_methods_supported".into(), json!(with_none));
         insert_authorization(&mut document, signing, profile);
+        document.insert("end_session_endpoint".into(), json!(format!("{}{}", self.base, path::END_SESSION)));
+        for name in ["frontchannel_logout_supported", "frontchannel_logout_session_supported"] {
+            document.insert(name.into(), json!(true));
+        }
+        for name in ["backchannel_logout_supported", "backchannel_logout_session_supported"] {
+            document.insert(name.into(), json!(back_channel_logout));
+        }
         let scopes = scopes.union(&claims::scopes());
         if !scopes.is_empty() {
             document.insert("scopes_supported".into(), json!(scopes.tokens().collect::<Vec<_>>()));

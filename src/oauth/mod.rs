@@ -12,6 +12,7 @@ pub mod error;
 pub mod grant;
 mod inspect;
 mod introspect;
+pub mod logout;
 pub mod metadata;
 pub mod mint;
 pub mod par;

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::authorization::Lifetimes;
 use super::client_auth::{AssertionRules, Throttle};
+use super::logout::Logouts;
 use super::metadata::{Capabilities, Endpoints};
 use super::resources::Resources;
 use crate::binding::dpop::Dpop;
@@ -74,6 +75,8 @@ pub struct AuthorizationServer {
     pub anchors: Arc<CurrentAnchors>,
     /// What has been issued.
     pub issued: IssuedTokens,
+    /// Tells clients that sessions have ended.
+    pub logouts: Logouts,
 }
 
 impl AuthorizationServer {
@@ -84,6 +87,7 @@ impl AuthorizationServer {
             dpop: self.dpop.rules(),
             signing: &self.key_plan.algorithms,
             profile: self.profile,
+            back_channel_logout: self.logouts.reaches_clients(),
         };
         self.endpoints.metadata(&can)
     }

@@ -8,6 +8,7 @@ pub mod authorization;
 mod colour;
 mod consent;
 pub mod edge;
+mod end_session;
 pub mod endpoint;
 pub mod extract;
 mod form_post;

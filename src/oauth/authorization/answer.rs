@@ -56,18 +56,21 @@ impl Answer {
         let encoded = || Serializer::new(String::new()).extend_pairs(&self.parameters).finish();
         let uri = &self.redirect_uri;
         match self.mode {
-            ResponseMode::Query => {
-                let joint = match (uri.contains('?'), uri.ends_with(['?', '&'])) {
-                    (false, _) => "?",
-                    (true, true) => "",
-                    (true, false) => "&",
-                };
-                Some(format!("{uri}{joint}{}", encoded()))
-            }
+            ResponseMode::Query => Some(with_query(uri, &encoded())),
             ResponseMode::Fragment => Some(format!("{uri}#{}", encoded())),
             ResponseMode::FormPost => None,
         }
     }
+}
+
+/// A URI with more in its query.
+pub fn with_query(uri: &str, encoded: &str) -> String {
+    let joint = match (uri.contains('?'), uri.ends_with(['?', '&'])) {
+        (false, _) => "?",
+        (true, true) => "",
+        (true, false) => "&",
+    };
+    format!("{uri}{joint}{encoded}")
 }
 
 /// The part of a redirect URI that a page's policy names as a place its form may lead to.
