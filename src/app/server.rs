@@ -17,6 +17,7 @@ use crate::oauth::authorization::Lifetimes;
 use crate::oauth::client_auth::{AssertionRules, Throttle, ThrottleLimits};
 use crate::oauth::logout::Logouts;
 use crate::oauth::metadata::{Endpoints, path};
+use crate::oauth::registration::Registration;
 use crate::oauth::resources::Resources;
 use crate::oauth::{AuthorizationServer, IssuedTokens, Revocations};
 use crate::oidc::SubjectNames;
@@ -79,6 +80,7 @@ struct Checked {
     key_plan: KeyPlan,
     lifetimes: Lifetimes,
     dpop: DpopChecked,
+    registration: Registration,
 }
 
 fn checked(loaded: &Loaded) -> anyhow::Result<Checked> {
@@ -97,7 +99,7 @@ fn checked(loaded: &Loaded) -> anyhow::Result<Checked> {
     if mtls_url.as_ref().is_some_and(|mtls| mtls.path() != issuer.path()) {
         bail!("{}: `mtls_url` must have the same path as `issuer`", loaded.file.display());
     }
-    let key_plan = KeyPlan::from_settings(&settings.signing).context("[signing]")?;
+    let key_plan = KeyPlan::of(settings).context("[signing]")?;
     let resources = Resources::from_settings(&settings.resource, &key_plan).context("[[resource]]")?;
     let userinfo = issuer.join(path::USERINFO).parse().context("`issuer` is too long")?;
     let resources = resources.with_userinfo(userinfo, key_plan.default);
@@ -113,7 +115,13 @@ fn checked(loaded: &Loaded) -> anyhow::Result<Checked> {
     let throttle = throttle_limits(&settings.limits)?;
     super::identity::check(settings, &issuer)?;
     let dpop = DpopChecked::from_settings(&settings.dpop).context("[dpop]")?;
-    Ok(Checked { issuer, endpoints, assertions, throttle, resources, feed_clients, key_plan, dpop, lifetimes })
+    let registration = Registration::from_settings(&settings.registration).context("[registration]")?;
+    for identifier in &settings.registration.resources {
+        if resources.get(identifier).is_none() {
+            bail!("[registration]: resources: there is no [[resource]] `{identifier}`");
+        }
+    }
+    Ok(Checked { issuer, endpoints, assertions, throttle, resources, feed_clients, key_plan, dpop, lifetimes, registration })
 }
 
 /// Checks the authorization server's sections and the master keys, without opening the database.
@@ -132,12 +140,12 @@ pub async fn build(
     clock: Arc<dyn Clock>,
     randomness: Arc<dyn Randomness>,
 ) -> anyhow::Result<(Arc<AuthorizationServer>, i64)> {
-    let Checked { issuer, endpoints, assertions, throttle, resources, feed_clients, key_plan, dpop, lifetimes } =
+    let Checked { issuer, endpoints, assertions, throttle, resources, feed_clients, key_plan, dpop, lifetimes, registration } =
         checked(loaded)?;
     let outbound = outbound(loaded, clock.clone()).context("[outbound]")?;
     let store = open_store(loaded, &*clock, &*randomness).await?;
     let keeper = Keeper { store: &store, randomness: &*randomness };
-    let keys = keeper.ensure(&key_plan, clock.now()?).await.context("signing keys")?;
+    let keys = keeper.ensure_all(&key_plan, clock.now()?).await.context("signing keys")?;
     let (people, sessions) = super::identity::build(loaded, &issuer, &store, clock.now()?, &randomness).await?;
     let subject_names = store.secret("pairwise subjects", &*randomness).await.map(SubjectNames::new).context("[store]")?;
     // The sequence is read first: what changes while the rest is read is then applied twice rather than missed.
@@ -163,7 +171,9 @@ pub async fn build(
         randomness,
         clients,
         client_keys: ClientKeys::new(outbound.clone()),
-        logouts: Logouts::new(outbound),
+        logouts: Logouts::new(outbound.clone()),
+        outbound,
+        registration,
         assertions,
         throttle: Throttle::new(throttle),
         keys: ArcSwap::from_pointee(keys),

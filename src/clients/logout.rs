@@ -22,16 +22,16 @@ pub(super) const NAMES: [&str; 5] =
 /// The longest URI, in bytes.
 const LONGEST: usize = 2_000;
 
-/// Where a client is told that somebody signed out: an `https` URL without user information and fragment.
+/// A place that this server sends something to, or reads something from: an `https` URL without user information and fragment.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LogoutUri {
+pub struct SecureUri {
     url: Url,
     text: String,
 }
 
-impl LogoutUri {
-    fn parse(name: &'static str, text: &str) -> Result<Self, MetadataError> {
-        let refused = |problem| MetadataError::LogoutUri { name, problem };
+impl SecureUri {
+    pub(super) fn parse(name: &'static str, text: &str) -> Result<Self, MetadataError> {
+        let refused = |problem| MetadataError::SecureUri { name, problem };
         let url = Url::parse(text).map_err(|_| refused("must be an absolute URL"))?;
         if text.len() > LONGEST || url.scheme() != "https" || !url.username().is_empty() || url.password().is_some() {
             return Err(refused("must be an `https` URL of at most 2000 bytes without user information"));
@@ -42,13 +42,18 @@ impl LogoutUri {
         Ok(Self { url, text: text.to_owned() })
     }
 
+    /// The text as registered.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
     /// The URL.
     pub const fn url(&self) -> &Url {
         &self.url
     }
 }
 
-impl fmt::Display for LogoutUri {
+impl fmt::Display for SecureUri {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
     }
@@ -60,11 +65,11 @@ pub struct LogoutMetadata {
     /// Where a browser may be led after the client signed its person out.
     pub post_logout_redirect_uris: Vec<RedirectUri>,
     /// Where logout tokens are sent.
-    pub back_channel: Option<LogoutUri>,
+    pub back_channel: Option<SecureUri>,
     /// Whether logout tokens must name the session; they always do.
     pub back_channel_session_required: bool,
     /// What a browser in which somebody signs out loads in a frame.
-    pub front_channel: Option<LogoutUri>,
+    pub front_channel: Option<SecureUri>,
     /// Whether the frame's URL must name the session.
     pub front_channel_session_required: bool,
 }
@@ -81,14 +86,14 @@ pub(super) fn read(members: &Map<String, Value>, authorization: &AuthorizationMe
             Err(problem) => return Err(MetadataError::PostLogoutRedirectUri { uri: written, problem }),
         }
     }
-    let uri = |name| text(members, name)?.map(|text| LogoutUri::parse(name, text)).transpose();
+    let uri = |name| text(members, name)?.map(|text| SecureUri::parse(name, text)).transpose();
     let front_channel = uri(FRONT_CHANNEL_URI)?;
     // Front-Channel Logout §2: "The domain, port, and scheme of this URL MUST be the same as that of a registered Redirection URI value."
     if let Some(front_channel) = &front_channel {
         let origins = authorization.redirect_uris.iter().filter_map(|uri| Url::parse(uri.as_str()).ok());
         if !origins.map(|url| url.origin()).any(|origin| origin == front_channel.url.origin()) {
             let problem = "must have the scheme, host and port of one of `redirect_uris`";
-            return Err(MetadataError::LogoutUri { name: FRONT_CHANNEL_URI, problem });
+            return Err(MetadataError::SecureUri { name: FRONT_CHANNEL_URI, problem });
         }
     }
     Ok(LogoutMetadata {

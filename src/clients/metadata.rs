@@ -9,7 +9,7 @@ use super::{
     Authentication, AuthenticationMethod, CertificateMatcher, Client, GrantType, JwksUriError, RegisteredCertificateError,
     RegisteredCertificates as Certificates, RegisteredKeysError, SecretError,
 };
-use super::{RedirectUriError, authorization, logout};
+use super::{RedirectUriError, about, authorization, logout};
 use crate::binding::BindingPolicy;
 use crate::domain::{ClientId, IdentifierError, Scope, ScopeError};
 use crate::event::Reason;
@@ -211,11 +211,19 @@ pub enum MetadataError {
     },
     /// A place where the client cannot be told that somebody signed out.
     #[error("`{name}` {problem}")]
-    LogoutUri {
+    SecureUri {
         /// The member.
         name: &'static str,
         /// What is wrong.
         problem: &'static str,
+    },
+    /// A page of the client's that is none.
+    #[error("`{name}` must be an absolute {schemes} URL of at most 2000 bytes")]
+    Page {
+        /// The member.
+        name: &'static str,
+        /// The schemes that are taken.
+        schemes: &'static str,
     },
     /// Nobody signs in to this client.
     #[error("`{0}` has no meaning without the grant `authorization_code`")]
@@ -246,7 +254,7 @@ pub enum MetadataError {
         words: String,
     },
     /// Pairwise subjects without one sector.
-    #[error("`subject_type` `pairwise` needs `redirect_uris` of one host (OpenID Connect Core §8.1)")]
+    #[error("`subject_type` `pairwise` needs `redirect_uris` of one host, or `sector_identifier_uri` (OpenID Connect Core §8.1)")]
     Sector,
     /// The name of an anchor set is empty.
     #[error("`anchor_set` must name an anchor set of the configuration")]
@@ -291,6 +299,7 @@ pub(super) fn read(json: &[u8], expected: Option<&ClientId>, kept: Option<&Secre
     let authorization = authorization::read(&members, &grant_types, binding, &authentication)?;
     Ok(Client {
         logout: logout::read(&members, &authorization)?,
+        about: about::read(&members)?,
         authorization,
         client_id,
         name: text(&members, CLIENT_NAME)?.map(str::to_owned),
@@ -335,6 +344,9 @@ pub(super) fn write(client: &Client) -> Value {
     authorization::write(&client.authorization, |name, value| {
         members.insert(name.to_owned(), value);
     });
+    about::write(&client.about, |name, value| {
+        members.insert(name.to_owned(), value);
+    });
     logout::write(&client.logout, |name, value| {
         members.insert(name.to_owned(), value);
     });
@@ -351,15 +363,19 @@ const fn binding(certificate: Option<bool>, dpop: Option<bool>) -> BindingPolicy
     }
 }
 
+pub(super) fn is_known(name: &str) -> bool {
+    known().any(|known| known == name)
+}
+
 fn check_names(members: &Map<String, Value>) -> Result<(), MetadataError> {
-    match members.keys().find(|name| !known().any(|known| known == name.as_str())) {
+    match members.keys().find(|name| !is_known(name)) {
         None => Ok(()),
         Some(name) => Err(MetadataError::Unknown { name: name.chars().take(100).collect(), nearest: nearest(name) }),
     }
 }
 
 fn known() -> impl Iterator<Item = &'static str> {
-    KNOWN.into_iter().chain(authorization::NAMES).chain(logout::NAMES)
+    KNOWN.into_iter().chain(authorization::NAMES).chain(logout::NAMES).chain(about::NAMES)
 }
 
 /// The known name with the fewest edits, when they are few beside its length.

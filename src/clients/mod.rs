@@ -12,6 +12,7 @@ use crate::binding::BindingPolicy;
 use crate::domain::{ClientId, Lifetime, Scope, Timestamp};
 use crate::store::{ClientRecord, RuleWindow, SecretRecord};
 
+mod about;
 mod authentication;
 mod authorization;
 mod certificate_matcher;
@@ -26,12 +27,13 @@ mod secret;
 #[cfg(test)]
 mod tests;
 
+pub use about::AboutMetadata;
 pub use authentication::{Authentication, AuthenticationMethod, AuthenticationMethodUnknown, JwksUri, JwksUriError, Published};
 pub use authorization::{AuthorizationMetadata, Profile, SubjectType};
 pub use certificate_matcher::{CertificateMatcher, MatchError, Matched};
 pub use client_keys::{ClientKeys, ClientKeysError, KeysUnavailable};
 pub use directory::{Clients, ClientsError, Directory};
-pub use logout::{LogoutMetadata, LogoutUri};
+pub use logout::{LogoutMetadata, SecureUri};
 pub use metadata::MetadataError;
 pub use redirect_uri::{AcceptedRedirectUri, ApplicationType, RedirectUri, RedirectUriError};
 pub use registered_certificate::{RegisteredCertificate, RegisteredCertificateError, RegisteredCertificates};
@@ -62,6 +64,8 @@ pub struct Client {
     pub authorization: AuthorizationMetadata,
     /// How it takes part when people sign out.
     pub logout: LogoutMetadata,
+    /// What it says of itself, for people.
+    pub about: AboutMetadata,
 }
 
 /// A grant that a client may use (`grant_types`, RFC 7591 §2).
@@ -114,6 +118,11 @@ impl Client {
         secret: Option<&SecretRecord>,
     ) -> Result<Self, MetadataError> {
         metadata::read(json, expected, secret)
+    }
+
+    /// Whether a member of a registration is understood.
+    pub fn knows(member: &str) -> bool {
+        metadata::is_known(member)
     }
 
     /// The registration without its secret, as one line of JSON. The same for equal clients.

@@ -65,6 +65,7 @@ fn what_is_left_out_has_the_safe_meaning() {
         scope: Scope::default(),
         authorization: AuthorizationMetadata::default(),
         logout: LogoutMetadata::default(),
+        about: AboutMetadata::default(),
     };
     assert_eq!(client, expected);
 }

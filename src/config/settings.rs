@@ -12,12 +12,14 @@ mod authorization;
 mod client;
 mod dpop;
 mod operation;
+mod registration;
 mod resource;
 
 pub use authorization::{AuthorizationSettings, ProfileSetting};
 pub use client::{AssertionAudienceSetting, ClientAssertionSettings, OutboundSettings};
 pub use dpop::DpopSettings;
 pub use operation::*;
+pub use registration::{RegistrationModeSetting, RegistrationSettings};
 pub use resource::ResourceSettings;
 
 /// The whole file. `symbolon serve` and `symbolon gateway` read the same shape; each ignores nothing and uses what it needs.
@@ -50,6 +52,8 @@ pub struct Settings {
     pub dpop: DpopSettings,
     /// What is demanded of authorizations, and how long what they leave behind lives.
     pub authorization: AuthorizationSettings,
+    /// Clients that register themselves.
+    pub registration: RegistrationSettings,
     /// Signing keys of the authorization server.
     pub signing: SigningSettings,
     /// Who may follow the revocation feed.

@@ -172,6 +172,10 @@ reasons! {
     FormForeign = "form_foreign";
     /// Nobody is signed in in this browser, or the session that a grant hangs on has ended.
     SessionAbsent = "session_absent";
+    /// A registration that cannot be, or that the policy does not allow.
+    ClientMetadata = "client_metadata";
+    /// Not an initial access token, or not the registration access token of this client.
+    RegistrationToken = "registration_token";
     /// `post_logout_redirect_uri` is not one that the client registered, or no client is named.
     PostLogoutRedirectUri = "post_logout_redirect_uri";
     // -- the authorization endpoint --------------------------------------------------------------------------------

@@ -31,6 +31,8 @@ pub mod path {
     pub const PUSHED_REQUEST: &str = "/par";
     /// OpenID Connect Core §5.3.
     pub const USERINFO: &str = "/userinfo";
+    /// RFC 7591 §3; below it each client's own place (RFC 7592 §2).
+    pub const REGISTRATION: &str = "/register";
     /// OpenID Connect RP-Initiated Logout §2.
     pub const END_SESSION: &str = "/end-session";
     /// OpenID Connect Discovery §4.
@@ -68,6 +70,8 @@ pub struct Capabilities<'a> {
     pub profile: Profile,
     /// Whether it can tell clients that sessions have ended.
     pub back_channel_logout: bool,
+    /// Whether clients may register themselves.
+    pub registration: bool,
 }
 
 impl Endpoints {
@@ -87,7 +91,7 @@ impl Endpoints {
 
     /// The metadata document, of RFC 8414 and of OpenID Connect Discovery §3 in one.
     pub fn metadata(&self, can: &Capabilities<'_>) -> Value {
-        let Capabilities { scopes, dpop, signing, profile, back_channel_logout } = *can;
+        let Capabilities { scopes, dpop, signing, profile, back_channel_logout, registration } = *can;
         let methods = json!(AUTHENTICATION_METHODS.map(AuthenticationMethod::name));
         let algorithms: Vec<_> =
             Algorithm::ALL.map(Algorithm::name).into_iter().chain(MacAlgorithm::ALL.map(MacAlgorithm::name)).collect();
@@ -109,6 +113,9 @@ impl Endpoints {
             AUTHENTICATION_METHODS.into_iter().chain([AuthenticationMethod::None]).map(AuthenticationMethod::name).collect();
         document.insert("token_endpoint_auth_methods_supported".into(), json!(with_none));
         insert_authorization(&mut document, signing, profile);
+        if registration {
+            document.insert("registration_endpoint".into(), json!(format!("{}{}", self.base, path::REGISTRATION)));
+        }
         document.insert("end_session_endpoint".into(), json!(format!("{}{}", self.base, path::END_SESSION)));
         for name in ["frontchannel_logout_supported", "frontchannel_logout_session_supported"] {
             document.insert(name.into(), json!(true));

@@ -20,6 +20,7 @@ pub mod parameters;
 mod person;
 pub mod pkce;
 pub mod profiles;
+pub mod registration;
 mod replay;
 pub mod resources;
 mod revocation_feed;

@@ -9,11 +9,13 @@ use super::authorization::Lifetimes;
 use super::client_auth::{AssertionRules, Throttle};
 use super::logout::Logouts;
 use super::metadata::{Capabilities, Endpoints};
+use super::registration::Registration;
 use super::resources::Resources;
 use crate::binding::dpop::Dpop;
 use crate::clients::{ClientKeys, Clients, GrantType, Profile};
 use crate::domain::{ClientId, Clock, Issuer, Randomness};
 use crate::event::TokenFormat;
+use crate::fetch;
 use crate::identity::{People, Sessions};
 use crate::keys::{KeyPlan, SigningKeys};
 use crate::oidc::SubjectNames;
@@ -77,6 +79,10 @@ pub struct AuthorizationServer {
     pub issued: IssuedTokens,
     /// Tells clients that sessions have ended.
     pub logouts: Logouts,
+    /// Fetches what clients publish, where `[outbound]` lets it; guarded.
+    pub outbound: Option<fetch::Client>,
+    /// Who may register clients.
+    pub registration: Registration,
 }
 
 impl AuthorizationServer {
@@ -87,6 +93,7 @@ impl AuthorizationServer {
             dpop: self.dpop.rules(),
             signing: &self.key_plan.algorithms,
             profile: self.profile,
+            registration: self.registration.is_on(),
             back_channel_logout: self.logouts.reaches_clients(),
         };
         self.endpoints.metadata(&can)

@@ -21,6 +21,7 @@ pub mod pages;
 pub mod path;
 mod peer;
 mod pushed_request;
+mod registration;
 pub mod reject;
 mod revocation;
 mod revocation_feed;

@@ -98,10 +98,21 @@ pub struct ConsentPage<'a> {
     pub person: &'a str,
     /// What it asks for.
     pub scopes: &'a [ConsentScope<'a>],
+    /// Pages of the client's.
+    pub links: &'a [ConsentLink<'a>],
     /// The authorization request.
     pub interaction: &'a str,
     /// The value of `csrf`.
     pub csrf: &'a str,
+}
+
+/// A page of the client's.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct ConsentLink<'a> {
+    /// What it is.
+    pub title: &'a str,
+    /// Where.
+    pub uri: &'a str,
 }
 
 /// What the page shows that asks whether to sign out.
@@ -218,7 +229,16 @@ impl Pages {
         self.confirm_sign_out(&ConfirmSignOutPage { client: Some("c"), person: "p", request: "r", csrf: "c" })?;
         self.confirm_sign_out(&ConfirmSignOutPage { client: None, person: "p", request: "r", csrf: "c" })?;
         let scopes = [ConsentScope { title: "t", detail: Some("d") }, ConsentScope { title: "t", detail: None }];
-        let consent = ConsentPage { client: "c", client_uri: None, person: "p", scopes: &scopes, interaction: "i", csrf: "c" };
+        let links = [ConsentLink { title: "t", uri: "https://a.example" }];
+        let consent = ConsentPage {
+            client: "c",
+            client_uri: None,
+            person: "p",
+            scopes: &scopes,
+            links: &links,
+            interaction: "i",
+            csrf: "c",
+        };
         self.consent(&consent)?;
         let person = AccountPerson {
             username: "u".into(),
@@ -393,8 +413,16 @@ mod tests {
         let pages = pages();
         let bad = "<script>alert(1)</script>\"'";
         let scopes = [ConsentScope { title: bad, detail: Some(bad) }];
-        let consent =
-            ConsentPage { client: bad, client_uri: Some(bad), person: bad, scopes: &scopes, interaction: bad, csrf: bad };
+        let links = [ConsentLink { title: bad, uri: bad }];
+        let consent = ConsentPage {
+            client: bad,
+            client_uri: Some(bad),
+            person: bad,
+            scopes: &scopes,
+            links: &links,
+            interaction: bad,
+            csrf: bad,
+        };
         let sign_in = SignInPage { csrf: bad, interaction: Some(bad), username: bad, problem: Some(bad) };
         let confirm = ConfirmSignOutPage { client: Some(bad), person: bad, request: bad, csrf: bad };
         let signing_out = pages.signing_out(&[bad], Some(bad), None);

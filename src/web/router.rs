@@ -12,7 +12,7 @@ use super::extract::BodyLimits;
 use super::pages::{PageError, Pages};
 use super::{
     account, assets, authorization, consent, edge, end_session, introspection, jwks, liveness, metadata, not_found, path as page,
-    pushed_request, revocation, revocation_feed, sign_in, sign_out, token, userinfo,
+    pushed_request, registration, revocation, revocation_feed, sign_in, sign_out, token, userinfo,
 };
 use crate::config::Loaded;
 use crate::oauth::AuthorizationServer;
@@ -87,6 +87,13 @@ pub fn router(web: Arc<Web>) -> Router {
         .route(page::ACCOUNT_PASSWORD, post(account::change_password).fallback(edge::only_post))
         .route(page::ACCOUNT_SESSIONS, post(account::end_sessions).fallback(edge::only_post))
         .route(&format!("{}/{{name}}", page::ASSETS), get(assets::get).fallback(edge::only_get));
+    let endpoints = match web.server.registration.is_on() {
+        false => endpoints,
+        true => endpoints.route(path::REGISTRATION, post(registration::post).fallback(edge::only_post)).route(
+            &format!("{}/{{client_id}}", path::REGISTRATION),
+            get(registration::get).put(registration::put).delete(registration::delete).fallback(edge::get_put_or_delete),
+        ),
+    };
     let base = web.server.issuer.path();
     let home = if base.is_empty() { "/" } else { base };
     let endpoints = if base.is_empty() { endpoints } else { Router::new().nest(base, endpoints) };

@@ -7,7 +7,7 @@ use futures_util::StreamExt as _;
 use futures_util::stream;
 use http::StatusCode;
 
-use crate::clients::{Client, LogoutUri};
+use crate::clients::{Client, SecureUri};
 use crate::domain::{Lifetime, Timestamp, TokenId};
 use crate::event::{AuditEvent, Reason, Trailed};
 use crate::keys::TokenType;
@@ -74,7 +74,7 @@ impl AuthorizationServer {
     }
 
     /// Sends one logout token (§2.5). The client is to answer 200; some frameworks make 204 of it (§2.8).
-    async fn post_logout_token(&self, client: &Client, uri: &LogoutUri, notice: &LogoutNotice) -> Result<(), String> {
+    async fn post_logout_token(&self, client: &Client, uri: &SecureUri, notice: &LogoutNotice) -> Result<(), String> {
         let outbound = self.logouts.outbound.as_ref().ok_or("nothing is sent: name whom to trust in [outbound]")?;
         let token = self.logout_token(client, notice).map_err(|fault| fault.reason().to_string())?;
         let answer = outbound.post_form(uri.url(), &[("logout_token", &token)]).await.map_err(|error| error.to_string())?;
@@ -111,7 +111,7 @@ impl AuthorizationServer {
 
 /// The pause after so many failures.
 fn pause(attempts: i64) -> Lifetime {
-    let doublings = u32::try_from(attempts.saturating_sub(1)).unwrap_or_default().min(16);
+    let doublings = u32::try_from(attempts.saturating_sub(1)).unwrap_or(u32::MAX).min(16);
     Lifetime::from_seconds(FIRST_PAUSE_SECONDS.saturating_mul(2u32.saturating_pow(doublings)).min(LONGEST_PAUSE_SECONDS))
 }
 
