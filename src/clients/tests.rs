@@ -154,7 +154,7 @@ fn what_is_not_understood_is_refused_with_the_remedy() {
         (alice(json!({ "tls_client_auth_subjct_dn": "CN=Alice" })), "did you mean `tls_client_auth_subject_dn`?"),
         (alice(json!({ "Scope": "a" })), "did you mean `scope`?"),
         (alice(json!({ "tls_client_certificate_bound_access_token": true })), "`tls_client_certificate_bound_access_tokens`?"),
-        (alice(json!({ "logo_uri": "https://a.example/logo" })), "`logo_uri` is not known client metadata"),
+        (alice(json!({ "background_uri": "https://a.example/logo" })), "`background_uri` is not known client metadata"),
         (alice(json!({ "jwks": { "keys": [one] } })), "`jwks` has no meaning with `tls_client_auth`"),
         (alice(json!({ "jwks_uri": "https://a.example/jwks" })), "`jwks_uri` has no meaning with `tls_client_auth`"),
         (alice(json!({ "tls_client_certificate_bound_access_tokens": "false" })), "true or false, without quotation marks"),

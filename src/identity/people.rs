@@ -268,6 +268,7 @@ impl People {
             preferred_username: Some(username.as_str().to_owned()),
             updated_at: Some(now),
             email_verified: claims.email.as_ref().map(|_| claims.email_verified.unwrap_or(false)),
+            phone_number_verified: claims.phone_number.as_ref().map(|_| claims.phone_number_verified.unwrap_or(false)),
             ..claims
         };
         let hash = match password {

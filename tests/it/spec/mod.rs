@@ -1,5 +1,6 @@
 //! One file per standard. Each test names the sentence it proves.
 
+mod oidc_conformance;
 mod oidc_core;
 mod oidc_discovery;
 mod oidc_logout;
