@@ -13,6 +13,7 @@ use crate::config::Loaded;
 use crate::config::settings::SealKeySettings;
 use crate::domain::{ClientId, Clock, Issuer, Randomness, SystemClock};
 use crate::keys::{Keeper, KeyPlan};
+use crate::oauth::assertion_issuers::AssertionIssuers;
 use crate::oauth::authorization::Lifetimes;
 use crate::oauth::client_auth::{AssertionRules, Throttle, ThrottleLimits};
 use crate::oauth::logout::Logouts;
@@ -74,6 +75,7 @@ struct Checked {
     issuer: Issuer,
     endpoints: Endpoints,
     assertions: AssertionRules,
+    assertion_issuers: AssertionIssuers,
     throttle: ThrottleLimits,
     resources: Resources,
     feed_clients: Vec<ClientId>,
@@ -112,6 +114,8 @@ fn checked(loaded: &Loaded) -> anyhow::Result<Checked> {
         .collect::<Result<_, _>>()?;
     let endpoints = Endpoints::new(&issuer, mtls_url.as_ref());
     let assertions = assertion_rules(&settings.client_assertion, &issuer, &endpoints)?;
+    let read = |file: &std::path::Path| std::fs::read(loaded.resolve(file));
+    let assertion_issuers = AssertionIssuers::from_settings(&settings.assertion_issuer, read).context("[[assertion_issuer]]")?;
     let throttle = throttle_limits(&settings.limits)?;
     super::identity::check(settings, &issuer)?;
     let dpop = DpopChecked::from_settings(&settings.dpop).context("[dpop]")?;
@@ -121,7 +125,19 @@ fn checked(loaded: &Loaded) -> anyhow::Result<Checked> {
             bail!("[registration]: resources: there is no [[resource]] `{identifier}`");
         }
     }
-    Ok(Checked { issuer, endpoints, assertions, throttle, resources, feed_clients, key_plan, dpop, lifetimes, registration })
+    Ok(Checked {
+        issuer,
+        endpoints,
+        assertions,
+        assertion_issuers,
+        throttle,
+        resources,
+        feed_clients,
+        key_plan,
+        dpop,
+        lifetimes,
+        registration,
+    })
 }
 
 /// Checks the authorization server's sections and the master keys, without opening the database.
@@ -140,8 +156,19 @@ pub async fn build(
     clock: Arc<dyn Clock>,
     randomness: Arc<dyn Randomness>,
 ) -> anyhow::Result<(Arc<AuthorizationServer>, i64)> {
-    let Checked { issuer, endpoints, assertions, throttle, resources, feed_clients, key_plan, dpop, lifetimes, registration } =
-        checked(loaded)?;
+    let Checked {
+        issuer,
+        endpoints,
+        assertions,
+        assertion_issuers,
+        throttle,
+        resources,
+        feed_clients,
+        key_plan,
+        dpop,
+        lifetimes,
+        registration,
+    } = checked(loaded)?;
     let outbound = outbound(loaded, clock.clone()).context("[outbound]")?;
     let store = open_store(loaded, &*clock, &*randomness).await?;
     let keeper = Keeper { store: &store, randomness: &*randomness };
@@ -175,6 +202,7 @@ pub async fn build(
         outbound,
         registration,
         assertions,
+        assertion_issuers,
         throttle: Throttle::new(throttle),
         keys: ArcSwap::from_pointee(keys),
         key_plan,

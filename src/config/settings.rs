@@ -8,6 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 pub use super::listener::*;
 
+mod assertion_issuer;
 mod authorization;
 mod client;
 mod dpop;
@@ -15,6 +16,7 @@ mod operation;
 mod registration;
 mod resource;
 
+pub use assertion_issuer::{AssertionIssuerSettings, AssertionSubjectSettings};
 pub use authorization::{AuthorizationSettings, ProfileSetting};
 pub use client::{AssertionAudienceSetting, ClientAssertionSettings, OutboundSettings};
 pub use dpop::DpopSettings;
@@ -46,6 +48,8 @@ pub struct Settings {
     pub resource: Vec<ResourceSettings>,
     /// Assertions of clients with `private_key_jwt` and `client_secret_jwt`.
     pub client_assertion: ClientAssertionSettings,
+    /// Whose assertions are taken as authorization grants (RFC 7523 §2.1).
+    pub assertion_issuer: Vec<AssertionIssuerSettings>,
     /// Where keys are fetched from that clients publish (`jwks_uri`).
     pub outbound: OutboundSettings,
     /// What is asked of DPoP proofs.

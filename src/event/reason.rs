@@ -56,8 +56,12 @@ reasons! {
     CertificatePath = "certificate_path";
     /// No anchor set applies, so nobody can be trusted.
     CertificateNoAnchors = "certificate_no_anchors";
-    /// A revocation rule names this certificate.
+    /// A revocation rule or a certificate revocation list names this certificate, or one above it.
     CertificateRevoked = "certificate_revoked";
+    /// No certificate revocation list speaks of this certificate, or of one above it, and one must.
+    CertificateRevocationUnknown = "certificate_revocation_unknown";
+    /// The certificate revocation list that speaks of this certificate, or of one above it, is too old or not in force yet.
+    CertificateRevocationStale = "certificate_revocation_stale";
     /// The registered subject is not this certificate's.
     CertificateSubjectMismatch = "certificate_subject_mismatch";
     /// The registered subject alternative name is not in this certificate.
@@ -110,6 +114,8 @@ reasons! {
     AssertionNotYetValid = "assertion_not_yet_valid";
     /// The client assertion lives longer than is taken.
     AssertionLifetime = "assertion_lifetime";
+    /// The assertion comes from an issuer that is not trusted, or not for this client.
+    AssertionIssuer = "assertion_issuer";
     /// The client assertion was used before.
     AssertionReplayed = "assertion_replayed";
     /// The client exists but has been revoked by a rule.
@@ -235,6 +241,14 @@ reasons! {
     RefreshTokenForeign = "refresh_token_foreign";
     /// A refresh token that had been replaced.
     RefreshTokenReused = "refresh_token_reused";
+
+    // -- token exchange --------------------------------------------------------------------------------------------
+    /// A token type that is not exchanged here, or is missing, or there without its token.
+    ExchangeTokenType = "exchange_token_type";
+    /// The subject token was neither issued to this client nor is it for a resource of its.
+    ExchangeNotAllowed = "exchange_not_allowed";
+    /// The actor token is not the client's own, or somebody acts in it; or too many have acted.
+    ExchangeActor = "exchange_actor";
 
     // -- the token -------------------------------------------------------------------------------------------------
     /// No token in the request.

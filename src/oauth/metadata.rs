@@ -72,7 +72,13 @@ pub struct Capabilities<'a> {
     pub back_channel_logout: bool,
     /// Whether clients may register themselves.
     pub registration: bool,
+    /// Whether it trusts anybody's assertions as grants.
+    pub jwt_bearer: bool,
 }
+
+/// Endpoints that public clients may use: their grants (RFC 6749 §4.1, §6), pushed requests (RFC 9126 §2.1: "in the same way as a token
+/// request"), and revocation (RFC 7009 §2.1).
+const PUBLIC_ENDPOINTS: [&str; 3] = ["token", "revocation", "pushed_authorization_request"];
 
 impl Endpoints {
     /// Endpoints below the issuer, and for clients with certificates below `mtls_url` where that is another base.
@@ -91,11 +97,15 @@ impl Endpoints {
 
     /// The metadata document, of RFC 8414 and of OpenID Connect Discovery §3 in one.
     pub fn metadata(&self, can: &Capabilities<'_>) -> Value {
-        let Capabilities { scopes, dpop, signing, profile, back_channel_logout, registration } = *can;
+        let Capabilities { scopes, dpop, signing, profile, back_channel_logout, registration, jwt_bearer } = *can;
         let methods = json!(AUTHENTICATION_METHODS.map(AuthenticationMethod::name));
         let algorithms: Vec<_> =
             Algorithm::ALL.map(Algorithm::name).into_iter().chain(MacAlgorithm::ALL.map(MacAlgorithm::name)).collect();
-        let grants: Vec<_> = GrantType::ALL.iter().map(|grant| grant.name()).collect();
+        let grants: Vec<_> = GrantType::ALL
+            .iter()
+            .filter(|grant| jwt_bearer || **grant != GrantType::JwtBearer)
+            .map(|grant| grant.name())
+            .collect();
         let mut document = Map::new();
         document.insert("issuer".into(), json!(self.base));
         self.insert_endpoints(&self.base, &mut document);
@@ -108,10 +118,11 @@ impl Endpoints {
         }
         document.insert("tls_client_certificate_bound_access_tokens".into(), json!(true));
         document.insert("dpop_signing_alg_values_supported".into(), json!(dpop.algorithms));
-        // Public clients have a grant of their own (RFC 6749 §4.1).
         let with_none: Vec<_> =
             AUTHENTICATION_METHODS.into_iter().chain([AuthenticationMethod::None]).map(AuthenticationMethod::name).collect();
-        document.insert("token_endpoint_auth_methods_supported".into(), json!(with_none));
+        for endpoint in PUBLIC_ENDPOINTS {
+            document.insert(format!("{endpoint}_endpoint_auth_methods_supported"), json!(with_none));
+        }
         insert_authorization(&mut document, signing, profile);
         if registration {
             document.insert("registration_endpoint".into(), json!(format!("{}{}", self.base, path::REGISTRATION)));

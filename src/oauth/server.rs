@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 use arc_swap::ArcSwap;
 use serde_json::Value;
 
+use super::assertion_issuers::AssertionIssuers;
 use super::authorization::Lifetimes;
 use super::client_auth::{AssertionRules, Throttle};
 use super::logout::Logouts;
@@ -65,6 +66,8 @@ pub struct AuthorizationServer {
     pub client_keys: ClientKeys,
     /// What client assertions must say.
     pub assertions: AssertionRules,
+    /// Whose assertions are grants.
+    pub assertion_issuers: AssertionIssuers,
     /// Holds back who fails too often.
     pub throttle: Throttle,
     /// Our signing keys, as of the last change.
@@ -95,6 +98,7 @@ impl AuthorizationServer {
             profile: self.profile,
             registration: self.registration.is_on(),
             back_channel_logout: self.logouts.reaches_clients(),
+            jwt_bearer: !self.assertion_issuers.is_empty(),
         };
         self.endpoints.metadata(&can)
     }

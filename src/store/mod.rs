@@ -51,7 +51,7 @@ pub use account::{AccountChange, AccountRecord, AccountState, Added, NewAccount}
 pub use audit::PendingEvent;
 pub use authorization_code::{CodeRecord, CodeSpent, Finished, Finishes, NewCode};
 pub use browser_session::{Ended, Ending, NewSession, SessionRecord};
-pub use client::{ClientRecord, Put, PutMode, SecretRecord};
+pub use client::{ClientRecord, Put, PutMode, SecretRecord, SecretReplaced};
 pub use client_registration::Registered;
 pub use error::StoreError;
 pub use feed::{Change, ChangeCursor, ChangeKind, ChangeWatch, Changes};

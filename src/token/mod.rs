@@ -13,7 +13,9 @@ pub mod opaque;
 
 pub use dates::{InDate, check_dates};
 
-use crate::domain::{Audience, ClientId, Cnf, CnfError, FamilyId, Issuer, KeyId, Scope, Subject, Thumbprint, Timestamp, TokenId};
+use crate::domain::{
+    Actors, Audience, ClientId, Cnf, CnfError, FamilyId, Issuer, KeyId, Scope, Subject, Thumbprint, Timestamp, TokenId,
+};
 use crate::event::Reason;
 
 /// What every opaque token of ours begins with, so that people, log filters and secret scanners recognise it.
@@ -42,6 +44,8 @@ pub struct AccessToken {
     pub expires: Timestamp,
     /// `cnf` (RFC 8705 §3.1).
     pub cnf: Option<Cnf>,
+    /// `act` (RFC 8693 §4.1); left out when nobody acts.
+    pub actors: Actors,
 }
 
 impl AccessToken {
@@ -65,6 +69,7 @@ impl AccessToken {
             not_before: None,
             expires: self.expires,
             cnf: self.cnf,
+            actors: self.actors.clone(),
         }
     }
 }
@@ -96,6 +101,8 @@ pub struct TokenFacts {
     pub expires: Timestamp,
     /// `cnf`.
     pub cnf: Option<Cnf>,
+    /// `act`: who acts for the subject.
+    pub actors: Actors,
 }
 
 impl TokenFacts {

@@ -20,6 +20,7 @@ use std::sync::Arc;
 pub use assertion::{AssertionError, AssertionRules, AudienceRule};
 pub use authorization::{Authorization, BasicCredentials, Scheme};
 pub use presented::JWT_BEARER;
+pub(super) use presented::reason_of;
 pub use throttle::{Throttle, ThrottleLimits, Throttled};
 
 use super::error::{ErrorCode, Fault, OauthError, Refusal};
@@ -241,7 +242,7 @@ impl AuthorizationServer {
             }
             (Authentication::ClientSecretBasic(registered), Credentials::Basic(secret))
             | (Authentication::ClientSecretPost(registered), Credentials::Post(secret)) => {
-                client_secret::check(registered, &client.client_id, secret)?;
+                client_secret::check(registered, &client.client_id, secret, now)?;
             }
             (Authentication::PrivateKeyJwt { keys, algorithm }, Credentials::Assertion(Assertion::Signed(assertion))) => {
                 let claims = private_key_jwt::verify(assertion, client, keys, *algorithm, &self.client_keys, clock).await?;
@@ -251,7 +252,7 @@ impl AuthorizationServer {
                 Authentication::ClientSecretJwt { secret, algorithm },
                 Credentials::Assertion(Assertion::Authenticated(assertion)),
             ) => {
-                let claims = client_secret_jwt::verify(assertion, secret, *algorithm)?;
+                let claims = client_secret_jwt::verify(assertion, secret, *algorithm, now)?;
                 self.use_assertion(&claims, client, request.own_audience, now).await?;
             }
             (
