@@ -56,8 +56,12 @@ reasons! {
     CertificatePath = "certificate_path";
     /// No anchor set applies, so nobody can be trusted.
     CertificateNoAnchors = "certificate_no_anchors";
-    /// A revocation rule names this certificate.
+    /// A revocation rule or a certificate revocation list names this certificate, or one above it.
     CertificateRevoked = "certificate_revoked";
+    /// No certificate revocation list speaks of this certificate, or of one above it, and one must.
+    CertificateRevocationUnknown = "certificate_revocation_unknown";
+    /// The certificate revocation list that speaks of this certificate, or of one above it, is too old or not in force yet.
+    CertificateRevocationStale = "certificate_revocation_stale";
     /// The registered subject is not this certificate's.
     CertificateSubjectMismatch = "certificate_subject_mismatch";
     /// The registered subject alternative name is not in this certificate.

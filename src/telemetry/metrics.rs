@@ -157,6 +157,9 @@ registry! {
     ANCHOR_NOT_AFTER: Gauge = "symbolon_anchor_not_after_seconds" ["anchor_set", "anchor"]
         "When an accepted authority's certificate ends, in seconds since 1970; the label has the beginning of its SPKI SHA-256.";
 
+    CRL_NEXT_UPDATE: Gauge = "symbolon_crl_next_update_seconds" ["anchor_set", "anchor"]
+        "When a certificate revocation list is too old, in seconds since 1970; the label has the beginning of its signer's SPKI SHA-256.";
+
     REQUESTS: Counter = "symbolon_requests_total" ["endpoint", "status"]
         "Requests to the authorization server, by endpoint and status.";
     REQUEST_SECONDS: Seconds = "symbolon_request_seconds" ["endpoint"]

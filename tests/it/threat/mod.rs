@@ -16,6 +16,7 @@ mod killed;
 mod outage;
 mod peer;
 mod resumption;
+mod revocation_list;
 mod route_policy;
 mod sign_in;
 mod single_use;
