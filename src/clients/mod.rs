@@ -17,6 +17,7 @@ mod authorization;
 mod certificate_matcher;
 mod client_keys;
 mod directory;
+mod messages;
 mod metadata;
 mod redirect_uri;
 mod registered_certificate;
@@ -31,6 +32,7 @@ pub use authorization::{AuthorizationMetadata, Profile, SubjectType};
 pub use certificate_matcher::{CertificateMatcher, MatchError, Matched};
 pub use client_keys::{ClientKeys, ClientKeysError, KeysUnavailable};
 pub use directory::{Clients, ClientsError, Directory, EndingCertificate};
+pub use messages::{Carrier, Encryption, Message, MessageMetadata, RequestSigning, RequestUri, RequestUriError, ResponseMode};
 pub use metadata::MetadataError;
 pub use redirect_uri::{AcceptedRedirectUri, ApplicationType, RedirectUri, RedirectUriError};
 pub use registered_certificate::{RegisteredCertificate, RegisteredCertificateError, RegisteredCertificates};
@@ -60,6 +62,10 @@ pub struct Client {
     pub scope: Scope,
     /// What it may do at the authorization endpoint.
     pub authorization: AuthorizationMetadata,
+    /// How it signs what it asks for, and how it is answered.
+    pub messages: MessageMetadata,
+    /// The public keys it publishes without authenticating by them; see [`Client::keys`].
+    pub other_keys: Option<Published<RegisteredKeys>>,
 }
 
 /// A grant that a client may use (`grant_types`, RFC 7591 §2).
@@ -124,6 +130,14 @@ impl Client {
         secret: Option<&SecretRecord>,
     ) -> Result<Self, MetadataError> {
         metadata::read(json, expected, secret)
+    }
+
+    /// The public keys that it signs with, whatever it authenticates by.
+    pub const fn keys(&self) -> Option<&Published<RegisteredKeys>> {
+        match self.authentication.keys() {
+            Some(keys) => Some(keys),
+            None => self.other_keys.as_ref(),
+        }
     }
 
     /// The registration without its secret, as one line of JSON. The same for equal clients.

@@ -276,6 +276,7 @@ pub fn refusal_of(refusal: &Refusal) -> Rejection {
         | ErrorCode::LoginRequired
         | ErrorCode::ConsentRequired
         | ErrorCode::InvalidRequestUri
+        | ErrorCode::InvalidRequestObject
         | ErrorCode::RequestNotSupported
         | ErrorCode::RequestUriNotSupported
         | ErrorCode::RegistrationNotSupported
