@@ -40,7 +40,9 @@ impl AuthorizationServer {
                 let granting = self.granting(&client, request.parameters, now).await;
                 Asked::Assertion(granting.map_err(|error| error.of(client.client_id()))?)
             }
-            GrantType::TokenExchange => Asked::Exchange(self.exchangeable(&client, request.parameters, now).map_err(of_client)?),
+            GrantType::TokenExchange => {
+                Asked::Exchange(Box::new(self.exchangeable(&client, request.parameters, now).map_err(of_client)?))
+            }
         };
         let proven = match checked {
             Some(proof) => Some(self.claim_proof(proof, now).await.map_err(|error| error.of(client.client_id()))?),
@@ -56,7 +58,7 @@ impl AuthorizationServer {
                 self.issue(&client, approved, &binding, now, &request_id)?
             }
             Asked::Exchange(exchangeable) => {
-                let approved = self.exchange(&client, exchangeable, certificate, proven.as_ref(), now);
+                let approved = self.exchange(&client, *exchangeable, certificate, proven.as_ref(), now);
                 let approved = approved.map_err(|error| error.of(client.client_id()))?;
                 self.issue(&client, approved, &binding, now, &request_id)?
             }
@@ -110,5 +112,5 @@ enum Asked {
     /// By somebody's assertion.
     Assertion(Granting),
     /// By another token.
-    Exchange(Exchangeable),
+    Exchange(Box<Exchangeable>),
 }

@@ -1,11 +1,12 @@
 //! The two engines: where the database is, how it is opened, and how one SQL text runs on either.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr as _;
 use std::time::Duration;
 
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgSslMode};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions as _, Connection as _, PgPool, SqlitePool};
 
@@ -107,7 +108,12 @@ impl Target {
             let options = PgConnectOptions::from_str(url).map_err(|error| {
                 StoreError::Url(format!("not a PostgreSQL URL ({error}): write `postgres://USER@HOST/DATABASE`"))
             })?;
-            return Ok(Self::Postgres(Box::new(options.application_name("symbolon").disable_statement_logging())));
+            let options = options.application_name("symbolon").disable_statement_logging();
+            // The driver would take a connection in the clear where the server offers no other; over a network that is for the URL to say.
+            let says_how = url.contains("sslmode=") || url.contains("ssl-mode=");
+            let is_near = options.get_socket().is_some() || is_loopback(options.get_host());
+            let options = if says_how || is_near { options } else { options.ssl_mode(PgSslMode::VerifyFull) };
+            return Ok(Self::Postgres(Box::new(options)));
         }
         Err(StoreError::Url("write `sqlite:FILE` or `postgres://USER@HOST/DATABASE`".into()))
     }
@@ -183,6 +189,12 @@ impl Target {
     }
 }
 
+fn is_loopback(host: &str) -> bool {
+    let host = host.trim_matches(['[', ']']);
+    // A path is the directory of a socket.
+    host == "localhost" || host.starts_with('/') || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
 /// PostgreSQL sessions wait for nothing longer than we do, and their commits are on the disk when they are answered.
 const SESSION: &str = "SELECT set_config('lock_timeout', $1, false), set_config('statement_timeout', $1, false), \
      set_config('idle_in_transaction_session_timeout', '60000', false), \
@@ -221,4 +233,30 @@ fn create(path: &Path) -> std::io::Result<()> {
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     options.open(path).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_over_a_network_is_verified_unless_the_url_says_otherwise() {
+        let mode = |url: &str| match Target::parse(url, Path::new("/")).expect("a target") {
+            Target::Postgres(options) => options.get_ssl_mode(),
+            Target::Sqlite(_) => panic!("{url}"),
+        };
+        for url in ["postgres://me@db.example/state", "postgres://me@10.0.0.7/state", "postgresql://me@[2001:db8::7]/state"] {
+            assert!(matches!(mode(url), PgSslMode::VerifyFull), "{url}");
+        }
+        for url in [
+            "postgres://me@localhost/state",
+            "postgres://me@127.0.0.1/state",
+            "postgres://me@[::1]/state",
+            "postgres://me@localhost/state?host=/run/postgresql",
+        ] {
+            assert!(matches!(mode(url), PgSslMode::Prefer), "{url}");
+        }
+        assert!(matches!(mode("postgres://me@db.example/state?sslmode=disable"), PgSslMode::Disable));
+        assert!(matches!(mode("postgres://me@localhost/state?sslmode=verify-full"), PgSslMode::VerifyFull));
+    }
 }

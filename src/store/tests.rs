@@ -75,6 +75,7 @@ mod opening;
 mod people;
 mod replay;
 mod seal_key;
+mod soak;
 mod swap;
 
 fn id(name: &str) -> ClientId {

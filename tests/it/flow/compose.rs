@@ -27,7 +27,7 @@ impl Compose {
         let [server, gateway, upstream] = [(); 3].map(|()| ports::free());
         let dir_text = dir.display();
         let replacements = [
-            ("postgres://symbolon:${POSTGRES_PASSWORD:-symbolon}@postgres/symbolon", database.to_owned()),
+            ("postgres://symbolon:${POSTGRES_PASSWORD:-symbolon}@postgres/symbolon?sslmode=disable", database.to_owned()),
             ("/etc/symbolon", format!("{dir_text}/etc")),
             ("/var/lib/symbolon", format!("{dir_text}/state")),
             ("server:8443", format!("localhost:{server}")),

@@ -8,6 +8,7 @@ mod command_line;
 mod compose;
 mod cross_origin;
 mod database;
+mod database_tls;
 mod demo;
 mod explain;
 mod federation;

@@ -83,6 +83,52 @@ fn start() -> Result<Server, String> {
     Ok(Server::Started(PathBuf::from(directory)))
 }
 
+/// A server of its own that takes connections over TLS alone, on 127.0.0.1 at this port, from whoever shows a certificate of `authority`
+/// for the user `symbolon`; with an empty database of that name. All three are PEM. `None` where no server can be started.
+#[allow(dead_code, reason = "the store's own tests have no certificates")]
+pub async fn secured(certificate: String, key: String, authority: String, port: u16) -> Option<()> {
+    let started = tokio::task::spawn_blocking(move || start_secured(&certificate, &key, &authority, port)).await;
+    let directory = match started.expect("the starter did not panic") {
+        Ok(directory) => directory,
+        Err(reason) => {
+            println!("PostgreSQL was left out of this test: {reason}");
+            return None;
+        }
+    };
+    let url = format!("postgres://postgres@localhost:{port}/postgres?host={directory}");
+    let mut connection = PgConnection::connect(&url).await.expect("the test server accepts connections");
+    for statement in ["CREATE ROLE symbolon LOGIN", "CREATE DATABASE symbolon OWNER symbolon"] {
+        sqlx::query(statement).execute(&mut connection).await.expect(statement);
+    }
+    connection.close().await.expect("closed");
+    Some(())
+}
+
+fn start_secured(certificate: &str, key: &str, authority: &str, port: u16) -> Result<String, String> {
+    let bin = binaries().ok_or("`initdb` is not at hand")?;
+    let as_user: &[&str] = if is_root() { &["runuser", "-u", "postgres", "--"] } else { &[] };
+    let directory = run(as_user, Path::new("mktemp"), &["-d", "/tmp/symbolon-pg-XXXXXX"])?.trim().to_owned();
+    let data = format!("{directory}/data");
+    run(as_user, &bin.join("initdb"), &["-D", &data, "-A", "trust", "-U", "postgres", "-E", "UTF8", "--no-sync"])?;
+    let rules = "local all all trust\nhostssl all symbolon 127.0.0.1/32 trust clientcert=verify-full\n";
+    for (name, text) in [("server.pem", certificate), ("server.key", key), ("ca.pem", authority), ("pg_hba.conf", rules)] {
+        let path = format!("{data}/{name}");
+        std::fs::write(&path, text).map_err(|error| format!("{path}: {error}"))?;
+        run(&[], Path::new("chmod"), &["600", &path])?;
+        if is_root() {
+            run(&[], Path::new("chown"), &["postgres", &path])?;
+        }
+    }
+    let options = format!(
+        "-c listen_addresses=127.0.0.1 -c port={port} -c unix_socket_directories={directory} -c fsync=off -c log_min_messages=fatal \
+         -c ssl=on -c ssl_cert_file=server.pem -c ssl_key_file=server.key -c ssl_ca_file=ca.pem"
+    );
+    watch(as_user, &bin, &directory, &data)?;
+    let log = format!("{directory}/log");
+    run(as_user, &bin.join("pg_ctl"), &["-D", &data, "-o", &options, "-l", &log, "-w", "-t", "60", "start"])?;
+    Ok(directory)
+}
+
 /// Starts a shell that waits for the end of its input, which comes when this process ends (also by SIGKILL), then stops the server
 /// and removes its directory.
 fn watch(as_user: &[&str], bin: &Path, directory: &str, data: &str) -> Result<(), String> {

@@ -195,7 +195,7 @@ async fn exactly_one_succeeds(engine: Engine) {
     let caller = Caller::anonymous(&field.stack.server_ca.certificate).showing(&field.stack.alice);
     let mut connections: Vec<Connection> = Vec::new();
     for number in 0..TRIES {
-        let authority = if number % 2 == 0 { &field.stack.mtls_authority } else { &replica };
+        let authority = if number.is_multiple_of(2) { &field.stack.mtls_authority } else { &replica };
         connections.push(caller.connect(authority).await.expect("a connection"));
     }
     // Consent is given once, and remembered.
