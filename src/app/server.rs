@@ -14,6 +14,7 @@ use crate::config::Loaded;
 use crate::config::settings::SealKeySettings;
 use crate::domain::{ClientId, Clock, Issuer, Randomness, SystemClock};
 use crate::keys::{Keeper, KeyPlan};
+use crate::oauth::assertion_issuers::AssertionIssuers;
 use crate::oauth::authorization::Lifetimes;
 use crate::oauth::client_auth::{AssertionRules, Throttle, ThrottleLimits};
 use crate::oauth::metadata::{Endpoints, path};
@@ -74,6 +75,7 @@ struct Checked {
     issuer: Issuer,
     endpoints: Endpoints,
     assertions: AssertionRules,
+    assertion_issuers: AssertionIssuers,
     throttle: ThrottleLimits,
     resources: Resources,
     feed_clients: Vec<ClientId>,
@@ -111,6 +113,8 @@ fn checked(loaded: &Loaded) -> anyhow::Result<Checked> {
         .collect::<Result<_, _>>()?;
     let endpoints = Endpoints::new(&issuer, mtls_url.as_ref());
     let assertions = assertion_rules(&settings.client_assertion, &issuer, &endpoints)?;
+    let read = |file: &std::path::Path| std::fs::read(loaded.resolve(file));
+    let assertion_issuers = AssertionIssuers::from_settings(&settings.assertion_issuer, read).context("[[assertion_issuer]]")?;
     let throttle = throttle_limits(&settings.limits)?;
     super::identity::check(settings, &issuer)?;
     let mut dpop = DpopChecked::from_settings(&settings.dpop).context("[dpop]")?;
@@ -120,7 +124,7 @@ fn checked(loaded: &Loaded) -> anyhow::Result<Checked> {
     if dpop.rules.algorithms.is_empty() {
         bail!("[dpop]: the profile `{}` knows none of `algorithms`: add `ES256`, `PS256` or `EdDSA`", profile.name());
     }
-    Ok(Checked { issuer, endpoints, assertions, throttle, resources, feed_clients, key_plan, dpop, lifetimes })
+    Ok(Checked { issuer, endpoints, assertions, assertion_issuers, throttle, resources, feed_clients, key_plan, dpop, lifetimes })
 }
 
 /// FAPI 2.0 Security Profile §5.4.1 speaks of every JWT that the server makes.
@@ -150,8 +154,18 @@ pub async fn build(
     clock: Arc<dyn Clock>,
     randomness: Arc<dyn Randomness>,
 ) -> anyhow::Result<(Arc<AuthorizationServer>, i64)> {
-    let Checked { issuer, endpoints, assertions, throttle, resources, feed_clients, key_plan, dpop, lifetimes } =
-        checked(loaded)?;
+    let Checked {
+        issuer,
+        endpoints,
+        assertions,
+        assertion_issuers,
+        throttle,
+        resources,
+        feed_clients,
+        key_plan,
+        dpop,
+        lifetimes,
+    } = checked(loaded)?;
     let client_keys = client_keys(loaded, clock.clone()).context("[outbound]")?;
     let store = open_store(loaded, &*clock, &*randomness).await?;
     let keeper = Keeper { store: &store, randomness: &*randomness };
@@ -184,6 +198,7 @@ pub async fn build(
         client_keys,
         request_fetches: Semaphore::new(MOST_FETCHES),
         assertions,
+        assertion_issuers,
         throttle: Throttle::new(throttle),
         keys: ArcSwap::from_pointee(keys),
         key_plan,

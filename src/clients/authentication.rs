@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use url::Url;
 
-use super::{CertificateMatcher, RegisteredCertificates, RegisteredKeys, SecretDigest, SharedSecret};
+use super::{CertificateMatcher, RegisteredCertificates, RegisteredKeys, SecretDigest, Secrets, SharedSecret};
 use crate::jose::Algorithm;
 use crate::jose::mac::MacAlgorithm;
 
@@ -24,13 +24,13 @@ pub enum Authentication {
         algorithm: Option<Algorithm>,
     },
     /// The secret in the `Authorization` header (RFC 6749 §2.3.1).
-    ClientSecretBasic(SecretDigest),
+    ClientSecretBasic(Secrets<SecretDigest>),
     /// The secret as a parameter (RFC 6749 §2.3.1).
-    ClientSecretPost(SecretDigest),
+    ClientSecretPost(Secrets<SecretDigest>),
     /// An assertion authenticated with the secret (RFC 7523 §2.2, OpenID Connect Core §9).
     ClientSecretJwt {
-        /// The secret.
-        secret: SharedSecret,
+        /// Its secrets.
+        secret: Secrets<SharedSecret>,
         /// `token_endpoint_auth_signing_alg`: the one algorithm that counts.
         algorithm: Option<MacAlgorithm>,
     },

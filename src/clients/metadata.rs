@@ -185,7 +185,8 @@ pub enum MetadataError {
     PublicGrant(GrantType),
     /// A grant that does not exist here.
     #[error(
-        "`grant_types`: `{0}` is not supported: write `client_credentials`, `authorization_code`, `refresh_token`, or `[]` for a client that asks for no tokens"
+        "`grant_types`: `{0}` is not supported: write {names}, or `[]` for a client that asks for no tokens",
+        names = GrantType::ALL.map(|grant| format!("`{grant}`")).join(", ")
     )]
     Grant(String),
     /// `scope` is malformed.
@@ -457,9 +458,9 @@ fn grants(members: &Map<String, Value>, authentication: &Authentication) -> Resu
     };
     let known = |name: String| GrantType::ALL.into_iter().find(|grant| grant.name() == name).ok_or(MetadataError::Grant(name));
     let grants = names.into_iter().map(known).collect::<Result<BTreeSet<_>, _>>()?;
-    match grants.get(&GrantType::ClientCredentials) {
-        Some(grant) if is_public => Err(MetadataError::PublicGrant(*grant)),
-        _ => Ok(grants),
+    match grants.iter().find(|grant| is_public && grant.is_confidential()) {
+        Some(grant) => Err(MetadataError::PublicGrant(*grant)),
+        None => Ok(grants),
     }
 }
 

@@ -23,6 +23,7 @@ mod redirect_uri;
 mod registered_certificate;
 mod registered_keys;
 mod secret;
+mod secrets;
 #[cfg(test)]
 mod tests;
 
@@ -30,13 +31,14 @@ pub use authentication::{Authentication, AuthenticationMethod, AuthenticationMet
 pub use authorization::{AuthorizationMetadata, Profile, SubjectType};
 pub use certificate_matcher::{CertificateMatcher, MatchError, Matched};
 pub use client_keys::{ClientKeys, ClientKeysError, KeysUnavailable};
-pub use directory::{Clients, ClientsError, Directory};
+pub use directory::{Clients, ClientsError, Directory, EndingCertificate};
 pub use messages::{Carrier, Encryption, Message, MessageMetadata, RequestSigning, RequestUri, RequestUriError, ResponseMode};
 pub use metadata::MetadataError;
 pub use redirect_uri::{AcceptedRedirectUri, ApplicationType, RedirectUri, RedirectUriError};
 pub use registered_certificate::{RegisteredCertificate, RegisteredCertificateError, RegisteredCertificates};
 pub use registered_keys::{RegisteredKeys, RegisteredKeysError};
 pub use secret::{SecretDigest, SecretError, SecretKnown, SecretMismatch, SharedSecret, generate_secret};
+pub use secrets::{SecretChangeError, SecretLife, Secrets};
 
 /// One client.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,11 +77,21 @@ pub enum GrantType {
     ClientCredentials,
     /// RFC 6749 §6.
     RefreshToken,
+    /// RFC 7523 §2.1.
+    JwtBearer,
+    /// RFC 8693 §2.1.
+    TokenExchange,
 }
 
 impl GrantType {
     /// Every grant there is.
-    pub const ALL: [Self; 3] = [Self::AuthorizationCode, Self::ClientCredentials, Self::RefreshToken];
+    pub const ALL: [Self; 5] =
+        [Self::AuthorizationCode, Self::ClientCredentials, Self::RefreshToken, Self::JwtBearer, Self::TokenExchange];
+
+    /// Whether it is for confidential clients alone.
+    pub const fn is_confidential(self) -> bool {
+        matches!(self, Self::ClientCredentials | Self::JwtBearer | Self::TokenExchange)
+    }
 
     /// The value of `grant_type`.
     pub const fn name(self) -> &'static str {
@@ -87,6 +99,8 @@ impl GrantType {
             Self::AuthorizationCode => "authorization_code",
             Self::ClientCredentials => "client_credentials",
             Self::RefreshToken => "refresh_token",
+            Self::JwtBearer => "urn:ietf:params:oauth:grant-type:jwt-bearer",
+            Self::TokenExchange => "urn:ietf:params:oauth:grant-type:token-exchange",
         }
     }
 }
@@ -134,8 +148,8 @@ impl Client {
     /// As the store keeps it.
     pub fn to_record(&self) -> ClientRecord {
         let secret = match &self.authentication {
-            Authentication::ClientSecretBasic(digest) | Authentication::ClientSecretPost(digest) => Some(digest.into()),
-            Authentication::ClientSecretJwt { secret, .. } => Some(secret.into()),
+            Authentication::ClientSecretBasic(digest) | Authentication::ClientSecretPost(digest) => Some(digest.to_record()),
+            Authentication::ClientSecretJwt { secret, .. } => Some(secret.to_record()),
             Authentication::TlsClientAuth(_)
             | Authentication::SelfSignedTlsClientAuth(_)
             | Authentication::PrivateKeyJwt { .. }

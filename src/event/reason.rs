@@ -116,6 +116,8 @@ reasons! {
     AssertionNotYetValid = "assertion_not_yet_valid";
     /// The client assertion lives longer than is taken.
     AssertionLifetime = "assertion_lifetime";
+    /// The assertion comes from an issuer that is not trusted, or not for this client.
+    AssertionIssuer = "assertion_issuer";
     /// The client assertion was used before.
     AssertionReplayed = "assertion_replayed";
     /// The client exists but has been revoked by a rule.
@@ -266,6 +268,14 @@ reasons! {
     /// A refresh token that had been replaced.
     RefreshTokenReused = "refresh_token_reused";
 
+    // -- token exchange --------------------------------------------------------------------------------------------
+    /// A token type that is not exchanged here, or is missing, or there without its token.
+    ExchangeTokenType = "exchange_token_type";
+    /// The subject token was neither issued to this client nor is it for a resource of its.
+    ExchangeNotAllowed = "exchange_not_allowed";
+    /// The actor token is not the client's own, or somebody acts in it; or too many have acted.
+    ExchangeActor = "exchange_actor";
+
     // -- the token -------------------------------------------------------------------------------------------------
     /// No token in the request.
     TokenAbsent = "token_absent";
@@ -357,6 +367,14 @@ reasons! {
     RouteUnknown = "route_unknown";
     /// The route is not for this client.
     PolicyClient = "policy_client";
+    /// A claim of the token is not one that the route asks for.
+    PolicyClaim = "policy_claim";
+    /// The certificate has no name, key or issuer that the route is for.
+    PolicyCertificate = "policy_certificate";
+    /// The sign-in behind the token was not of a kind that the route asks for (RFC 9470).
+    PolicyAuthenticationContext = "policy_authentication_context";
+    /// The sign-in behind the token was too long ago (RFC 9470).
+    PolicyAuthenticationAge = "policy_authentication_age";
     /// The route is not for this method.
     PolicyMethod = "policy_method";
     /// The route is not for this address.

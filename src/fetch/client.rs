@@ -123,7 +123,7 @@ impl Client {
     /// # Errors
     /// Whatever kept an answer from arriving whole. An answer of any status is returned as it is.
     pub async fn get(&self, url: &Url) -> Result<Fetched, FetchError> {
-        self.send(Method::GET, url, None).await
+        self.send(Method::GET, url, None, HeaderMap::new()).await
     }
 
     /// Fetches `url` with GET, asking for this media type.
@@ -141,15 +141,25 @@ impl Client {
     /// # Errors
     /// As [`Client::get`], and when the encoded form is larger than the limit on bodies.
     pub async fn post_form(&self, url: &Url, fields: &[(&str, &str)]) -> Result<Fetched, FetchError> {
+        self.post_form_with(url, fields, HeaderMap::new()).await
+    }
+
+    /// The same with more header fields, which take the place of those that are sent anyway.
+    ///
+    /// # Errors
+    /// As [`Client::post_form`].
+    pub async fn post_form_with(&self, url: &Url, fields: &[(&str, &str)], headers: HeaderMap) -> Result<Fetched, FetchError> {
         let form = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
         if form.len() as u64 > self.limits.body_bytes {
             return Err(FetchError::FormTooLarge { url: shown(url), limit: self.limits.body_bytes });
         }
-        self.send(Method::POST, url, Some(form)).await
+        self.send(Method::POST, url, Some(form), headers).await
     }
 
-    async fn send(&self, method: Method, url: &Url, form: Option<String>) -> Result<Fetched, FetchError> {
-        self.within_time(url, request(method, url, form)?).await
+    async fn send(&self, method: Method, url: &Url, form: Option<String>, headers: HeaderMap) -> Result<Fetched, FetchError> {
+        let mut request = request(method, url, form)?;
+        request.headers_mut().extend(headers);
+        self.within_time(url, request).await
     }
 
     async fn within_time(&self, url: &Url, request: Request<Full<Bytes>>) -> Result<Fetched, FetchError> {

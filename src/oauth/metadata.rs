@@ -65,11 +65,17 @@ pub struct Capabilities<'a> {
     pub signing: &'a BTreeSet<Algorithm>,
     /// The rules that every client is under at least.
     pub profile: Profile,
+    /// Whether it trusts anybody's assertions as grants.
+    pub jwt_bearer: bool,
     /// Whether every client must sign its authorization requests.
     pub require_signed_request_object: bool,
     /// Whether request objects are fetched from where clients publish them.
     pub fetches_requests: bool,
 }
+
+/// Endpoints that public clients may use: their grants (RFC 6749 §4.1, §6), pushed requests (RFC 9126 §2.1: "in the same way as a token
+/// request"), and revocation (RFC 7009 §2.1).
+const PUBLIC_ENDPOINTS: [&str; 3] = ["token", "revocation", "pushed_authorization_request"];
 
 impl Endpoints {
     /// Endpoints below the issuer, and for clients with certificates below `mtls_url` where that is another base.
@@ -88,7 +94,7 @@ impl Endpoints {
 
     /// The metadata document, of RFC 8414 and of OpenID Connect Discovery §3 in one.
     pub fn metadata(&self, can: &Capabilities<'_>) -> Value {
-        let Capabilities { scopes, dpop, profile, .. } = *can;
+        let Capabilities { scopes, dpop, profile, jwt_bearer, .. } = *can;
         let is_strict = profile >= Profile::Fapi2;
         let methods = AUTHENTICATION_METHODS.into_iter().filter(|method| !is_strict || method.is_strong());
         let methods: Vec<_> = methods.map(AuthenticationMethod::name).collect();
@@ -96,7 +102,11 @@ impl Endpoints {
         let algorithms: Vec<_> = (profile.algorithms().iter().map(|algorithm| algorithm.name()))
             .chain(with_secrets.iter().map(|algorithm| algorithm.name()))
             .collect();
-        let grants: Vec<_> = GrantType::ALL.iter().map(|grant| grant.name()).collect();
+        let grants: Vec<_> = GrantType::ALL
+            .iter()
+            .filter(|grant| jwt_bearer || **grant != GrantType::JwtBearer)
+            .map(|grant| grant.name())
+            .collect();
         let mut document = Map::new();
         document.insert("issuer".into(), json!(self.base));
         self.insert_endpoints(&self.base, &mut document);
@@ -109,10 +119,11 @@ impl Endpoints {
         }
         document.insert("tls_client_certificate_bound_access_tokens".into(), json!(true));
         document.insert("dpop_signing_alg_values_supported".into(), json!(dpop.algorithms));
-        // Public clients have a grant of their own (RFC 6749 §4.1).
         let none = (!is_strict).then_some(AuthenticationMethod::None.name());
         let with_none: Vec<_> = methods.iter().copied().chain(none).collect();
-        document.insert("token_endpoint_auth_methods_supported".into(), json!(with_none));
+        for endpoint in PUBLIC_ENDPOINTS {
+            document.insert(format!("{endpoint}_endpoint_auth_methods_supported"), json!(with_none));
+        }
         insert_authorization(&mut document, can);
         let scopes = scopes.union(&claims::scopes());
         if !scopes.is_empty() {

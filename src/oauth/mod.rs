@@ -5,6 +5,7 @@
 //! POST /token    parameters -> GrantType -> AuthenticatedClient -> Approved -> Binding -> IssuedToken
 //! ```
 
+pub mod assertion_issuers;
 pub mod authorization;
 pub mod client_auth;
 pub mod dpop;

@@ -123,6 +123,14 @@ impl Resources {
         self.configured.get(identifier)
     }
 
+    /// The identifier of the resource that this names, by its identifier or by a value of `aud`.
+    pub fn identifier_of(&self, name: &str) -> Option<&str> {
+        let has_audience = |resource: &&Arc<Resource>| resource.audiences.iter().any(|audience| audience.as_str() == name);
+        let by_audience =
+            || self.configured.values().filter(has_audience).min_by(|one, other| one.identifier.cmp(&other.identifier));
+        self.get(name).or_else(by_audience).map(|resource| resource.identifier.as_str())
+    }
+
     /// Every scope of every resource.
     pub fn scopes(&self) -> Scope {
         self.configured.values().fold(Scope::default(), |all, resource| all.union(&resource.scopes))

@@ -6,6 +6,7 @@ use arc_swap::ArcSwap;
 use serde_json::Value;
 use tokio::sync::Semaphore;
 
+use super::assertion_issuers::AssertionIssuers;
 use super::authorization::Lifetimes;
 use super::client_auth::{AssertionRules, Throttle};
 use super::metadata::{Capabilities, Endpoints};
@@ -68,6 +69,8 @@ pub struct AuthorizationServer {
     pub request_fetches: Semaphore,
     /// What client assertions must say.
     pub assertions: AssertionRules,
+    /// Whose assertions are grants.
+    pub assertion_issuers: AssertionIssuers,
     /// Holds back who fails too often.
     pub throttle: Throttle,
     /// Our signing keys, as of the last change.
@@ -99,6 +102,7 @@ impl AuthorizationServer {
             dpop: self.dpop.rules(),
             signing: &self.key_plan.algorithms,
             profile: self.profile,
+            jwt_bearer: !self.assertion_issuers.is_empty(),
             require_signed_request_object: self.require_signed_request_object,
             fetches_requests: self.client_keys.outbound().is_some() && self.profile < Profile::Fapi2,
         };

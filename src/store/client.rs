@@ -78,6 +78,15 @@ pub enum Put {
     Exists,
 }
 
+/// What became of a change of secrets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SecretReplaced {
+    /// It is kept.
+    Now,
+    /// Somebody else changed them first; nothing was written.
+    ChangedMeanwhile,
+}
+
 impl Store {
     /// Every client, by name.
     pub async fn clients(&self) -> Result<Vec<ClientRecord>, StoreError> {
@@ -117,6 +126,28 @@ impl Store {
         unit.record_change(ChangeKind::Client, client_id, now).await?;
         unit.commit(self, &Trailed { time: now, event }).await?;
         Ok(put)
+    }
+
+    /// Keeps other secrets of a client, if what is kept is `known` still, in one transaction with the change and the event.
+    pub async fn replace_client_secret(
+        &self,
+        client_id: &ClientId,
+        known: &SecretRecord,
+        next: &SecretRecord,
+        event: &Trailed,
+    ) -> Result<SecretReplaced, StoreError> {
+        let mut unit = NumberedWork::begin(&self.inner.db).await?;
+        let row: Option<Row> = within!(&mut unit.work, fetch_optional: sqlx::query_as(ONE).bind(client_id.as_str()))?;
+        let found = row.map(|row| self.client_record(row)).transpose()?.and_then(|record| record.secret);
+        if found.as_ref() != Some(known) {
+            return Ok(SecretReplaced::ChangedMeanwhile);
+        }
+        let sealed = self.seal(&CLIENT_SECRET, client_id.as_str(), next.expose())?;
+        let now = event.time;
+        within!(&mut unit.work, execute: sqlx::query(PUT_SECRET).bind(client_id.as_str()).bind(&sealed).bind(now.seconds()))?;
+        unit.record_change(ChangeKind::Client, client_id.as_str(), now).await?;
+        unit.commit(self, event).await?;
+        Ok(SecretReplaced::Now)
     }
 
     /// Removes a client and, in the same transaction, revokes its tokens by a rule; `None` when there is no such client.

@@ -49,7 +49,7 @@ pub use account::{AccountChange, AccountRecord, AccountState, Added, NewAccount}
 pub use audit::PendingEvent;
 pub use authorization_code::{CodeRecord, CodeSpent, Finished, Finishes, NewCode};
 pub use browser_session::{NewSession, SessionRecord};
-pub use client::{ClientRecord, Put, PutMode, SecretRecord};
+pub use client::{ClientRecord, Put, PutMode, SecretRecord, SecretReplaced};
 pub use error::StoreError;
 pub use feed::{Change, ChangeCursor, ChangeKind, ChangeWatch, Changes};
 pub use grant_family::{FamilyRecord, NewFamily, Rotated};

@@ -194,6 +194,9 @@ registry! {
     STORE_SECONDS: Seconds = "symbolon_store_seconds" ["operation"] "Time of a database operation." FAST_BUCKETS;
     STORE_FAILURES: Counter = "symbolon_store_failures_total" ["operation"] "Database operations that failed.";
 
+    CLIENT_CERTIFICATES_ENDING: Gauge = "symbolon_client_certificates_ending" ["state"]
+        "Certificates that clients have registered: ended, and soon (within reload.expiry_warning_days).";
+
     SEAL_KEYS: Gauge = "symbolon_seal_keys" [] "Ring keys that open sealed values, the sealing one among them.";
     SEAL_ROWS_BEHIND: Gauge = "symbolon_seal_rows_behind" [] "Rows under older ring keys that are still to be resealed.";
 

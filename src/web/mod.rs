@@ -7,6 +7,7 @@ mod assets;
 pub mod authorization;
 mod colour;
 mod consent;
+mod cors;
 pub mod edge;
 pub mod endpoint;
 pub mod extract;

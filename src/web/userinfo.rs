@@ -69,7 +69,7 @@ fn challenge(web: &Web, denied: Denied) -> Response {
     let Some(audience) = web.server.resources.userinfo() else { return WebError::defect().into_response() };
     let scopes: Scope = "openid".parse().unwrap_or_default();
     let algorithms = web.server.dpop.rules().algorithms.as_slice();
-    let terms = Terms { audience, scopes: &scopes, bearer: true, dpop: Some(algorithms) };
+    let terms = Terms { audience, scopes: &scopes, bearer: true, dpop: Some(algorithms), step_up: None, resource_metadata: None };
     let rejection = Rejection {
         status: denied.answer.status(),
         error: denied.answer.error(),

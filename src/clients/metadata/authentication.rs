@@ -6,7 +6,7 @@ use super::{
     ANCHOR_SET, JWKS, JWKS_URI, METHOD, MetadataError, SAN_DNS, SAN_EMAIL, SAN_IP, SAN_URI, SECRET, SIGNING_ALG, SUBJECT_DN,
     SUBJECTS, subject, text,
 };
-use crate::clients::secret::SecretSource;
+use crate::clients::secrets::SecretSource;
 use crate::clients::{
     Authentication, AuthenticationMethod, CertificateMatcher, JwksUri, Published, RegisteredCertificate, RegisteredCertificates,
     RegisteredKeys, RegisteredKeysError,
@@ -43,10 +43,7 @@ pub(super) fn read(
     if let Some(name) = foreign {
         return Err(MetadataError::OtherMethod { name, method });
     }
-    let secret = match text(members, SECRET)? {
-        Some(given) => Some(SecretSource::Given(given)),
-        None => kept.map(SecretSource::Kept),
-    };
+    let secret = SecretSource { given: text(members, SECRET)?, kept };
     let absent = MetadataError::SecretAbsent(method);
     Ok(match method {
         AuthenticationMethod::TlsClientAuth => Authentication::TlsClientAuth(certificate_matcher(members)?),
@@ -55,16 +52,12 @@ pub(super) fn read(
             let algorithm = text(members, SIGNING_ALG)?.map(str::parse::<Algorithm>).transpose()?;
             Authentication::PrivateKeyJwt { keys: keys(members, algorithm, true)?, algorithm }
         }
-        AuthenticationMethod::ClientSecretBasic => {
-            Authentication::ClientSecretBasic(secret.and_then(|secret| secret.digest(client_id)).ok_or(absent)??)
-        }
-        AuthenticationMethod::ClientSecretPost => {
-            Authentication::ClientSecretPost(secret.and_then(|secret| secret.digest(client_id)).ok_or(absent)??)
-        }
+        AuthenticationMethod::ClientSecretBasic => Authentication::ClientSecretBasic(secret.digests(client_id).ok_or(absent)??),
+        AuthenticationMethod::ClientSecretPost => Authentication::ClientSecretPost(secret.digests(client_id).ok_or(absent)??),
         AuthenticationMethod::ClientSecretJwt => {
             let unknown = |_| MetadataError::SigningAlgorithm("write `HS256`, `HS384` or `HS512`".into());
             let algorithm = text(members, SIGNING_ALG)?.map(|name| name.parse::<MacAlgorithm>().map_err(unknown)).transpose()?;
-            let secret = secret.and_then(|secret| secret.shared(algorithm)).ok_or(absent)??;
+            let secret = secret.shared(algorithm).ok_or(absent)??;
             Authentication::ClientSecretJwt { secret, algorithm }
         }
         AuthenticationMethod::None => Authentication::None,

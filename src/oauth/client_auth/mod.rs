@@ -21,6 +21,7 @@ use std::sync::Arc;
 pub use assertion::{AssertionError, AssertionRules, AudienceRule};
 pub use authorization::{Authorization, BasicCredentials, Scheme};
 pub use presented::JWT_BEARER;
+pub(super) use presented::reason_of;
 pub use throttle::{Throttle, ThrottleLimits, Throttled};
 
 use super::error::{ErrorCode, Fault, OauthError, Refusal};
@@ -247,7 +248,7 @@ impl AuthorizationServer {
             }
             (Authentication::ClientSecretBasic(registered), Credentials::Basic(secret))
             | (Authentication::ClientSecretPost(registered), Credentials::Post(secret)) => {
-                client_secret::check(registered, &client.client_id, secret)?;
+                client_secret::check(registered, &client.client_id, secret, now)?;
             }
             (Authentication::PrivateKeyJwt { keys, algorithm }, Credentials::Assertion(Assertion::Signed(assertion))) => {
                 if !rules.algorithms.contains(&assertion.algorithm()) {
@@ -260,7 +261,7 @@ impl AuthorizationServer {
                 Authentication::ClientSecretJwt { secret, algorithm },
                 Credentials::Assertion(Assertion::Authenticated(assertion)),
             ) => {
-                let claims = client_secret_jwt::verify(assertion, secret, *algorithm)?;
+                let claims = client_secret_jwt::verify(assertion, secret, *algorithm, now)?;
                 self.use_assertion(&claims, client, &rules, request.own_audience, now).await?;
             }
             (
