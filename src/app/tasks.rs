@@ -25,6 +25,8 @@ const SIGXFSZ: i32 = 25;
 const CLEARING: Duration = Duration::from_secs(60);
 /// How often it is looked whether a step in the life of a signing key is due.
 const KEEPING: Duration = Duration::from_secs(60);
+/// How often it is looked whether a client is to be told that a session ended.
+const TELLING: Duration = Duration::from_secs(1);
 /// Rows that go at once, so that no writer waits long.
 const CLEARING_BATCH: u32 = 500;
 /// Changes that are kept for readers of the feed that come late; who comes later still reads everything anew.
@@ -58,6 +60,8 @@ pub fn spawn(
         until(stop, tracker, async move { relay_events(&relay).await });
         let keeper = server.clone();
         until(stop, tracker, async move { keep_keys(&keeper).await });
+        let telling = server.clone();
+        until(stop, tracker, async move { tell_clients(&telling).await });
         let (dates, days) = (server.clone(), reloader.loaded.settings.reload.expiry_warning_days);
         until(stop, tracker, async move { tell_endings(&dates, days).await });
         until(stop, tracker, async move { clear_expired(&server).await });
@@ -210,6 +214,20 @@ async fn keep_keys(server: &AuthorizationServer) {
             tracing::warn!(%error, "cannot look after the signing keys");
         }
         tokio::time::sleep(KEEPING).await;
+    }
+}
+
+/// Tells clients that sessions have ended: at once when they ended here, soon when another process or command ended them.
+async fn tell_clients(server: &AuthorizationServer) {
+    loop {
+        match server.tell_clients().await {
+            Ok(true) => {}
+            Ok(false) => drop(tokio::time::timeout(TELLING, server.logouts.rung()).await),
+            Err(error) => {
+                tracing::warn!(?error, "cannot tell clients that sessions ended");
+                tokio::time::sleep(AFTER_FAILURE).await;
+            }
+        }
     }
 }
 

@@ -434,7 +434,7 @@ fn checked(loaded: &Loaded, document: &Value, secret: Option<&SecretRecord>) -> 
             loaded.file.display()
         );
     }
-    let keys = KeyPlan::from_settings(&loaded.settings.signing).context("[signing]")?;
+    let keys = KeyPlan::of(&loaded.settings).context("[signing]")?;
     let resources = Resources::from_settings(&loaded.settings.resource, &keys)?;
     if let Some(unknown) = registration.resources.iter().find(|identifier| resources.get(identifier).is_none()) {
         bail!("resource `{unknown}` is not configured: add a [[resource]] with this identifier to {}", loaded.file.display());

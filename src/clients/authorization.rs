@@ -4,7 +4,7 @@
 use serde_json::{Map, Value};
 
 use super::metadata::{flag, strings, text};
-use super::{ApplicationType, Authentication, GrantType, MetadataError, RedirectUri};
+use super::{ApplicationType, Authentication, GrantType, MetadataError, RedirectUri, SecureUri};
 use crate::binding::BindingPolicy;
 use crate::config::settings::ProfileSetting;
 use crate::jose::Algorithm;
@@ -19,9 +19,10 @@ const REQUIRE_AUTH_TIME: &str = "require_auth_time";
 const ID_TOKEN_ALGORITHM: &str = "id_token_signed_response_alg";
 const USERINFO_ALGORITHM: &str = "userinfo_signed_response_alg";
 const SUBJECT_TYPE: &str = "subject_type";
+const SECTOR_IDENTIFIER_URI: &str = "sector_identifier_uri";
 
 /// The members that are read here.
-pub(super) const NAMES: [&str; 10] = [
+pub(super) const NAMES: [&str; 11] = [
     REDIRECT_URIS,
     RESPONSE_TYPES,
     APPLICATION_TYPE,
@@ -32,6 +33,7 @@ pub(super) const NAMES: [&str; 10] = [
     ID_TOKEN_ALGORITHM,
     USERINFO_ALGORITHM,
     SUBJECT_TYPE,
+    SECTOR_IDENTIFIER_URI,
 ];
 
 /// The set of rules that a client's authorizations are under, from the loosest to the strictest. What each demands is written in
@@ -128,11 +130,16 @@ pub struct AuthorizationMetadata {
     pub userinfo_signed_response_alg: Option<Algorithm>,
     /// How it is told who signed in.
     pub subject_type: SubjectType,
+    /// Names the sector of its pairwise subjects, and lists its redirect URIs; whoever registers it has looked.
+    pub sector_identifier_uri: Option<SecureUri>,
 }
 
 impl AuthorizationMetadata {
-    /// The sector of its pairwise subjects: the host of its redirect URIs (OpenID Connect Core §8.1).
+    /// The sector of its pairwise subjects: the host of `sector_identifier_uri`, or that of its redirect URIs (OpenID Connect Core §8.1).
     pub fn sector(&self) -> Option<String> {
+        if let Some(uri) = &self.sector_identifier_uri {
+            return uri.url().host_str().map(str::to_owned);
+        }
         self.redirect_uris.first().and_then(RedirectUri::host)
     }
 }
@@ -184,8 +191,11 @@ pub(super) fn read(
         id_token_signed_response_alg: algorithm(members, ID_TOKEN_ALGORITHM)?,
         userinfo_signed_response_alg: algorithm(members, USERINFO_ALGORITHM)?,
         subject_type: named(members, SUBJECT_TYPE, &SubjectType::ALL, SubjectType::name)?.unwrap_or_default(),
+        sector_identifier_uri: text(members, SECTOR_IDENTIFIER_URI)?
+            .map(|text| SecureUri::parse(SECTOR_IDENTIFIER_URI, text))
+            .transpose()?,
     };
-    if metadata.subject_type == SubjectType::Pairwise {
+    if metadata.subject_type == SubjectType::Pairwise && metadata.sector_identifier_uri.is_none() {
         let sector = metadata.sector();
         if sector.is_none() || metadata.redirect_uris.iter().any(|uri| uri.host() != sector) {
             return Err(MetadataError::Sector);
@@ -204,6 +214,9 @@ pub(super) fn write(metadata: &AuthorizationMetadata, mut put: impl FnMut(&str, 
     // It also says how the client authenticates, whatever it asks for.
     if !metadata.redirect_uris.is_empty() || metadata.profile != Profile::default() {
         put(PROFILE, metadata.profile.name().into());
+    }
+    if let Some(uri) = &metadata.sector_identifier_uri {
+        put(SECTOR_IDENTIFIER_URI, uri.as_str().into());
     }
     if metadata.require_pushed_authorization_requests {
         put(REQUIRE_PUSHED, true.into());

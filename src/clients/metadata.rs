@@ -9,7 +9,7 @@ use super::{
     Authentication, AuthenticationMethod, CertificateMatcher, Client, GrantType, JwksUriError, RegisteredCertificateError,
     RegisteredCertificates as Certificates, RegisteredKeysError, RequestUriError, SecretError,
 };
-use super::{RedirectUriError, authorization, messages};
+use super::{RedirectUriError, about, authorization, logout, messages};
 use crate::binding::BindingPolicy;
 use crate::domain::{ClientId, IdentifierError, Scope, ScopeError};
 use crate::event::Reason;
@@ -203,6 +203,33 @@ pub enum MetadataError {
         /// What is wrong.
         problem: RedirectUriError,
     },
+    /// A place to go after signing out that cannot be registered.
+    #[error("`post_logout_redirect_uris`: `{uri}` {problem}")]
+    PostLogoutRedirectUri {
+        /// The text.
+        uri: String,
+        /// What is wrong.
+        problem: RedirectUriError,
+    },
+    /// A place where the client cannot be told that somebody signed out.
+    #[error("`{name}` {problem}")]
+    SecureUri {
+        /// The member.
+        name: &'static str,
+        /// What is wrong.
+        problem: &'static str,
+    },
+    /// A page of the client's that is none.
+    #[error("`{name}` must be an absolute {schemes} URL of at most 2000 bytes")]
+    Page {
+        /// The member.
+        name: &'static str,
+        /// The schemes that are taken.
+        schemes: &'static str,
+    },
+    /// Nobody signs in to this client.
+    #[error("`{0}` has no meaning without the grant `authorization_code`")]
+    LogoutWithoutCode(&'static str),
     /// Redirect URIs without the grant that uses them, or the grant without them.
     #[error("`redirect_uris` and the grant `authorization_code` in `grant_types` need each other")]
     RedirectUris,
@@ -266,7 +293,7 @@ pub enum MetadataError {
         words: String,
     },
     /// Pairwise subjects without one sector.
-    #[error("`subject_type` `pairwise` needs `redirect_uris` of one host (OpenID Connect Core §8.1)")]
+    #[error("`subject_type` `pairwise` needs `redirect_uris` of one host, or `sector_identifier_uri` (OpenID Connect Core §8.1)")]
     Sector,
     /// The name of an anchor set is empty.
     #[error("`anchor_set` must name an anchor set of the configuration")]
@@ -312,6 +339,8 @@ pub(super) fn read(json: &[u8], expected: Option<&ClientId>, kept: Option<&Secre
     let other_keys = authentication::other_keys(&members, &authentication)?;
     let keys = authentication.keys().or(other_keys.as_ref());
     Ok(Client {
+        logout: logout::read(&members, &authorization)?,
+        about: about::read(&members)?,
         messages: messages::read(&members, authorization.profile, keys)?,
         other_keys,
         authorization,
@@ -357,6 +386,8 @@ pub(super) fn write(client: &Client) -> Value {
     put(RESOURCES, client.resources.iter().map(String::as_str).collect());
     authorization::write(&client.authorization, &mut put);
     messages::write(&client.messages, &mut put);
+    about::write(&client.about, &mut put);
+    logout::write(&client.logout, &mut put);
     Value::Object(members)
 }
 
@@ -370,15 +401,19 @@ const fn binding(certificate: Option<bool>, dpop: Option<bool>) -> BindingPolicy
     }
 }
 
+pub(super) fn is_known(name: &str) -> bool {
+    known().any(|known| known == name)
+}
+
 fn check_names(members: &Map<String, Value>) -> Result<(), MetadataError> {
-    match members.keys().find(|name| !known().any(|known| known == name.as_str())) {
+    match members.keys().find(|name| !is_known(name)) {
         None => Ok(()),
         Some(name) => Err(MetadataError::Unknown { name: name.chars().take(100).collect(), nearest: nearest(name) }),
     }
 }
 
 fn known() -> impl Iterator<Item = &'static str> {
-    KNOWN.into_iter().chain(authorization::NAMES).chain(messages::NAMES)
+    KNOWN.into_iter().chain(authorization::NAMES).chain(messages::NAMES).chain(logout::NAMES).chain(about::NAMES)
 }
 
 /// The known name with the fewest edits, when they are few beside its length.

@@ -12,11 +12,13 @@ use crate::binding::BindingPolicy;
 use crate::domain::{ClientId, Lifetime, Scope, Timestamp};
 use crate::store::{ClientRecord, RuleWindow, SecretRecord};
 
+mod about;
 mod authentication;
 mod authorization;
 mod certificate_matcher;
 mod client_keys;
 mod directory;
+mod logout;
 mod messages;
 mod metadata;
 mod redirect_uri;
@@ -27,11 +29,13 @@ mod secrets;
 #[cfg(test)]
 mod tests;
 
+pub use about::AboutMetadata;
 pub use authentication::{Authentication, AuthenticationMethod, AuthenticationMethodUnknown, JwksUri, JwksUriError, Published};
 pub use authorization::{AuthorizationMetadata, Profile, SubjectType};
 pub use certificate_matcher::{CertificateMatcher, MatchError, Matched};
 pub use client_keys::{ClientKeys, ClientKeysError, KeysUnavailable};
 pub use directory::{Clients, ClientsError, Directory, EndingCertificate};
+pub use logout::{LogoutMetadata, SecureUri};
 pub use messages::{Carrier, Encryption, Message, MessageMetadata, RequestSigning, RequestUri, RequestUriError, ResponseMode};
 pub use metadata::MetadataError;
 pub use redirect_uri::{AcceptedRedirectUri, ApplicationType, RedirectUri, RedirectUriError};
@@ -66,6 +70,10 @@ pub struct Client {
     pub messages: MessageMetadata,
     /// The public keys it publishes without authenticating by them; see [`Client::keys`].
     pub other_keys: Option<Published<RegisteredKeys>>,
+    /// How it takes part when people sign out.
+    pub logout: LogoutMetadata,
+    /// What it says of itself, for people.
+    pub about: AboutMetadata,
 }
 
 /// A grant that a client may use (`grant_types`, RFC 7591 §2).
@@ -140,6 +148,11 @@ impl Client {
         }
     }
 
+    /// Whether a member of a registration is understood.
+    pub fn knows(member: &str) -> bool {
+        metadata::is_known(member)
+    }
+
     /// The registration without its secret, as one line of JSON. The same for equal clients.
     pub fn to_metadata(&self) -> String {
         metadata::write(self).to_string()
@@ -165,6 +178,14 @@ impl Client {
     pub fn from_record(record: &ClientRecord) -> Result<Self, MetadataError> {
         metadata::read(record.metadata_json.as_bytes(), Some(&record.client_id), record.secret.as_ref())
     }
+}
+
+/// The longest that an access token may live.
+pub const LONGEST_TOKEN_LIFETIME: Lifetime = Lifetime::from_seconds(86_400);
+
+/// The window of the rules that the end of a session leaves behind, whose tokens may live as long as any.
+pub fn session_window(now: Timestamp) -> RuleWindow {
+    removal_window(now, LONGEST_TOKEN_LIFETIME)
 }
 
 /// A removed client may still get a token from a replica that has not heard of the removal: for at most a second, and as long again

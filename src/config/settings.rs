@@ -14,6 +14,7 @@ mod client;
 mod dpop;
 mod gateway;
 mod operation;
+mod registration;
 mod resource;
 
 pub use assertion_issuer::{AssertionIssuerSettings, AssertionSubjectSettings};
@@ -22,6 +23,7 @@ pub use client::{AssertionAudienceSetting, ClientAssertionSettings, OutboundSett
 pub use dpop::DpopSettings;
 pub use gateway::*;
 pub use operation::*;
+pub use registration::{RegistrationModeSetting, RegistrationSettings};
 pub use resource::ResourceSettings;
 
 /// The whole file. `symbolon serve` and `symbolon gateway` read the same shape; each ignores nothing and uses what it needs.
@@ -56,6 +58,8 @@ pub struct Settings {
     pub dpop: DpopSettings,
     /// What is demanded of authorizations, and how long what they leave behind lives.
     pub authorization: AuthorizationSettings,
+    /// Clients that register themselves.
+    pub registration: RegistrationSettings,
     /// Signing keys of the authorization server.
     pub signing: SigningSettings,
     /// Who may follow the revocation feed.

@@ -35,6 +35,8 @@ impl TokenFormat {
 pub enum SessionEnd {
     /// The person signed out in that browser.
     SignedOut,
+    /// A client signed the person out (OpenID Connect RP-Initiated Logout).
+    EndedByClient,
     /// The person ended it from another session.
     EndedByPerson,
     /// Another person signed in in the same browser.
@@ -233,6 +235,10 @@ pub enum AuditEvent {
     SignedIn { request_id: RequestId, subject: Subject, session_id: SessionId, peer_address: SocketAddr, amr: Vec<&'static str> },
     /// A session ended. Commits with the end.
     SessionEnded { subject: Subject, session_id: SessionId, why: SessionEnd },
+    /// A client was told that a session ended (OpenID Connect Back-Channel Logout). Commits with the end of the notice.
+    LogoutTold { client_id: ClientId, session_id: SessionId, attempts: i64 },
+    /// A client could not be told that a session ended, and is not tried again. Commits with the end of the notice.
+    LogoutLost { client_id: ClientId, session_id: SessionId, attempts: i64, problem: String },
     /// A protected resource decided about a request.
     Access(AccessDecision),
     /// The configuration, or files it names, were read again and are in force.

@@ -178,8 +178,14 @@ reasons! {
     AttemptsTooMany = "attempts_too_many";
     /// A form that did not come from our own page in the same browser.
     FormForeign = "form_foreign";
-    /// Nobody is signed in in this browser.
+    /// Nobody is signed in in this browser, or the session that a grant hangs on has ended.
     SessionAbsent = "session_absent";
+    /// A registration that cannot be, or that the policy does not allow.
+    ClientMetadata = "client_metadata";
+    /// Not an initial access token, or not the registration access token of this client.
+    RegistrationToken = "registration_token";
+    /// `post_logout_redirect_uri` is not one that the client registered, or no client is named.
+    PostLogoutRedirectUri = "post_logout_redirect_uri";
     // -- the authorization endpoint --------------------------------------------------------------------------------
     /// `redirect_uri` is missing where it must be named.
     RedirectUriAbsent = "redirect_uri_absent";

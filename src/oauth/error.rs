@@ -49,6 +49,12 @@ pub enum ErrorCode {
     RegistrationNotSupported,
     /// OpenID Connect Core Error Code unmet_authentication_requirements §2.
     UnmetAuthenticationRequirements,
+    /// RFC 6750 §3.1, of a token for registering a client.
+    InvalidToken,
+    /// RFC 7591 §3.2.2.
+    InvalidRedirectUri,
+    /// RFC 7591 §3.2.2.
+    InvalidClientMetadata,
     /// RFC 6749 §4.1.2.1; at the token endpoint our documented extension, with 503 and `Retry-After`.
     TemporarilyUnavailable,
     /// RFC 6749 §4.1.2.1; at the token endpoint our documented extension, with 500.
@@ -77,6 +83,9 @@ impl ErrorCode {
         Self::RequestUriNotSupported,
         Self::RegistrationNotSupported,
         Self::UnmetAuthenticationRequirements,
+        Self::InvalidToken,
+        Self::InvalidRedirectUri,
+        Self::InvalidClientMetadata,
         Self::TemporarilyUnavailable,
         Self::ServerError,
     ];
@@ -103,6 +112,9 @@ impl ErrorCode {
             Self::RequestUriNotSupported => "request_uri_not_supported",
             Self::RegistrationNotSupported => "registration_not_supported",
             Self::UnmetAuthenticationRequirements => "unmet_authentication_requirements",
+            Self::InvalidToken => "invalid_token",
+            Self::InvalidRedirectUri => "invalid_redirect_uri",
+            Self::InvalidClientMetadata => "invalid_client_metadata",
             Self::TemporarilyUnavailable => "temporarily_unavailable",
             Self::ServerError => "server_error",
         }

@@ -32,6 +32,10 @@ pub mod path {
     pub const PUSHED_REQUEST: &str = "/par";
     /// OpenID Connect Core §5.3.
     pub const USERINFO: &str = "/userinfo";
+    /// RFC 7591 §3; below it each client's own place (RFC 7592 §2).
+    pub const REGISTRATION: &str = "/register";
+    /// OpenID Connect RP-Initiated Logout §2.
+    pub const END_SESSION: &str = "/end-session";
     /// OpenID Connect Discovery §4.
     pub const OPENID_CONFIGURATION: &str = "/.well-known/openid-configuration";
     /// RFC 7662 §2.
@@ -65,6 +69,10 @@ pub struct Capabilities<'a> {
     pub signing: &'a BTreeSet<Algorithm>,
     /// The rules that every client is under at least.
     pub profile: Profile,
+    /// Whether it can tell clients that sessions have ended.
+    pub back_channel_logout: bool,
+    /// Whether clients may register themselves.
+    pub registration: bool,
     /// Whether it trusts anybody's assertions as grants.
     pub jwt_bearer: bool,
     /// Whether every client must sign its authorization requests.
@@ -94,7 +102,7 @@ impl Endpoints {
 
     /// The metadata document, of RFC 8414 and of OpenID Connect Discovery §3 in one.
     pub fn metadata(&self, can: &Capabilities<'_>) -> Value {
-        let Capabilities { scopes, dpop, profile, jwt_bearer, .. } = *can;
+        let Capabilities { scopes, dpop, profile, back_channel_logout, registration, jwt_bearer, .. } = *can;
         let is_strict = profile >= Profile::Fapi2;
         let methods = AUTHENTICATION_METHODS.into_iter().filter(|method| !is_strict || method.is_strong());
         let methods: Vec<_> = methods.map(AuthenticationMethod::name).collect();
@@ -125,6 +133,16 @@ impl Endpoints {
             document.insert(format!("{endpoint}_endpoint_auth_methods_supported"), json!(with_none));
         }
         insert_authorization(&mut document, can);
+        if registration {
+            document.insert("registration_endpoint".into(), json!(format!("{}{}", self.base, path::REGISTRATION)));
+        }
+        document.insert("end_session_endpoint".into(), json!(format!("{}{}", self.base, path::END_SESSION)));
+        for name in ["frontchannel_logout_supported", "frontchannel_logout_session_supported"] {
+            document.insert(name.into(), json!(true));
+        }
+        for name in ["backchannel_logout_supported", "backchannel_logout_session_supported"] {
+            document.insert(name.into(), json!(back_channel_logout));
+        }
         let scopes = scopes.union(&claims::scopes());
         if !scopes.is_empty() {
             document.insert("scopes_supported".into(), json!(scopes.tokens().collect::<Vec<_>>()));

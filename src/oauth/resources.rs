@@ -6,7 +6,7 @@ use std::sync::Arc;
 use url::Url;
 
 use super::error::{ErrorCode, Refusal};
-use crate::clients::Client;
+use crate::clients::{Client, LONGEST_TOKEN_LIFETIME};
 use crate::config::settings::ResourceSettings;
 use crate::domain::{Audience, ClientId, Lifetime, Scope};
 use crate::event::{Reason, TokenFormat};
@@ -15,7 +15,7 @@ use crate::keys::KeyPlan;
 use crate::oidc::claims;
 
 /// The longest lifetime that a resource may give its access tokens, in seconds.
-pub const LONGEST_LIFETIME_SECONDS: u32 = 86_400;
+pub const LONGEST_LIFETIME_SECONDS: u32 = LONGEST_TOKEN_LIFETIME.seconds();
 
 /// One protected resource.
 #[derive(Clone, Debug)]

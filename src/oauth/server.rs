@@ -9,13 +9,16 @@ use tokio::sync::Semaphore;
 use super::assertion_issuers::AssertionIssuers;
 use super::authorization::Lifetimes;
 use super::client_auth::{AssertionRules, Throttle};
+use super::logout::Logouts;
 use super::metadata::{Capabilities, Endpoints};
 use super::profiles::{self, Demand, Rules};
+use super::registration::Registration;
 use super::resources::Resources;
 use crate::binding::dpop::Dpop;
 use crate::clients::{Client, ClientKeys, Clients, GrantType, Profile};
 use crate::domain::{ClientId, Clock, Issuer, Randomness};
 use crate::event::TokenFormat;
+use crate::fetch;
 use crate::identity::{People, Sessions};
 use crate::keys::{KeyPlan, SigningKeys};
 use crate::oidc::SubjectNames;
@@ -83,6 +86,12 @@ pub struct AuthorizationServer {
     pub anchors: Arc<CurrentAnchors>,
     /// What has been issued.
     pub issued: IssuedTokens,
+    /// Tells clients that sessions have ended.
+    pub logouts: Logouts,
+    /// Fetches what clients publish, where `[outbound]` lets it; guarded.
+    pub outbound: Option<fetch::Client>,
+    /// Who may register clients.
+    pub registration: Registration,
 }
 
 impl AuthorizationServer {
@@ -102,6 +111,8 @@ impl AuthorizationServer {
             dpop: self.dpop.rules(),
             signing: &self.key_plan.algorithms,
             profile: self.profile,
+            registration: self.registration.is_on(),
+            back_channel_logout: self.logouts.reaches_clients(),
             jwt_bearer: !self.assertion_issuers.is_empty(),
             require_signed_request_object: self.require_signed_request_object,
             fetches_requests: self.client_keys.outbound().is_some() && self.profile < Profile::Fapi2,

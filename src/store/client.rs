@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 use super::engine::read;
 use super::sealed::CLIENT_SECRET;
 use super::work::{NumberedWork, within};
-use super::{ChangeKind, NewRule, RuleWindow, Store, StoreError};
+use super::{ChangeKind, NewRule, RuleWindow, Store, StoreError, client_registration};
 use crate::domain::{ClientId, RevocationRule, RuleKind, Timestamp};
 use crate::event::{AuditEvent, Trailed};
 
@@ -102,14 +102,29 @@ impl Store {
 
     /// Writes a registration with its secret, its change and its event (`client_added` or `client_changed`) in one transaction.
     pub async fn put_client(&self, client: &ClientRecord, mode: PutMode, now: Timestamp) -> Result<Put, StoreError> {
-        let client_id = client.client_id.as_str();
         let mut unit = NumberedWork::begin(&self.inner.db).await?;
+        let (put, event) = self.write_client(&mut unit, client, mode, now).await?;
+        if let Some(event) = event {
+            unit.commit(self, &event).await?;
+        }
+        Ok(put)
+    }
+
+    /// Writes a registration and its change; the caller commits with the event, which is absent when nothing was written.
+    pub(super) async fn write_client(
+        &self,
+        unit: &mut NumberedWork,
+        client: &ClientRecord,
+        mode: PutMode,
+        now: Timestamp,
+    ) -> Result<(Put, Option<Trailed>), StoreError> {
+        let client_id = client.client_id.as_str();
         let known: Option<Row> = within!(&mut unit.work, fetch_optional: sqlx::query_as(ONE).bind(client_id))?;
         let known = known.map(|row| self.client_record(row)).transpose()?;
         let (put, statement, event) = match &known {
             None => (Put::Added, INSERT, AuditEvent::ClientAdded { client_id: client.client_id.clone() }),
-            Some(_) if mode == PutMode::Add => return Ok(Put::Exists),
-            Some(known) if known == client => return Ok(Put::Unchanged),
+            Some(_) if mode == PutMode::Add => return Ok((Put::Exists, None)),
+            Some(known) if known == client => return Ok((Put::Unchanged, None)),
             Some(_) => (Put::Changed, UPDATE, AuditEvent::ClientChanged { client_id: client.client_id.clone() }),
         };
         within!(&mut unit.work, execute: sqlx::query(statement).bind(client_id).bind(&client.metadata_json).bind(now.seconds()))?;
@@ -124,8 +139,7 @@ impl Store {
             }
         }
         unit.record_change(ChangeKind::Client, client_id, now).await?;
-        unit.commit(self, &Trailed { time: now, event }).await?;
-        Ok(put)
+        Ok((put, Some(Trailed { time: now, event })))
     }
 
     /// Keeps other secrets of a client, if what is kept is `known` still, in one transaction with the change and the event.
@@ -165,6 +179,7 @@ impl Store {
             return Ok(None);
         }
         within!(&mut unit.work, execute: sqlx::query(DELETE_SECRET).bind(client_id.as_str()))?;
+        client_registration::forget(&mut unit, client_id).await?;
         unit.record_change(ChangeKind::Client, client_id.as_str(), now).await?;
         let rule = NewRule { kind: RuleKind::Client, value: client_id.as_str().to_owned(), window };
         let rule = super::revocation::write(&mut unit, &rule, now).await?;

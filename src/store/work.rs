@@ -94,8 +94,16 @@ impl NumberedWork {
     /// Commits the changes with the event of the audit trail that tells of them, and lets every replica know.
     pub(super) async fn commit(mut self, store: &Store, event: &Trailed) -> Result<(), StoreError> {
         debug_assert!(self.last > self.first, "a unit of work that changes nothing is dropped, not committed");
-        let last = self.last;
         self.work.record_event(event).await?;
+        self.commit_numbered(store).await
+    }
+
+    /// The same for work whose events are written already, and which may turn out to change nothing of the control plane.
+    pub(super) async fn commit_numbered(mut self, store: &Store) -> Result<(), StoreError> {
+        if self.last == self.first {
+            return self.work.commit().await;
+        }
+        let last = self.last;
         within!(&mut self.work, execute: sqlx::query(SET_COUNTER).bind(last))?;
         if let Work::Postgres(transaction, wait) = &mut self.work {
             // Delivered at the commit, to every replica that listens.

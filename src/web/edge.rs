@@ -64,6 +64,11 @@ pub async fn get_or_post() -> WebError {
     WebError::MethodNotAllowed("GET, HEAD, POST")
 }
 
+/// The place takes GET, PUT and DELETE.
+pub async fn get_put_or_delete() -> WebError {
+    WebError::MethodNotAllowed("GET, HEAD, PUT, DELETE")
+}
+
 /// The authorization server over HTTP: its routes, and what happens around every one of them.
 ///
 /// Not a layer of the router: that would box and clone itself and the endpoint for each request.

@@ -67,14 +67,7 @@ impl Answer {
         let encoded = || Serializer::new(String::new()).extend_pairs(&self.parameters).finish();
         let uri = &self.redirect_uri;
         match self.carrier {
-            Carrier::Query => {
-                let joint = match (uri.contains('?'), uri.ends_with(['?', '&'])) {
-                    (false, _) => "?",
-                    (true, true) => "",
-                    (true, false) => "&",
-                };
-                Some(format!("{uri}{joint}{}", encoded()))
-            }
+            Carrier::Query => Some(with_query(uri, &encoded())),
             Carrier::Fragment => Some(format!("{uri}#{}", encoded())),
             Carrier::FormPost => None,
         }
@@ -107,6 +100,16 @@ impl AuthorizationServer {
         let jwt = self.encrypted(client, Message::Authorization, Content::Jwt, jwt).await?;
         Ok(Answer { parameters: vec![("response", jwt)], ..answer })
     }
+}
+
+/// A URI with more in its query.
+pub fn with_query(uri: &str, encoded: &str) -> String {
+    let joint = match (uri.contains('?'), uri.ends_with(['?', '&'])) {
+        (false, _) => "?",
+        (true, true) => "",
+        (true, false) => "&",
+    };
+    format!("{uri}{joint}{encoded}")
 }
 
 /// The part of a redirect URI that a page's policy names as a place its form may lead to.

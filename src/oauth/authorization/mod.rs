@@ -216,7 +216,9 @@ impl AuthorizationServer {
             granted: Granted::new(login, request),
         };
         let state = to_json(&state)?;
-        let new = NewCode { code: &code, family: &family, state: &state, expires: expires.plus(CODE_MEMORY) };
+        let told = request.is_openid().then_some(&request.client_id);
+        let session = Some((&login.session_id, told));
+        let new = NewCode { code: &code, family: &family, session, state: &state, expires: expires.plus(CODE_MEMORY) };
         let interaction = underway.interaction.map(InteractionId::as_str);
         let finishes = Finishes { interaction, pushed_request: pushed.as_deref() };
         let event = AuditEvent::AuthorizationGranted {
@@ -342,19 +344,28 @@ fn names_an_object(parameters: &Parameters, refusal: &Refusal) -> bool {
 impl Hints for AuthorizationServer {
     /// An ID token of ours for this client, expired or not (OpenID Connect Core §3.1.2.1). Its key may have been retired.
     fn subject(&self, id_token: &str, client: &Client) -> Result<Subject, Reason> {
+        let claims = self.own_id_token(id_token)?;
+        let claim = |name: &str| claims.get(name).and_then(serde_json::Value::as_str);
+        if claim("aud") != Some(client.client_id.as_str()) {
+            return Err(Reason::TokenAudience);
+        }
+        claim("sub").and_then(|subject| subject.parse().ok()).ok_or(Reason::TokenClaim)
+    }
+}
+
+impl AuthorizationServer {
+    /// The claims of an ID token of ours, for whatever client, expired or not.
+    pub(super) fn own_id_token(&self, id_token: &str) -> Result<serde_json::Map<String, serde_json::Value>, Reason> {
         let compact = Compact::parse(id_token).map_err(|error| error.reason())?;
         let verified = self.keys.load().verify(&compact).map_err(|error| error.reason())?;
         if verified.typ() != Some(TokenType::Jwt.typ()) {
             return Err(Reason::TokenType);
         }
-        let claim = |name: &str| verified.claims().get(name).and_then(serde_json::Value::as_str);
-        if claim("iss") != Some(self.issuer.as_str()) {
+        let claims = verified.claims();
+        if claims.get("iss").and_then(serde_json::Value::as_str) != Some(self.issuer.as_str()) {
             return Err(Reason::TokenIssuer);
         }
-        if claim("aud") != Some(client.client_id.as_str()) {
-            return Err(Reason::TokenAudience);
-        }
-        claim("sub").and_then(|subject| subject.parse().ok()).ok_or(Reason::TokenClaim)
+        Ok(claims.clone())
     }
 }
 

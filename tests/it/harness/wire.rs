@@ -31,8 +31,16 @@ const SECRET_EXACTLY: &[&str] = &["code", "device_code", "user_code", "state", "
 const PERSONAL: &[&str] =
     &["email", "phone_number", "given_name", "family_name", "birthdate", "preferred_username", "username", "street_address"];
 /// Names that contain one of the above and say nothing secret.
-const HARMLESS: &[&str] =
-    &["token_type", "token_type_hint", "token_endpoint", "session_state", "requested_token_type", "subject_token_type"];
+const HARMLESS: &[&str] = &[
+    "token_type",
+    "token_type_hint",
+    "token_endpoint",
+    "token_endpoint_auth_method",
+    "token_endpoint_auth_signing_alg",
+    "session_state",
+    "requested_token_type",
+    "subject_token_type",
+];
 /// Shorter values would be found by chance.
 const SHORTEST: usize = 8;
 /// The same for personal data, which are words.

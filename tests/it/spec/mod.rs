@@ -3,8 +3,11 @@
 mod encryption;
 mod fapi2;
 mod jarm;
+mod oidc_conformance;
 mod oidc_core;
 mod oidc_discovery;
+mod oidc_logout;
+mod oidc_registration;
 mod rfc6749;
 mod rfc6749_authorization;
 mod rfc6749_client;

@@ -46,7 +46,7 @@ async fn the_document_is_complete_and_has_nothing_empty() {
     scopes.sort_unstable();
     assert_eq!(scopes, ["address", "email", "groups", "offline_access", "openid", "phone", "profile", "read", "write"]);
     // Nothing is promised that is not there.
-    for name in ["device_authorization_endpoint", "registration_endpoint", "end_session_endpoint"] {
+    for name in ["device_authorization_endpoint", "registration_endpoint"] {
         assert_eq!(document.get(name), None);
     }
 }
