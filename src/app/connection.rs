@@ -22,7 +22,7 @@ use super::front::Front;
 use super::listener::{Listener, ListenerTls, Places};
 use super::patience::{Movement, Patient, WRITE_STALL};
 use crate::config::settings::LimitSettings;
-use crate::gateway::TunnelSlot;
+use crate::gateway::{Tunnel, TunnelSlot};
 use crate::telemetry::metrics;
 use crate::web::Peer;
 
@@ -31,6 +31,9 @@ const HTTP2_PING: Duration = Duration::from_secs(30);
 
 /// How long a peer that was told of the connection's end may take to go.
 const GOODBYE: Duration = Duration::from_secs(5);
+
+/// How long an HTTP/1.1 connection may rest between two requests before the memory for the next one is given back.
+const QUIET: Duration = Duration::from_secs(1);
 
 /// How long to wait after the system refused to accept, for instance for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -152,22 +155,9 @@ impl Connection {
                 Ok::<Response<Body>, Infallible>(response)
             }
         });
-        let mut stream = Patient::new(stream, WRITE_STALL);
+        let mut stream = Patient::new(stream, movement.clone(), WRITE_STALL);
         let limits = &self.limits;
         let idle = Duration::from_secs(limits.request_head_seconds.into());
-        if !http2 {
-            // hyper's buffers for HTTP/1.1 take more than all the rest of an idle connection.
-            let begins = tokio::select! {
-                () = self.stop.cancelled() => false,
-                begins = tokio::time::timeout(idle, stream.begins()) => matches!(begins, Ok(Ok(true))),
-            };
-            if !begins {
-                // The peer may be gone; there is nothing more to say to it.
-                let _ = tokio::time::timeout(GOODBYE, stream.shutdown()).await;
-                return;
-            }
-        }
-        let io = TokioIo::new(stream);
         if http2 {
             let mut builder = http2::Builder::new(TokioExecutor::new());
             builder
@@ -177,7 +167,7 @@ impl Connection {
                 .keep_alive_interval(HTTP2_PING)
                 .keep_alive_timeout(HTTP2_PING);
             // Each protocol's machinery on the heap, so that a connection has no room for the other's.
-            let mut connection = Box::pin(builder.serve_connection(io, service));
+            let mut connection = Box::pin(builder.serve_connection(TokioIo::new(stream), service));
             tokio::select! {
                 ended = connection.as_mut() => log_end(ended),
                 () = self.stop.cancelled() => {
@@ -199,21 +189,58 @@ impl Connection {
                 .header_read_timeout(idle)
                 .max_headers(limits.request_headers as usize)
                 .max_buf_size((limits.request_head_bytes as usize).max(8_192));
-            let mut connection = Box::pin(builder.serve_connection(io, service).with_upgrades());
-            tokio::select! {
-                ended = connection.as_mut() => log_end(ended),
-                () = self.stop.cancelled() => {
-                    connection.as_mut().graceful_shutdown();
-                    log_end(connection.await);
+            loop {
+                // hyper's buffers for HTTP/1.1 take more than all the rest of an idle connection: they are made when the peer speaks.
+                let begins = tokio::select! {
+                    () = self.stop.cancelled() => false,
+                    begins = tokio::time::timeout(idle, stream.begins()) => matches!(begins, Ok(Ok(true))),
+                };
+                if !begins {
+                    // The peer may be gone; there is nothing more to say to it.
+                    let _ = tokio::time::timeout(GOODBYE, stream.shutdown()).await;
+                    return;
                 }
-            }
-            // A tunnel has the place of the connection that it was.
-            if let Some(tunnel) = tunnel.and_then(|slot| slot.take()) {
+                let quiet = movement.quiet(QUIET);
+                let mut connection = Box::new(builder.serve_connection(TokioIo::new(stream), service.clone()));
                 tokio::select! {
-                    end = tunnel.run() => tracing::debug!(listener = %self.listener, %end, "tunnel ended"),
-                    () = self.stop.cancelled() => {}
+                    ended = &mut *connection => {
+                        let left = ended.is_ok().then(|| connection.into_parts());
+                        log_end(ended);
+                        let Some(parts) = left else { return };
+                        let mut stream = parts.io.into_inner();
+                        stream.unread(&parts.read_buf);
+                        // On the heap: most connections never get here.
+                        return Box::pin(self.leave(stream, tunnel.and_then(|slot| slot.take()))).await;
+                    }
+                    () = self.stop.cancelled() => {
+                        Pin::new(&mut *connection).graceful_shutdown();
+                        return log_end(connection.await);
+                    }
+                    () = quiet => {}
                 }
+                // Between two requests: nothing is left to write, and what has been read of the next one goes with it.
+                let parts = connection.into_parts();
+                stream = parts.io.into_inner();
+                stream.unread(&parts.read_buf);
             }
+        }
+    }
+}
+
+impl Connection {
+    /// What becomes of a connection that HTTP/1.1 is done with: a tunnel, which has its place, or nothing.
+    async fn leave<S>(&self, mut stream: S, tunnel: Option<Tunnel>)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let Some(tunnel) = tunnel else {
+            // hyper leaves this to us where a request asked to switch and nothing came of it.
+            let _ = tokio::time::timeout(GOODBYE, stream.shutdown()).await;
+            return;
+        };
+        tokio::select! {
+            end = tunnel.run(stream) => tracing::debug!(listener = %self.listener, %end, "tunnel ended"),
+            () = self.stop.cancelled() => {}
         }
     }
 }

@@ -6,7 +6,7 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -28,6 +28,8 @@ pub(super) struct Movement {
     open: AtomicUsize,
     /// Those of them that wait for us and not for the peer.
     ours: AtomicUsize,
+    /// Bytes that the peer has not taken yet.
+    untaken: AtomicBool,
 }
 
 impl Movement {
@@ -41,6 +43,23 @@ impl Movement {
             rounds = if moved { 0 } else { rounds + 1 };
             if rounds > usize::from(self.open.load(Ordering::Acquire) > 0) {
                 return;
+            }
+        }
+    }
+
+    /// Completes when a request has been answered since the call, the peer has taken all of it, and nothing has moved during `limit`.
+    pub(super) fn quiet(&self, limit: Duration) -> impl Future<Output = ()> {
+        // Now, and not when the future is first polled: by then the first request may have been answered.
+        let began = self.moves.load(Ordering::Acquire);
+        async move {
+            loop {
+                let seen = self.moves.load(Ordering::Acquire);
+                sleep(limit).await;
+                let now = self.moves.load(Ordering::Acquire);
+                let waits = self.open.load(Ordering::Acquire) > 0 || self.untaken.load(Ordering::Acquire);
+                if now == seen && now != began && !waits {
+                    return;
+                }
             }
         }
     }
@@ -123,15 +142,22 @@ impl HttpBody for Watched {
 #[derive(Debug)]
 pub(super) struct Patient<S> {
     stream: S,
+    movement: Arc<Movement>,
     /// Read already, and not yet told.
-    first: Option<u8>,
+    unread: Bytes,
     limit: Duration,
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> Patient<S> {
-    pub(super) const fn new(stream: S, limit: Duration) -> Self {
-        Self { stream, first: None, limit, stalled: None }
+    pub(super) const fn new(stream: S, movement: Arc<Movement>, limit: Duration) -> Self {
+        Self { stream, movement, unread: Bytes::new(), limit, stalled: None }
+    }
+
+    /// Takes back what was read and not used.
+    pub(super) fn unread(&mut self, bytes: &[u8]) {
+        // A copy, so that not all of the buffer stays that they were read into.
+        self.unread = Bytes::copy_from_slice(bytes);
     }
 
     /// Waits until the peer begins to speak; whether it does. Nothing needs to be set up for one that never does.
@@ -139,19 +165,24 @@ impl<S> Patient<S> {
     where
         S: AsyncRead + Unpin,
     {
-        let mut first = [0u8; 1];
-        let length = self.stream.read(&mut first).await?;
-        self.first = first.first().copied().filter(|_| length == 1);
-        Ok(length == 1)
+        if self.unread.is_empty() {
+            let mut first = [0u8; 1];
+            let length = self.stream.read(&mut first).await?;
+            self.unread = Bytes::copy_from_slice(first.get(..length).unwrap_or_default());
+        }
+        Ok(!self.unread.is_empty())
     }
 
     /// Turns waiting into failing once it has lasted too long.
     fn judge<T>(&mut self, polled: Poll<io::Result<T>>, context: &mut Context<'_>) -> Poll<io::Result<T>> {
         if polled.is_ready() {
-            self.stalled = None;
+            if self.stalled.take().is_some() {
+                self.movement.untaken.store(false, Ordering::Release);
+            }
             return polled;
         }
         let limit = self.limit;
+        self.movement.untaken.store(true, Ordering::Release);
         ready!(self.stalled.get_or_insert_with(|| Box::pin(sleep(limit))).as_mut().poll(context));
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the peer takes nothing")))
     }
@@ -159,10 +190,9 @@ impl<S> Patient<S> {
 
 impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if buffer.remaining() > 0
-            && let Some(first) = self.first.take()
-        {
-            buffer.put_slice(&[first]);
+        if buffer.remaining() > 0 && !self.unread.is_empty() {
+            let length = self.unread.len().min(buffer.remaining());
+            buffer.put_slice(&self.unread.split_to(length));
             return Poll::Ready(Ok(()));
         }
         Pin::new(&mut self.stream).poll_read(context, buffer)
@@ -229,9 +259,45 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_connection_is_quiet_between_requests_alone() {
+        let movement = Arc::new(Movement::default());
+        let quiet = |limits: f64| {
+            let movement = movement.clone();
+            async move { tokio::time::timeout(LIMIT.mul_f64(limits), movement.quiet(LIMIT)).await.is_ok() }
+        };
+        assert!(!quiet(3.5).await, "nothing was asked for yet: a head that comes byte by byte must meet its limit");
+        let open = movement.begin();
+        assert!(!quiet(3.5).await, "a request is under way");
+        let waiting = movement.quiet(LIMIT);
+        drop(open);
+        assert!(tokio::time::timeout(LIMIT * 20, waiting).await.is_ok(), "also when it was answered before anybody waited");
+        movement.untaken.store(true, Ordering::Release);
+        let waiting = movement.quiet(LIMIT);
+        drop(movement.begin());
+        assert!(tokio::time::timeout(LIMIT.mul_f64(3.5), waiting).await.is_err(), "the peer has not taken the answer");
+    }
+
+    #[tokio::test]
+    async fn what_was_taken_back_is_read_again() {
+        let (near, mut far) = tokio::io::duplex(64);
+        let mut near = Patient::new(near, Arc::default(), LIMIT);
+        near.unread(b"GET");
+        far.write_all(b" /").await.expect("room for it");
+        assert!(near.begins().await.expect("it has"));
+        let mut read = [0u8; 5];
+        near.read_exact(&mut read).await.expect("all of it");
+        assert_eq!(&read, b"GET /");
+        far.write_all(b"G").await.expect("room for it");
+        assert!(near.begins().await.expect("it has"));
+        drop(far);
+        assert_eq!(near.read(&mut read).await.expect("the byte it began with"), 1);
+        assert!(!near.begins().await.expect("an end"));
+    }
+
+    #[tokio::test]
     async fn a_reader_that_takes_nothing_is_left() {
         let (near, far) = tokio::io::duplex(8);
-        let mut near = Patient::new(near, LIMIT);
+        let mut near = Patient::new(near, Arc::default(), LIMIT);
         near.write_all(b"12345678").await.expect("room for it");
         let error = near.write_all(b"9").await.expect_err("nobody reads");
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
