@@ -202,34 +202,43 @@ impl Connection {
                 }
                 let quiet = movement.quiet(QUIET);
                 let mut connection = Box::new(builder.serve_connection(TokioIo::new(stream), service.clone()));
-                tokio::select! {
-                    ended = &mut *connection => {
-                        let left = ended.is_ok().then(|| connection.into_parts());
-                        log_end(ended);
-                        let Some(parts) = left else { return };
-                        let mut stream = parts.io.into_inner();
-                        stream.unread(&parts.read_buf);
-                        // On the heap: most connections never get here.
-                        return Box::pin(self.leave(stream, tunnel.and_then(|slot| slot.take()))).await;
-                    }
+                let done = tokio::select! {
+                    ended = &mut *connection => match ended {
+                        Ok(()) => Done::WithHttp,
+                        Err(error) => return log_end(Err(error)),
+                    },
                     () = self.stop.cancelled() => {
                         Pin::new(&mut *connection).graceful_shutdown();
                         return log_end(connection.await);
                     }
-                    () = quiet => {}
-                }
-                // Between two requests: nothing is left to write, and what has been read of the next one goes with it.
+                    () = quiet => Done::ForNow,
+                };
+                // Nothing is left to write, and what has been read behind it goes with it.
                 let parts = connection.into_parts();
                 stream = parts.io.into_inner();
                 stream.unread(&parts.read_buf);
+                if done == Done::WithHttp {
+                    break;
+                }
             }
+            // On the heap: few connections get here before they are closed.
+            Box::pin(self.leave(stream, tunnel.and_then(|slot| slot.take()))).await;
         }
     }
 }
 
+/// Why HTTP/1.1 is not spoken at the moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Done {
+    /// Between two requests.
+    ForNow,
+    /// For good.
+    WithHttp,
+}
+
 impl Connection {
     /// What becomes of a connection that HTTP/1.1 is done with: a tunnel, which has its place, or nothing.
-    async fn leave<S>(&self, mut stream: S, tunnel: Option<Tunnel>)
+    async fn leave<S>(&self, mut stream: S, tunnel: Option<Box<Tunnel>>)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {

@@ -76,16 +76,16 @@ pub(super) fn is_websocket(headers: &HeaderMap) -> bool {
 
 /// Where the connection that a request came on finds its tunnel: it carries it itself, so that a tunnel counts as its connection.
 #[derive(Clone, Debug, Default)]
-pub struct TunnelSlot(Arc<Mutex<Option<Tunnel>>>);
+pub struct TunnelSlot(Arc<Mutex<Option<Box<Tunnel>>>>);
 
 impl TunnelSlot {
     /// Leaves a tunnel for the connection.
     pub(super) fn put(&self, tunnel: Tunnel) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(tunnel);
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(tunnel));
     }
 
     /// The tunnel, when there is one.
-    pub fn take(&self) -> Option<Tunnel> {
+    pub fn take(&self) -> Option<Box<Tunnel>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
