@@ -63,6 +63,7 @@
 //!
 //! GET /authorize from a browser
 //!   web      extract     query, or the form of a POST, kept and asked for again by GET -> Parameters
+//!   oauth    unfold      the claims of a signed request in place of its parameters -> Parameters
 //!   oauth    destination client and redirect URI belong together; refusals are pages until here -> Destination
 //!   oauth    read        or a pushed request; refusals go to the client from here -> AuthorizationRequest
 //!   identity current     the session of the cookie                       -> SignedIn?
@@ -88,29 +89,35 @@
 //! | standard | code | tests |
 //! |---|---|---|
 //! | RFC 6749 (framework) | `oauth::token`, `oauth::parameters`, `oauth::error`, `web::reject` | `tests/it/spec/rfc6749.rs` |
-//! | RFC 6749 §2.3.1 (client secrets) | `oauth::client_auth`, `clients::SecretDigest` | `tests/it/spec/rfc6749_client.rs` |
+//! | RFC 6749 §2.3.1 (client secrets) | `oauth::client_auth`, `clients::Secrets` | `tests/it/spec/rfc6749_client.rs` |
 //! | RFC 6749 §3.1, §4.1, §6 (authorization, refresh) | `oauth::authorization`, `oauth::grant` | `tests/it/spec/rfc6749_authorization.rs` |
 //! | RFC 6750 (bearer usage, challenges) | [`resource`] | `tests/it/spec/rfc6750.rs` |
 //! | RFC 7009 (revocation) | `oauth::revoke` | `tests/it/spec/rfc7009.rs` |
 //! | RFC 7515, 7517, 7518, 7519, 7638, 8037 (JOSE) | [`jose`] | beside the code; `tests/it/spec/rfc7517.rs` |
-//! | RFC 7591 §2 (client metadata) | `clients` | beside the code |
+//! | RFC 7591, 7592, OpenID Connect Dynamic Client Registration | `clients`, `oauth::registration`, `web::registration` | `tests/it/spec/oidc_registration.rs`; beside the code |
 //! | RFC 7521, 7523 §2.2, §3 (client assertions) | `oauth::client_auth`, [`binding::replay`], `clients::ClientKeys` | `tests/it/spec/rfc7523.rs` |
+//! | RFC 7521, 7523 §2.1 (assertions as grants) | `oauth::grant::jwt_bearer`, `oauth::assertion_issuers` | `tests/it/spec/rfc7523_grant.rs` |
 //! | RFC 7636 (PKCE) | `oauth::pkce` | `tests/it/spec/rfc7636.rs` |
 //! | RFC 7662 (introspection) | `oauth::introspect`, [`token::introspection`] | `tests/it/spec/rfc7662.rs` |
 //! | RFC 7800, 8705 §3 (confirmation) | [`domain::Cnf`], [`binding`] | `tests/it/spec/rfc8705.rs` |
 //! | RFC 8414 (metadata) | `oauth::metadata` | `tests/it/spec/rfc8414.rs` |
+//! | RFC 8693 (token exchange) | `oauth::grant::token_exchange`, [`domain::Actors`] | `tests/it/spec/rfc8693.rs` |
 //! | RFC 8705 §2 (mutual-TLS client authentication) | `oauth::client_auth` | `tests/it/spec/rfc8705.rs`, `tests/it/threat/inside_host.rs` |
 //! | RFC 8707 (resource indicators) | `oauth::resources` | `tests/it/spec/rfc8707.rs` |
 //! | RFC 9068 (JWT access tokens) | [`token::jwt`] | `tests/it/spec/rfc9068.rs` |
+//! | RFC 7516 (JWE, to clients) | `jose::jwe`, `oauth::encryption` | `tests/it/spec/encryption.rs` |
+//! | RFC 9101 (signed requests), JARM | `oauth::request_object`, `oauth::authorization::answer` | `tests/it/spec/rfc9101.rs`, `jarm.rs` |
 //! | RFC 9126 (pushed requests), 9207 (`iss`) | `oauth::par`, `oauth::authorization::answer` | `tests/it/spec/rfc9126.rs`, `rfc9207.rs` |
 //! | RFC 9110 §15.5.20 (misdirected request) | `tls::PolicySet`, `web::edge`, `gateway` | `tests/it/spec/rfc9110.rs` |
+//! | RFC 9701 (signed introspection) | `oauth::introspect`, [`resource`] | `tests/it/spec/rfc9701.rs` |
+//! | FAPI 2.0 Security Profile, Message Signing | `oauth::profiles`, `clients` | `tests/it/spec/fapi2` |
 //! | RFC 9440 (Client-Cert) | `gateway::certificate_header` | `tests/it/spec/rfc9440.rs` |
 //! | RFC 9449 (DPoP) | [`binding::dpop`], `oauth::dpop`, [`resource`] | `tests/it/spec/rfc9449.rs` |
 //! | RFC 9470 (step-up) | [`resource`] | `tests/it/spec/rfc9470.rs` |
 //! | RFC 9728 (protected resource metadata) | `gateway::metadata`, [`resource`] | `tests/it/spec/rfc9728.rs` |
-//! | RFC 9701 (signed introspection answers) | [`resource`] | beside the code |
 //! | RFC 8265 (usernames, passwords), 9106 (Argon2) | `identity`, `seal` | beside the code; `tests/it/threat/sign_in.rs` |
 //! | OpenID Connect Core, Discovery, Form Post Response Mode | `oauth::authorization`, `oidc`, `oauth::userinfo`, `web::form_post` | `tests/it/spec/oidc_core.rs`, `oidc_discovery.rs` |
+//! | OpenID Connect RP-Initiated, Back-Channel and Front-Channel Logout | `oauth::logout`, `oidc::logout_token`, `web::end_session`, `web::sign_out`, `clients::LogoutMetadata` | `tests/it/spec/oidc_logout.rs` |
 //! | RFC 4514 (names), 5280 (certificates) | [`pki`] | beside the code |
 //! | draft-irtf-cfrg-xchacha (sealing) | `seal` | beside the code |
 

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 
-use crate::clients::ClientKeys;
 use crate::config::Loaded;
 use crate::config::settings::{AssertionAudienceSetting, ClientAssertionSettings, LimitSettings, OutboundSettings};
 use crate::domain::{Clock, Issuer, Lifetime};
@@ -58,12 +57,12 @@ pub fn fetches(settings: &OutboundSettings) -> bool {
 }
 
 /// The client of `[outbound]`; none where nobody is trusted. Must be called inside a Tokio runtime.
-pub fn client_keys(loaded: &Loaded, clock: Arc<dyn Clock>) -> anyhow::Result<ClientKeys> {
+pub fn outbound(loaded: &Loaded, clock: Arc<dyn Clock>) -> anyhow::Result<Option<fetch::Client>> {
     let settings = &loaded.settings.outbound;
     let ranges: Vec<AddressRange> =
         settings.allow_ranges.iter().map(|text| text.parse()).collect::<Result<_, _>>().context("allow_ranges")?;
     if !fetches(settings) {
-        return Ok(ClientKeys::new(None));
+        return Ok(None);
     }
     let mut authorities = Vec::new();
     for file in &settings.ca_files {
@@ -80,5 +79,5 @@ pub fn client_keys(loaded: &Loaded, clock: Arc<dyn Clock>) -> anyhow::Result<Cli
         body_bytes: settings.body_bytes.into(),
     };
     let policy = OutboundPolicy::new(settings.allow_hosts.iter().cloned(), ranges);
-    Ok(ClientKeys::new(Some(fetch::Client::guarded(config, limits, policy))))
+    Ok(Some(fetch::Client::guarded(config, limits, policy)))
 }

@@ -29,6 +29,8 @@ const RESTLESS: u32 = 10;
 /// How often the dates of certificates are told to the metrics, and how many times that is until the log warns again.
 const DATES: Duration = Duration::from_secs(60);
 const WARN_EVERY: u32 = 24 * 60;
+/// How many times that is until the log warns again of revocation lists that are too old.
+const STALE_EVERY: u32 = 10;
 const DAY_SECONDS: u64 = 86_400;
 
 /// Reads files again and puts them in force, all or nothing.
@@ -74,7 +76,10 @@ fn files(loaded: &Loaded) -> Vec<PathBuf> {
     let hosts = settings.listener.iter().flat_map(|listener| &listener.host);
     let own = hosts.flat_map(|host| [&host.certificate_file, &host.key_file]);
     let sets = settings.anchor_set.values().flat_map(|set| set.files.iter().chain(&set.intermediate_files));
-    own.chain(sets).map(|file| loaded.resolve(file)).collect()
+    let lists = settings.anchor_set.values().flat_map(|set| &set.crl_files).map(|named| loaded.resolve(named));
+    // A folder that cannot be looked into counts as the one file that it is: reading it will say what is wrong.
+    let lists = lists.flat_map(|named| crate::pki::pem::files_of(&named).unwrap_or_else(|_| vec![named]));
+    own.chain(sets).map(|file| loaded.resolve(file)).chain(lists).collect()
 }
 
 /// Reads files again whenever they have changed and lie still.
@@ -169,9 +174,21 @@ impl Reloader {
                     }
                 };
                 self.tell_dates(&warn);
+                if round.is_multiple_of(STALE_EVERY) {
+                    self.warn_of_stale_lists(now);
+                }
             }
             round = round.wrapping_add(1);
             tokio::time::sleep(DATES).await;
+        }
+    }
+
+    fn warn_of_stale_lists(&self, now: Timestamp) {
+        for set in self.anchors.load().iter() {
+            for (_, list) in set.revocation_lists().iter().filter(|(_, list)| list.next_update() < now) {
+                let (anchor_set, issuer, next_update) = (set.name(), list.issuer(), list.next_update());
+                tracing::warn!(anchor_set, %issuer, %next_update, "a revocation list is too old: get the newest one");
+            }
         }
     }
 
@@ -190,6 +207,10 @@ impl Reloader {
                 let name = anchor.spki_sha256().to_hex().chars().take(16).collect::<String>();
                 metrics::ANCHOR_NOT_AFTER.with([set.name().to_owned(), name]).set(anchor.not_after().seconds() as f64);
                 warn(format!("authority `{}` of anchor set `{}`", anchor.subject(), set.name()), anchor.not_after());
+            }
+            for (issuer, next_update) in set.revocation_lists().oldest() {
+                let name = issuer.to_hex().chars().take(16).collect::<String>();
+                metrics::CRL_NEXT_UPDATE.with([set.name().to_owned(), name]).set(next_update.seconds() as f64);
             }
         }
     }

@@ -4,18 +4,23 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use arc_swap::ArcSwap;
+use tokio::sync::Semaphore;
 
-use super::client_authentication::{assertion_rules, client_keys, throttle_limits};
+use super::client_authentication::{assertion_rules, outbound, throttle_limits};
 use super::tasks::load_rules;
 use crate::binding::dpop::{Dpop, DpopChecked, Nonces};
-use crate::clients::Clients;
+use crate::clients::{ClientKeys, Clients, Profile};
 use crate::config::Loaded;
 use crate::config::settings::SealKeySettings;
 use crate::domain::{ClientId, Clock, Issuer, Randomness, SystemClock};
 use crate::keys::{Keeper, KeyPlan};
+use crate::oauth::assertion_issuers::AssertionIssuers;
 use crate::oauth::authorization::Lifetimes;
 use crate::oauth::client_auth::{AssertionRules, Throttle, ThrottleLimits};
+use crate::oauth::logout::Logouts;
 use crate::oauth::metadata::{Endpoints, path};
+use crate::oauth::registration::Registration;
+use crate::oauth::request_object::MOST_FETCHES;
 use crate::oauth::resources::Resources;
 use crate::oauth::{AuthorizationServer, IssuedTokens, Revocations};
 use crate::oidc::SubjectNames;
@@ -72,12 +77,14 @@ struct Checked {
     issuer: Issuer,
     endpoints: Endpoints,
     assertions: AssertionRules,
+    assertion_issuers: AssertionIssuers,
     throttle: ThrottleLimits,
     resources: Resources,
     feed_clients: Vec<ClientId>,
     key_plan: KeyPlan,
     lifetimes: Lifetimes,
     dpop: DpopChecked,
+    registration: Registration,
 }
 
 fn checked(loaded: &Loaded) -> anyhow::Result<Checked> {
@@ -96,7 +103,7 @@ fn checked(loaded: &Loaded) -> anyhow::Result<Checked> {
     if mtls_url.as_ref().is_some_and(|mtls| mtls.path() != issuer.path()) {
         bail!("{}: `mtls_url` must have the same path as `issuer`", loaded.file.display());
     }
-    let key_plan = KeyPlan::from_settings(&settings.signing).context("[signing]")?;
+    let key_plan = KeyPlan::of(settings).context("[signing]")?;
     let resources = Resources::from_settings(&settings.resource, &key_plan).context("[[resource]]")?;
     let userinfo = issuer.join(path::USERINFO).parse().context("`issuer` is too long")?;
     let resources = resources.with_userinfo(userinfo, key_plan.default);
@@ -109,17 +116,54 @@ fn checked(loaded: &Loaded) -> anyhow::Result<Checked> {
         .collect::<Result<_, _>>()?;
     let endpoints = Endpoints::new(&issuer, mtls_url.as_ref());
     let assertions = assertion_rules(&settings.client_assertion, &issuer, &endpoints)?;
+    let read = |file: &std::path::Path| std::fs::read(loaded.resolve(file));
+    let assertion_issuers = AssertionIssuers::from_settings(&settings.assertion_issuer, read).context("[[assertion_issuer]]")?;
     let throttle = throttle_limits(&settings.limits)?;
     super::identity::check(settings, &issuer)?;
-    let dpop = DpopChecked::from_settings(&settings.dpop).context("[dpop]")?;
-    Ok(Checked { issuer, endpoints, assertions, throttle, resources, feed_clients, key_plan, dpop, lifetimes })
+    let mut dpop = DpopChecked::from_settings(&settings.dpop).context("[dpop]")?;
+    let profile = Profile::from(settings.authorization.profile);
+    check_profile(profile, &key_plan)?;
+    dpop.rules.algorithms.retain(|algorithm| profile.algorithms().contains(algorithm));
+    if dpop.rules.algorithms.is_empty() {
+        bail!("[dpop]: the profile `{}` knows none of `algorithms`: add `ES256`, `PS256` or `EdDSA`", profile.name());
+    }
+    let registration = Registration::from_settings(&settings.registration).context("[registration]")?;
+    for identifier in &settings.registration.resources {
+        if resources.get(identifier).is_none() {
+            bail!("[registration]: resources: there is no [[resource]] `{identifier}`");
+        }
+    }
+    Ok(Checked {
+        issuer,
+        endpoints,
+        assertions,
+        assertion_issuers,
+        throttle,
+        resources,
+        feed_clients,
+        key_plan,
+        dpop,
+        lifetimes,
+        registration,
+    })
+}
+
+/// FAPI 2.0 Security Profile §5.4.1 speaks of every JWT that the server makes.
+fn check_profile(profile: Profile, plan: &KeyPlan) -> anyhow::Result<()> {
+    match plan.algorithms.iter().find(|algorithm| !profile.algorithms().contains(algorithm)) {
+        None => Ok(()),
+        Some(algorithm) => bail!(
+            "[signing]: `{algorithm}` is not for the profile `{}`: write `ES256`, `PS256` or `EdDSA`, for every resource too",
+            profile.name()
+        ),
+    }
 }
 
 /// Checks the authorization server's sections and the master keys, without opening the database.
 pub fn check(loaded: &Loaded) -> anyhow::Result<()> {
     let checked = checked(loaded)?;
     Pages::load(&loaded.settings.pages, &loaded.base_dir, &checked.issuer).context("[pages]")?;
-    client_keys(loaded, Arc::new(SystemClock::new())).context("[outbound]")?;
+    outbound(loaded, Arc::new(SystemClock::new())).context("[outbound]")?;
     master_keys(loaded).map(drop)
 }
 
@@ -131,12 +175,23 @@ pub async fn build(
     clock: Arc<dyn Clock>,
     randomness: Arc<dyn Randomness>,
 ) -> anyhow::Result<(Arc<AuthorizationServer>, i64)> {
-    let Checked { issuer, endpoints, assertions, throttle, resources, feed_clients, key_plan, dpop, lifetimes } =
-        checked(loaded)?;
-    let client_keys = client_keys(loaded, clock.clone()).context("[outbound]")?;
+    let Checked {
+        issuer,
+        endpoints,
+        assertions,
+        assertion_issuers,
+        throttle,
+        resources,
+        feed_clients,
+        key_plan,
+        dpop,
+        lifetimes,
+        registration,
+    } = checked(loaded)?;
+    let outbound = outbound(loaded, clock.clone()).context("[outbound]")?;
     let store = open_store(loaded, &*clock, &*randomness).await?;
     let keeper = Keeper { store: &store, randomness: &*randomness };
-    let keys = keeper.ensure(&key_plan, clock.now()?).await.context("signing keys")?;
+    let keys = keeper.ensure_all(&key_plan, clock.now()?).await.context("signing keys")?;
     let (people, sessions) = super::identity::build(loaded, &issuer, &store, clock.now()?, &randomness).await?;
     let subject_names = store.secret("pairwise subjects", &*randomness).await.map(SubjectNames::new).context("[store]")?;
     // The sequence is read first: what changes while the rest is read is then applied twice rather than missed.
@@ -151,6 +206,7 @@ pub async fn build(
         resources,
         feed_clients,
         profile: loaded.settings.authorization.profile.into(),
+        require_signed_request_object: loaded.settings.authorization.require_signed_request_object,
         lifetimes,
         subject_names,
         ring: store.ring().clone(),
@@ -161,8 +217,13 @@ pub async fn build(
         clock,
         randomness,
         clients,
-        client_keys,
+        client_keys: ClientKeys::new(outbound.clone()),
+        request_fetches: Semaphore::new(MOST_FETCHES),
+        logouts: Logouts::new(outbound.clone()),
+        outbound,
+        registration,
         assertions,
+        assertion_issuers,
         throttle: Throttle::new(throttle),
         keys: ArcSwap::from_pointee(keys),
         key_plan,

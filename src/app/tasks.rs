@@ -10,17 +10,23 @@ use tokio_util::task::TaskTracker;
 
 use super::reload::{Reloader, follow_files};
 use super::sealing::{self, Sealing};
+use crate::clients::EndingCertificate;
 use crate::domain::{Lifetime, RevocationRule, Timestamp};
+use crate::event::{AuditEvent, Trailed};
 use crate::gateway::Gateway;
 use crate::keys::{Keeper, SigningKeys};
 use crate::oauth::AuthorizationServer;
 use crate::store::{ChangeKind, Changes, Store, StoreError};
 use crate::telemetry::metrics;
 
+/// Linux's number, on all architectures but MIPS, where this one is never sent.
+const SIGXFSZ: i32 = 25;
 /// How often rows and rules that nothing alive can need are cleared.
 const CLEARING: Duration = Duration::from_secs(60);
 /// How often it is looked whether a step in the life of a signing key is due.
 const KEEPING: Duration = Duration::from_secs(60);
+/// How often it is looked whether a client is to be told that a session ended.
+const TELLING: Duration = Duration::from_secs(1);
 /// Rows that go at once, so that no writer waits long.
 const CLEARING_BATCH: u32 = 500;
 /// Changes that are kept for readers of the feed that come late; who comes later still reads everything anew.
@@ -28,6 +34,9 @@ const KEEP_CHANGES: u32 = 100_000;
 /// How often committed events are copied to the audit trail, and how many at once.
 const RELAY: Duration = Duration::from_millis(100);
 const RELAY_PAGE: usize = 256;
+/// How often the dates of clients' certificates are looked at, and how many times that is until they are told again.
+const ENDINGS: Duration = Duration::from_secs(60);
+const ENDINGS_EVERY: u32 = 24 * 60;
 /// How long copied events stay in the database.
 const KEEP_RELAYED: Lifetime = Lifetime::from_seconds(7 * 86_400);
 /// Rules read at once.
@@ -51,11 +60,17 @@ pub fn spawn(
         until(stop, tracker, async move { relay_events(&relay).await });
         let keeper = server.clone();
         until(stop, tracker, async move { keep_keys(&keeper).await });
+        let telling = server.clone();
+        until(stop, tracker, async move { tell_clients(&telling).await });
+        let (dates, days) = (server.clone(), reloader.loaded.settings.reload.expiry_warning_days);
+        until(stop, tracker, async move { tell_endings(&dates, days).await });
         until(stop, tracker, async move { clear_expired(&server).await });
     }
     if let Some(gateway) = gateway {
         until(stop, tracker, async move { gateway.run_tasks().await });
     }
+    // A limit on the size of files is met like a full disk: by an error where something is written, and not by the end of the process.
+    let _outlives = signal(SignalKind::from_raw(SIGXFSZ)).context("SIGXFSZ")?;
     let mut hang_up = signal(SignalKind::hangup()).context("SIGHUP")?;
     let told = reloader.clone();
     until(stop, tracker, async move {
@@ -202,6 +217,44 @@ async fn keep_keys(server: &AuthorizationServer) {
     }
 }
 
+/// Tells clients that sessions have ended: at once when they ended here, soon when another process or command ended them.
+async fn tell_clients(server: &AuthorizationServer) {
+    loop {
+        match server.tell_clients().await {
+            Ok(true) => {}
+            Ok(false) => drop(tokio::time::timeout(TELLING, server.logouts.rung()).await),
+            Err(error) => {
+                tracing::warn!(?error, "cannot tell clients that sessions ended");
+                tokio::time::sleep(AFTER_FAILURE).await;
+            }
+        }
+    }
+}
+
+/// Tells which certificates of clients end soon: to the metrics always, to log and audit trail once a day.
+async fn tell_endings(server: &AuthorizationServer, warning_days: u32) {
+    let soon = Lifetime::from_seconds(warning_days.saturating_mul(86_400));
+    let mut round: u32 = 0;
+    loop {
+        if let Ok(now) = server.clock.now() {
+            let endings = server.clients.current().ending_certificates(now, soon);
+            let ended = endings.iter().filter(|ending| ending.not_after < now).count();
+            metrics::CLIENT_CERTIFICATES_ENDING.with(["ended"]).set(ended as f64);
+            metrics::CLIENT_CERTIFICATES_ENDING.with(["soon"]).set((endings.len() - ended) as f64);
+            for EndingCertificate { client_id, certificate, not_after, later } in endings {
+                if !round.is_multiple_of(ENDINGS_EVERY) {
+                    break;
+                }
+                tracing::warn!(%client_id, %certificate, %not_after, later, "a client's registered certificate ends soon, or has ended");
+                let event = AuditEvent::ClientCertificateEnding { client_id, certificate, not_after, later };
+                let _ = server.audit.record(Trailed { time: now, event });
+            }
+        }
+        round = round.wrapping_add(1);
+        tokio::time::sleep(ENDINGS).await;
+    }
+}
+
 async fn clear_expired(server: &AuthorizationServer) {
     loop {
         tokio::time::sleep(CLEARING).await;
@@ -232,7 +285,6 @@ mod tests {
     use super::*;
     use crate::app::server;
     use crate::domain::{Randomness, RuleKind, SystemClock};
-    use crate::event::{AuditEvent, Trailed};
     use crate::jose::random::SystemRandomness;
     use crate::store::{NewRule, RuleWindow};
     use crate::telemetry::audit::AuditSink;

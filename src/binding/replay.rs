@@ -25,6 +25,11 @@ impl ReplayKey {
         Self::of("client-assertion", &[client_id.as_str().as_bytes(), jti.as_bytes()])
     }
 
+    /// The `jti` of an authorization grant (RFC 7523 §2.1), which is the choice of the issuer that signed it.
+    pub fn authorization_grant(issuer: &str, jti: &str) -> Self {
+        Self::of("authorization-grant", &[issuer.as_bytes(), jti.as_bytes()])
+    }
+
     /// The `jti` of a DPoP proof, which is the choice of whoever has the key of this thumbprint.
     pub fn dpop_proof(key: &Thumbprint, jti: &str) -> Self {
         Self::of("dpop-proof", &[key.as_bytes(), jti.as_bytes()])

@@ -34,6 +34,9 @@ pub enum Client {
     Remove(Remove),
     /// Make registrations what a file says; running it again changes nothing
     Apply(Apply),
+    /// Change the secret of a client without an outage
+    #[command(subcommand)]
+    Secret(super::client_secret::Secret),
 }
 
 /// Register a client
@@ -162,6 +165,7 @@ impl Client {
             Self::Show(show) => show.run().await?,
             Self::Remove(remove) => remove.run().await?,
             Self::Apply(apply) => apply.run().await?,
+            Self::Secret(secret) => secret.run().await?,
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -315,13 +319,16 @@ impl Apply {
         let store = open(&loaded).await?;
         let result = put_all(&store, &loaded, &documents, self.dry_run).await.with_context(|| name.to_string());
         store.close().await;
-        for (client_id, put) in result? {
+        for Applied { client_id, put, difference } in result? {
             let word = match put {
                 Put::Added => "added",
                 Put::Changed => "changed",
                 Put::Unchanged | Put::Exists => "unchanged",
             };
             print(format!("{}{word} {client_id}\n", if self.dry_run { "would be " } else { "" }))?;
+            for line in difference.iter().filter(|_| self.dry_run) {
+                print(format!("  {line}\n"))?;
+            }
         }
         Ok(())
     }
@@ -335,20 +342,52 @@ pub async fn apply(loaded: &Loaded, documents: &[Value]) -> anyhow::Result<()> {
     result.map(drop)
 }
 
-async fn put_all(store: &Store, loaded: &Loaded, documents: &[Value], dry_run: bool) -> anyhow::Result<Vec<(ClientId, Put)>> {
+/// What became of one document.
+struct Applied {
+    client_id: ClientId,
+    put: Put,
+    /// A line for each member that differs from what is registered.
+    difference: Vec<String>,
+}
+
+async fn put_all(store: &Store, loaded: &Loaded, documents: &[Value], dry_run: bool) -> anyhow::Result<Vec<Applied>> {
     let now = SystemClock::new().now()?;
     let mut results = Vec::new();
     for (registration, known) in registrations(store, loaded, documents).await? {
         let record = registration.to_record();
+        let difference = known.as_ref().map(|known| difference(known, &record)).transpose()?.unwrap_or_default();
         let put = match known {
             _ if !dry_run => store.put_client(&record, PutMode::AddOrChange, now).await?,
             None => Put::Added,
             Some(known) if known == record => Put::Unchanged,
             Some(_) => Put::Changed,
         };
-        results.push((record.client_id, put));
+        results.push(Applied { client_id: record.client_id, put, difference });
     }
     Ok(results)
+}
+
+/// What a registration says and another does not, member by member. Of secrets only that they differ.
+fn difference(known: &ClientRecord, next: &ClientRecord) -> anyhow::Result<Vec<String>> {
+    let read = |record: &ClientRecord| -> anyhow::Result<Map<String, Value>> {
+        serde_json::from_str(&record.metadata_json).context("the stored registration")
+    };
+    let (before, after) = (read(known)?, read(next)?);
+    let names: std::collections::BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+    let mut lines = Vec::new();
+    for name in names {
+        match (before.get(name), after.get(name)) {
+            (Some(before), Some(after)) if before == after => {}
+            (Some(before), Some(after)) => lines.push(format!("{name}: {before} -> {after}")),
+            (Some(before), None) => lines.push(format!("{name}: {before} -> nothing")),
+            (None, Some(after)) => lines.push(format!("{name}: nothing -> {after}")),
+            (None, None) => {}
+        }
+    }
+    if known.secret != next.secret {
+        lines.push("client_secret: another one".to_owned());
+    }
+    Ok(lines)
 }
 
 /// Every document as a registration, beside what is registered under its name now.
@@ -395,7 +434,7 @@ fn checked(loaded: &Loaded, document: &Value, secret: Option<&SecretRecord>) -> 
             loaded.file.display()
         );
     }
-    let keys = KeyPlan::from_settings(&loaded.settings.signing).context("[signing]")?;
+    let keys = KeyPlan::of(&loaded.settings).context("[signing]")?;
     let resources = Resources::from_settings(&loaded.settings.resource, &keys)?;
     if let Some(unknown) = registration.resources.iter().find(|identifier| resources.get(identifier).is_none()) {
         bail!("resource `{unknown}` is not configured: add a [[resource]] with this identifier to {}", loaded.file.display());
@@ -406,10 +445,10 @@ fn checked(loaded: &Loaded, document: &Value, secret: Option<&SecretRecord>) -> 
     Ok(registration)
 }
 
-async fn open(loaded: &Loaded) -> anyhow::Result<Store> {
+pub(super) async fn open(loaded: &Loaded) -> anyhow::Result<Store> {
     open_store(loaded, &SystemClock::new(), &SystemRandomness).await
 }
 
-fn unknown(client_id: &ClientId) -> String {
+pub(super) fn unknown(client_id: &ClientId) -> String {
     format!("there is no client `{client_id}`: `symbolon client list` names them all")
 }

@@ -93,7 +93,7 @@ struct Opened {
 impl Opened {
     async fn of(config: &ConfigArgument) -> anyhow::Result<Self> {
         let loaded: Loaded = config.load()?;
-        let plan = KeyPlan::from_settings(&loaded.settings.signing).context("[signing]")?;
+        let plan = KeyPlan::of(&loaded.settings).context("[signing]")?;
         let clock = SystemClock::new();
         let store = open_store(&loaded, &clock, &SystemRandomness).await?;
         Ok(Self { store, plan, now: clock.now()? })

@@ -3,6 +3,7 @@
 mod ca;
 mod cert;
 mod client;
+mod client_secret;
 mod completions;
 mod config;
 mod control;

@@ -15,7 +15,7 @@ use crate::app::{OpenPeople, open_people};
 use crate::clients::removal_window;
 use crate::config::Loaded;
 use crate::domain::{Clock as _, Lifetime, Randomness as _, SystemClock, Timestamp};
-use crate::identity::{Person, PersonClaims, PersonError};
+use crate::identity::{Person, PersonClaims, PersonError, PostalAddress};
 use crate::jose::base64url;
 use crate::jose::random::SystemRandomness;
 use crate::oauth::resources::LONGEST_LIFETIME_SECONDS;
@@ -84,6 +84,27 @@ struct Profile {
     /// The family name
     #[arg(long)]
     family_name: Option<String>,
+    /// The middle name
+    #[arg(long)]
+    middle_name: Option<String>,
+    /// How they like to be called
+    #[arg(long)]
+    nickname: Option<String>,
+    /// A page about them
+    #[arg(long = "profile", value_name = "URL")]
+    profile_page: Option<String>,
+    /// A picture of them
+    #[arg(long, value_name = "URL")]
+    picture: Option<String>,
+    /// Their own page
+    #[arg(long, value_name = "URL")]
+    website: Option<String>,
+    /// `female`, `male`, or any other word
+    #[arg(long)]
+    gender: Option<String>,
+    /// `YYYY-MM-DD`, `0000-MM-DD` or `YYYY`
+    #[arg(long, value_name = "DATE")]
+    birthdate: Option<String>,
     /// The e-mail address
     #[arg(long)]
     email: Option<String>,
@@ -99,6 +120,24 @@ struct Profile {
     /// The telephone number
     #[arg(long, value_name = "NUMBER")]
     phone_number: Option<String>,
+    /// You know that the number is theirs
+    #[arg(long)]
+    phone_number_verified: bool,
+    /// Street and house number
+    #[arg(long)]
+    street_address: Option<String>,
+    /// City
+    #[arg(long)]
+    locality: Option<String>,
+    /// State, province or region
+    #[arg(long)]
+    region: Option<String>,
+    /// Postal code
+    #[arg(long)]
+    postal_code: Option<String>,
+    /// Country
+    #[arg(long)]
+    country: Option<String>,
     /// A group; may be given again, and replaces those before
     #[arg(long = "group", value_name = "GROUP")]
     groups: Vec<String>,
@@ -300,15 +339,56 @@ impl Profile {
             (&self.name, &mut claims.name),
             (&self.given_name, &mut claims.given_name),
             (&self.family_name, &mut claims.family_name),
+            (&self.middle_name, &mut claims.middle_name),
+            (&self.nickname, &mut claims.nickname),
+            (&self.gender, &mut claims.gender),
             (&self.locale, &mut claims.locale),
             (&self.zoneinfo, &mut claims.zoneinfo),
-            (&self.phone_number, &mut claims.phone_number),
         ];
         for (text, claim) in given {
             if let Some(text) = text {
                 *claim = present(text)?;
             }
         }
+        let pages = [
+            ("--profile", &self.profile_page, &mut claims.profile),
+            ("--picture", &self.picture, &mut claims.picture),
+            ("--website", &self.website, &mut claims.website),
+        ];
+        for (option, text, claim) in pages {
+            let Some(text) = text else { continue };
+            let page = present(text)?;
+            if page.as_ref().is_some_and(|page| !page.starts_with("https://") && !page.starts_with("http://")) {
+                bail!("{option}: write an `https` or `http` URL");
+            }
+            *claim = page;
+        }
+        if let Some(birthdate) = &self.birthdate {
+            claims.birthdate = present(birthdate)?;
+            if claims.birthdate.as_deref().is_some_and(|text| !is_birthdate(text)) {
+                bail!("--birthdate: write `YYYY-MM-DD`, `0000-MM-DD` or `YYYY`");
+            }
+        }
+        if let Some(number) = &self.phone_number {
+            claims.phone_number = present(number)?;
+            claims.phone_number_verified = claims.phone_number.as_ref().map(|_| self.phone_number_verified);
+        } else if self.phone_number_verified {
+            claims.phone_number_verified = claims.phone_number.as_ref().map(|_| true);
+        }
+        let mut address = claims.address.take().unwrap_or_default();
+        let parts = [
+            (&self.street_address, &mut address.street_address),
+            (&self.locality, &mut address.locality),
+            (&self.region, &mut address.region),
+            (&self.postal_code, &mut address.postal_code),
+            (&self.country, &mut address.country),
+        ];
+        for (text, part) in parts {
+            if let Some(text) = text {
+                *part = present(text)?;
+            }
+        }
+        claims.address = Some(address).filter(|address| *address != PostalAddress::default());
         if let Some(email) = &self.email {
             let email = present(email)?;
             if email
@@ -330,6 +410,17 @@ impl Profile {
             claims.groups.dedup();
         }
         Ok(claims)
+    }
+}
+
+/// OpenID Connect Core §5.1.
+fn is_birthdate(text: &str) -> bool {
+    let digits = |part: &str, length: usize| part.len() == length && part.bytes().all(|byte| byte.is_ascii_digit());
+    let parts: Vec<&str> = text.split('-').collect();
+    match parts.as_slice() {
+        [year] => digits(year, 4),
+        [year, month, day] => digits(year, 4) && digits(month, 2) && digits(day, 2),
+        _ => false,
     }
 }
 

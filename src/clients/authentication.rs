@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use url::Url;
 
-use super::{CertificateMatcher, RegisteredCertificates, RegisteredKeys, SecretDigest, SharedSecret};
+use super::{CertificateMatcher, RegisteredCertificates, RegisteredKeys, SecretDigest, Secrets, SharedSecret};
 use crate::jose::Algorithm;
 use crate::jose::mac::MacAlgorithm;
 
@@ -24,13 +24,13 @@ pub enum Authentication {
         algorithm: Option<Algorithm>,
     },
     /// The secret in the `Authorization` header (RFC 6749 §2.3.1).
-    ClientSecretBasic(SecretDigest),
+    ClientSecretBasic(Secrets<SecretDigest>),
     /// The secret as a parameter (RFC 6749 §2.3.1).
-    ClientSecretPost(SecretDigest),
+    ClientSecretPost(Secrets<SecretDigest>),
     /// An assertion authenticated with the secret (RFC 7523 §2.2, OpenID Connect Core §9).
     ClientSecretJwt {
-        /// The secret.
-        secret: SharedSecret,
+        /// Its secrets.
+        secret: Secrets<SharedSecret>,
         /// `token_endpoint_auth_signing_alg`: the one algorithm that counts.
         algorithm: Option<MacAlgorithm>,
     },
@@ -42,6 +42,14 @@ impl Authentication {
     /// Whether the client can keep a secret (RFC 6749 §2.1), and so proves who it is.
     pub const fn is_confidential(&self) -> bool {
         !matches!(self, Self::None)
+    }
+
+    /// The keys it signs its assertions with.
+    pub const fn keys(&self) -> Option<&Published<RegisteredKeys>> {
+        match self {
+            Self::PrivateKeyJwt { keys, .. } => Some(keys),
+            _ => None,
+        }
     }
 
     /// The method.
@@ -135,6 +143,12 @@ impl AuthenticationMethod {
         Self::ClientSecretJwt,
         Self::None,
     ];
+
+    /// Whether the client proves to hold a private key that never leaves it. FAPI 2.0 Security Profile §5.3.2.1: "shall authenticate
+    /// clients using one of the following methods: MTLS, `private_key_jwt`".
+    pub const fn is_strong(self) -> bool {
+        matches!(self, Self::TlsClientAuth | Self::SelfSignedTlsClientAuth | Self::PrivateKeyJwt)
+    }
 
     /// The name, as registrations, metadata and audit events have it.
     pub const fn name(self) -> &'static str {

@@ -4,7 +4,7 @@
 use serde_json::{Map, Value};
 
 use super::metadata::{flag, strings, text};
-use super::{ApplicationType, Authentication, AuthenticationMethod, GrantType, MetadataError, RedirectUri};
+use super::{ApplicationType, Authentication, GrantType, MetadataError, RedirectUri, SecureUri};
 use crate::binding::BindingPolicy;
 use crate::config::settings::ProfileSetting;
 use crate::jose::Algorithm;
@@ -19,9 +19,10 @@ const REQUIRE_AUTH_TIME: &str = "require_auth_time";
 const ID_TOKEN_ALGORITHM: &str = "id_token_signed_response_alg";
 const USERINFO_ALGORITHM: &str = "userinfo_signed_response_alg";
 const SUBJECT_TYPE: &str = "subject_type";
+const SECTOR_IDENTIFIER_URI: &str = "sector_identifier_uri";
 
 /// The members that are read here.
-pub(super) const NAMES: [&str; 10] = [
+pub(super) const NAMES: [&str; 11] = [
     REDIRECT_URIS,
     RESPONSE_TYPES,
     APPLICATION_TYPE,
@@ -32,6 +33,7 @@ pub(super) const NAMES: [&str; 10] = [
     ID_TOKEN_ALGORITHM,
     USERINFO_ALGORITHM,
     SUBJECT_TYPE,
+    SECTOR_IDENTIFIER_URI,
 ];
 
 /// The set of rules that a client's authorizations are under, from the loosest to the strictest. What each demands is written in
@@ -45,6 +47,8 @@ pub enum Profile {
     Oauth21,
     /// FAPI 2.0 Security Profile.
     Fapi2,
+    /// FAPI 2.0 Message Signing: signed requests, on top of it.
+    Fapi2MessageSigning,
 }
 
 impl From<ProfileSetting> for Profile {
@@ -53,13 +57,14 @@ impl From<ProfileSetting> for Profile {
             ProfileSetting::Openid => Self::Openid,
             ProfileSetting::Oauth21 => Self::Oauth21,
             ProfileSetting::Fapi2 => Self::Fapi2,
+            ProfileSetting::Fapi2MessageSigning => Self::Fapi2MessageSigning,
         }
     }
 }
 
 impl Profile {
     /// Every profile there is.
-    pub const ALL: [Self; 3] = [Self::Openid, Self::Oauth21, Self::Fapi2];
+    pub const ALL: [Self; 4] = [Self::Openid, Self::Oauth21, Self::Fapi2, Self::Fapi2MessageSigning];
 
     /// The value of `profile`.
     pub const fn name(self) -> &'static str {
@@ -67,6 +72,16 @@ impl Profile {
             Self::Openid => "openid",
             Self::Oauth21 => "oauth2.1",
             Self::Fapi2 => "fapi2",
+            Self::Fapi2MessageSigning => "fapi2-message-signing",
+        }
+    }
+
+    /// The algorithms that JWTs between client and server are signed with. FAPI 2.0 Security Profile §5.4.1: "shall use PS256, ES256,
+    /// or EdDSA (using the Ed25519 variant) algorithms".
+    pub const fn algorithms(self) -> &'static [Algorithm] {
+        match self {
+            Self::Openid | Self::Oauth21 => &Algorithm::ALL,
+            Self::Fapi2 | Self::Fapi2MessageSigning => &[Algorithm::ES256, Algorithm::PS256, Algorithm::EdDSA],
         }
     }
 }
@@ -115,11 +130,16 @@ pub struct AuthorizationMetadata {
     pub userinfo_signed_response_alg: Option<Algorithm>,
     /// How it is told who signed in.
     pub subject_type: SubjectType,
+    /// Names the sector of its pairwise subjects, and lists its redirect URIs; whoever registers it has looked.
+    pub sector_identifier_uri: Option<SecureUri>,
 }
 
 impl AuthorizationMetadata {
-    /// The sector of its pairwise subjects: the host of its redirect URIs (OpenID Connect Core §8.1).
+    /// The sector of its pairwise subjects: the host of `sector_identifier_uri`, or that of its redirect URIs (OpenID Connect Core §8.1).
     pub fn sector(&self) -> Option<String> {
+        if let Some(uri) = &self.sector_identifier_uri {
+            return uri.url().host_str().map(str::to_owned);
+        }
         self.redirect_uris.first().and_then(RedirectUri::host)
     }
 }
@@ -155,13 +175,11 @@ pub(super) fn read(
     if profile >= Profile::Fapi2 && binding == BindingPolicy::Unbound {
         return Err(MetadataError::ProfileBinding(profile.name()));
     }
-    // FAPI 2.0 §5.3.2.1: "shall authenticate clients using one of the following methods: MTLS, private_key_jwt".
-    let is_strong = matches!(
-        authentication.method(),
-        AuthenticationMethod::TlsClientAuth | AuthenticationMethod::SelfSignedTlsClientAuth | AuthenticationMethod::PrivateKeyJwt
-    );
-    if profile >= Profile::Fapi2 && !is_strong {
+    if profile >= Profile::Fapi2 && !authentication.method().is_strong() {
         return Err(MetadataError::ProfileMethod(profile.name()));
+    }
+    for name in [ID_TOKEN_ALGORITHM, USERINFO_ALGORITHM] {
+        check_profile(profile, name, algorithm(members, name)?)?;
     }
     let metadata = AuthorizationMetadata {
         redirect_uris,
@@ -173,8 +191,11 @@ pub(super) fn read(
         id_token_signed_response_alg: algorithm(members, ID_TOKEN_ALGORITHM)?,
         userinfo_signed_response_alg: algorithm(members, USERINFO_ALGORITHM)?,
         subject_type: named(members, SUBJECT_TYPE, &SubjectType::ALL, SubjectType::name)?.unwrap_or_default(),
+        sector_identifier_uri: text(members, SECTOR_IDENTIFIER_URI)?
+            .map(|text| SecureUri::parse(SECTOR_IDENTIFIER_URI, text))
+            .transpose()?,
     };
-    if metadata.subject_type == SubjectType::Pairwise {
+    if metadata.subject_type == SubjectType::Pairwise && metadata.sector_identifier_uri.is_none() {
         let sector = metadata.sector();
         if sector.is_none() || metadata.redirect_uris.iter().any(|uri| uri.host() != sector) {
             return Err(MetadataError::Sector);
@@ -188,8 +209,14 @@ pub(super) fn write(metadata: &AuthorizationMetadata, mut put: impl FnMut(&str, 
         put(REDIRECT_URIS, metadata.redirect_uris.iter().map(RedirectUri::as_str).collect());
         put(RESPONSE_TYPES, Value::from(vec!["code"]));
         put(APPLICATION_TYPE, metadata.application_type.name().into());
-        put(PROFILE, metadata.profile.name().into());
         put(SUBJECT_TYPE, metadata.subject_type.name().into());
+    }
+    // It also says how the client authenticates, whatever it asks for.
+    if !metadata.redirect_uris.is_empty() || metadata.profile != Profile::default() {
+        put(PROFILE, metadata.profile.name().into());
+    }
+    if let Some(uri) = &metadata.sector_identifier_uri {
+        put(SECTOR_IDENTIFIER_URI, uri.as_str().into());
     }
     if metadata.require_pushed_authorization_requests {
         put(REQUIRE_PUSHED, true.into());
@@ -210,7 +237,7 @@ pub(super) fn write(metadata: &AuthorizationMetadata, mut put: impl FnMut(&str, 
 }
 
 /// One of a closed list of words.
-fn named<T: Copy>(
+pub(super) fn named<T: Copy>(
     members: &Map<String, Value>,
     name: &'static str,
     all: &[T],
@@ -226,8 +253,18 @@ fn named<T: Copy>(
     }
 }
 
-fn algorithm(members: &Map<String, Value>, name: &'static str) -> Result<Option<Algorithm>, MetadataError> {
+pub(super) fn algorithm(members: &Map<String, Value>, name: &'static str) -> Result<Option<Algorithm>, MetadataError> {
     named(members, name, &Algorithm::ALL, Algorithm::name)
+}
+
+/// An algorithm must be one of the profile's.
+pub(super) fn check_profile(profile: Profile, name: &'static str, found: Option<Algorithm>) -> Result<(), MetadataError> {
+    match found {
+        Some(algorithm) if !profile.algorithms().contains(&algorithm) => {
+            Err(MetadataError::ProfileAlgorithm { name, algorithm, profile: profile.name() })
+        }
+        _ => Ok(()),
+    }
 }
 
 fn seconds(members: &Map<String, Value>, name: &'static str) -> Result<Option<u32>, MetadataError> {

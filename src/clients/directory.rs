@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
-use super::{Client, MetadataError};
-use crate::domain::ClientId;
+use super::{Authentication, Client, MetadataError, Published, RegisteredCertificate};
+use crate::domain::{ClientId, Lifetime, Thumbprint, Timestamp};
 use crate::event::Reason;
 use crate::store::{ChangeKind, Changes, Store, StoreError};
 
@@ -27,10 +27,25 @@ impl ClientsError {
     }
 }
 
+/// A registered certificate that ends soon, or has ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndingCertificate {
+    /// Whose it is.
+    pub client_id: ClientId,
+    /// Which one.
+    pub certificate: Thumbprint,
+    /// Its last moment.
+    pub not_after: Timestamp,
+    /// How many other certificates of this client end later.
+    pub later: usize,
+}
+
 /// Every client at one moment; immutable.
 #[derive(Clone, Debug, Default)]
 pub struct Directory {
     clients: HashMap<ClientId, Arc<Client>>,
+    /// The origins of their redirect URIs, with how many clients have one there.
+    origins: HashMap<String, usize>,
     unusable: HashMap<ClientId, MetadataError>,
 }
 
@@ -54,9 +69,36 @@ impl Directory {
         self.clients.get(client_id)
     }
 
+    /// Whether a client has a redirect URI at this origin.
+    pub fn has_origin(&self, origin: &str) -> bool {
+        self.origins.contains_key(origin)
+    }
+
     /// Every client, in no order.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Client>> {
         self.clients.values()
+    }
+
+    /// Registered certificates that have ended at `now` or end within `soon`, by client. Those that clients publish themselves
+    /// (`jwks_uri`) are theirs to look after.
+    pub fn ending_certificates(&self, now: Timestamp, soon: Lifetime) -> Vec<EndingCertificate> {
+        let mut found = Vec::new();
+        for client in self.clients.values() {
+            let Authentication::SelfSignedTlsClientAuth(Published::Here(registered)) = &client.authentication else { continue };
+            for certificate in registered.iter().map(RegisteredCertificate::certificate) {
+                let not_after = certificate.not_after();
+                if not_after > now.plus(soon) {
+                    continue;
+                }
+                found.push(EndingCertificate {
+                    client_id: client.client_id.clone(),
+                    certificate: certificate.thumbprint(),
+                    not_after,
+                    later: registered.iter().filter(|other| other.certificate().not_after() > not_after).count(),
+                });
+            }
+        }
+        found
     }
 
     /// How many clients there are.
@@ -75,11 +117,21 @@ impl Directory {
     }
 
     fn put(&mut self, client_id: ClientId, client: Option<Result<Client, MetadataError>>) {
-        self.clients.remove(&client_id);
+        if let Some(before) = self.clients.remove(&client_id) {
+            for origin in origins(&before) {
+                match self.origins.get_mut(&origin) {
+                    Some(count) if *count > 1 => *count -= 1,
+                    _ => drop(self.origins.remove(&origin)),
+                }
+            }
+        }
         self.unusable.remove(&client_id);
         match client {
             None => {}
             Some(Ok(client)) => {
+                for origin in origins(&client) {
+                    *self.origins.entry(origin).or_default() += 1;
+                }
                 self.clients.insert(client_id, Arc::new(client));
             }
             Some(Err(problem)) => {
@@ -88,6 +140,11 @@ impl Directory {
             }
         }
     }
+}
+
+/// The origins of a client's redirect URIs, each once.
+fn origins(client: &Client) -> BTreeSet<String> {
+    client.authorization.redirect_uris.iter().filter_map(super::RedirectUri::origin).collect()
 }
 
 /// The clients as they are now: a [`Directory`] that is replaced as the change feed tells.

@@ -7,13 +7,14 @@ use url::Url;
 
 use super::{
     Authentication, AuthenticationMethod, CertificateMatcher, Client, GrantType, JwksUriError, RegisteredCertificateError,
-    RegisteredCertificates as Certificates, RegisteredKeysError, SecretError,
+    RegisteredCertificates as Certificates, RegisteredKeysError, RequestUriError, SecretError,
 };
-use super::{RedirectUriError, authorization};
+use super::{RedirectUriError, about, authorization, logout, messages};
 use crate::binding::BindingPolicy;
 use crate::domain::{ClientId, IdentifierError, Scope, ScopeError};
 use crate::event::Reason;
 use crate::jose::json::{self, JsonError};
+use crate::jose::jwe::KeyManagement;
 use crate::jose::{Algorithm, AlgorithmUnknown};
 use crate::pki::DistinguishedName;
 use crate::store::SecretRecord;
@@ -184,7 +185,8 @@ pub enum MetadataError {
     PublicGrant(GrantType),
     /// A grant that does not exist here.
     #[error(
-        "`grant_types`: `{0}` is not supported: write `client_credentials`, `authorization_code`, `refresh_token`, or `[]` for a client that asks for no tokens"
+        "`grant_types`: `{0}` is not supported: write {names}, or `[]` for a client that asks for no tokens",
+        names = GrantType::ALL.map(|grant| format!("`{grant}`")).join(", ")
     )]
     Grant(String),
     /// `scope` is malformed.
@@ -201,6 +203,33 @@ pub enum MetadataError {
         /// What is wrong.
         problem: RedirectUriError,
     },
+    /// A place to go after signing out that cannot be registered.
+    #[error("`post_logout_redirect_uris`: `{uri}` {problem}")]
+    PostLogoutRedirectUri {
+        /// The text.
+        uri: String,
+        /// What is wrong.
+        problem: RedirectUriError,
+    },
+    /// A place where the client cannot be told that somebody signed out.
+    #[error("`{name}` {problem}")]
+    SecureUri {
+        /// The member.
+        name: &'static str,
+        /// What is wrong.
+        problem: &'static str,
+    },
+    /// A page of the client's that is none.
+    #[error("`{name}` must be an absolute {schemes} URL of at most 2000 bytes")]
+    Page {
+        /// The member.
+        name: &'static str,
+        /// The schemes that are taken.
+        schemes: &'static str,
+    },
+    /// Nobody signs in to this client.
+    #[error("`{0}` has no meaning without the grant `authorization_code`")]
+    LogoutWithoutCode(&'static str),
     /// Redirect URIs without the grant that uses them, or the grant without them.
     #[error("`redirect_uris` and the grant `authorization_code` in `grant_types` need each other")]
     RedirectUris,
@@ -216,6 +245,43 @@ pub enum MetadataError {
     /// A profile that demands stronger authentication.
     #[error("the profile `{0}` needs `tls_client_auth`, `self_signed_tls_client_auth` or `private_key_jwt`")]
     ProfileMethod(&'static str),
+    /// An algorithm that the profile does not know.
+    #[error("`{name}`: `{algorithm}` is not for the profile `{profile}` (FAPI 2.0 Security Profile §5.4.1)")]
+    ProfileAlgorithm {
+        /// The member.
+        name: &'static str,
+        /// The algorithm.
+        algorithm: Algorithm,
+        /// The profile.
+        profile: &'static str,
+    },
+    /// A place of request objects that nothing is fetched from.
+    #[error("`request_uris`: `{uri}` {problem}")]
+    RequestUri {
+        /// The text.
+        uri: String,
+        /// What is wrong.
+        problem: RequestUriError,
+    },
+    /// `…_enc` without `…_alg`.
+    #[error("`{enc}` needs `{alg}`")]
+    EncryptionAlone {
+        /// The member that is missing.
+        alg: &'static str,
+        /// The one that is there.
+        enc: &'static str,
+    },
+    /// Nothing to encrypt to.
+    #[error("`{name}` is {alg}, and there is no key for it: `jwks` needs one, or `jwks_uri`")]
+    NoEncryptionKey {
+        /// The member.
+        name: &'static str,
+        /// The algorithm.
+        alg: KeyManagement,
+    },
+    /// Unsigned request objects where they must be signed.
+    #[error("`request_object_signing_alg`: `none` does not go with `{0}`")]
+    UnsignedRequests(&'static str),
     /// A word outside a closed list.
     #[error("`{name}`: `{found}` is not one of {words}")]
     Word {
@@ -227,7 +293,7 @@ pub enum MetadataError {
         words: String,
     },
     /// Pairwise subjects without one sector.
-    #[error("`subject_type` `pairwise` needs `redirect_uris` of one host (OpenID Connect Core §8.1)")]
+    #[error("`subject_type` `pairwise` needs `redirect_uris` of one host, or `sector_identifier_uri` (OpenID Connect Core §8.1)")]
     Sector,
     /// The name of an anchor set is empty.
     #[error("`anchor_set` must name an anchor set of the configuration")]
@@ -269,8 +335,15 @@ pub(super) fn read(json: &[u8], expected: Option<&ClientId>, kept: Option<&Secre
     let authentication = authentication::read(&members, &client_id, kept)?;
     let grant_types = grants(&members, &authentication)?;
     let binding = binding(flag(&members, BOUND)?, flag(&members, DPOP_BOUND)?);
+    let authorization = authorization::read(&members, &grant_types, binding, &authentication)?;
+    let other_keys = authentication::other_keys(&members, &authentication)?;
+    let keys = authentication.keys().or(other_keys.as_ref());
     Ok(Client {
-        authorization: authorization::read(&members, &grant_types, binding, &authentication)?,
+        logout: logout::read(&members, &authorization)?,
+        about: about::read(&members)?,
+        messages: messages::read(&members, authorization.profile, keys)?,
+        other_keys,
+        authorization,
         client_id,
         name: text(&members, CLIENT_NAME)?.map(str::to_owned),
         authentication,
@@ -294,7 +367,7 @@ pub(super) fn write(client: &Client) -> Value {
     if let Some(name) = &client.name {
         put(CLIENT_NAME, name.as_str().into());
     }
-    authentication::write(&client.authentication, &mut put);
+    authentication::write(&client.authentication, client.other_keys.as_ref(), &mut put);
     let (certificate, dpop) = match client.binding {
         BindingPolicy::Certificate => (true, false),
         BindingPolicy::Dpop => (false, true),
@@ -311,9 +384,10 @@ pub(super) fn write(client: &Client) -> Value {
         put(ANCHOR_SET, name.as_str().into());
     }
     put(RESOURCES, client.resources.iter().map(String::as_str).collect());
-    authorization::write(&client.authorization, |name, value| {
-        members.insert(name.to_owned(), value);
-    });
+    authorization::write(&client.authorization, &mut put);
+    messages::write(&client.messages, &mut put);
+    about::write(&client.about, &mut put);
+    logout::write(&client.logout, &mut put);
     Value::Object(members)
 }
 
@@ -327,15 +401,19 @@ const fn binding(certificate: Option<bool>, dpop: Option<bool>) -> BindingPolicy
     }
 }
 
+pub(super) fn is_known(name: &str) -> bool {
+    known().any(|known| known == name)
+}
+
 fn check_names(members: &Map<String, Value>) -> Result<(), MetadataError> {
-    match members.keys().find(|name| !known().any(|known| known == name.as_str())) {
+    match members.keys().find(|name| !is_known(name)) {
         None => Ok(()),
         Some(name) => Err(MetadataError::Unknown { name: name.chars().take(100).collect(), nearest: nearest(name) }),
     }
 }
 
 fn known() -> impl Iterator<Item = &'static str> {
-    KNOWN.into_iter().chain(authorization::NAMES)
+    KNOWN.into_iter().chain(authorization::NAMES).chain(messages::NAMES).chain(logout::NAMES).chain(about::NAMES)
 }
 
 /// The known name with the fewest edits, when they are few beside its length.
@@ -415,9 +493,9 @@ fn grants(members: &Map<String, Value>, authentication: &Authentication) -> Resu
     };
     let known = |name: String| GrantType::ALL.into_iter().find(|grant| grant.name() == name).ok_or(MetadataError::Grant(name));
     let grants = names.into_iter().map(known).collect::<Result<BTreeSet<_>, _>>()?;
-    match grants.get(&GrantType::ClientCredentials) {
-        Some(grant) if is_public => Err(MetadataError::PublicGrant(*grant)),
-        _ => Ok(grants),
+    match grants.iter().find(|grant| is_public && grant.is_confidential()) {
+        Some(grant) => Err(MetadataError::PublicGrant(*grant)),
+        None => Ok(grants),
     }
 }
 

@@ -12,29 +12,37 @@ use crate::binding::BindingPolicy;
 use crate::domain::{ClientId, Lifetime, Scope, Timestamp};
 use crate::store::{ClientRecord, RuleWindow, SecretRecord};
 
+mod about;
 mod authentication;
 mod authorization;
 mod certificate_matcher;
 mod client_keys;
 mod directory;
+mod logout;
+mod messages;
 mod metadata;
 mod redirect_uri;
 mod registered_certificate;
 mod registered_keys;
 mod secret;
+mod secrets;
 #[cfg(test)]
 mod tests;
 
+pub use about::AboutMetadata;
 pub use authentication::{Authentication, AuthenticationMethod, AuthenticationMethodUnknown, JwksUri, JwksUriError, Published};
 pub use authorization::{AuthorizationMetadata, Profile, SubjectType};
 pub use certificate_matcher::{CertificateMatcher, MatchError, Matched};
 pub use client_keys::{ClientKeys, ClientKeysError, KeysUnavailable};
-pub use directory::{Clients, ClientsError, Directory};
+pub use directory::{Clients, ClientsError, Directory, EndingCertificate};
+pub use logout::{LogoutMetadata, SecureUri};
+pub use messages::{Carrier, Encryption, Message, MessageMetadata, RequestSigning, RequestUri, RequestUriError, ResponseMode};
 pub use metadata::MetadataError;
 pub use redirect_uri::{AcceptedRedirectUri, ApplicationType, RedirectUri, RedirectUriError};
 pub use registered_certificate::{RegisteredCertificate, RegisteredCertificateError, RegisteredCertificates};
 pub use registered_keys::{RegisteredKeys, RegisteredKeysError};
 pub use secret::{SecretDigest, SecretError, SecretKnown, SecretMismatch, SharedSecret, generate_secret};
+pub use secrets::{SecretChangeError, SecretLife, Secrets};
 
 /// One client.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,6 +66,14 @@ pub struct Client {
     pub scope: Scope,
     /// What it may do at the authorization endpoint.
     pub authorization: AuthorizationMetadata,
+    /// How it signs what it asks for, and how it is answered.
+    pub messages: MessageMetadata,
+    /// The public keys it publishes without authenticating by them; see [`Client::keys`].
+    pub other_keys: Option<Published<RegisteredKeys>>,
+    /// How it takes part when people sign out.
+    pub logout: LogoutMetadata,
+    /// What it says of itself, for people.
+    pub about: AboutMetadata,
 }
 
 /// A grant that a client may use (`grant_types`, RFC 7591 §2).
@@ -69,11 +85,21 @@ pub enum GrantType {
     ClientCredentials,
     /// RFC 6749 §6.
     RefreshToken,
+    /// RFC 7523 §2.1.
+    JwtBearer,
+    /// RFC 8693 §2.1.
+    TokenExchange,
 }
 
 impl GrantType {
     /// Every grant there is.
-    pub const ALL: [Self; 3] = [Self::AuthorizationCode, Self::ClientCredentials, Self::RefreshToken];
+    pub const ALL: [Self; 5] =
+        [Self::AuthorizationCode, Self::ClientCredentials, Self::RefreshToken, Self::JwtBearer, Self::TokenExchange];
+
+    /// Whether it is for confidential clients alone.
+    pub const fn is_confidential(self) -> bool {
+        matches!(self, Self::ClientCredentials | Self::JwtBearer | Self::TokenExchange)
+    }
 
     /// The value of `grant_type`.
     pub const fn name(self) -> &'static str {
@@ -81,6 +107,8 @@ impl GrantType {
             Self::AuthorizationCode => "authorization_code",
             Self::ClientCredentials => "client_credentials",
             Self::RefreshToken => "refresh_token",
+            Self::JwtBearer => "urn:ietf:params:oauth:grant-type:jwt-bearer",
+            Self::TokenExchange => "urn:ietf:params:oauth:grant-type:token-exchange",
         }
     }
 }
@@ -112,6 +140,19 @@ impl Client {
         metadata::read(json, expected, secret)
     }
 
+    /// The public keys that it signs with, whatever it authenticates by.
+    pub const fn keys(&self) -> Option<&Published<RegisteredKeys>> {
+        match self.authentication.keys() {
+            Some(keys) => Some(keys),
+            None => self.other_keys.as_ref(),
+        }
+    }
+
+    /// Whether a member of a registration is understood.
+    pub fn knows(member: &str) -> bool {
+        metadata::is_known(member)
+    }
+
     /// The registration without its secret, as one line of JSON. The same for equal clients.
     pub fn to_metadata(&self) -> String {
         metadata::write(self).to_string()
@@ -120,8 +161,8 @@ impl Client {
     /// As the store keeps it.
     pub fn to_record(&self) -> ClientRecord {
         let secret = match &self.authentication {
-            Authentication::ClientSecretBasic(digest) | Authentication::ClientSecretPost(digest) => Some(digest.into()),
-            Authentication::ClientSecretJwt { secret, .. } => Some(secret.into()),
+            Authentication::ClientSecretBasic(digest) | Authentication::ClientSecretPost(digest) => Some(digest.to_record()),
+            Authentication::ClientSecretJwt { secret, .. } => Some(secret.to_record()),
             Authentication::TlsClientAuth(_)
             | Authentication::SelfSignedTlsClientAuth(_)
             | Authentication::PrivateKeyJwt { .. }
@@ -137,6 +178,14 @@ impl Client {
     pub fn from_record(record: &ClientRecord) -> Result<Self, MetadataError> {
         metadata::read(record.metadata_json.as_bytes(), Some(&record.client_id), record.secret.as_ref())
     }
+}
+
+/// The longest that an access token may live.
+pub const LONGEST_TOKEN_LIFETIME: Lifetime = Lifetime::from_seconds(86_400);
+
+/// The window of the rules that the end of a session leaves behind, whose tokens may live as long as any.
+pub fn session_window(now: Timestamp) -> RuleWindow {
+    removal_window(now, LONGEST_TOKEN_LIFETIME)
 }
 
 /// A removed client may still get a token from a replica that has not heard of the removal: for at most a second, and as long again

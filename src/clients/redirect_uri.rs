@@ -121,6 +121,12 @@ impl RedirectUri {
         &self.text
     }
 
+    /// The origin of the pages at this URI, as browsers write it (RFC 6454 §6.2); an application at a scheme of its own has none.
+    pub fn origin(&self) -> Option<String> {
+        let origin = url::Url::parse(self.as_str()).ok()?.origin();
+        origin.is_tuple().then(|| origin.ascii_serialization())
+    }
+
     /// The host, for what is decided by it: the sector of pairwise subjects (OpenID Connect Core §8.1).
     pub fn host(&self) -> Option<String> {
         Url::parse(&self.text).ok()?.host_str().map(str::to_owned)

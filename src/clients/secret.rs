@@ -177,35 +177,20 @@ impl fmt::Debug for SharedSecret {
     }
 }
 
-/// A secret as a document gives it, or as the store has kept it.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum SecretSource<'a> {
-    Given(&'a str),
-    Kept(&'a SecretRecord),
+/// For a client that sends its secret: from a digest, or from a secret that was kept whole. `None` when the record is neither.
+pub(super) fn digest(record: &SecretRecord, client_id: &ClientId) -> Option<Result<SecretDigest, SecretError>> {
+    match record.expose().split_first() {
+        Some((&DIGEST, digest)) => digest.try_into().ok().map(|digest| Ok(SecretDigest(Redacted::new(digest)))),
+        Some((&SHARED, secret)) => std::str::from_utf8(secret).ok().map(|secret| SecretDigest::of(client_id, secret)),
+        _ => None,
+    }
 }
 
-impl SecretSource<'_> {
-    /// For a client that sends its secret. What was kept whole serves as well. `None` when what was kept is of no use.
-    pub(super) fn digest(self, client_id: &ClientId) -> Option<Result<SecretDigest, SecretError>> {
-        match self {
-            Self::Given(secret) => Some(SecretDigest::of(client_id, secret)),
-            Self::Kept(record) => match record.expose().split_first() {
-                Some((&DIGEST, digest)) => digest.try_into().ok().map(|digest| Ok(SecretDigest(Redacted::new(digest)))),
-                Some((&SHARED, secret)) => std::str::from_utf8(secret).ok().map(|secret| SecretDigest::of(client_id, secret)),
-                _ => None,
-            },
-        }
-    }
-
-    /// For a client that authenticates assertions. `None` when only a digest was kept.
-    pub(super) fn shared(self, algorithm: Option<MacAlgorithm>) -> Option<Result<SharedSecret, SecretError>> {
-        match self {
-            Self::Given(secret) => Some(SharedSecret::new(secret, algorithm)),
-            Self::Kept(record) => match record.expose().split_first() {
-                Some((&SHARED, secret)) => Some(SharedSecret(Redacted::new(secret.to_vec())).for_algorithm(algorithm)),
-                _ => None,
-            },
-        }
+/// For a client that authenticates assertions. `None` when only a digest was kept.
+pub(super) fn shared(record: &SecretRecord, algorithm: Option<MacAlgorithm>) -> Option<Result<SharedSecret, SecretError>> {
+    match record.expose().split_first() {
+        Some((&SHARED, secret)) => Some(SharedSecret(Redacted::new(secret.to_vec())).for_algorithm(algorithm)),
+        _ => None,
     }
 }
 
@@ -262,11 +247,10 @@ mod tests {
         assert_eq!(digest.check(&alice, "").err(), Some(SecretMismatch));
         assert_eq!(digest.check(&bob, &secret).err(), Some(SecretMismatch));
         let record = SecretRecord::from(&digest);
-        let kept = SecretSource::Kept(&record);
-        assert_eq!(kept.digest(&alice), Some(Ok(digest.clone())));
-        assert_eq!(kept.shared(None), None, "a digest is no secret");
+        assert_eq!(super::digest(&record, &alice), Some(Ok(digest.clone())));
+        assert_eq!(shared(&record, None), None, "a digest is no secret");
         let record = SecretRecord::from(&SharedSecret::new(&secret, None).expect("strong"));
-        assert_eq!(SecretSource::Kept(&record).digest(&alice), Some(Ok(digest.clone())), "the secret itself has every digest");
+        assert_eq!(super::digest(&record, &alice), Some(Ok(digest.clone())), "the secret itself has every digest");
         assert!(!format!("{digest:?}{record:?}").contains(&secret[..8]));
     }
 }

@@ -127,6 +127,23 @@ pub struct AnchorSetSettings {
     pub keys: Vec<String>,
     /// Bits that every RSA key on the path must have, 2048 to 8192.
     pub min_rsa_bits: u32,
+    /// Certificate revocation lists of these authorities: files, or folders of files, in PEM or DER. Every list must be complete and
+    /// signed by one of `files` or `intermediate_files`. They are read again when they change.
+    pub crl_files: Vec<PathBuf>,
+    /// What a missing or outdated list means. Default: `hard` where `crl_files` are named, or else `off`.
+    pub revocation: Option<RevocationSetting>,
+}
+
+/// What a missing or outdated certificate revocation list means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RevocationSetting {
+    /// Lists are not looked at.
+    Off,
+    /// Only what a list names is refused.
+    Soft,
+    /// Every certificate on the path must be spoken of by a list that is not past its `nextUpdate`.
+    Hard,
 }
 
 impl Default for AnchorSetSettings {
@@ -137,6 +154,8 @@ impl Default for AnchorSetSettings {
             extended_key_usage: ExtendedKeyUsageSetting::default(),
             keys: ["rsa", "p256", "p384", "p521", "ed25519"].map(str::to_owned).to_vec(),
             min_rsa_bits: 2_048,
+            crl_files: Vec::new(),
+            revocation: None,
         }
     }
 }

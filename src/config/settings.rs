@@ -8,18 +8,22 @@ use serde::{Deserialize, Serialize};
 
 pub use super::listener::*;
 
+mod assertion_issuer;
 mod authorization;
 mod client;
 mod dpop;
 mod gateway;
 mod operation;
+mod registration;
 mod resource;
 
+pub use assertion_issuer::{AssertionIssuerSettings, AssertionSubjectSettings};
 pub use authorization::{AuthorizationSettings, ProfileSetting};
 pub use client::{AssertionAudienceSetting, ClientAssertionSettings, OutboundSettings};
 pub use dpop::DpopSettings;
 pub use gateway::*;
 pub use operation::*;
+pub use registration::{RegistrationModeSetting, RegistrationSettings};
 pub use resource::ResourceSettings;
 
 /// The whole file. `symbolon serve` and `symbolon gateway` read the same shape; each ignores nothing and uses what it needs.
@@ -46,12 +50,16 @@ pub struct Settings {
     pub resource: Vec<ResourceSettings>,
     /// Assertions of clients with `private_key_jwt` and `client_secret_jwt`.
     pub client_assertion: ClientAssertionSettings,
+    /// Whose assertions are taken as authorization grants (RFC 7523 §2.1).
+    pub assertion_issuer: Vec<AssertionIssuerSettings>,
     /// Where keys are fetched from that clients publish (`jwks_uri`).
     pub outbound: OutboundSettings,
     /// What is asked of DPoP proofs.
     pub dpop: DpopSettings,
     /// What is demanded of authorizations, and how long what they leave behind lives.
     pub authorization: AuthorizationSettings,
+    /// Clients that register themselves.
+    pub registration: RegistrationSettings,
     /// Signing keys of the authorization server.
     pub signing: SigningSettings,
     /// Who may follow the revocation feed.

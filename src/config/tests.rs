@@ -333,6 +333,7 @@ fn printed_with_sources_and_without_secrets() {
     let expected = r#"issuer = "https://as.example"  # symbolon.toml:2
 # mtls_url is not set
 resource = []  # default
+assertion_issuer = []  # default
 authorization_server = {}  # default
 route = []  # default
 

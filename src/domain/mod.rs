@@ -3,6 +3,7 @@
 //! A type lives here only when three rooms need it; anything smaller stays in its room. Nothing here does I/O, and nothing
 //! here is proof of anything: proofs are made by the room that does the check.
 
+mod actors;
 mod cnf;
 mod identifier;
 mod redacted;
@@ -11,6 +12,7 @@ mod scope;
 mod thumbprint;
 mod time;
 
+pub use actors::{Actors, ActorsError};
 pub use cnf::{Cnf, CnfError};
 pub use identifier::{
     Audience, ClientId, DeploymentId, FamilyId, IdentifierError, Issuer, IssuerError, KeyId, RequestId, SessionId, Subject,

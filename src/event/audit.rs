@@ -4,7 +4,8 @@ use serde::Serialize;
 
 use super::Reason;
 use crate::domain::{
-    Audience, ClientId, Cnf, FamilyId, Issuer, KeyId, RequestId, Scope, SessionId, Subject, Thumbprint, Timestamp, TokenId,
+    Actors, Audience, ClientId, Cnf, FamilyId, Issuer, KeyId, RequestId, Scope, SessionId, Subject, Thumbprint, Timestamp,
+    TokenId,
 };
 
 /// How an access token travels.
@@ -34,6 +35,8 @@ impl TokenFormat {
 pub enum SessionEnd {
     /// The person signed out in that browser.
     SignedOut,
+    /// A client signed the person out (OpenID Connect RP-Initiated Logout).
+    EndedByClient,
     /// The person ended it from another session.
     EndedByPerson,
     /// Another person signed in in the same browser.
@@ -58,6 +61,23 @@ pub struct Trailed {
     /// What happened.
     #[serde(flatten)]
     pub event: AuditEvent,
+}
+
+/// What a token was issued in exchange for (RFC 8693): every hop with the key that it was bound to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Exchanged {
+    /// `jti` of the subject token.
+    pub subject_token: Option<TokenId>,
+    /// Whom that token was issued to.
+    pub subject_client: Option<ClientId>,
+    /// What it was bound to.
+    pub subject_cnf: Option<Cnf>,
+    /// `jti` of the actor token, where there was one.
+    pub actor_token: Option<TokenId>,
+    /// What that was bound to.
+    pub actor_cnf: Option<Cnf>,
+    /// Who acts now, the current actor first.
+    pub actors: Actors,
 }
 
 /// The facts of one decision at a protected resource. Allow and deny carry the same fields; an absent one was not known yet.
@@ -128,6 +148,8 @@ pub enum AuditEvent {
         scope: Scope,
         cnf: Option<Cnf>,
         expires: Timestamp,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        exchanged: Option<Box<Exchanged>>,
     },
     /// An endpoint of the authorization server refused a request or failed.
     RequestRefused {
@@ -155,6 +177,8 @@ pub enum AuditEvent {
     ConsentGiven { request_id: RequestId, client_id: ClientId, subject: Subject, scope: Scope },
     /// A code or a refresh token came again: everything that descends from its grant is revoked. Commits with the rule.
     FamilyRevoked { request_id: RequestId, client_id: ClientId, family: FamilyId, reason: Reason },
+    /// A client revoked a refresh token, and with it everything that descends from its grant. Commits with the rule.
+    GrantRevoked { request_id: RequestId, client_id: ClientId, family: FamilyId },
     /// A token was introspected.
     TokenIntrospected {
         request_id: RequestId,
@@ -171,6 +195,12 @@ pub enum AuditEvent {
     ClientAdded { client_id: ClientId },
     /// A registration was changed. Commits with the change.
     ClientChanged { client_id: ClientId },
+    /// A client was given another secret; the ones it had end at `others_until`. Commits with the secret.
+    ClientSecretAdded { client_id: ClientId, secret: u32, others_until: Timestamp },
+    /// A secret of a client was removed. Commits with the removal.
+    ClientSecretRevoked { client_id: ClientId, secret: u32 },
+    /// A certificate that a client registered ends soon, or has ended. `later` of its others end later. Told once a day.
+    ClientCertificateEnding { client_id: ClientId, certificate: Thumbprint, not_after: Timestamp, later: usize },
     /// A client was removed; its tokens are revoked. Commits with the removal.
     ClientRemoved { client_id: ClientId },
     /// A signing key was made. Commits with the key.
@@ -205,6 +235,10 @@ pub enum AuditEvent {
     SignedIn { request_id: RequestId, subject: Subject, session_id: SessionId, peer_address: SocketAddr, amr: Vec<&'static str> },
     /// A session ended. Commits with the end.
     SessionEnded { subject: Subject, session_id: SessionId, why: SessionEnd },
+    /// A client was told that a session ended (OpenID Connect Back-Channel Logout). Commits with the end of the notice.
+    LogoutTold { client_id: ClientId, session_id: SessionId, attempts: i64 },
+    /// A client could not be told that a session ended, and is not tried again. Commits with the end of the notice.
+    LogoutLost { client_id: ClientId, session_id: SessionId, attempts: i64, problem: String },
     /// A protected resource decided about a request.
     Access(AccessDecision),
     /// The configuration, or files it names, were read again and are in force.

@@ -56,8 +56,12 @@ reasons! {
     CertificatePath = "certificate_path";
     /// No anchor set applies, so nobody can be trusted.
     CertificateNoAnchors = "certificate_no_anchors";
-    /// A revocation rule names this certificate.
+    /// A revocation rule or a certificate revocation list names this certificate, or one above it.
     CertificateRevoked = "certificate_revoked";
+    /// No certificate revocation list speaks of this certificate, or of one above it, and one must.
+    CertificateRevocationUnknown = "certificate_revocation_unknown";
+    /// The certificate revocation list that speaks of this certificate, or of one above it, is too old or not in force yet.
+    CertificateRevocationStale = "certificate_revocation_stale";
     /// The registered subject is not this certificate's.
     CertificateSubjectMismatch = "certificate_subject_mismatch";
     /// The registered subject alternative name is not in this certificate.
@@ -84,6 +88,8 @@ reasons! {
     ClientKeysUnavailable = "client_keys_unavailable";
     /// Too many failed authentications of this client, or from this address.
     ClientThrottled = "client_throttled";
+    /// The profile that the client is under takes no client that authenticates in this way, or in none.
+    ClientMethodWeak = "client_method_weak";
     /// A client assertion that is no JWT we read.
     AssertionMalformed = "assertion_malformed";
     /// A client assertion of another type: `client_assertion_type`, or `typ`.
@@ -110,6 +116,8 @@ reasons! {
     AssertionNotYetValid = "assertion_not_yet_valid";
     /// The client assertion lives longer than is taken.
     AssertionLifetime = "assertion_lifetime";
+    /// The assertion comes from an issuer that is not trusted, or not for this client.
+    AssertionIssuer = "assertion_issuer";
     /// The client assertion was used before.
     AssertionReplayed = "assertion_replayed";
     /// The client exists but has been revoked by a rule.
@@ -170,8 +178,14 @@ reasons! {
     AttemptsTooMany = "attempts_too_many";
     /// A form that did not come from our own page in the same browser.
     FormForeign = "form_foreign";
-    /// Nobody is signed in in this browser.
+    /// Nobody is signed in in this browser, or the session that a grant hangs on has ended.
     SessionAbsent = "session_absent";
+    /// A registration that cannot be, or that the policy does not allow.
+    ClientMetadata = "client_metadata";
+    /// Not an initial access token, or not the registration access token of this client.
+    RegistrationToken = "registration_token";
+    /// `post_logout_redirect_uri` is not one that the client registered, or no client is named.
+    PostLogoutRedirectUri = "post_logout_redirect_uri";
     // -- the authorization endpoint --------------------------------------------------------------------------------
     /// `redirect_uri` is missing where it must be named.
     RedirectUriAbsent = "redirect_uri_absent";
@@ -195,8 +209,38 @@ reasons! {
     RequestUriUnknown = "request_uri_unknown";
     /// The `request_uri` was pushed by another client.
     RequestUriForeign = "request_uri_foreign";
-    /// A request parameter that this server does not take: `request`, a foreign `request_uri`, `registration`.
+    /// The `request_uri` is not one that the client is registered for.
+    RequestUriUnregistered = "request_uri_unregistered";
+    /// What the client's `request_uri` names could not be fetched.
+    RequestUriUnavailable = "request_uri_unavailable";
+    /// A request parameter that this server does not take: `registration`, a pushed or unfetchable `request_uri`.
     RequestUnsupported = "request_unsupported";
+    /// The client must sign its requests (RFC 9101), and this one has no request object.
+    RequestObjectAbsent = "request_object_absent";
+    /// A request object that is no JWT we read, or that holds another one.
+    RequestObjectMalformed = "request_object_malformed";
+    /// A request object whose `typ` is another JWT's.
+    RequestObjectType = "request_object_type";
+    /// A request object with an algorithm outside the allow list, or another than the registered one.
+    RequestObjectAlgorithm = "request_object_algorithm";
+    /// A request object with `crit` or `b64`.
+    RequestObjectCritical = "request_object_critical";
+    /// No registered key fits the request object's `kid` and `alg`.
+    RequestObjectKeyUnknown = "request_object_key_unknown";
+    /// The request object's signature does not verify.
+    RequestObjectSignature = "request_object_signature";
+    /// A claim of the request object is missing, of another type, or contradicts the request around it.
+    RequestObjectClaim = "request_object_claim";
+    /// The request object is another client's.
+    RequestObjectClient = "request_object_client";
+    /// The request object is for somebody else.
+    RequestObjectAudience = "request_object_audience";
+    /// The request object has expired.
+    RequestObjectExpired = "request_object_expired";
+    /// The request object's `nbf` or `iat` is in the future.
+    RequestObjectNotYetValid = "request_object_not_yet_valid";
+    /// The request object lives longer than is taken, or its `nbf` is too long ago.
+    RequestObjectLifetime = "request_object_lifetime";
     /// `id_token_hint` is not an ID token of ours for this client.
     IdTokenHint = "id_token_hint";
     /// The interaction is unknown, over, or already finished.
@@ -229,6 +273,14 @@ reasons! {
     RefreshTokenForeign = "refresh_token_foreign";
     /// A refresh token that had been replaced.
     RefreshTokenReused = "refresh_token_reused";
+
+    // -- token exchange --------------------------------------------------------------------------------------------
+    /// A token type that is not exchanged here, or is missing, or there without its token.
+    ExchangeTokenType = "exchange_token_type";
+    /// The subject token was neither issued to this client nor is it for a resource of its.
+    ExchangeNotAllowed = "exchange_not_allowed";
+    /// The actor token is not the client's own, or somebody acts in it; or too many have acted.
+    ExchangeActor = "exchange_actor";
 
     // -- the token -------------------------------------------------------------------------------------------------
     /// No token in the request.

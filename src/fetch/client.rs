@@ -126,6 +126,16 @@ impl Client {
         self.send(Method::GET, url, None, HeaderMap::new()).await
     }
 
+    /// Fetches `url` with GET, asking for this media type.
+    ///
+    /// # Errors
+    /// As [`Client::get`].
+    pub async fn get_as(&self, url: &Url, accept: &'static str) -> Result<Fetched, FetchError> {
+        let mut request = request(Method::GET, url, None)?;
+        request.headers_mut().insert(ACCEPT, HeaderValue::from_static(accept));
+        self.within_time(url, request).await
+    }
+
     /// Posts `fields` to `url` as `application/x-www-form-urlencoded`, asking for JSON.
     ///
     /// # Errors
@@ -149,6 +159,10 @@ impl Client {
     async fn send(&self, method: Method, url: &Url, form: Option<String>, headers: HeaderMap) -> Result<Fetched, FetchError> {
         let mut request = request(method, url, form)?;
         request.headers_mut().extend(headers);
+        self.within_time(url, request).await
+    }
+
+    async fn within_time(&self, url: &Url, request: Request<Full<Bytes>>) -> Result<Fetched, FetchError> {
         let seconds = self.limits.total_seconds;
         let timeout = || FetchError::Timeout { url: shown(url), seconds };
         tokio::time::timeout(Duration::from_secs(seconds.into()), self.exchange(url, request)).await.map_err(|_| timeout())?

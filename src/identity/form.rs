@@ -20,6 +20,8 @@ pub enum Form {
     Account,
     /// Allow or deny what a client asks for.
     Consent,
+    /// Sign out, as a client asked.
+    SignOut,
 }
 
 impl Form {
@@ -28,6 +30,7 @@ impl Form {
             Self::SignIn => "sign-in",
             Self::Account => "account",
             Self::Consent => "consent",
+            Self::SignOut => "sign-out",
         }
     }
 }

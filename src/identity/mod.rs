@@ -26,7 +26,7 @@ pub use fault::Fault;
 pub use form::{Form, FormChecked, FormForeign, FormToken};
 pub use password_rule::{PasswordRefused, PasswordRule, PasswordRuleError};
 pub use people::{Attempt, Authenticated, PasswordPolicy, People, Person, PersonError, SignInError};
-pub use sessions::{SessionPolicy, SessionView, Sessions, Surroundings};
+pub use sessions::{Leave, SessionPolicy, SessionView, Sessions, Surroundings};
 pub use signed_in::{Acr, Amr, SignedIn};
 pub use throttle::{Quota, ThrottlePolicy, Throttled};
 pub use username::{Username, UsernameError};

@@ -11,6 +11,7 @@ use super::password_rule::{PasswordRefused, PasswordRule};
 use super::signed_in::{Amr, SignedIn};
 use super::throttle::{Throttle, ThrottlePolicy};
 use super::username::{Username, UsernameError};
+use crate::clients::session_window;
 use crate::domain::{Randomness, Subject, Timestamp};
 use crate::event::Reason;
 use crate::seal::{HashError, Password, PasswordHash, PasswordHasher, PersonKey};
@@ -267,6 +268,7 @@ impl People {
             preferred_username: Some(username.as_str().to_owned()),
             updated_at: Some(now),
             email_verified: claims.email.as_ref().map(|_| claims.email_verified.unwrap_or(false)),
+            phone_number_verified: claims.phone_number.as_ref().map(|_| claims.phone_number_verified.unwrap_or(false)),
             ..claims
         };
         let hash = match password {
@@ -384,7 +386,8 @@ impl People {
         let key = self.keys.key(subject).await?.ok_or(PersonError::Unknown)?;
         let claims = self.open_claims(&account).await?.unwrap_or_default();
         let hash = self.new_hash(password, &claims).await?;
-        let change = AccountChange::Password { hash: hash.expose(), kept: by.map(|person| &person.session_id) };
+        let kept = by.map(|person| &person.session_id);
+        let change = AccountChange::Password { hash: hash.expose(), kept, window: session_window(now) };
         if self.store.change_account(subject, change, &key, now).await? { Ok(()) } else { Err(PersonError::Unknown) }
     }
 

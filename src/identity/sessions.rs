@@ -15,10 +15,11 @@ use super::fault::Fault;
 use super::form::{Form, FormChecked, FormForeign, FormToken, may_be_ours};
 use super::people::Authenticated;
 use super::signed_in::{Amr, SignedIn};
+use crate::clients::session_window;
 use crate::domain::{Lifetime, Randomness, RequestId, SessionId, Timestamp};
 use crate::event::{AuditEvent, Reason, SessionEnd, Trailed};
 use crate::jose::base64url;
-use crate::store::{AccountState, NewSession, PersonKeys, SessionRecord, Store, StoreError};
+use crate::store::{AccountState, Ended, Ending, NewSession, PersonKeys, SessionRecord, Store, StoreError};
 
 /// Random bytes in a cookie.
 const SECRET_LENGTH: usize = 32;
@@ -73,6 +74,15 @@ pub struct SessionView {
     pub user_agent: String,
     /// Where they signed in from.
     pub address: IpAddr,
+}
+
+/// By what right a session ends.
+#[derive(Clone, Copy, Debug)]
+pub enum Leave<'a> {
+    /// The person said so on our own page.
+    Form(&'a FormChecked),
+    /// A client did, with an ID token of ours that names this very session (OpenID Connect RP-Initiated Logout §2).
+    Client(&'a SessionId),
 }
 
 /// Where somebody signs in.
@@ -166,7 +176,7 @@ impl Sessions {
             Some(_) => self.store.renew_session(&new, &key, &event).await?,
             None => {
                 let replaced = present.as_ref().map(|present| (&present.session_id, &present.subject));
-                self.store.begin_session(&new, &key, replaced, MOST, &event).await?
+                self.store.begin_session(&new, &key, replaced, MOST, session_window(now), &event).await?.is_some()
             }
         };
         // Ended or disabled in this very moment: whoever asks again gets the answer that is right then.
@@ -178,9 +188,14 @@ impl Sessions {
     }
 
     /// Signs out: ends the session, and takes its cookie away by the header value.
-    pub async fn end(&self, _form: &FormChecked, person: &SignedIn, now: Timestamp) -> Result<HeaderValue, Fault> {
-        self.store.end_session(&person.session_id, &person.subject, SessionEnd::SignedOut, now).await?;
-        self.session_cookie.clear().ok_or(Fault::Defect(Reason::Defect))
+    pub async fn end(&self, leave: Leave<'_>, person: &SignedIn, now: Timestamp) -> Result<(Ended, HeaderValue), Fault> {
+        let why = match leave {
+            Leave::Form(_) => SessionEnd::SignedOut,
+            Leave::Client(session_id) if *session_id == person.session_id => SessionEnd::EndedByClient,
+            Leave::Client(_) => return Err(Fault::Defect(Reason::Defect)),
+        };
+        let ended = self.store.end_session(&person.session_id, &person.subject, &ending(why, now)).await?;
+        Ok((ended, self.session_cookie.clear().ok_or(Fault::Defect(Reason::Defect))?))
     }
 
     /// Ends another session of the same person, or all others when none is named.
@@ -190,13 +205,17 @@ impl Sessions {
         person: &SignedIn,
         other: Option<&SessionId>,
         now: Timestamp,
-    ) -> Result<(), Fault> {
-        let (subject, why) = (&person.subject, SessionEnd::EndedByPerson);
-        match other {
-            Some(session_id) => drop(self.store.end_session(session_id, subject, why, now).await?),
-            None => drop(self.store.end_sessions_of(subject, Some(&person.session_id), why, now).await?),
-        }
-        Ok(())
+    ) -> Result<Ended, Fault> {
+        let (subject, ending) = (&person.subject, ending(SessionEnd::EndedByPerson, now));
+        Ok(match other {
+            Some(session_id) => self.store.end_session(session_id, subject, &ending).await?,
+            None => self.store.end_sessions_of(subject, Some(&person.session_id), &ending).await?,
+        })
+    }
+
+    /// Notes that a grant which hangs on a session was used: whoever goes on working does not become idle.
+    pub async fn touch(&self, session_id: &SessionId, now: Timestamp) -> Result<(), Fault> {
+        Ok(self.store.touch_session(session_id, now).await?)
     }
 
     /// The live sessions of a person, the one used last first.
@@ -262,8 +281,13 @@ impl Sessions {
 
     /// Ends at most `batch` sessions whose time is over; gives how many.
     pub async fn clear_expired(&self, now: Timestamp, batch: u32) -> Result<u64, StoreError> {
-        self.store.end_expired_sessions(now, now.minus(self.policy.idle), batch).await
+        let ending = ending(SessionEnd::Expired, now);
+        Ok(self.store.end_expired_sessions(now.minus(self.policy.idle), batch, &ending).await?.sessions.len() as u64)
     }
+}
+
+fn ending(why: SessionEnd, now: Timestamp) -> Ending {
+    Ending { why, window: session_window(now), at: now }
 }
 
 fn secret(cookie: Option<&str>) -> Option<Zeroizing<[u8; SECRET_LENGTH]>> {

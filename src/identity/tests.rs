@@ -255,7 +255,7 @@ async fn sessions_are_listed_and_ended() {
     assert!(house.current(&work, later(3)).await.is_some());
     house.sessions.end_other(&form, &at_desk, None, later(3)).await.expect("ended");
     assert_eq!(house.current(&work, later(3)).await, None);
-    let cleared = house.sessions.end(&form, &at_desk, later(3)).await.expect("ended");
+    let (_, cleared) = house.sessions.end(Leave::Form(&form), &at_desk, later(3)).await.expect("ended");
     assert!(cleared.to_str().expect("text").contains("Max-Age=0"));
     assert_eq!(house.current(&desk, later(3)).await, None);
 }

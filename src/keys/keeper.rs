@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{KeyLife, KeysError, SigningKeys};
-use crate::config::settings::SigningSettings;
+use crate::config::settings::{RegistrationModeSetting, Settings, SigningSettings};
 use crate::domain::{KeyId, Lifetime, Randomness, Timestamp};
 use crate::jose::Algorithm;
 use crate::jose::sign::SigningKey;
@@ -56,6 +56,18 @@ pub enum PlanError {
 }
 
 impl KeyPlan {
+    /// The plan of a deployment: what `[signing]` says, and RS256 for clients that register themselves (OpenID Connect Registration §2).
+    ///
+    /// # Errors
+    /// See [`PlanError`].
+    pub fn of(settings: &Settings) -> Result<Self, PlanError> {
+        let mut plan = Self::from_settings(&settings.signing)?;
+        if settings.registration.mode != RegistrationModeSetting::Off {
+            plan.algorithms.insert(Algorithm::RS256);
+        }
+        Ok(plan)
+    }
+
     /// Checks the configuration's section.
     ///
     /// # Errors
@@ -122,6 +134,16 @@ impl Keeper<'_> {
             }
         }
         Ok(())
+    }
+
+    /// The deployment's keys, with a current one for every algorithm of the plan.
+    pub async fn ensure_all(&self, plan: &KeyPlan, now: Timestamp) -> Result<SigningKeys, KeysError> {
+        let keys = self.ensure(plan, now).await?;
+        if plan.algorithms.iter().all(|algorithm| keys.current(*algorithm).is_some()) {
+            return Ok(keys);
+        }
+        self.keep(plan, now).await?;
+        SigningKeys::load(self.store).await
     }
 
     async fn keep_algorithm(

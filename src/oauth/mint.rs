@@ -3,7 +3,8 @@
 
 use super::client_auth::RequestingClient;
 use super::error::{Fault, OauthError};
-use super::grant::Approved;
+use super::grant::token_exchange::ISSUED_TOKEN_TYPE;
+use super::grant::{Approved, ApprovedParts};
 pub use crate::binding::Binding;
 use crate::clients::GrantType;
 use crate::domain::{Cnf, Issuer, Randomness, RequestId, Timestamp, TokenId};
@@ -40,6 +41,8 @@ pub struct IssuedToken {
     pub scope: String,
     /// `refresh_token`, where one goes with it.
     pub refresh_token: Option<String>,
+    /// `issued_token_type` (RFC 8693 §2.2.1), where one was exchanged.
+    pub issued_token_type: Option<&'static str>,
     /// `id_token`, where OpenID Connect is spoken.
     pub id_token: Option<String>,
     /// The grant it was issued by.
@@ -57,7 +60,7 @@ impl Mint<'_> {
         binding: &Binding,
         request_id: RequestId,
     ) -> Result<(IssuedToken, Trailed), OauthError> {
-        let (grant, subject, family, scope, selected) = approved.into_parts();
+        let ApprovedParts { grant, subject, family, scope, selected, actors, exchanged } = approved.into_parts();
         let cnf = binding.cnf();
         let expires = self.now.plus(selected.lifetime);
         let token = AccessToken {
@@ -71,6 +74,7 @@ impl Mint<'_> {
             token_id: TokenId::random(self.randomness)?,
             family,
             cnf,
+            actors,
         };
         let access_token = match selected.format {
             TokenFormat::Jwt => {
@@ -87,6 +91,7 @@ impl Mint<'_> {
             scope: token.scope.to_string(),
             refresh_token: None,
             id_token: None,
+            issued_token_type: (grant == GrantType::TokenExchange).then_some(ISSUED_TOKEN_TYPE),
             grant,
             format: selected.format,
         };
@@ -103,6 +108,7 @@ impl Mint<'_> {
             scope: token.scope,
             cnf,
             expires,
+            exchanged,
         };
         Ok((issued, Trailed { time: self.now, event }))
     }

@@ -5,13 +5,16 @@
 //! POST /token    parameters -> GrantType -> AuthenticatedClient -> Approved -> Binding -> IssuedToken
 //! ```
 
+pub mod assertion_issuers;
 pub mod authorization;
 pub mod client_auth;
 pub mod dpop;
+mod encryption;
 pub mod error;
 pub mod grant;
 mod inspect;
-mod introspect;
+pub mod introspect;
+pub mod logout;
 pub mod metadata;
 pub mod mint;
 pub mod par;
@@ -19,7 +22,9 @@ pub mod parameters;
 mod person;
 pub mod pkce;
 pub mod profiles;
+pub mod registration;
 mod replay;
+pub mod request_object;
 pub mod resources;
 mod revocation_feed;
 mod revoke;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use url::Url;
 
 use super::error::{ErrorCode, Refusal};
-use crate::clients::Client;
+use crate::clients::{Client, LONGEST_TOKEN_LIFETIME};
 use crate::config::settings::ResourceSettings;
 use crate::domain::{Audience, ClientId, Lifetime, Scope};
 use crate::event::{Reason, TokenFormat};
@@ -15,7 +15,7 @@ use crate::keys::KeyPlan;
 use crate::oidc::claims;
 
 /// The longest lifetime that a resource may give its access tokens, in seconds.
-pub const LONGEST_LIFETIME_SECONDS: u32 = 86_400;
+pub const LONGEST_LIFETIME_SECONDS: u32 = LONGEST_TOKEN_LIFETIME.seconds();
 
 /// One protected resource.
 #[derive(Clone, Debug)]
@@ -121,6 +121,14 @@ impl Resources {
     /// The resource with this identifier, exactly as written.
     pub fn get(&self, identifier: &str) -> Option<&Arc<Resource>> {
         self.configured.get(identifier)
+    }
+
+    /// The identifier of the resource that this names, by its identifier or by a value of `aud`.
+    pub fn identifier_of(&self, name: &str) -> Option<&str> {
+        let has_audience = |resource: &&Arc<Resource>| resource.audiences.iter().any(|audience| audience.as_str() == name);
+        let by_audience =
+            || self.configured.values().filter(has_audience).min_by(|one, other| one.identifier.cmp(&other.identifier));
+        self.get(name).or_else(by_audience).map(|resource| resource.identifier.as_str())
     }
 
     /// Every scope of every resource.

@@ -4,7 +4,9 @@ use super::client_auth::{ClientRequest, RequestingClient};
 use super::dpop::PresentedProof;
 use super::error::{Fault, OauthError, Refusal};
 use super::grant::authorization_code::Redeemable;
+use super::grant::jwt_bearer::Granting;
 use super::grant::refresh_token::Refreshable;
+use super::grant::token_exchange::Exchangeable;
 use super::grant::{self, Approved};
 use super::metadata::path;
 use super::mint::{Binding, IssuedToken, Mint};
@@ -23,7 +25,7 @@ impl AuthorizationServer {
         request_id: RequestId,
     ) -> Result<(IssuedToken, Option<String>), OauthError> {
         let now = self.clock.now()?;
-        let grant = grant::requested(request.parameters)?;
+        let grant = grant::requested(request.parameters, !self.assertion_issuers.is_empty())?;
         let client = self.authenticate(request, now).await?;
         let of_client = |refusal: Refusal| refusal.of(client.client_id());
         let checked = self.check_proof(proof, path::TOKEN, now).map_err(of_client)?;
@@ -34,6 +36,11 @@ impl AuthorizationServer {
             }
             GrantType::AuthorizationCode => Asked::Code(self.redeemable(&client, request.parameters, now, &request_id).await?),
             GrantType::RefreshToken => Asked::Refresh(self.refreshable(&client, request.parameters, now).await?),
+            GrantType::JwtBearer => {
+                let granting = self.granting(&client, request.parameters, now).await;
+                Asked::Assertion(granting.map_err(|error| error.of(client.client_id()))?)
+            }
+            GrantType::TokenExchange => Asked::Exchange(self.exchangeable(&client, request.parameters, now).map_err(of_client)?),
         };
         let proven = match checked {
             Some(proof) => Some(self.claim_proof(proof, now).await.map_err(|error| error.of(client.client_id()))?),
@@ -43,10 +50,15 @@ impl AuthorizationServer {
         let certificate = client.certificate().map(AsRef::as_ref);
         let binding = self.confirm(policy, certificate, proven.as_ref(), now).map_err(of_client)?;
         let issued = match asked {
-            Asked::Approved(approved) => {
-                let (issued, event) = self.mint_for(&client, approved, &binding, now, &request_id)?;
-                self.audit.record(event).map_err(|_| Fault::Unavailable(Reason::AuditUnavailable))?;
-                issued
+            Asked::Approved(approved) => self.issue(&client, approved, &binding, now, &request_id)?,
+            Asked::Assertion(granting) => {
+                let approved = self.use_grant(granting).await.map_err(|error| error.of(client.client_id()))?;
+                self.issue(&client, approved, &binding, now, &request_id)?
+            }
+            Asked::Exchange(exchangeable) => {
+                let approved = self.exchange(&client, exchangeable, certificate, proven.as_ref(), now);
+                let approved = approved.map_err(|error| error.of(client.client_id()))?;
+                self.issue(&client, approved, &binding, now, &request_id)?
             }
             Asked::Code(redeemable) => self.redeem(&client, redeemable, &binding, proven.as_ref(), now, &request_id).await?,
             Asked::Refresh(refreshable) => {
@@ -56,6 +68,20 @@ impl AuthorizationServer {
         };
         self.issued.count(issued.grant, issued.format);
         Ok((issued, self.next_nonce(proven.as_ref(), now)))
+    }
+
+    /// Mints an access token that leaves nothing in the database.
+    fn issue(
+        &self,
+        client: &RequestingClient,
+        approved: Approved,
+        binding: &Binding,
+        now: Timestamp,
+        request_id: &RequestId,
+    ) -> Result<IssuedToken, OauthError> {
+        let (issued, event) = self.mint_for(client, approved, binding, now, request_id)?;
+        self.audit.record(event).map_err(|_| Fault::Unavailable(Reason::AuditUnavailable))?;
+        Ok(issued)
     }
 
     /// Mints an access token. It counts only once its event is on its way.
@@ -81,4 +107,8 @@ enum Asked {
     Code(Redeemable),
     /// By a refresh token.
     Refresh(Refreshable),
+    /// By somebody's assertion.
+    Assertion(Granting),
+    /// By another token.
+    Exchange(Exchangeable),
 }

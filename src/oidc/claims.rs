@@ -14,10 +14,28 @@ pub const SCOPES: [&str; 7] = ["openid", "profile", "email", "address", "phone",
 
 /// Which scope means which claims.
 const BY_SCOPE: [(&str, &[&str]); 5] = [
-    ("profile", &["name", "given_name", "family_name", "preferred_username", "locale", "zoneinfo", "updated_at"]),
+    (
+        "profile",
+        &[
+            "name",
+            "family_name",
+            "given_name",
+            "middle_name",
+            "nickname",
+            "preferred_username",
+            "profile",
+            "picture",
+            "website",
+            "gender",
+            "birthdate",
+            "zoneinfo",
+            "locale",
+            "updated_at",
+        ],
+    ),
     ("email", &["email", "email_verified"]),
     ("address", &["address"]),
-    ("phone", &["phone_number"]),
+    ("phone", &["phone_number", "phone_number_verified"]),
     ("groups", &["groups"]),
 ];
 

@@ -12,6 +12,7 @@ use crate::domain::{Thumbprint, Timestamp};
 use crate::event::Reason;
 use crate::jose::digest::sha256;
 
+use super::crl::Serial;
 use super::key::PublicKeyKind;
 use super::name::{DistinguishedName, NameError};
 use super::subject_alt_names::{SubjectAltNameError, SubjectAltNames};
@@ -39,6 +40,7 @@ struct Fields {
     key_usage: Option<KeyUsage>,
     extended_key_usages: Option<Vec<String>>,
     key: PublicKeyKind,
+    distribution_points: Vec<String>,
 }
 
 /// What a certificate's key may do (RFC 5280 §4.2.1.3), as far as it matters here.
@@ -178,6 +180,16 @@ impl Certificate {
         significant.unwrap_or(&[0]).iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
+    /// The serial number as lists of revoked certificates have it. `None` where it is longer than RFC 5280 §4.1.2.2 allows.
+    pub fn serial(&self) -> Option<Serial> {
+        Serial::from_der_octets(&self.0.serial)
+    }
+
+    /// URIs of the lists that would name this certificate if it were revoked (RFC 5280 §4.2.1.13).
+    pub fn distribution_points(&self) -> &[String] {
+        &self.0.distribution_points
+    }
+
     /// Whom the certificate names. May be empty when there are subject alternative names.
     pub fn subject(&self) -> &DistinguishedName {
         &self.0.subject
@@ -257,6 +269,7 @@ impl Fields {
             key_usage: None,
             extended_key_usages: None,
             key: PublicKeyKind::of(parsed.public_key()),
+            distribution_points: Vec::new(),
         };
         let mut seen = BTreeSet::new();
         for extension in parsed.extensions() {
@@ -285,6 +298,10 @@ impl Fields {
                 });
             }
             ParsedExtension::ExtendedKeyUsage(usage) => self.extended_key_usages = Some(extended_key_usages(usage)),
+            ParsedExtension::CRLDistributionPoints(points) => {
+                let names = points.iter().filter_map(|point| point.distribution_point.as_ref());
+                self.distribution_points = names.flat_map(super::crl::uris).collect();
+            }
             // Of those that are not read here, malformed ones are still a sign of two readings.
             ParsedExtension::ParseError { .. } => return Err(malformed()),
             _ => {}

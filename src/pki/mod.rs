@@ -6,6 +6,7 @@
 #[cfg(feature = "server")]
 pub mod authority;
 mod certificate;
+pub mod crl;
 #[cfg(test)]
 #[cfg(feature = "server")]
 pub(crate) mod fixture;

@@ -9,11 +9,14 @@ use std::time::Duration;
 
 use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
 use webpki::{EndEntityCert, ExtendedKeyUsageValidator, KeyPurposeIdIter, KeyUsage, VerifiedPath};
+use x509_parser::extensions::ParsedExtension;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::domain::{Thumbprint, Timestamp};
 use crate::event::Reason;
+use crate::jose::digest::sha256;
 
+use super::crl::Serial;
 use super::{Certificate, DateError, KeyType, PublicKeyKind};
 
 /// What a path must be beyond correct: chosen by whoever names the authorities.
@@ -147,18 +150,37 @@ impl Anchors {
     }
 }
 
-/// The fact that a certificate's signatures verify up to an authority.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The fact that a certificate's signatures verify up to an authority. Cheap to clone.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Path {
     anchor: Thumbprint,
     not_before: Timestamp,
     not_after: Timestamp,
+    links: Arc<[Link]>,
+}
+
+/// One certificate of a path below the authority that it ends at: what lists of revoked certificates are asked about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// SHA-256 of the public key that signed it.
+    pub issuer: Thumbprint,
+    /// Its serial number. `None` where it is longer than RFC 5280 §4.1.2.2 allows.
+    pub serial: Option<Serial>,
+    /// Whether it is an authority's.
+    pub is_authority: bool,
+    /// URIs of the lists that would name it.
+    pub points: Vec<String>,
 }
 
 impl Path {
     /// SHA-256 of the authority's public key.
     pub fn anchor(&self) -> Thumbprint {
         self.anchor
+    }
+
+    /// Its certificates, from the one that was shown upwards, without the authority that it ends at.
+    pub fn links(&self) -> &[Link] {
+        &self.links
     }
 
     /// The latest `notBefore` of the path, the authority's included.
@@ -337,19 +359,40 @@ fn build(
         .verify_for_usage(webpki::ALL_VERIFICATION_ALGS, &trust_anchors, intermediates, time, policy, None, Some(&check_keys))
         .map_err(|error| unaccepted.take().unwrap_or_else(|| PathError::from_webpki(error)))?;
     let anchor = certificate_of(&path).ok_or(PathError::UnknownIssuer)?;
-    let mut window = Path {
-        anchor: anchor.spki_sha256(),
-        not_before: leaf.not_before().max(anchor.not_before()),
-        not_after: leaf.not_after().min(anchor.not_after()),
-    };
+    let (mut not_before, mut not_after) = (leaf.not_before().max(anchor.not_before()), leaf.not_after().min(anchor.not_after()));
+    let mut links = vec![Link {
+        issuer: anchor.spki_sha256(),
+        serial: leaf.serial(),
+        is_authority: false,
+        points: leaf.distribution_points().to_vec(),
+    }];
     for intermediate in path.intermediate_certificates() {
         let der = intermediate.der();
         let (_, parsed) = X509Certificate::from_der(&der).map_err(|_| PathError::Malformed("intermediate".into()))?;
         let validity = parsed.validity();
-        window.not_before = window.not_before.max(Timestamp::from_seconds(validity.not_before.timestamp()));
-        window.not_after = window.not_after.min(Timestamp::from_seconds(validity.not_after.timestamp()));
+        not_before = not_before.max(Timestamp::from_seconds(validity.not_before.timestamp()));
+        not_after = not_after.min(Timestamp::from_seconds(validity.not_after.timestamp()));
+        // The one below was signed with this key; and this one, until the next says otherwise, with the authority's.
+        if let Some(below) = links.last_mut() {
+            below.issuer = Thumbprint::from_bytes(sha256(parsed.public_key().raw));
+        }
+        links.push(Link {
+            issuer: anchor.spki_sha256(),
+            serial: Serial::from_der_octets(parsed.raw_serial()),
+            is_authority: true,
+            points: distribution_points(&parsed),
+        });
     }
-    Ok(window)
+    Ok(Path { anchor: anchor.spki_sha256(), not_before, not_after, links: links.into() })
+}
+
+fn distribution_points(certificate: &X509Certificate<'_>) -> Vec<String> {
+    let points = certificate.extensions().iter().find_map(|extension| match extension.parsed_extension() {
+        ParsedExtension::CRLDistributionPoints(points) => Some(points),
+        _ => None,
+    });
+    let names = points.into_iter().flat_map(|points| points.iter()).filter_map(|point| point.distribution_point.as_ref());
+    names.flat_map(super::crl::uris).collect()
 }
 
 fn key_of(der: &[u8]) -> Result<PublicKeyKind, PathError> {

@@ -5,13 +5,22 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use rustls_pki_types::pem::PemObject as _;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 use zeroize::Zeroizing;
 
 use super::{Certificate, CertificateError};
 
-/// Largest file that is read, in bytes.
+/// Largest file of certificates or keys that is read, in bytes.
 const LIMIT_BYTES: u64 = 4 * 1024 * 1024;
+
+/// Largest file of revocation lists that is read, in bytes: some millions of entries.
+const REVOCATION_LIST_LIMIT_BYTES: u64 = 256 * 1024 * 1024;
+
+/// What DER begins with, and PEM never does.
+const DER_SEQUENCE: u8 = 0x30;
+
+/// Most files that are read from one folder.
+const FILES_OF_FOLDER: usize = 4_096;
 
 /// Why a PEM file is of no use.
 #[derive(Debug, thiserror::Error)]
@@ -30,9 +39,21 @@ pub enum PemError {
     /// The file cannot be opened or read.
     #[error("cannot be read: {0}")]
     Unreadable(#[source] std::io::Error),
-    /// Larger than 4 MiB.
-    #[error("is larger than {LIMIT_BYTES} bytes: it is not a certificate or key file")]
-    TooLarge,
+    /// Larger than what is read.
+    #[error("is larger than {limit} bytes: it is no file of this kind")]
+    TooLarge {
+        /// Bytes that are read at most.
+        limit: u64,
+    },
+    /// A folder without files, or with too many.
+    #[error("is a folder with {count} files: name one with 1 to {FILES_OF_FOLDER}")]
+    Folder {
+        /// Files in it.
+        count: usize,
+    },
+    /// No revocation list in it.
+    #[error("has no revocation list: expected DER or `-----BEGIN X509 CRL-----`")]
+    NoRevocationList,
     /// DER where PEM is expected.
     #[error("is DER, not PEM: convert it with `openssl x509 -inform der -in FILE -out FILE.pem` (a key with `openssl pkey`)")]
     Der,
@@ -65,16 +86,16 @@ pub enum PemError {
     },
 }
 
-fn read(path: &Path, is_private: bool) -> Result<Zeroizing<Vec<u8>>, PemError> {
+fn read(path: &Path, is_private: bool, limit: u64) -> Result<Zeroizing<Vec<u8>>, PemError> {
     let file = File::open(path).map_err(PemError::Unreadable)?;
     if is_private {
         check_permissions(&file)?;
     }
     let mut bytes = Zeroizing::new(Vec::new());
     // One byte more than allowed, so that a longer file is noticed.
-    file.take(LIMIT_BYTES + 1).read_to_end(&mut bytes).map_err(PemError::Unreadable)?;
-    if bytes.len() as u64 > LIMIT_BYTES {
-        return Err(PemError::TooLarge);
+    file.take(limit + 1).read_to_end(&mut bytes).map_err(PemError::Unreadable)?;
+    if bytes.len() as u64 > limit {
+        return Err(PemError::TooLarge { limit });
     }
     Ok(bytes)
 }
@@ -101,7 +122,50 @@ fn at<T>(path: &Path, result: Result<T, PemError>) -> Result<T, PemFileError> {
 /// # Errors
 /// An unreadable or empty file, and any certificate in it that is malformed.
 pub fn load_certificates(path: &Path) -> Result<Vec<Certificate>, PemFileError> {
-    at(path, read(path, false).and_then(|bytes| certificates(&bytes)))
+    at(path, read(path, false, LIMIT_BYTES).and_then(|bytes| certificates(&bytes)))
+}
+
+/// The file itself, or the files of a folder in the order of their names. Hidden ones are passed over, also those through which Kubernetes
+/// swaps a folder's contents.
+///
+/// # Errors
+/// A folder that cannot be read, is empty or has too many files.
+pub fn files_of(path: &Path) -> Result<Vec<PathBuf>, PemFileError> {
+    if !path.is_dir() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let list = || -> std::io::Result<Vec<PathBuf>> {
+        let entries = std::fs::read_dir(path)?.take(2 * FILES_OF_FOLDER).collect::<Result<Vec<_>, _>>()?;
+        let is_hidden = |entry: &std::fs::DirEntry| entry.file_name().as_encoded_bytes().starts_with(b".");
+        let mut files: Vec<_> = entries.iter().filter(|entry| !is_hidden(entry)).map(std::fs::DirEntry::path).collect();
+        files.retain(|file| file.is_file());
+        files.sort();
+        Ok(files)
+    };
+    let files = at(path, list().map_err(PemError::Unreadable))?;
+    match files.len() {
+        1..=FILES_OF_FOLDER => Ok(files),
+        count => at(path, Err(PemError::Folder { count })),
+    }
+}
+
+/// The revocation lists of a file, DER each: one as it is, or any number in PEM.
+///
+/// # Errors
+/// An unreadable file, and one without a list.
+pub fn load_revocation_lists(path: &Path) -> Result<Vec<Vec<u8>>, PemFileError> {
+    let lists = |bytes: Zeroizing<Vec<u8>>| {
+        if bytes.first() == Some(&DER_SEQUENCE) {
+            return Ok(vec![bytes.to_vec()]);
+        }
+        let lists = CertificateRevocationListDer::pem_slice_iter(&bytes).map(|list| list.map(|list| list.as_ref().to_vec()));
+        match lists.collect::<Result<Vec<_>, _>>() {
+            Ok(lists) if lists.is_empty() => Err(PemError::NoRevocationList),
+            Ok(lists) => Ok(lists),
+            Err(error) => Err(PemError::Malformed(error.to_string())),
+        }
+    };
+    at(path, read(path, false, REVOCATION_LIST_LIMIT_BYTES).and_then(lists))
 }
 
 /// The private key of a PEM file that its owner alone may access: PKCS #8, PKCS #1 or SEC 1.
@@ -109,7 +173,7 @@ pub fn load_certificates(path: &Path) -> Result<Vec<Certificate>, PemFileError> 
 /// # Errors
 /// An unreadable file, one that others may read or write, and one without an unencrypted private key.
 pub fn load_private_key(path: &Path) -> Result<PrivateKeyDer<'static>, PemFileError> {
-    at(path, read(path, true).and_then(|bytes| private_key(&bytes)))
+    at(path, read(path, true, LIMIT_BYTES).and_then(|bytes| private_key(&bytes)))
 }
 
 /// The content of a file that its owner alone may access.
@@ -117,7 +181,7 @@ pub fn load_private_key(path: &Path) -> Result<PrivateKeyDer<'static>, PemFileEr
 /// # Errors
 /// An unreadable file, and one that others may read or write.
 pub fn load_secret(path: &Path) -> Result<Zeroizing<Vec<u8>>, PemFileError> {
-    at(path, read(path, true))
+    at(path, read(path, true, LIMIT_BYTES))
 }
 
 /// The certificates in PEM text, at least one.
@@ -132,7 +196,7 @@ pub fn certificates(text: &[u8]) -> Result<Vec<Certificate>, PemError> {
         certificates.push(Certificate::from_der(der).map_err(error)?);
     }
     match certificates.is_empty() {
-        true if text.first() == Some(&0x30) => Err(PemError::Der),
+        true if text.first() == Some(&DER_SEQUENCE) => Err(PemError::Der),
         true => Err(PemError::NoCertificate),
         false => Ok(certificates),
     }
@@ -145,7 +209,7 @@ pub fn certificates(text: &[u8]) -> Result<Vec<Certificate>, PemError> {
 pub fn private_key(text: &[u8]) -> Result<PrivateKeyDer<'static>, PemError> {
     match PrivateKeyDer::from_pem_slice(text) {
         Ok(key) => Ok(key),
-        Err(rustls_pki_types::pem::Error::NoItemsFound) if text.first() == Some(&0x30) => Err(PemError::Der),
+        Err(rustls_pki_types::pem::Error::NoItemsFound) if text.first() == Some(&DER_SEQUENCE) => Err(PemError::Der),
         Err(rustls_pki_types::pem::Error::NoItemsFound) => {
             let marker = b"-----BEGIN ENCRYPTED PRIVATE KEY-----";
             let is_encrypted = text.windows(marker.len()).any(|window| window == marker);

@@ -151,6 +151,7 @@ impl Server {
             issued_at: NOW,
             expires: NOW.plus(DAY).plus(DAY).plus(DAY),
             cnf,
+            actors: crate::domain::Actors::default(),
         }
     }
 

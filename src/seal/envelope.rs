@@ -43,16 +43,19 @@ pub enum Purpose {
     RefreshToken,
     /// The cookie of a browser that began an authorization.
     Interaction,
+    /// A request to sign out, on its way through the browser.
+    Logout,
 }
 
 impl Purpose {
-    pub(super) const ALL: [Self; 3] = [Self::AccessToken, Self::RefreshToken, Self::Interaction];
+    pub(super) const ALL: [Self; 4] = [Self::AccessToken, Self::RefreshToken, Self::Interaction, Self::Logout];
 
     pub(super) const fn label(self) -> &'static str {
         match self {
             Self::AccessToken => "access-token",
             Self::RefreshToken => "refresh-token",
             Self::Interaction => "interaction",
+            Self::Logout => "logout",
         }
     }
 
@@ -61,6 +64,7 @@ impl Purpose {
             Self::AccessToken => 1,
             Self::RefreshToken => 2,
             Self::Interaction => 3,
+            Self::Logout => 4,
         }
     }
 }

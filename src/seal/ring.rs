@@ -152,11 +152,12 @@ impl RingKey {
     }
 
     pub(super) fn bearer(&self, purpose: Purpose) -> &Redacted<[u8; 32]> {
-        let [access, refresh, interaction] = &self.bearer;
+        let [access, refresh, interaction, logout] = &self.bearer;
         match purpose {
             Purpose::AccessToken => access,
             Purpose::RefreshToken => refresh,
             Purpose::Interaction => interaction,
+            Purpose::Logout => logout,
         }
     }
 

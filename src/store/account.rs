@@ -1,11 +1,11 @@
 //! Accounts of people. What is known of a person is sealed with the person's own key, and an account is found by the keyed hash of
 //! its username.
 
-use super::browser_session::{self, Which};
+use super::browser_session::{self, Ending, Which};
 use super::engine::read;
 use super::sealed::{PASSWORD, PROFILE};
 use super::work::{NumberedWork, Work, within};
-use super::{ChangeKind, NewRule, RuleWindow, Store, StoreError};
+use super::{ChangeKind, NewRule, RuleWindow, Store, StoreError, grant_family};
 use crate::domain::{RuleKind, SessionId, Subject, Timestamp};
 use crate::event::{AuditEvent, SessionEnd, Trailed};
 use crate::seal::PersonKey;
@@ -92,6 +92,8 @@ pub enum AccountChange<'a> {
         hash: &'a str,
         /// The session in which the person changed it.
         kept: Option<&'a SessionId>,
+        /// For the access tokens that hang on the sessions that end.
+        window: RuleWindow,
     },
 }
 
@@ -189,7 +191,7 @@ impl Store {
         key: &PersonKey,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
-        let (row, mut work) = (subject.as_str(), Work::begin(&self.inner.db).await?);
+        let (row, mut unit) = (subject.as_str(), NumberedWork::begin(&self.inner.db).await?);
         let (statement, sealed, event) = match change {
             AccountChange::Profile(profile) => {
                 let event = AuditEvent::AccountChanged { subject: subject.clone() };
@@ -200,16 +202,17 @@ impl Store {
                 (SET_PASSWORD, self.seal_for(key, &PASSWORD, row, hash.as_bytes())?, event)
             }
         };
-        let changed = within!(&mut work, execute: sqlx::query(statement).bind(row).bind(&sealed).bind(now.seconds()))?;
+        let changed = within!(&mut unit.work, execute: sqlx::query(statement).bind(row).bind(&sealed).bind(now.seconds()))?;
         if changed == 0 {
             return Ok(false);
         }
-        if let AccountChange::Password { kept, .. } = change {
+        if let AccountChange::Password { kept, window, .. } = change {
             let which = Which::OfSubject { subject, except: kept };
-            browser_session::end(&mut work, which, SessionEnd::PasswordChanged, now).await?;
+            let ending = Ending { why: SessionEnd::PasswordChanged, window, at: now };
+            browser_session::end(&mut unit, which, &ending).await?;
         }
-        work.record_event(&Trailed { time: now, event }).await?;
-        work.commit().await?;
+        unit.work.record_event(&Trailed { time: now, event }).await?;
+        unit.commit_numbered(self).await?;
         Ok(true)
     }
 
@@ -247,7 +250,8 @@ impl Store {
             return Ok(false);
         }
         let which = Which::OfSubject { subject, except: None };
-        browser_session::end(&mut unit.work, which, SessionEnd::AccountDisabled, now).await?;
+        browser_session::end(&mut unit, which, &Ending { why: SessionEnd::AccountDisabled, window, at: now }).await?;
+        grant_family::end_of_subject(&mut unit, subject, window, now).await?;
         let event = AuditEvent::AccountDisabled { subject: subject.clone() };
         self.commit_with_rule(unit, subject, window, event, now).await?;
         Ok(true)
@@ -258,7 +262,8 @@ impl Store {
     pub async fn remove_account(&self, subject: &Subject, window: RuleWindow, now: Timestamp) -> Result<bool, StoreError> {
         let mut unit = NumberedWork::begin(&self.inner.db).await?;
         let which = Which::OfSubject { subject, except: None };
-        browser_session::end(&mut unit.work, which, SessionEnd::AccountRemoved, now).await?;
+        browser_session::end(&mut unit, which, &Ending { why: SessionEnd::AccountRemoved, window, at: now }).await?;
+        grant_family::end_of_subject(&mut unit, subject, window, now).await?;
         let removed = within!(&mut unit.work, execute: sqlx::query(DELETE).bind(subject.as_str()))?;
         if removed == 0 {
             return Ok(false);

@@ -8,8 +8,8 @@ use super::engine::read;
 use super::grant_family::NewFamily;
 use super::sealed::{AUTHORIZATION_CODE, row_name};
 use super::work::{Work, within};
-use super::{Store, StoreError};
-use crate::domain::{FamilyId, Timestamp};
+use super::{Store, StoreError, browser_session, logout_notice};
+use crate::domain::{ClientId, FamilyId, SessionId, Timestamp};
 use crate::event::Trailed;
 
 /// What the keyed hash of a code is made for.
@@ -22,6 +22,8 @@ pub struct NewCode<'a> {
     pub code: &'a str,
     /// What its tokens will descend from.
     pub family: &'a FamilyId,
+    /// The session it is granted in, which must be there still, and the client if it will be told of that session.
+    pub session: Option<(&'a SessionId, Option<&'a ClientId>)>,
     /// What it stands for; sealed.
     pub state: &'a [u8],
     /// How long it is remembered: beyond its own life, so that a replay is noticed.
@@ -48,7 +50,8 @@ pub struct Finishes<'a> {
 pub enum Finished {
     /// Now.
     Now,
-    /// It had finished before: a second click, another tab, a replica that was faster. Nothing was written.
+    /// It had finished before: a second click, another tab, a replica that was faster; or its session has just ended. Nothing was
+    /// written.
     Before,
 }
 
@@ -76,6 +79,8 @@ pub enum CodeSpent {
     Now,
     /// Somebody redeemed it before; nothing was written.
     Before,
+    /// The session that its grant hangs on has ended; nothing was written.
+    SessionEnded,
 }
 
 impl Store {
@@ -84,6 +89,12 @@ impl Store {
         let index = self.inner.ring.blind_index(PURPOSE, code.code.as_bytes());
         let sealed = self.seal(&AUTHORIZATION_CODE, &row_name(&index), code.state)?;
         let mut work = Work::begin(&self.inner.db).await?;
+        // The session first, here as in redemptions and ends of sessions: nobody waits in a circle.
+        if let Some((session_id, client_id)) = code.session
+            && !logout_notice::remember(&mut work, session_id, client_id).await?
+        {
+            return Ok(Finished::Before);
+        }
         if self.finish(&mut work, finishes).await? == Finished::Before {
             return Ok(Finished::Before);
         }
@@ -133,8 +144,14 @@ impl Store {
         family: Option<&NewFamily<'_>>,
         events: &[Trailed],
     ) -> Result<CodeSpent, StoreError> {
+        let session = family.and_then(|family| family.session);
         let family = family.map(|family| self.prepare_family(family)).transpose()?;
         let mut work = Work::begin(&self.inner.db).await?;
+        if let Some(session_id) = session
+            && !browser_session::hold(&mut work, session_id).await?
+        {
+            return Ok(CodeSpent::SessionEnded);
+        }
         let mut redeemed = 0;
         for index in self.inner.ring.blind_indexes(PURPOSE, code.as_bytes()) {
             redeemed += within!(&mut work, execute: sqlx::query(REDEEM).bind(index.as_slice()).bind(now.seconds()))?;
@@ -198,7 +215,8 @@ pub(super) fn sample(store: &Store) -> futures_util::future::BoxFuture<'_, ()> {
             let family: FamilyId = name.parse().expect("a family");
             let time = Timestamp::from_seconds(1_800_000_000);
             let event = Trailed { time, event: crate::event::AuditEvent::Reloaded { what: "sample".into() } };
-            let new = NewCode { code: &name, family: &family, state: b"{}", expires: Timestamp::from_seconds(1_900_000_000) };
+            let expires = Timestamp::from_seconds(1_900_000_000);
+            let new = NewCode { code: &name, family: &family, session: None, state: b"{}", expires };
             store.issue_code(&new, &Finishes::default(), &event).await.expect("issued");
         }
     })

@@ -1,16 +1,17 @@
 //! Sessions of people in browsers. A session is found by the keyed hash of its cookie's secret; what it knows of the person is sealed
 //! with the person's key.
 //!
-//! However a session ends, it ends in [`end`].
+//! However a session ends, it ends in [`end`]: grants that hang on it end with it, and the clients that were told of it are to be told.
 
 use zeroize::Zeroizing;
 
 use super::account::AccountState;
 use super::engine::read;
+use super::revocation::RuleWindow;
 use super::sealed::BROWSER_SESSION;
-use super::work::{Work, within};
-use super::{Store, StoreError};
-use crate::domain::{SessionId, Subject, Timestamp};
+use super::work::{NumberedWork, Work, within};
+use super::{Store, StoreError, grant_family, logout_notice};
+use crate::domain::{RevocationRule, SessionId, Subject, Timestamp};
 use crate::event::{AuditEvent, SessionEnd, Trailed};
 use crate::seal::PersonKey;
 
@@ -47,6 +48,26 @@ pub struct NewSession<'a> {
     pub expires: Timestamp,
 }
 
+/// The end of sessions.
+#[derive(Clone, Copy, Debug)]
+pub struct Ending {
+    /// Why.
+    pub why: SessionEnd,
+    /// For the access tokens of the grants that end too.
+    pub window: RuleWindow,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// What has ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ended {
+    /// The sessions.
+    pub sessions: Vec<SessionId>,
+    /// What revokes the access tokens of their grants.
+    pub rules: Vec<RevocationRule>,
+}
+
 /// Which sessions are meant.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Which<'a> {
@@ -76,7 +97,13 @@ pub(super) fn sample(store: &Store) -> futures_util::future::BoxFuture<'_, ()> {
             expires: time,
         };
         let event = Trailed { time, event: AuditEvent::AccountChanged { subject: account.subject.clone() } };
-        assert!(store.begin_session(&new, &key, None, 9, &event).await.expect("begun"));
+        assert!(
+            store
+                .begin_session(&new, &key, None, 9, RuleWindow { before: time, expires: time }, &event)
+                .await
+                .expect("begun")
+                .is_some()
+        );
     })
 }
 
@@ -106,36 +133,43 @@ impl Store {
     }
 
     /// Begins a session with its event, and ends the one it replaces and those of the person beyond the `most` that there may be.
-    /// Gives whether the account is there and active; when not, nothing was written.
+    /// Gives what ended; nothing when the account is not there or not active, and then nothing was written.
     pub async fn begin_session(
         &self,
         new: &NewSession<'_>,
         key: &PersonKey,
         replaced: Option<(&SessionId, &Subject)>,
         most: u32,
+        window: RuleWindow,
         event: &Trailed,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<Option<Ended>, StoreError> {
         let (subject, now) = (new.subject, event.time);
         let sealed = self.seal_for(key, &BROWSER_SESSION, new.session_id.as_str(), new.state)?;
-        let mut work = Work::begin(&self.inner.db).await?;
-        if !hold_active(&mut work, subject).await? {
-            return Ok(false);
+        let mut unit = NumberedWork::begin(&self.inner.db).await?;
+        if !hold_active(&mut unit.work, subject).await? {
+            return Ok(None);
         }
-        if let Some((session_id, subject)) = replaced {
-            end(&mut work, Which::One { session_id, subject }, SessionEnd::Replaced, now).await?;
-        }
+        let ending = |why| Ending { why, window, at: now };
+        let mut ended = match replaced {
+            Some((session_id, subject)) => {
+                end(&mut unit, Which::One { session_id, subject }, &ending(SessionEnd::Replaced)).await?
+            }
+            None => Ended::default(),
+        };
         let kept = i64::from(most.saturating_sub(1));
-        end(&mut work, Which::Oldest { subject, kept }, SessionEnd::TooMany, now).await?;
-        within!(&mut work, execute: sqlx::query(INSERT)
+        let beyond = end(&mut unit, Which::Oldest { subject, kept }, &ending(SessionEnd::TooMany)).await?;
+        ended.sessions.extend(beyond.sessions);
+        ended.rules.extend(beyond.rules);
+        within!(&mut unit.work, execute: sqlx::query(INSERT)
                 .bind(new.session_id.as_str())
                 .bind(self.index(SECRET, new.secret))
                 .bind(subject.as_str())
                 .bind(&sealed)
                 .bind(now.seconds())
                 .bind(new.expires.seconds()))?;
-        work.record_event(event).await?;
-        work.commit().await?;
-        Ok(true)
+        unit.work.record_event(event).await?;
+        unit.commit_numbered(self).await?;
+        Ok(Some(ended))
     }
 
     /// Gives a session of this person another secret and state, with an event: they signed in again. Gives whether it is there and
@@ -168,52 +202,41 @@ impl Store {
         work.commit().await
     }
 
-    /// Ends a session of this person; gives whether there was one.
-    pub async fn end_session(
-        &self,
-        session_id: &SessionId,
-        subject: &Subject,
-        why: SessionEnd,
-        now: Timestamp,
-    ) -> Result<bool, StoreError> {
-        let mut work = Work::begin(&self.inner.db).await?;
-        let ended = end(&mut work, Which::One { session_id, subject }, why, now).await?;
-        work.commit().await?;
-        Ok(!ended.is_empty())
+    /// Ends a session of this person, if there is one; gives what ended.
+    pub async fn end_session(&self, session_id: &SessionId, subject: &Subject, ending: &Ending) -> Result<Ended, StoreError> {
+        self.end_sessions(Which::One { session_id, subject }, ending).await
     }
 
-    /// Ends every session of this person but one; gives how many.
+    /// Ends every session of this person but one; gives what ended.
     pub async fn end_sessions_of(
         &self,
         subject: &Subject,
         except: Option<&SessionId>,
-        why: SessionEnd,
-        now: Timestamp,
-    ) -> Result<usize, StoreError> {
-        let mut work = Work::begin(&self.inner.db).await?;
-        let ended = end(&mut work, Which::OfSubject { subject, except }, why, now).await?;
-        work.commit().await?;
-        Ok(ended.len())
+        ending: &Ending,
+    ) -> Result<Ended, StoreError> {
+        self.end_sessions(Which::OfSubject { subject, except }, ending).await
     }
 
-    /// Ends at most `batch` sessions whose time is over, or which were last used at `idle_since` or before; gives how many.
-    pub async fn end_expired_sessions(&self, now: Timestamp, idle_since: Timestamp, batch: u32) -> Result<u64, StoreError> {
-        let mut work = Work::begin(&self.inner.db).await?;
-        let which = Which::Expired { now, idle_since, batch: i64::from(batch) };
-        let ended = end(&mut work, which, SessionEnd::Expired, now).await?;
-        work.commit().await?;
-        Ok(ended.len() as u64)
+    /// Ends at most `batch` sessions whose time is over, or which were last used at `idle_since` or before; gives what ended.
+    pub async fn end_expired_sessions(&self, idle_since: Timestamp, batch: u32, ending: &Ending) -> Result<Ended, StoreError> {
+        let which = Which::Expired { now: ending.at, idle_since, batch: i64::from(batch) };
+        self.end_sessions(which, ending).await
+    }
+
+    async fn end_sessions(&self, which: Which<'_>, ending: &Ending) -> Result<Ended, StoreError> {
+        let mut unit = NumberedWork::begin(&self.inner.db).await?;
+        let ended = end(&mut unit, which, ending).await?;
+        if !ended.sessions.is_empty() {
+            unit.commit_numbered(self).await?;
+        }
+        Ok(ended)
     }
 }
 
-/// Ends sessions, each with its event (`session_ended`), and gives their names. Every end of a session is one call of this, inside
-/// the unit of work that causes it: what hangs on a session ends here too.
-pub(super) async fn end(
-    work: &mut Work,
-    which: Which<'_>,
-    why: SessionEnd,
-    now: Timestamp,
-) -> Result<Vec<SessionId>, StoreError> {
+/// Ends sessions, each with its event (`session_ended`). Every end of a session is one call of this, inside the unit of work that
+/// causes it: what hangs on a session ends here too, and whoever is to be told of it is noted.
+pub(super) async fn end(unit: &mut NumberedWork, which: Which<'_>, ending: &Ending) -> Result<Ended, StoreError> {
+    let work = &mut unit.work;
     let rows: Vec<(String, String)> = match which {
         Which::One { session_id, subject } => {
             within!(&mut *work, fetch_all: sqlx::query_as(END_ONE).bind(session_id.as_str()).bind(subject.as_str()))?
@@ -230,14 +253,21 @@ pub(super) async fn end(
                 .bind(idle_since.seconds())
                 .bind(batch))?,
     };
-    let mut ended = Vec::with_capacity(rows.len());
+    let mut ended = Ended::default();
     for (session_id, subject) in rows {
         let (session_id, subject) = names(session_id, &subject)?;
-        let event = AuditEvent::SessionEnded { subject, session_id: session_id.clone(), why };
-        work.record_event(&Trailed { time: now, event }).await?;
-        ended.push(session_id);
+        ended.rules.extend(grant_family::end_of_session(unit, &session_id, ending.window, ending.at).await?);
+        logout_notice::note(&mut unit.work, &session_id, &subject, ending.at).await?;
+        let event = AuditEvent::SessionEnded { subject, session_id: session_id.clone(), why: ending.why };
+        unit.work.record_event(&Trailed { time: ending.at, event }).await?;
+        ended.sessions.push(session_id);
     }
     Ok(ended)
+}
+
+/// Whether a session is there; until this work is done nobody ends it.
+pub(super) async fn hold(work: &mut Work, session_id: &SessionId) -> Result<bool, StoreError> {
+    Ok(within!(work, execute: sqlx::query(HOLD_SESSION).bind(session_id.as_str()))? == 1)
 }
 
 /// Whether the account is active; until this work is done nobody else changes that.
@@ -266,6 +296,7 @@ const BY_SECRET: &str = "SELECT s.session_id, s.subject, a.state, s.state_sealed
      FROM browser_session s JOIN account a ON a.subject = s.subject WHERE s.secret_index = $1";
 const OF_SUBJECT: &str = "SELECT s.session_id, s.subject, a.state, s.state_sealed, s.created, s.used, s.expires \
      FROM browser_session s JOIN account a ON a.subject = s.subject WHERE s.subject = $1 ORDER BY s.used DESC, s.session_id";
+const HOLD_SESSION: &str = "UPDATE browser_session SET used = used WHERE session_id = $1";
 const HOLD: &str = "UPDATE account SET state = state WHERE subject = $1 AND state = $2";
 const INSERT: &str = "INSERT INTO browser_session (session_id, secret_index, subject, state_sealed, created, used, expires) \
      VALUES ($1, $2, $3, $4, $5, $5, $6)";

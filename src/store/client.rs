@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 use super::engine::read;
 use super::sealed::CLIENT_SECRET;
 use super::work::{NumberedWork, within};
-use super::{ChangeKind, NewRule, RuleWindow, Store, StoreError};
+use super::{ChangeKind, NewRule, RuleWindow, Store, StoreError, client_registration};
 use crate::domain::{ClientId, RevocationRule, RuleKind, Timestamp};
 use crate::event::{AuditEvent, Trailed};
 
@@ -78,6 +78,15 @@ pub enum Put {
     Exists,
 }
 
+/// What became of a change of secrets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SecretReplaced {
+    /// It is kept.
+    Now,
+    /// Somebody else changed them first; nothing was written.
+    ChangedMeanwhile,
+}
+
 impl Store {
     /// Every client, by name.
     pub async fn clients(&self) -> Result<Vec<ClientRecord>, StoreError> {
@@ -93,14 +102,29 @@ impl Store {
 
     /// Writes a registration with its secret, its change and its event (`client_added` or `client_changed`) in one transaction.
     pub async fn put_client(&self, client: &ClientRecord, mode: PutMode, now: Timestamp) -> Result<Put, StoreError> {
-        let client_id = client.client_id.as_str();
         let mut unit = NumberedWork::begin(&self.inner.db).await?;
+        let (put, event) = self.write_client(&mut unit, client, mode, now).await?;
+        if let Some(event) = event {
+            unit.commit(self, &event).await?;
+        }
+        Ok(put)
+    }
+
+    /// Writes a registration and its change; the caller commits with the event, which is absent when nothing was written.
+    pub(super) async fn write_client(
+        &self,
+        unit: &mut NumberedWork,
+        client: &ClientRecord,
+        mode: PutMode,
+        now: Timestamp,
+    ) -> Result<(Put, Option<Trailed>), StoreError> {
+        let client_id = client.client_id.as_str();
         let known: Option<Row> = within!(&mut unit.work, fetch_optional: sqlx::query_as(ONE).bind(client_id))?;
         let known = known.map(|row| self.client_record(row)).transpose()?;
         let (put, statement, event) = match &known {
             None => (Put::Added, INSERT, AuditEvent::ClientAdded { client_id: client.client_id.clone() }),
-            Some(_) if mode == PutMode::Add => return Ok(Put::Exists),
-            Some(known) if known == client => return Ok(Put::Unchanged),
+            Some(_) if mode == PutMode::Add => return Ok((Put::Exists, None)),
+            Some(known) if known == client => return Ok((Put::Unchanged, None)),
             Some(_) => (Put::Changed, UPDATE, AuditEvent::ClientChanged { client_id: client.client_id.clone() }),
         };
         within!(&mut unit.work, execute: sqlx::query(statement).bind(client_id).bind(&client.metadata_json).bind(now.seconds()))?;
@@ -115,8 +139,29 @@ impl Store {
             }
         }
         unit.record_change(ChangeKind::Client, client_id, now).await?;
-        unit.commit(self, &Trailed { time: now, event }).await?;
-        Ok(put)
+        Ok((put, Some(Trailed { time: now, event })))
+    }
+
+    /// Keeps other secrets of a client, if what is kept is `known` still, in one transaction with the change and the event.
+    pub async fn replace_client_secret(
+        &self,
+        client_id: &ClientId,
+        known: &SecretRecord,
+        next: &SecretRecord,
+        event: &Trailed,
+    ) -> Result<SecretReplaced, StoreError> {
+        let mut unit = NumberedWork::begin(&self.inner.db).await?;
+        let row: Option<Row> = within!(&mut unit.work, fetch_optional: sqlx::query_as(ONE).bind(client_id.as_str()))?;
+        let found = row.map(|row| self.client_record(row)).transpose()?.and_then(|record| record.secret);
+        if found.as_ref() != Some(known) {
+            return Ok(SecretReplaced::ChangedMeanwhile);
+        }
+        let sealed = self.seal(&CLIENT_SECRET, client_id.as_str(), next.expose())?;
+        let now = event.time;
+        within!(&mut unit.work, execute: sqlx::query(PUT_SECRET).bind(client_id.as_str()).bind(&sealed).bind(now.seconds()))?;
+        unit.record_change(ChangeKind::Client, client_id.as_str(), now).await?;
+        unit.commit(self, event).await?;
+        Ok(SecretReplaced::Now)
     }
 
     /// Removes a client and, in the same transaction, revokes its tokens by a rule; `None` when there is no such client.
@@ -134,6 +179,7 @@ impl Store {
             return Ok(None);
         }
         within!(&mut unit.work, execute: sqlx::query(DELETE_SECRET).bind(client_id.as_str()))?;
+        client_registration::forget(&mut unit, client_id).await?;
         unit.record_change(ChangeKind::Client, client_id.as_str(), now).await?;
         let rule = NewRule { kind: RuleKind::Client, value: client_id.as_str().to_owned(), window };
         let rule = super::revocation::write(&mut unit, &rule, now).await?;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{ConnectOptions as _, PgPool, SqlitePool};
+use sqlx::{ConnectOptions as _, Connection as _, PgPool, SqlitePool};
 
 use super::StoreError;
 use crate::config::settings::StoreSettings;
@@ -45,11 +45,27 @@ macro_rules! read {
     ($db:expr, $fetch:ident: $query:expr) => {
         match $db {
             $crate::store::engine::Db::Sqlite { reader, .. } => $query.$fetch(reader).await,
-            $crate::store::engine::Db::Postgres(pool) => $query.$fetch(pool).await,
+            $crate::store::engine::Db::Postgres(pool) => {
+                $crate::store::engine::answered($crate::store::engine::patience(pool), $query.$fetch(pool)).await
+            }
         }
     };
 }
 pub(super) use read;
+
+/// How long PostgreSQL is waited for: a connection, and then an answer, for as long as it may take on its own side, and a moment more.
+pub(super) fn patience(pool: &PgPool) -> Duration {
+    pool.options().get_acquire_timeout() * 2 + Duration::from_millis(500)
+}
+
+/// Ends the wait for a server that has vanished without a word; one that is merely slow ends its work by its own limits before.
+pub(super) async fn answered<T>(wait: Duration, asked: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, sqlx::Error> {
+    tokio::time::timeout(wait, asked).await.unwrap_or_else(|_| Err(silent()))
+}
+
+fn silent() -> sqlx::Error {
+    sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, "no answer"))
+}
 
 /// Where the database is. Its `Display` never shows a password.
 #[derive(Clone)]
@@ -120,7 +136,15 @@ impl Target {
                         .idle_timeout(None)
                         .max_lifetime(None)
                 };
-                let writer = pool(1).connect_with(options.clone()).await.map_err(|error| self.unreachable(error))?;
+                // When a commit fails, say because the disk is full, SQLite may have rolled back by itself; the driver goes on to believe
+                // that a transaction is open, and such a connection would never write again.
+                let writer = pool(1).after_release(|connection, _| {
+                    Box::pin(async move {
+                        connection.ping().await?;
+                        Ok(!connection.is_in_transaction())
+                    })
+                });
+                let writer = writer.connect_with(options.clone()).await.map_err(|error| self.unreachable(error))?;
                 let reader = pool(connections).connect_with(sqlite_options(path).busy_timeout(wait).read_only(true)).await;
                 Ok(Db::Sqlite { writer, reader: reader.map_err(|error| self.unreachable(error))? })
             }
@@ -130,6 +154,10 @@ impl Target {
                     // One more: the listener of the change feed keeps a connection for good.
                     .max_connections(connections.saturating_add(1))
                     .acquire_timeout(wait)
+                    // A connection that does not answer is dropped: waiting for it would keep its place in the pool.
+                    .after_release(move |connection, _| {
+                        Box::pin(async move { answered(wait, connection.ping()).await.map(|()| true) })
+                    })
                     .after_connect(move |connection, _| {
                         let milliseconds = milliseconds.clone();
                         Box::pin(async move {

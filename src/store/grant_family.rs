@@ -149,16 +149,6 @@ impl Store {
         Ok(rule)
     }
 
-    /// The families that end with a browser session.
-    pub async fn families_of_session(&self, session: &SessionId) -> Result<Vec<FamilyId>, StoreError> {
-        self.families(OF_SESSION, session.as_str()).await
-    }
-
-    /// Every family that a person granted.
-    pub async fn families_of_subject(&self, subject: &Subject) -> Result<Vec<FamilyId>, StoreError> {
-        self.families(OF_SUBJECT, subject.as_str()).await
-    }
-
     /// Deletes at most `batch` families that have expired at `now`; gives how many.
     pub async fn delete_expired_families(&self, now: Timestamp, batch: u32) -> Result<u64, StoreError> {
         let mut work = Work::begin(&self.inner.db).await?;
@@ -170,12 +160,44 @@ impl Store {
     pub(super) fn prepare_family<'a>(&self, new: &'a NewFamily<'a>) -> Result<PreparedFamily<'a>, StoreError> {
         Ok(PreparedFamily { new, sealed: self.seal(&GRANT_FAMILY, new.family.as_str(), new.state)? })
     }
+}
 
-    async fn families(&self, statement: &'static str, value: &str) -> Result<Vec<FamilyId>, StoreError> {
-        let rows: Vec<(String,)> = read!(&self.inner.db, fetch_all: sqlx::query_as(statement).bind(value))?;
-        let corrupt = |family: &str, problem| StoreError::Corrupt(format!("table grant_family: family_id {family:?} {problem}"));
-        rows.into_iter().map(|(family,)| family.parse().map_err(|problem| corrupt(&family, problem))).collect()
+/// Ends the families that hang on a browser session, within the unit of work that ends it.
+pub(super) async fn end_of_session(
+    unit: &mut NumberedWork,
+    session: &SessionId,
+    window: RuleWindow,
+    at: Timestamp,
+) -> Result<Vec<RevocationRule>, StoreError> {
+    end_all(unit, OF_SESSION, session.as_str(), window, at).await
+}
+
+/// Ends every family that a person granted, offline access too: they may not sign in any more.
+pub(super) async fn end_of_subject(
+    unit: &mut NumberedWork,
+    subject: &Subject,
+    window: RuleWindow,
+    at: Timestamp,
+) -> Result<Vec<RevocationRule>, StoreError> {
+    end_all(unit, OF_SUBJECT, subject.as_str(), window, at).await
+}
+
+async fn end_all(
+    unit: &mut NumberedWork,
+    statement: &'static str,
+    value: &str,
+    window: RuleWindow,
+    at: Timestamp,
+) -> Result<Vec<RevocationRule>, StoreError> {
+    let rows: Vec<(String,)> = within!(&mut unit.work, fetch_all: sqlx::query_as(statement).bind(value))?;
+    let mut rules = Vec::with_capacity(rows.len());
+    for (family,) in rows {
+        let family = family
+            .parse()
+            .map_err(|problem| StoreError::Corrupt(format!("table grant_family: family_id {family:?} {problem}")))?;
+        rules.push(end(unit, &family, window, at).await?);
     }
+    Ok(rules)
 }
 
 async fn end(
@@ -219,7 +241,7 @@ pub(super) fn sample(store: &Store) -> futures_util::future::BoxFuture<'_, ()> {
                 expires: Timestamp::from_seconds(1_900_000_000),
             };
             let event = Trailed { time, event: crate::event::AuditEvent::Reloaded { what: "sample".into() } };
-            let code = super::NewCode { code: &name, family: &family, state: b"{}", expires: new.expires };
+            let code = super::NewCode { code: &name, family: &family, session: None, state: b"{}", expires: new.expires };
             store.issue_code(&code, &super::Finishes::default(), &event).await.expect("issued");
             store.redeem_code(&name, time, Some(&new), &[]).await.expect("redeemed");
         }

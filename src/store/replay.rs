@@ -1,6 +1,6 @@
 //! What may be used once: of all who claim a key, at any replica, one is the first.
 
-use super::engine::Db;
+use super::engine::{Db, answered, patience};
 use super::work::{Work, within};
 use super::{Store, StoreError};
 use crate::domain::Timestamp;
@@ -29,7 +29,10 @@ impl Store {
             Db::Sqlite { writer, .. } => {
                 sqlx::query(INSERT).bind(index).bind(until.seconds()).execute(writer).await?.rows_affected()
             }
-            Db::Postgres(pool) => sqlx::query(INSERT).bind(index).bind(until.seconds()).execute(pool).await?.rows_affected(),
+            Db::Postgres(pool) => {
+                let insert = sqlx::query(INSERT).bind(index).bind(until.seconds());
+                answered(patience(pool), insert.execute(pool)).await?.rows_affected()
+            }
         };
         Ok(if inserted == 0 { Claimed::Seen } else { Claimed::First })
     }

@@ -1,8 +1,10 @@
 //! A unit of work: one write transaction, on either engine.
 
+use std::time::Duration;
+
 use sqlx::{Postgres, Sqlite, Transaction};
 
-use super::engine::Db;
+use super::engine::{Db, answered, patience};
 use super::{ChangeKind, Store, StoreError};
 use crate::domain::Timestamp;
 use crate::event::Trailed;
@@ -12,7 +14,8 @@ pub(super) enum Work {
     /// Begun with `BEGIN IMMEDIATE`: it is the only writer from its first statement.
     Sqlite(Transaction<'static, Sqlite>),
     /// Begun at the server's default level, READ COMMITTED: later statements see what committed meanwhile.
-    Postgres(Transaction<'static, Postgres>),
+    /// With how long an answer is waited for.
+    Postgres(Transaction<'static, Postgres>, Duration),
 }
 
 /// Runs one query inside a unit of work: `within!(work, fetch_one: sqlx::query_as(SQL).bind(x))`. `execute` gives how many rows
@@ -21,13 +24,17 @@ macro_rules! within {
     ($work:expr, execute: $query:expr) => {
         match $work {
             $crate::store::work::Work::Sqlite(unit) => $query.execute(&mut **unit).await.map(|done| done.rows_affected()),
-            $crate::store::work::Work::Postgres(unit) => $query.execute(&mut **unit).await.map(|done| done.rows_affected()),
+            $crate::store::work::Work::Postgres(unit, wait) => {
+                $crate::store::engine::answered(*wait, $query.execute(&mut **unit)).await.map(|done| done.rows_affected())
+            }
         }
     };
     ($work:expr, $fetch:ident: $query:expr) => {
         match $work {
             $crate::store::work::Work::Sqlite(unit) => $query.$fetch(&mut **unit).await,
-            $crate::store::work::Work::Postgres(unit) => $query.$fetch(&mut **unit).await,
+            $crate::store::work::Work::Postgres(unit, wait) => {
+                $crate::store::engine::answered(*wait, $query.$fetch(&mut **unit)).await
+            }
         }
     };
 }
@@ -37,7 +44,7 @@ impl Work {
     pub(super) async fn begin(db: &Db) -> Result<Self, StoreError> {
         Ok(match db {
             Db::Sqlite { writer, .. } => Self::Sqlite(writer.begin_with("BEGIN IMMEDIATE").await?),
-            Db::Postgres(pool) => Self::Postgres(pool.begin().await?),
+            Db::Postgres(pool) => Self::Postgres(answered(patience(pool), pool.begin()).await?, patience(pool)),
         })
     }
 
@@ -51,7 +58,7 @@ impl Work {
     pub(super) async fn commit(self) -> Result<(), StoreError> {
         match self {
             Self::Sqlite(transaction) => transaction.commit().await?,
-            Self::Postgres(transaction) => transaction.commit().await?,
+            Self::Postgres(transaction, wait) => answered(wait, transaction.commit()).await?,
         }
         Ok(())
     }
@@ -87,12 +94,21 @@ impl NumberedWork {
     /// Commits the changes with the event of the audit trail that tells of them, and lets every replica know.
     pub(super) async fn commit(mut self, store: &Store, event: &Trailed) -> Result<(), StoreError> {
         debug_assert!(self.last > self.first, "a unit of work that changes nothing is dropped, not committed");
-        let last = self.last;
         self.work.record_event(event).await?;
+        self.commit_numbered(store).await
+    }
+
+    /// The same for work whose events are written already, and which may turn out to change nothing of the control plane.
+    pub(super) async fn commit_numbered(mut self, store: &Store) -> Result<(), StoreError> {
+        if self.last == self.first {
+            return self.work.commit().await;
+        }
+        let last = self.last;
         within!(&mut self.work, execute: sqlx::query(SET_COUNTER).bind(last))?;
-        if let Work::Postgres(transaction) = &mut self.work {
+        if let Work::Postgres(transaction, wait) = &mut self.work {
             // Delivered at the commit, to every replica that listens.
-            sqlx::query(NOTIFY).bind(super::feed::CHANNEL).bind(last.to_string()).execute(&mut **transaction).await?;
+            let notify = sqlx::query(NOTIFY).bind(super::feed::CHANNEL).bind(last.to_string());
+            answered(*wait, notify.execute(&mut **transaction)).await?;
         }
         self.work.commit().await?;
         store.announce(last);

@@ -157,6 +157,9 @@ registry! {
     ANCHOR_NOT_AFTER: Gauge = "symbolon_anchor_not_after_seconds" ["anchor_set", "anchor"]
         "When an accepted authority's certificate ends, in seconds since 1970; the label has the beginning of its SPKI SHA-256.";
 
+    CRL_NEXT_UPDATE: Gauge = "symbolon_crl_next_update_seconds" ["anchor_set", "anchor"]
+        "When a certificate revocation list is too old, in seconds since 1970; the label has the beginning of its signer's SPKI SHA-256.";
+
     REQUESTS: Counter = "symbolon_requests_total" ["endpoint", "status"]
         "Requests to the authorization server, by endpoint and status.";
     REQUEST_SECONDS: Seconds = "symbolon_request_seconds" ["endpoint"]
@@ -190,6 +193,9 @@ registry! {
     CHANGE_SEQUENCE: Gauge = "symbolon_change_sequence" [] "The last change of the control plane that this process has taken in.";
     STORE_SECONDS: Seconds = "symbolon_store_seconds" ["operation"] "Time of a database operation." FAST_BUCKETS;
     STORE_FAILURES: Counter = "symbolon_store_failures_total" ["operation"] "Database operations that failed.";
+
+    CLIENT_CERTIFICATES_ENDING: Gauge = "symbolon_client_certificates_ending" ["state"]
+        "Certificates that clients have registered: ended, and soon (within reload.expiry_warning_days).";
 
     SEAL_KEYS: Gauge = "symbolon_seal_keys" [] "Ring keys that open sealed values, the sealing one among them.";
     SEAL_ROWS_BEHIND: Gauge = "symbolon_seal_rows_behind" [] "Rows under older ring keys that are still to be resealed.";

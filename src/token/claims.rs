@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::jwt::Layout;
 use super::{AccessToken, TokenError, TokenFacts};
-use crate::domain::{Audience, ClientId, Cnf, Issuer, KeyId, Scope, Timestamp};
+use crate::domain::{Actors, Audience, ClientId, Cnf, Issuer, KeyId, Scope, Timestamp};
 
 /// The most values `aud` may have.
 const MAX_AUDIENCES: usize = 100;
@@ -47,6 +47,12 @@ pub(super) fn write(token: &AccessToken) -> Vec<u8> {
     json.extend_from_slice(format!("\"iat\":{},\"exp\":{},", token.issued_at, token.expires).as_bytes());
     string(&mut json, "jti", token.token_id.as_str());
     string(&mut json, "family_id", token.family.as_str());
+    if let Some(act) = token.actors.to_json() {
+        quoted(&mut json, "act");
+        json.push(b':');
+        json.extend_from_slice(act.to_string().as_bytes());
+        json.push(b',');
+    }
     // Only this last one needs no comma after it.
     match &token.cnf {
         Some(cnf) => {
@@ -146,6 +152,11 @@ impl<'m> Claims<'m> {
         Ok(self.members.get("cnf").map(read).transpose()?)
     }
 
+    pub(super) fn actors(&self) -> Result<Actors, TokenError> {
+        let read = |value| Actors::from_json(value).map_err(|_| TokenError::Claim("act"));
+        Ok(self.members.get("act").map(read).transpose()?.unwrap_or_default())
+    }
+
     pub(super) fn issuer(&self) -> Result<Option<Issuer>, TokenError> {
         self.identifier("iss")
     }
@@ -201,6 +212,7 @@ impl<'m> Claims<'m> {
             not_before: self.date("nbf")?,
             expires: self.date("exp")?.ok_or(TokenError::ClaimAbsent("exp"))?,
             cnf: self.cnf()?,
+            actors: self.actors()?,
             others: self.others(),
         };
         if facts.audience.is_empty() {
@@ -232,6 +244,7 @@ impl<'m> Claims<'m> {
             not_before: self.date("nbf")?,
             expires: self.date("exp")?.ok_or(TokenError::ClaimAbsent("exp"))?,
             cnf: self.cnf()?,
+            actors: self.actors()?,
             others: self.others(),
         };
         let present = [

@@ -49,6 +49,7 @@ pub fn read_ignoring(
         not_before: claims.date("nbf")?,
         expires: claims.date("exp")?.ok_or(TokenError::ClaimAbsent("exp"))?,
         cnf: claims.cnf()?,
+        actors: claims.actors()?,
         others: claims.others(),
     }))
 }
@@ -90,6 +91,7 @@ pub fn answer(facts: &TokenFacts) -> Map<String, Value> {
             Value::Object(bindings.collect())
         }),
     );
+    put("act", facts.actors.to_json());
     members
 }
 

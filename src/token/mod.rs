@@ -18,7 +18,9 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use crate::domain::{Audience, ClientId, Cnf, CnfError, FamilyId, Issuer, KeyId, Scope, Subject, Thumbprint, Timestamp, TokenId};
+use crate::domain::{
+    Actors, Audience, ClientId, Cnf, CnfError, FamilyId, Issuer, KeyId, Scope, Subject, Thumbprint, Timestamp, TokenId,
+};
 use crate::event::Reason;
 
 /// What every opaque token of ours begins with, so that people, log filters and secret scanners recognise it.
@@ -47,6 +49,8 @@ pub struct AccessToken {
     pub expires: Timestamp,
     /// `cnf` (RFC 8705 §3.1).
     pub cnf: Option<Cnf>,
+    /// `act` (RFC 8693 §4.1); left out when nobody acts.
+    pub actors: Actors,
 }
 
 impl AccessToken {
@@ -70,6 +74,7 @@ impl AccessToken {
             not_before: None,
             expires: self.expires,
             cnf: self.cnf,
+            actors: self.actors.clone(),
             others: Arc::default(),
         }
     }
@@ -102,6 +107,8 @@ pub struct TokenFacts {
     pub expires: Timestamp,
     /// `cnf`.
     pub cnf: Option<Cnf>,
+    /// `act`: who acts for the subject.
+    pub actors: Actors,
     /// Every other claim, as it stands: nothing here has been judged.
     pub others: Arc<Map<String, Value>>,
 }

@@ -21,6 +21,7 @@ pub(crate) fn access_token() -> AccessToken {
         issued_at: Timestamp::from_seconds(1000),
         expires: Timestamp::from_seconds(1300),
         cnf: Some(Cnf::certificate(APPENDIX_A.parse().expect("valid"))),
+        actors: crate::domain::Actors::default(),
     }
 }
 

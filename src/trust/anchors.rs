@@ -1,14 +1,19 @@
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
+use arc_swap::{ArcSwap, Guard};
 use rustls_pki_types::CertificateDer;
 
 use crate::domain::Timestamp;
 use crate::jose::digest::sha256;
 use crate::pki::Certificate;
+use crate::pki::crl::CrlError;
 use crate::pki::path::{AnchorError, Anchors, Path, PathError, PathPolicy, build_path};
 use crate::pki::pem::PemFileError;
 use crate::tls::AnchorHints;
+
+use super::RevocationLists;
 
 /// A named set of authorities, with intermediates that peers may leave out.
 #[derive(Debug)]
@@ -17,6 +22,8 @@ pub struct AnchorSet {
     anchors: Anchors,
     intermediates: Vec<CertificateDer<'static>>,
     policy: PathPolicy,
+    /// Replaced without the set, so that what connections know about signatures stays true.
+    revocation_lists: ArcSwap<RevocationLists>,
 }
 
 /// Why an anchor set cannot be used.
@@ -38,6 +45,17 @@ pub enum AnchorSetError {
         set: String,
         /// What is wrong.
         problem: String,
+    },
+    /// A revocation list.
+    #[error("anchor set `{set}`: {}: {error}", path.display())]
+    RevocationList {
+        /// The set.
+        set: String,
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        #[source]
+        error: CrlError,
     },
     /// A certificate that cannot be an anchor.
     #[error("anchor set `{set}`: {error}")]
@@ -93,7 +111,9 @@ impl AnchorSet {
     ) -> Result<Self, AnchorSetError> {
         let name = name.into();
         match Anchors::new(anchors) {
-            Ok(anchors) => Ok(Self { name, anchors, intermediates, policy: PathPolicy::default() }),
+            Ok(anchors) => {
+                Ok(Self { name, anchors, intermediates, policy: PathPolicy::default(), revocation_lists: ArcSwap::default() })
+            }
             Err(error) => Err(AnchorSetError::Anchor { set: name, error }),
         }
     }
@@ -102,6 +122,17 @@ impl AnchorSet {
     #[must_use]
     pub fn with_policy(self, policy: PathPolicy) -> Self {
         Self { policy, ..self }
+    }
+
+    /// The same authorities with their revocation lists.
+    #[must_use]
+    pub fn with_revocation_lists(self, lists: RevocationLists) -> Self {
+        Self { revocation_lists: ArcSwap::from_pointee(lists), ..self }
+    }
+
+    /// The revocation lists as they stand.
+    pub fn revocation_lists(&self) -> Guard<Arc<RevocationLists>> {
+        self.revocation_lists.load()
     }
 
     /// What paths must be.
@@ -158,12 +189,14 @@ impl AnchorSet {
 pub struct AnchorSets {
     sets: BTreeMap<String, Arc<AnchorSet>>,
     epoch: u64,
+    /// Lists for sets that are in force already and stay.
+    waiting: Vec<(Arc<AnchorSet>, Arc<RevocationLists>)>,
 }
 
 impl AnchorSets {
     /// The sets at the start: epoch 1. Of two with one name the later counts.
     pub fn new(sets: impl IntoIterator<Item = AnchorSet>) -> Self {
-        Self { sets: sets.into_iter().map(|set| (set.name.clone(), Arc::new(set))).collect(), epoch: 1 }
+        Self { sets: sets.into_iter().map(|set| (set.name.clone(), Arc::new(set))).collect(), epoch: 1, waiting: Vec::new() }
     }
 
     /// Reads the sets of the configuration.
@@ -185,20 +218,24 @@ impl AnchorSets {
                 }
                 Ok(certificates)
             };
-            let intermediates = load(&settings.intermediate_files)?;
-            let intermediates = intermediates.iter().map(|certificate| certificate.der().clone()).collect();
+            let (anchors, intermediates) = (load(&settings.files)?, load(&settings.intermediate_files)?);
             let policy =
                 PathPolicy::try_from(settings).map_err(|problem| AnchorSetError::Policy { set: name.clone(), problem })?;
-            sets.push(AnchorSet::new(name.clone(), load(&settings.files)?, intermediates)?.with_policy(policy));
+            let authorities: Vec<&Certificate> = anchors.iter().chain(&intermediates).collect();
+            let lists = revocation_lists(name, settings, &authorities, base_dir)?;
+            let intermediates = intermediates.iter().map(|certificate| certificate.der().clone()).collect();
+            sets.push(AnchorSet::new(name.clone(), anchors, intermediates)?.with_policy(policy).with_revocation_lists(lists));
         }
         Ok(Self::new(sets))
     }
 
-    /// These sets in place of `previous`: unchanged sets stay the same objects, and the epoch moves on if anything changed.
+    /// These sets in place of `previous`: unchanged sets stay the same objects, and the epoch moves on if anything changed. Of a set that
+    /// stays, the revocation lists read now are put in force together with all the rest, by [`CurrentAnchors`](super::CurrentAnchors).
     #[must_use]
     pub fn replacing(mut self, previous: &Self) -> Self {
         for (name, set) in &mut self.sets {
             if let Some(known) = previous.sets.get(name).filter(|known| known.is_same(set)) {
+                self.waiting.push((Arc::clone(known), set.revocation_lists.load_full()));
                 *set = Arc::clone(known);
             }
         }
@@ -206,6 +243,13 @@ impl AnchorSets {
             && self.sets.values().zip(previous.sets.values()).all(|(set, known)| Arc::ptr_eq(set, known));
         self.epoch = if is_unchanged { previous.epoch } else { previous.epoch.saturating_add(1) };
         self
+    }
+
+    /// Puts the lists in force that were read for sets which stayed.
+    pub(super) fn settle(&mut self) {
+        for (set, lists) in self.waiting.drain(..) {
+            set.revocation_lists.store(lists);
+        }
     }
 
     /// The set of this name.
@@ -228,6 +272,44 @@ impl AnchorSets {
         let hints = |set: &AnchorSet| AnchorHints { subjects: set.anchors.subjects(), mark: set.mark() };
         self.sets.iter().map(|(name, set)| (name.clone(), hints(set))).collect()
     }
+}
+
+/// Reads the revocation lists of one set.
+#[cfg(feature = "server")]
+fn revocation_lists(
+    set: &str,
+    settings: &crate::config::settings::AnchorSetSettings,
+    authorities: &[&Certificate],
+    base_dir: &std::path::Path,
+) -> Result<RevocationLists, AnchorSetError> {
+    use super::RevocationMode;
+    use crate::config::settings::RevocationSetting;
+    use crate::pki::crl::CertificateRevocationList;
+    let policy = |problem: &str| AnchorSetError::Policy { set: set.to_owned(), problem: problem.to_owned() };
+    let mode = match (settings.revocation, settings.crl_files.is_empty()) {
+        (Some(RevocationSetting::Off), false) => return Err(policy("`revocation` is `off`: leave `crl_files` away")),
+        (Some(RevocationSetting::Soft | RevocationSetting::Hard), true) => {
+            return Err(policy("`revocation` needs `crl_files`: name the authorities' revocation lists"));
+        }
+        (None | Some(RevocationSetting::Off), true) => RevocationMode::Off,
+        (Some(RevocationSetting::Soft), false) => RevocationMode::Soft,
+        (None | Some(RevocationSetting::Hard), false) => RevocationMode::Hard,
+    };
+    let pem = |error| AnchorSetError::Pem { set: set.to_owned(), error };
+    let mut lists = Vec::new();
+    for named in &settings.crl_files {
+        for path in crate::pki::pem::files_of(&base_dir.join(named)).map_err(pem)? {
+            for der in crate::pki::pem::load_revocation_lists(&path).map_err(pem)? {
+                let read = CertificateRevocationList::verified(&der, authorities.iter().copied());
+                lists.push(read.map_err(|error| AnchorSetError::RevocationList {
+                    set: set.to_owned(),
+                    path: path.clone(),
+                    error,
+                })?);
+            }
+        }
+    }
+    Ok(RevocationLists::new(mode, lists))
 }
 
 #[cfg(test)]

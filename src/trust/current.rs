@@ -24,7 +24,8 @@ impl CurrentAnchors {
     }
 
     /// Puts others in force. Open streams are judged again.
-    pub fn replace(&self, sets: AnchorSets) {
+    pub fn replace(&self, mut sets: AnchorSets) {
+        sets.settle();
         self.sets.store(Arc::new(sets));
         self.changed.send_replace(());
     }

@@ -7,7 +7,7 @@ use crate::event::Reason;
 use crate::pki::path::{Path, PathError};
 use crate::tls::PeerCertificate;
 
-use super::AnchorSet;
+use super::{AnchorSet, RevocationListError};
 
 /// Anchor sets that one connection remembers its standing with. More are judged anew each time.
 const REMEMBERED_SETS: usize = 16;
@@ -15,7 +15,7 @@ const REMEMBERED_SETS: usize = 16;
 /// A connection's certificate, and what is already known about its signatures.
 ///
 /// Lives as long as the connection. The first judgement against an anchor set verifies signatures; later ones against the same
-/// set look at dates alone.
+/// set look at dates and revocation lists alone.
 #[derive(Debug)]
 pub struct PeerTrust {
     peer: Arc<PeerCertificate>,
@@ -44,6 +44,15 @@ pub enum TrustError {
         #[source]
         error: PathError,
     },
+    /// The revocation lists of one of the sets do not let it pass.
+    #[error("anchor set `{set}`: {error}")]
+    Revocation {
+        /// The set.
+        set: String,
+        /// Why.
+        #[source]
+        error: RevocationListError,
+    },
 }
 
 impl TrustError {
@@ -52,6 +61,7 @@ impl TrustError {
         match self {
             Self::NoAnchors => Reason::CertificateNoAnchors,
             Self::Path { error, .. } => error.reason(),
+            Self::Revocation { error, .. } => error.reason(),
         }
     }
 }
@@ -75,7 +85,7 @@ impl TrustedCertificate {
         self.anchor
     }
 
-    /// The last second at which the dates of every path still hold.
+    /// The last second at which the dates of every path still hold, and those of the revocation lists that must speak of it.
     pub fn not_after(&self) -> Timestamp {
         self.not_after
     }
@@ -104,7 +114,9 @@ impl PeerTrust {
                 return Err(TrustError::NoAnchors);
             }
             let path = self.path(set, now).map_err(|error| TrustError::Path { set: set.name().to_owned(), error })?;
-            not_after = not_after.min(path.not_after());
+            let listed = set.revocation_lists().check(&path, now);
+            let until = listed.map_err(|error| TrustError::Revocation { set: set.name().to_owned(), error })?;
+            not_after = not_after.min(path.not_after()).min(until.unwrap_or(not_after));
             judged.get_or_insert(path);
         }
         let anchor = judged.ok_or(TrustError::NoAnchors)?.anchor();
@@ -116,7 +128,7 @@ impl PeerTrust {
         self.peer.leaf().check_dates(now)?;
         let known = self.known.load();
         match known.iter().find(|known| Weak::as_ptr(&known.set) == Arc::as_ptr(set)).map(|known| &known.verdict) {
-            Some(Ok(path)) if path.check_dates(now).is_ok() => return Ok(*path),
+            Some(Ok(path)) if path.check_dates(now).is_ok() => return Ok(path.clone()),
             // An authority on it is out of its dates: there may be another path.
             Some(Ok(_)) | None => {}
             Some(Err(error)) => return Err(error.clone()),

@@ -7,7 +7,9 @@ mod anchors;
 mod current;
 mod judgement;
 pub mod revocation;
+mod revocation_list;
 
 pub use anchors::{AnchorSet, AnchorSetError, AnchorSets};
 pub use current::CurrentAnchors;
 pub use judgement::{PeerTrust, TrustError, TrustedCertificate};
+pub use revocation_list::{RevocationListError, RevocationLists, RevocationMode};

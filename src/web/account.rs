@@ -158,7 +158,8 @@ async fn end(web: &Web, request: Request<Body>) -> Result<Response, WebError> {
         Some(text) => Some(text.parse().map_err(|_| extract::ExtractError::Refused(malformed()))?),
         None => return Err(extract::ExtractError::Refused(malformed()).into()),
     };
-    web.server.sessions.end_other(&sent.form, &sent.person, which.as_ref(), sent.now).await?;
+    let ended = web.server.sessions.end_other(&sent.form, &sent.person, which.as_ref(), sent.now).await?;
+    web.server.sessions_ended(&ended);
     Ok(see_other(&format!("{}?done=sessions", web.pages.path(path::ACCOUNT))))
 }
 

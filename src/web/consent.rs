@@ -9,7 +9,7 @@ use axum::response::Response;
 use http::{HeaderMap, Request, StatusCode};
 
 use super::authorization::{interaction, page_of, signed_in, tell};
-use super::pages::{self, ConsentScope, Leads};
+use super::pages::{self, ConsentLink, ConsentScope, Leads};
 use super::reject::{PersonRefusal, WebError};
 use super::{Web, extract};
 use crate::domain::RequestId;
@@ -64,12 +64,14 @@ async fn ask(web: &Web, parameters: &Parameters, headers: &HeaderMap, id: &Reque
     };
     let person = person.name.or(person.preferred_username).unwrap_or_default();
     let token = web.server.sessions.form_token(Form::Consent, headers)?.ok_or_else(WebError::defect)?.0;
+    let links: Vec<ConsentLink<'_>> = page.links.iter().map(|(title, uri)| ConsentLink { title, uri }).collect();
     let (scopes, destination) = (scopes(&page), page.destination.as_str());
     let shown = pages::ConsentPage {
         client: &page.client_name,
         client_uri: (!destination.is_empty()).then_some(destination),
         person: &person,
         scopes: &scopes,
+        links: &links,
         interaction: interaction.as_str(),
         csrf: token.as_str(),
     };

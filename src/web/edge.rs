@@ -14,7 +14,7 @@ use tower::ServiceExt as _;
 use super::endpoint::Endpoint;
 use super::reject::{Rejected, WebError};
 use super::router::router;
-use super::{Peer, Web};
+use super::{Peer, Web, cors};
 use crate::domain::RequestId;
 use crate::event::{AuditEvent, Reason, Trailed};
 use crate::oauth::error::{Fault, OauthError};
@@ -64,6 +64,11 @@ pub async fn get_or_post() -> WebError {
     WebError::MethodNotAllowed("GET, HEAD, POST")
 }
 
+/// The place takes GET, PUT and DELETE.
+pub async fn get_put_or_delete() -> WebError {
+    WebError::MethodNotAllowed("GET, HEAD, PUT, DELETE")
+}
+
 /// The authorization server over HTTP: its routes, and what happens around every one of them.
 ///
 /// Not a layer of the router: that would box and clone itself and the endpoint for each request.
@@ -96,18 +101,27 @@ async fn every_request(web: &Web, router: &Router, peer: Arc<Peer>, request: Req
     let authority = target
         .map(|target| target.authority)
         .and_then(|authority| peer.may_ask_for(authority.host()).map(|()| authority).map_err(|_| WebError::Misdirected));
+    let shared = cors::shared(endpoint, &head.headers, &web.server.clients.current());
+    let is_preflight = cors::is_preflight(&head.method, &head.headers);
     let mut request = Request::from_parts(head, body);
     let (mut response, strict_transport) = match authority {
         Ok(authority) => {
             let strict = is_public_name(&authority);
-            let extensions = request.extensions_mut();
-            extensions.insert(request_id.clone());
-            extensions.insert(peer.clone());
-            let Ok(response) = router.clone().oneshot(request).await;
-            (response, strict)
+            if let Some(shared) = shared.as_ref().filter(|_| is_preflight) {
+                (shared.preflight(), strict)
+            } else {
+                let extensions = request.extensions_mut();
+                extensions.insert(request_id.clone());
+                extensions.insert(peer.clone());
+                let Ok(response) = router.clone().oneshot(request).await;
+                (response, strict)
+            }
         }
         Err(error) => (error.into_response(), false),
     };
+    if let Some(shared) = &shared {
+        shared.give(&mut response);
+    }
     finish(&mut response, &request_id, strict_transport);
     record(web, &peer, &response, &request_id, endpoint.name());
     web.metrics.answered(endpoint, response.status(), web.server.clock.monotonic().saturating_sub(started));

@@ -34,6 +34,10 @@ pub enum Endpoint {
     SignIn,
     /// `/sign-out`, `/signed-out`.
     SignOut,
+    /// `/register` and below.
+    Registration,
+    /// `/end-session` and its confirmation.
+    EndSession,
     /// `/account` and below.
     Account,
     /// `/assets/`.
@@ -47,7 +51,7 @@ pub enum Endpoint {
 }
 
 impl Endpoint {
-    const COUNT: usize = 16;
+    const COUNT: usize = 18;
 
     /// The endpoint at a path of a server whose issuer has the path `base`.
     pub fn of(request_path: &str, base: &str) -> Self {
@@ -63,6 +67,9 @@ impl Endpoint {
             path::USERINFO => Self::Userinfo,
             page::SIGN_IN => Self::SignIn,
             page::SIGN_OUT | page::SIGNED_OUT => Self::SignOut,
+            path::REGISTRATION => Self::Registration,
+            other if other.starts_with("/register/") => Self::Registration,
+            path::END_SESSION | page::CONFIRM_SIGN_OUT => Self::EndSession,
             page::ACCOUNT | page::ACCOUNT_PASSWORD | page::ACCOUNT_SESSIONS => Self::Account,
             "/livez" | "/readyz" => Self::Health,
             other if other.starts_with("/assets/") => Self::Assets,
@@ -85,6 +92,8 @@ impl Endpoint {
             Self::Userinfo => "userinfo",
             Self::SignIn => "sign_in",
             Self::SignOut => "sign_out",
+            Self::Registration => "registration",
+            Self::EndSession => "end_session",
             Self::Account => "account",
             Self::Assets => "assets",
             Self::Health => "health",

@@ -26,6 +26,8 @@ pub struct BodyLimits {
 pub enum ExtractError {
     /// Not `application/x-www-form-urlencoded`, or in another character set than UTF-8.
     ContentType,
+    /// Not `application/json`.
+    NotJson,
     /// Larger than the limit.
     TooLarge,
     /// It did not arrive in time.
@@ -85,6 +87,20 @@ pub async fn form(request: Request<Body>, limits: BodyLimits) -> Result<Paramete
 pub fn query(request: &Request<Body>) -> Result<Parameters, ExtractError> {
     refuse_credentials(&authorization(request.headers()))?;
     read_query(request)
+}
+
+/// The body of a request that is JSON, as it came.
+pub async fn json(request: Request<Body>, limits: BodyLimits) -> Result<Bytes, ExtractError> {
+    let (head, body) = request.into_parts();
+    let mut values = head.headers.get_all(header::CONTENT_TYPE).iter();
+    let essence = match (values.next().and_then(|value| value.to_str().ok()), values.next()) {
+        (Some(value), None) => value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase(),
+        _ => return Err(ExtractError::NotJson),
+    };
+    if essence != "application/json" {
+        return Err(ExtractError::NotJson);
+    }
+    tokio::time::timeout(limits.time, collect(body, limits.bytes)).await.map_err(|_| ExtractError::TooSlow)?
 }
 
 /// RFC 6749 §3.2, Appendix B.

@@ -59,12 +59,14 @@ const POLICY_HERE: &str =
 const POLICY_TO_CLIENT: &str = "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; frame-ancestors 'none'";
 
 /// The templates by name.
-const TEMPLATES: [(&str, &str); 7] = [
+const TEMPLATES: [(&str, &str); 9] = [
     ("layout.html", include_str!("../../templates/layout.html")),
     ("home.html", include_str!("../../templates/home.html")),
     ("error.html", include_str!("../../templates/error.html")),
     ("sign_in.html", include_str!("../../templates/sign_in.html")),
     ("signed_out.html", include_str!("../../templates/signed_out.html")),
+    ("signing_out.html", include_str!("../../templates/signing_out.html")),
+    ("confirm_sign_out.html", include_str!("../../templates/confirm_sign_out.html")),
     ("account.html", include_str!("../../templates/account.html")),
     ("consent.html", include_str!("../../templates/consent.html")),
 ];
@@ -96,8 +98,32 @@ pub struct ConsentPage<'a> {
     pub person: &'a str,
     /// What it asks for.
     pub scopes: &'a [ConsentScope<'a>],
+    /// Pages of the client's.
+    pub links: &'a [ConsentLink<'a>],
     /// The authorization request.
     pub interaction: &'a str,
+    /// The value of `csrf`.
+    pub csrf: &'a str,
+}
+
+/// A page of the client's.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct ConsentLink<'a> {
+    /// What it is.
+    pub title: &'a str,
+    /// Where.
+    pub uri: &'a str,
+}
+
+/// What the page shows that asks whether to sign out.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct ConfirmSignOutPage<'a> {
+    /// The name of the client that wants it, where it is known.
+    pub client: Option<&'a str>,
+    /// Who is signed in.
+    pub person: &'a str,
+    /// The client's request, sealed.
+    pub request: &'a str,
     /// The value of `csrf`.
     pub csrf: &'a str,
 }
@@ -198,8 +224,21 @@ impl Pages {
         self.sign_in(&SignInPage { csrf: "c", interaction: Some("i"), username: "u", problem: Some("p") })?;
         self.sign_in(&SignInPage::default())?;
         self.signed_out()?;
+        self.signing_out(&["https://a.example"], None, None)?;
+        self.signing_out(&[], Some("https://a.example"), Some("s"))?;
+        self.confirm_sign_out(&ConfirmSignOutPage { client: Some("c"), person: "p", request: "r", csrf: "c" })?;
+        self.confirm_sign_out(&ConfirmSignOutPage { client: None, person: "p", request: "r", csrf: "c" })?;
         let scopes = [ConsentScope { title: "t", detail: Some("d") }, ConsentScope { title: "t", detail: None }];
-        let consent = ConsentPage { client: "c", client_uri: None, person: "p", scopes: &scopes, interaction: "i", csrf: "c" };
+        let links = [ConsentLink { title: "t", uri: "https://a.example" }];
+        let consent = ConsentPage {
+            client: "c",
+            client_uri: None,
+            person: "p",
+            scopes: &scopes,
+            links: &links,
+            interaction: "i",
+            csrf: "c",
+        };
         self.consent(&consent)?;
         let person = AccountPerson {
             username: "u".into(),
@@ -245,6 +284,20 @@ impl Pages {
     /// After signing out.
     pub fn signed_out(&self) -> Result<String, PageError> {
         self.render("signed_out.html", context! { sign_in_path => self.path(path::SIGN_IN) })
+    }
+
+    /// After signing out, while clients are told by frames. The script is the caller's own.
+    pub fn signing_out(&self, frames: &[&str], onward: Option<&str>, script: Option<&'static str>) -> Result<String, PageError> {
+        let script = script.map(|script| Value::from_safe_string(script.to_owned()));
+        let frames: Vec<String> = frames.iter().map(|frame| (*frame).to_owned()).collect();
+        let sign_in_path = self.path(path::SIGN_IN);
+        self.render("signing_out.html", context! { frames, onward => onward.map(str::to_owned), script, sign_in_path })
+    }
+
+    /// Whether to sign out. Served with [`Leads::ToClient`].
+    pub fn confirm_sign_out(&self, page: &ConfirmSignOutPage<'_>) -> Result<String, PageError> {
+        let action = self.path(path::CONFIRM_SIGN_OUT);
+        self.render("confirm_sign_out.html", context! { action, ..Value::from(Serde(page)) })
     }
 
     /// Allow or deny. Served with [`Leads::ToClient`].
@@ -360,10 +413,26 @@ mod tests {
         let pages = pages();
         let bad = "<script>alert(1)</script>\"'";
         let scopes = [ConsentScope { title: bad, detail: Some(bad) }];
-        let consent =
-            ConsentPage { client: bad, client_uri: Some(bad), person: bad, scopes: &scopes, interaction: bad, csrf: bad };
+        let links = [ConsentLink { title: bad, uri: bad }];
+        let consent = ConsentPage {
+            client: bad,
+            client_uri: Some(bad),
+            person: bad,
+            scopes: &scopes,
+            links: &links,
+            interaction: bad,
+            csrf: bad,
+        };
         let sign_in = SignInPage { csrf: bad, interaction: Some(bad), username: bad, problem: Some(bad) };
-        for page in [pages.error(bad, bad, bad), pages.consent(&consent), pages.sign_in(&sign_in)] {
+        let confirm = ConfirmSignOutPage { client: Some(bad), person: bad, request: bad, csrf: bad };
+        let signing_out = pages.signing_out(&[bad], Some(bad), None);
+        for page in [
+            pages.error(bad, bad, bad),
+            pages.consent(&consent),
+            pages.sign_in(&sign_in),
+            pages.confirm_sign_out(&confirm),
+            signing_out,
+        ] {
             let page = page.expect("renders");
             assert!(page.contains("&lt;script&gt;") && !page.contains("<script>") && !page.contains("\"'"), "{page}");
         }
@@ -375,6 +444,13 @@ mod tests {
     #[test]
     fn pages_keep_their_own_policy() {
         for (name, template) in TEMPLATES {
+            // The one page that has frames and a script brings a policy of its own.
+            let template = match name {
+                "signing_out.html" => {
+                    template.replace("<script>{{ script }}</script>", "").replace("<iframe src=\"{{ frame }}\"", "")
+                }
+                _ => template.to_owned(),
+            };
             for forbidden in ["<script", "<style", "style=", "onclick", "http://", "https://", "javascript:", "<iframe"] {
                 assert!(!template.contains(forbidden), "{name}: {forbidden}");
             }

@@ -6,6 +6,8 @@ pub const SIGN_IN: &str = "/sign-in";
 pub const RESUME: &str = "/authorize/resume";
 /// Ends the session of this browser.
 pub const SIGN_OUT: &str = "/sign-out";
+/// Asks whether to sign out, as a client wants.
+pub const CONFIRM_SIGN_OUT: &str = "/end-session/confirm";
 /// Where signing out leads.
 pub const SIGNED_OUT: &str = "/signed-out";
 /// One's own account.

@@ -176,7 +176,7 @@ pub fn rejection_of(error: &WebError) -> Rejection {
             ..rejection(
                 StatusCode::TOO_MANY_REQUESTS,
                 ErrorCode::TemporarilyUnavailable.as_str(),
-                "too many failed authentications; try again later",
+                "too many attempts, or too many that failed; try again later",
                 Reason::ClientThrottled,
             )
         },
@@ -262,7 +262,7 @@ fn sentence(error: &dyn std::error::Error) -> String {
 pub fn refusal_of(refusal: &Refusal) -> Rejection {
     let status = match refusal.code {
         // RFC 6749 §5.2.
-        ErrorCode::InvalidClient => StatusCode::UNAUTHORIZED,
+        ErrorCode::InvalidClient | ErrorCode::InvalidToken => StatusCode::UNAUTHORIZED,
         ErrorCode::InvalidRequest
         | ErrorCode::UnauthorizedClient
         | ErrorCode::UnsupportedGrantType
@@ -276,6 +276,9 @@ pub fn refusal_of(refusal: &Refusal) -> Rejection {
         | ErrorCode::LoginRequired
         | ErrorCode::ConsentRequired
         | ErrorCode::InvalidRequestUri
+        | ErrorCode::InvalidRequestObject
+        | ErrorCode::InvalidRedirectUri
+        | ErrorCode::InvalidClientMetadata
         | ErrorCode::RequestNotSupported
         | ErrorCode::RequestUriNotSupported
         | ErrorCode::RegistrationNotSupported
@@ -288,6 +291,14 @@ pub fn refusal_of(refusal: &Refusal) -> Rejection {
         .as_ref()
         .and_then(|scheme| HeaderValue::try_from(format!("{} realm=\"clients\"", scheme.as_str())).ok())
         .map(|challenge| (header::WWW_AUTHENTICATE, challenge));
+    // RFC 6750 §3.
+    let challenge = match refusal.code {
+        ErrorCode::InvalidToken => {
+            let value = HeaderValue::from_static("Bearer realm=\"registration\", error=\"invalid_token\"");
+            Some((header::WWW_AUTHENTICATE, value))
+        }
+        _ => challenge,
+    };
     let nonce =
         refusal.dpop_nonce.as_deref().and_then(|nonce| HeaderValue::from_str(nonce).ok()).map(|nonce| (DPOP_NONCE, nonce));
     Rejection {
@@ -306,6 +317,15 @@ fn extract_rejection_of(error: &ExtractError) -> Rejection {
                 StatusCode::BAD_REQUEST,
                 code,
                 "the body must be application/x-www-form-urlencoded in UTF-8 (RFC 6749 Appendix B)",
+                Reason::ContentType,
+            )
+        },
+        ExtractError::NotJson => Rejection {
+            body_unread: true,
+            ..rejection(
+                StatusCode::BAD_REQUEST,
+                code,
+                "the body must be application/json (RFC 7591 section 3.1)",
                 Reason::ContentType,
             )
         },
@@ -377,6 +397,7 @@ mod tests {
             WebError::Oauth(Fault::Unavailable(Reason::StoreUnavailable).into()),
             WebError::Oauth(Fault::Defect(Reason::Defect).into()),
             WebError::Extract(ExtractError::ContentType),
+            WebError::Extract(ExtractError::NotJson),
             WebError::Extract(ExtractError::TooLarge),
             WebError::Extract(ExtractError::TooSlow),
             WebError::Extract(ExtractError::Broken),

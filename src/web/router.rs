@@ -11,8 +11,8 @@ use super::endpoint::EndpointMetrics;
 use super::extract::BodyLimits;
 use super::pages::{PageError, Pages};
 use super::{
-    account, assets, authorization, consent, edge, introspection, jwks, liveness, metadata, not_found, path as page,
-    pushed_request, revocation, revocation_feed, sign_in, sign_out, token, userinfo,
+    account, assets, authorization, consent, edge, end_session, introspection, jwks, liveness, metadata, not_found, path as page,
+    pushed_request, registration, revocation, revocation_feed, sign_in, sign_out, token, userinfo,
 };
 use crate::config::Loaded;
 use crate::oauth::AuthorizationServer;
@@ -80,11 +80,20 @@ pub fn router(web: Arc<Web>) -> Router {
         .route(path::JWKS, get(jwks::get).fallback(edge::only_get))
         .route(page::SIGN_IN, get(sign_in::get).post(sign_in::post).fallback(edge::get_or_post))
         .route(page::SIGN_OUT, post(sign_out::post).fallback(edge::only_post))
-        .route(page::SIGNED_OUT, get(sign_out::done).fallback(edge::only_get))
+        .route(page::SIGNED_OUT, get(sign_out::page).fallback(edge::only_get))
+        .route(path::END_SESSION, get(end_session::get).post(end_session::post).fallback(edge::get_or_post))
+        .route(page::CONFIRM_SIGN_OUT, get(end_session::resume).post(end_session::confirm).fallback(edge::get_or_post))
         .route(page::ACCOUNT, get(account::get).fallback(edge::only_get))
         .route(page::ACCOUNT_PASSWORD, post(account::change_password).fallback(edge::only_post))
         .route(page::ACCOUNT_SESSIONS, post(account::end_sessions).fallback(edge::only_post))
         .route(&format!("{}/{{name}}", page::ASSETS), get(assets::get).fallback(edge::only_get));
+    let endpoints = match web.server.registration.is_on() {
+        false => endpoints,
+        true => endpoints.route(path::REGISTRATION, post(registration::post).fallback(edge::only_post)).route(
+            &format!("{}/{{client_id}}", path::REGISTRATION),
+            get(registration::get).put(registration::put).delete(registration::delete).fallback(edge::get_put_or_delete),
+        ),
+    };
     let base = web.server.issuer.path();
     let home = if base.is_empty() { "/" } else { base };
     let endpoints = if base.is_empty() { endpoints } else { Router::new().nest(base, endpoints) };

@@ -21,6 +21,9 @@ use crate::oauth::dpop::PresentedProof;
 struct Answer {
     access_token: String,
     token_type: &'static str,
+    /// RFC 8693 §2.2.1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    issued_token_type: Option<&'static str>,
     expires_in: u32,
     /// Left out when empty: no scope has no spelling (RFC 6749 §3.3).
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -45,6 +48,7 @@ pub async fn post(
     let answer = Answer {
         access_token: issued.access_token,
         token_type: issued.token_type,
+        issued_token_type: issued.issued_token_type,
         expires_in: issued.expires_in,
         scope: issued.scope,
         refresh_token: issued.refresh_token,
@@ -52,7 +56,7 @@ pub async fn post(
     };
     // The token has no character to be escaped; the rest is short but for the scope.
     let more = [&answer.refresh_token, &answer.id_token].into_iter().flatten().map(|token| token.len() + 32).sum::<usize>();
-    let room = answer.access_token.len() + answer.scope.len() + more + 128;
+    let room = answer.access_token.len() + answer.scope.len() + more + 224;
     let mut response = no_store_json(&answer, room);
     if let Some(nonce) = nonce.and_then(|nonce| HeaderValue::try_from(nonce).ok()) {
         response.headers_mut().insert(DPOP_NONCE, nonce);

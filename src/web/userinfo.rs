@@ -40,7 +40,7 @@ pub async fn serve(
     };
     let mut response = match userinfo {
         Userinfo::Plain(members) => no_store_json(&members, 512),
-        Userinfo::Signed(jwt) => {
+        Userinfo::Jwt(jwt) => {
             let mut response = no_store(Response::new(Body::from(jwt)));
             response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/jwt"));
             response

@@ -19,7 +19,7 @@ use crate::jose::random::SystemRandomness;
 use crate::pki::{Certificate, DistinguishedName, pem};
 use crate::store::Store;
 use crate::trust::revocation::RevocationRules;
-use crate::trust::{AnchorSet, AnchorSets};
+use crate::trust::{AnchorSet, AnchorSets, RevocationMode};
 
 const DAY_SECONDS: u64 = 86_400;
 /// Rules read at once.
@@ -103,6 +103,13 @@ impl Cert {
         for name in names {
             let set = sets.get(name).with_context(|| format!("there is no [anchor_set.{name}] in {}", loaded.file.display()))?;
             lines.say(&format!("`{name}`"), verdict(set, certificate, above, now));
+            for (_, list) in set.revocation_lists().iter() {
+                let number = list.number().map(|number| format!(" number {number}")).unwrap_or_default();
+                let (from, until) = (date(list.this_update()), date(list.next_update()));
+                let fresh = if list.is_current(now) { "in force" } else { "not in force" };
+                let text = format!("`{}`{number}: {} revoked, from {from} until {until}, {fresh}", list.issuer(), list.len());
+                lines.say("  revocation list", text);
+            }
         }
         for listener in &loaded.settings.listener {
             for host in &listener.host {
@@ -167,8 +174,17 @@ fn verdict(set: &AnchorSet, certificate: &Certificate, above: &[Certificate], no
             let anchor = set.anchors().certificates().find(|anchor| anchor.spki_sha256() == path.anchor());
             let subject = anchor.map(|anchor| anchor.subject().to_string()).unwrap_or_default();
             let until = date(path.not_after());
+            let lists = set.revocation_lists();
+            let listed = match (lists.mode(), lists.check(&path, now)) {
+                (_, Err(error)) => return format!("refused: {}: {error}", error.reason()),
+                (RevocationMode::Off, _) => "revocation lists are not looked at".to_owned(),
+                (RevocationMode::Soft, _) => "no revocation list names it".to_owned(),
+                (RevocationMode::Hard, Ok(until)) => {
+                    format!("revocation lists that hold until {} do not name it", until.map(date).unwrap_or_default())
+                }
+            };
             format!(
-                "accepted by `{subject}` (SPKI SHA-256 {}), every date on the path holds until {until}",
+                "accepted by `{subject}` (SPKI SHA-256 {}), every date on the path holds until {until}, {listed}",
                 path.anchor().to_hex()
             )
         }
@@ -198,7 +214,7 @@ async fn revocation(lines: &mut Lines, store: Option<&Store>, certificate: &Cert
             lines.say("verdict", verdict);
         }
     }
-    lines.say("CRL and OCSP", "are not looked at");
+    lines.say("OCSP", "is not asked");
     Ok(())
 }
 

@@ -229,6 +229,7 @@ impl Stage {
             issued_at: NOW,
             expires: NOW.plus(Lifetime::from_seconds(300)),
             cnf: Some(Cnf::certificate(self.alice.thumbprint())),
+            actors: crate::domain::Actors::default(),
         };
         change(&mut token);
         self.issuer_key.sign_compact("at+jwt", &token.to_jwt_payload()).expect("a signature")

@@ -1,6 +1,6 @@
 //! Asking the person (OpenID Connect Core §3.1.2.4).
 
-use super::answer::{Answer, form_target};
+use super::answer::form_target;
 use super::decision::{ConsentSource, Consented, Granting, Next};
 use super::interaction::{self, InteractionId};
 use super::request::AuthorizationRequest;
@@ -24,6 +24,8 @@ pub struct ConsentPage {
     pub scopes: Vec<String>,
     /// Claims beyond what the scopes mean, sorted.
     pub claims: Vec<String>,
+    /// Pages of the client's, by what they are.
+    pub links: Vec<(&'static str, String)>,
     /// The place that the form leads to in the end, for the page's `form-action` policy.
     pub form_target: Option<String>,
 }
@@ -76,6 +78,15 @@ impl AuthorizationServer {
             destination: target.clone().unwrap_or_default(),
             scopes: asked.scope.tokens().map(str::to_owned).collect(),
             claims: asked.claims,
+            links: [
+                ("Home page", client.about.client_uri()),
+                ("Logo", client.about.logo_uri()),
+                ("Privacy policy", client.about.policy_uri()),
+                ("Terms of service", client.about.tos_uri()),
+            ]
+            .into_iter()
+            .filter_map(|(title, uri)| Some((title, uri?.to_owned())))
+            .collect(),
             form_target: target,
         }))
     }
@@ -122,7 +133,7 @@ impl AuthorizationServer {
             Finished::Now => {
                 let refusal = Refusal::new(ErrorCode::AccessDenied, Reason::ConsentDenied, "the person said no");
                 let refusal = refusal.of(&request.client_id);
-                Ok(Outcome::Answer(Answer::refusal(&requested.destination, &self.issuer, refusal)))
+                self.refuse(&requested.destination, refusal, now).await
             }
         }
     }

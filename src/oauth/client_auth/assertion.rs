@@ -75,11 +75,11 @@ impl AssertionError {
 
 /// An assertion in order, to be used once.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct InOrder {
+pub(in crate::oauth) struct InOrder {
     /// `jti`.
-    pub(super) token_id: String,
+    pub(in crate::oauth) token_id: String,
     /// The last moment at which the assertion is taken.
-    pub(super) until: Timestamp,
+    pub(in crate::oauth) until: Timestamp,
 }
 
 impl AssertionRules {
@@ -88,8 +88,13 @@ impl AssertionRules {
         Self { issuer, endpoints, audience, longest, leeway }
     }
 
+    /// The same rules with [`AudienceRule::IssuerAlone`].
+    pub(super) fn for_issuer_alone(&self) -> Self {
+        Self { audience: AudienceRule::IssuerAlone, ..self.clone() }
+    }
+
     /// Judges the header. A client assertion needs no `typ`; one that is there must not be another JWT's (RFC 8725 §3.11).
-    pub(super) fn check_header(header: &Map<String, Value>) -> Result<(), AssertionError> {
+    pub(in crate::oauth) fn check_header(header: &Map<String, Value>) -> Result<(), AssertionError> {
         if ["jwk", "jku", "x5u"].iter().any(|name| header.contains_key(*name)) {
             return Err(AssertionError::KeyReference);
         }
@@ -116,13 +121,34 @@ impl AssertionRules {
                 return Err(AssertionError::Subject);
             }
         }
+        self.check_dates(claims, own_path, self.longest, now)
+    }
+
+    /// Judges the claims of an authorization grant (RFC 7523 §2.1, §3), whose issuer and subject are others. `longest` is how far away
+    /// `exp` may be.
+    pub(in crate::oauth) fn check_grant(
+        &self,
+        claims: &Map<String, Value>,
+        longest: Lifetime,
+        now: Timestamp,
+    ) -> Result<InOrder, AssertionError> {
+        self.check_dates(claims, None, longest, now)
+    }
+
+    fn check_dates(
+        &self,
+        claims: &Map<String, Value>,
+        own_path: Option<&str>,
+        longest: Lifetime,
+        now: Timestamp,
+    ) -> Result<InOrder, AssertionError> {
         self.check_audience(claims, own_path)?;
         let expires = moment(claims, "exp")?.ok_or(AssertionError::Claim("exp"))?;
         let until = expires.plus(self.leeway);
         if now >= until {
             return Err(AssertionError::Expired);
         }
-        if expires > now.plus(self.longest).plus(self.leeway) {
+        if expires > now.plus(longest).plus(self.leeway) {
             return Err(AssertionError::Lifetime);
         }
         for name in ["nbf", "iat"] {

@@ -170,7 +170,7 @@ impl Assertion<'_> {
 }
 
 /// What is wrong with a JWS, said of an assertion.
-pub(super) const fn reason_of(problem: &JwsError) -> Reason {
+pub(in crate::oauth) const fn reason_of(problem: &JwsError) -> Reason {
     match problem {
         JwsError::TooLong
         | JwsError::Parts

@@ -2,7 +2,7 @@
 
 use super::Approved;
 use crate::clients::{Client, GrantType};
-use crate::domain::{FamilyId, Scope, Subject};
+use crate::domain::{Actors, FamilyId, Scope, Subject};
 use crate::event::Reason;
 use crate::oauth::client_auth::RequestingClient;
 use crate::oauth::error::{ErrorCode, Refusal};
@@ -22,7 +22,15 @@ pub fn approve(
         RequestingClient::Public(public) => return Err(not_allowed().of(public.client_id())),
     }
     decide(client, parameters, resources)
-        .map(|(subject, scope, selected)| Approved { grant: GrantType::ClientCredentials, subject, family, scope, selected })
+        .map(|(subject, scope, selected)| Approved {
+            grant: GrantType::ClientCredentials,
+            subject,
+            family,
+            scope,
+            selected,
+            actors: Actors::default(),
+            exchanged: None,
+        })
         .map_err(|refusal| refusal.of(&client.client_id))
 }
 

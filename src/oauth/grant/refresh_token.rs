@@ -217,6 +217,9 @@ impl AuthorizationServer {
             }
             Succession::Reused => return Err(Fault::Defect(Reason::Defect).into()),
         }
+        if !state.granted.scope.contains("offline_access") {
+            self.sessions.touch(&state.granted.session_id, now).await?;
+        }
         Ok(issued)
     }
 

@@ -51,13 +51,17 @@ impl Registry {
             expires: Timestamp::from_seconds(at + 1_000),
         };
         let event = Trailed { time, event: AuditEvent::AccountChanged { subject: whose.0.clone() } };
-        self.store.begin_session(&new, &whose.1, None, most, &event).await.expect("begun")
+        self.store.begin_session(&new, &whose.1, None, most, window(100, 400), &event).await.expect("begun").is_some()
     }
 
     async fn live(&self, whose: &(Subject, PersonKey)) -> Vec<String> {
         let sessions = self.store.sessions_of(&whose.0).await.expect("sessions");
         sessions.iter().map(|session| session.session_id.to_string()).collect()
     }
+}
+
+fn ending(why: SessionEnd, at: Timestamp) -> Ending {
+    Ending { why, window: window(100, 400), at }
 }
 
 async fn ended(store: &Store) -> Vec<(String, String)> {
@@ -183,6 +187,65 @@ on_both_engines! {
         assert_eq!(listed, known);
     }
 
+    /// What hangs on a session ends with it, and every client of it is to be told: once, by one process at a time. Offline access stays
+    /// until the person may not sign in any more.
+    async fn what_hangs_on_a_session_ends_with_it(place: &Place) {
+        let registry = registry(place).await;
+        let (store, alice) = (&registry.store, registry.add("alice").await);
+        let [app, other] = ["app", "other"].map(|name| name.parse::<ClientId>().expect("a client"));
+        let family = |name: &str| name.parse::<crate::domain::FamilyId>().expect("a family");
+        let event = Trailed { time: NOW, event: AuditEvent::AccountChanged { subject: alice.0.clone() } };
+        let session = sid("one");
+        registry.begin(&alice, "one", NOW.seconds(), 9).await;
+        let later = Timestamp::from_seconds(NOW.seconds() + 600);
+        let issue = async |code: &str, client: &ClientId, session: &SessionId| {
+            let f = family(code);
+            let code = NewCode { code, family: &f, session: Some((session, Some(client))), state: b"{}", expires: later };
+            store.issue_code(&code, &Finishes::default(), &event).await.expect("answered")
+        };
+        let redeem = async |code: &str, client: &ClientId, session: Option<&SessionId>| {
+            let f = family(code);
+            let new = NewFamily { family: &f, client_id: client, subject: &alice.0, session, state: b"{}", created: NOW, expires: later };
+            store.redeem_code(code, NOW, Some(&new), &[]).await.expect("answered")
+        };
+        for (code, client) in [("online", &app), ("offline", &app), ("late", &other)] {
+            assert_eq!(issue(code, client, &session).await, Finished::Now);
+        }
+        assert_eq!(issue("astray", &app, &sid("none such")).await, Finished::Before);
+        assert_eq!(redeem("online", &app, Some(&session)).await, CodeSpent::Now);
+        assert_eq!(redeem("offline", &app, None).await, CodeSpent::Now);
+        assert_eq!(store.clients_of_session(&session).await.expect("read"), [app.clone(), other.clone()]);
+        assert!(store.due_logout_notices(later, 9).await.expect("read").is_empty());
+
+        let ended = store.end_session(&session, &alice.0, &ending(SessionEnd::SignedOut, NOW)).await.expect("ended");
+        assert_eq!((ended.sessions.as_slice(), ended.rules.len()), ([session.clone()].as_slice(), 1));
+        assert_eq!((ended.rules[0].kind, ended.rules[0].value.as_str()), (RuleKind::Family, "online"));
+        assert!(store.family(&family("online"), NOW).await.expect("read").is_none());
+        assert!(store.family(&family("offline"), NOW).await.expect("read").is_some());
+        assert_eq!(redeem("late", &other, Some(&session)).await, CodeSpent::SessionEnded);
+        assert_eq!(issue("later", &app, &session).await, Finished::Before);
+        assert!(store.clients_of_session(&session).await.expect("read").is_empty());
+
+        let due = store.due_logout_notices(NOW, 9).await.expect("read");
+        let told: Vec<_> = due.iter().map(|notice| (notice.client_id.as_str(), &notice.subject, notice.attempts)).collect();
+        assert_eq!(told, [("app", &alice.0, 0), ("other", &alice.0, 0)]);
+        let soon = Timestamp::from_seconds(NOW.seconds() + 60);
+        let taken = store.take_logout_notice(&due[0], soon).await.expect("taken").expect("first");
+        assert_eq!((taken.attempts, taken.due), (1, soon));
+        assert_eq!(store.take_logout_notice(&due[0], soon).await.expect("answered"), None, "another process has it");
+        assert_eq!(store.due_logout_notices(NOW, 9).await.expect("read").len(), 1);
+        assert_eq!(store.due_logout_notices(soon, 9).await.expect("read").len(), 2, "whoever took it may have died");
+        store.postpone_logout_notice(&taken, later).await.expect("postponed");
+        assert_eq!(store.due_logout_notices(soon, 9).await.expect("read").len(), 1);
+        for notice in &due {
+            store.end_logout_notice(notice, Some(&event)).await.expect("ended");
+        }
+        assert!(store.due_logout_notices(later, 9).await.expect("read").is_empty());
+
+        assert!(store.remove_account(&alice.0, window(100, 400), NOW).await.expect("removed"));
+        assert!(store.family(&family("offline"), NOW).await.expect("read").is_none(), "nobody is left who allowed it");
+    }
+
     async fn a_session_is_found_by_its_secret_and_ends_once(place: &Place) {
         let registry = registry(place).await;
         let (store, alice) = (&registry.store, registry.add("alice").await);
@@ -196,10 +259,11 @@ on_both_engines! {
         store.touch_session(&found.session_id, later).await.expect("touched");
         assert_eq!(store.session_with(b"one").await.expect("asked").expect("found").used, later);
 
-        let end = async |whose: &Subject| store.end_session(&sid("one"), whose, SessionEnd::SignedOut, NOW).await.expect("ended");
-        assert!(!end(&bob.0).await, "not his");
-        assert!(end(&alice.0).await);
-        assert!(!end(&alice.0).await, "once");
+        let ending = ending(SessionEnd::SignedOut, NOW);
+        let end = async |whose: &Subject| store.end_session(&sid("one"), whose, &ending).await.expect("ended").sessions;
+        assert!(end(&bob.0).await.is_empty(), "not his");
+        assert_eq!(end(&alice.0).await, [sid("one")]);
+        assert!(end(&alice.0).await.is_empty(), "once");
         assert_eq!(ended(store).await, [("one".to_owned(), "signed_out".to_owned())]);
         assert!(store.session_with(b"one").await.expect("asked").is_none());
     }
@@ -231,11 +295,15 @@ on_both_engines! {
         assert_eq!(registry.live(&alice).await, ["d", "c", "b"]);
         assert_eq!(ended(store).await, [("a".to_owned(), "too_many".to_owned())]);
         let seconds = Timestamp::from_seconds;
-        assert_eq!(store.end_expired_sessions(seconds(500), seconds(101), 10).await.expect("cleared"), 1, "idle");
+        let cleared = async |now: i64, idle: i64, batch: u32| {
+            let ending = ending(SessionEnd::Expired, seconds(now));
+            store.end_expired_sessions(seconds(idle), batch, &ending).await.expect("cleared").sessions.len()
+        };
+        assert_eq!(cleared(500, 101, 10).await, 1, "idle");
         assert_eq!(registry.live(&alice).await, ["d", "c"]);
-        assert_eq!(store.end_expired_sessions(seconds(1_103), seconds(0), 1).await.expect("cleared"), 1, "a batch");
-        assert_eq!(store.end_expired_sessions(seconds(1_103), seconds(0), 1).await.expect("cleared"), 1);
-        assert_eq!(store.end_expired_sessions(seconds(1_103), seconds(0), 1).await.expect("cleared"), 0);
+        assert_eq!(cleared(1_103, 0, 1).await, 1, "a batch");
+        assert_eq!(cleared(1_103, 0, 1).await, 1);
+        assert_eq!(cleared(1_103, 0, 1).await, 0);
     }
 
     async fn a_changed_password_ends_the_other_sessions_and_a_disabled_account_all(place: &Place) {
@@ -245,7 +313,7 @@ on_both_engines! {
             registry.begin(&alice, name, NOW.seconds(), 9).await;
         }
         let kept = sid("b");
-        let change = AccountChange::Password { hash: "$argon2id$y", kept: Some(&kept) };
+        let change = AccountChange::Password { hash: "$argon2id$y", kept: Some(&kept), window: window(100, 400) };
         assert!(store.change_account(&alice.0, change, &alice.1, NOW).await.expect("changed"));
         assert_eq!(registry.live(&alice).await, ["b"]);
         let account = store.account(&alice.0).await.expect("asked").expect("found");
@@ -266,7 +334,7 @@ on_both_engines! {
         let registry = registry(place).await;
         let (store, (alice, key)) = (&registry.store, registry.add("alice").await);
         let seen = store.account(&alice).await.expect("asked").expect("found");
-        let change = AccountChange::Password { hash: "$argon2id$new", kept: None };
+        let change = AccountChange::Password { hash: "$argon2id$new", kept: None, window: window(100, 400) };
         assert!(store.change_account(&alice, change, &key, NOW).await.expect("changed"));
         store.rehash_password(&seen, "$argon2id$better-old", &key).await.expect("tried");
         let account = store.account(&alice).await.expect("asked").expect("found");

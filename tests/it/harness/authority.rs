@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, SanType,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose,
+    IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, RevocationReason, RevokedCertParams, SanType,
 };
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use sha2::{Digest as _, Sha256};
 use time::{Duration, OffsetDateTime};
+use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 const DAY: i64 = 86_400;
 
@@ -78,6 +79,29 @@ impl Authority {
         let name = leaf.name.clone();
         let certificate = leaf.params().signed_by(&key, &self.issuer).expect("a certificate");
         Identity::new(name, &certificate, self.chain.clone(), key.serialize_pem())
+    }
+
+    /// Its revocation list in PEM: these certificates are revoked. It holds for so many seconds, from a second ago.
+    pub fn revocation_list(&self, revoked: &[&CertificateDer<'_>], seconds: i64) -> String {
+        let (this_update, next_update) = window(-1, seconds);
+        let revoked = revoked.iter().map(|der| {
+            let (_, parsed) = X509Certificate::from_der(der).expect("a certificate");
+            RevokedCertParams {
+                serial_number: rcgen::SerialNumber::from_slice(parsed.raw_serial()),
+                revocation_time: this_update,
+                reason_code: Some(RevocationReason::KeyCompromise),
+                invalidity_date: None,
+            }
+        });
+        let list = CertificateRevocationListParams {
+            this_update,
+            next_update,
+            crl_number: 1u64.into(),
+            issuing_distribution_point: None,
+            revoked_certs: revoked.collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        list.signed_by(&self.issuer).and_then(|list| list.pem()).expect("a list")
     }
 
     /// The authority's own certificate and key, shown as if it were a client's.

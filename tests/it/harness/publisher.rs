@@ -24,6 +24,7 @@ struct State {
     delay: Duration,
     connections: usize,
     requests: Vec<String>,
+    bodies: Vec<String>,
 }
 
 impl Publisher {
@@ -40,7 +41,7 @@ impl Publisher {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
         let port = listener.local_addr().expect("an address").port();
         let answer = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".to_vec();
-        let state = State { answer, delay: Duration::ZERO, connections: 0, requests: vec![] };
+        let state = State { answer, delay: Duration::ZERO, connections: 0, requests: vec![], bodies: vec![] };
         let publisher = Self { port, state: Arc::new(Mutex::new(state)) };
         let shared = publisher.state.clone();
         tokio::spawn(async move {
@@ -56,10 +57,23 @@ impl Publisher {
                             Ok(_) => {}
                         }
                     }
+                    let end = head.windows(4).position(|window| window == b"\r\n\r\n").unwrap_or_default() + 4;
+                    let text = String::from_utf8_lossy(&head[..end]).to_ascii_lowercase();
+                    let length = text.lines().find_map(|line| line.strip_prefix("content-length:")?.trim().parse::<usize>().ok());
+                    while head.len() < end + length.unwrap_or_default() {
+                        match stream.read_buf(&mut head).await {
+                            Ok(0) | Err(_) => return,
+                            Ok(_) => {}
+                        }
+                    }
                     let line = String::from_utf8_lossy(&head).lines().next().unwrap_or_default().to_owned();
+                    let body = String::from_utf8_lossy(&head[end..]).into_owned();
                     let (answer, delay) = {
                         let mut state = state.lock().expect("unpoisoned");
                         state.requests.push(line);
+                        if length.is_some() {
+                            state.bodies.push(body);
+                        }
                         (state.answer.clone(), state.delay)
                     };
                     tokio::time::sleep(delay).await;
@@ -98,6 +112,11 @@ impl Publisher {
     /// The request lines that arrived.
     pub fn requests(&self) -> Vec<String> {
         self.state.lock().expect("unpoisoned").requests.clone()
+    }
+
+    /// The bodies that arrived, of requests that have one.
+    pub fn bodies(&self) -> Vec<String> {
+        self.state.lock().expect("unpoisoned").bodies.clone()
     }
 
     /// Connections that were made.

@@ -423,6 +423,49 @@ impl Stack {
         self.event_of(request_id).await["reason"].as_str().unwrap_or_default().to_owned()
     }
 
+    /// The first event of this name in a trail, once it is there: those that commit with a change are copied to it a moment later.
+    pub async fn wait_for_event(&self, file: &str, name: &str) -> Value {
+        let started = std::time::Instant::now();
+        while started.elapsed() < PATIENCE {
+            if let Some(event) = self.events(file).into_iter().find(|event| event["event"] == name) {
+                return event;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("no {name} in {file}");
+    }
+
+    /// Starts a second server on the same database, with other ports; gives it with the authorities of its two listeners, in the order
+    /// of `issuer_authority` and `mtls_authority`.
+    pub async fn start_replica(&self) -> (Process, [String; 2]) {
+        let mut text = std::fs::read_to_string(self.server_config()).expect("a configuration");
+        let mut authorities = Vec::new();
+        for authority in [&self.issuer_authority, &self.mtls_authority] {
+            let (host, port) = authority.split_once(':').expect("a port");
+            let other = ports::free();
+            text = text.replace(&format!("address = \"127.0.0.1:{port}\""), &format!("address = \"127.0.0.1:{other}\""));
+            authorities.push(format!("{host}:{other}"));
+        }
+        text = text.replace("\"server-audit.jsonl\"", "\"replica-audit.jsonl\"");
+        std::fs::write(self.path("replica.toml"), text).expect("written");
+        let process = Process::start("serve", &self.path("replica.toml")).await;
+        (process, authorities.try_into().expect("two"))
+    }
+
+    /// One number that the database knows, by a query that both engines read.
+    pub async fn count(&self, query: &'static str) -> i64 {
+        use sqlx::{ConnectOptions as _, Connection as _};
+        let store = self.fill("{store}");
+        if store.starts_with("sqlite:") {
+            let options = sqlx::sqlite::SqliteConnectOptions::new().filename(self.path("symbolon.db")).read_only(true);
+            let mut connection = options.connect().await.expect("the database");
+            sqlx::query_scalar(query).fetch_one(&mut connection).await.expect("a number")
+        } else {
+            let mut connection = sqlx::PgConnection::connect(&store).await.expect("the database");
+            sqlx::query_scalar(query).fetch_one(&mut connection).await.expect("a number")
+        }
+    }
+
     /// All events written so far to `server-audit.jsonl` or `gateway-audit.jsonl`.
     pub fn events(&self, file: &str) -> Vec<Value> {
         let text = std::fs::read_to_string(self.path(file)).unwrap_or_default();

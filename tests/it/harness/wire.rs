@@ -31,8 +31,16 @@ const SECRET_EXACTLY: &[&str] = &["code", "device_code", "user_code", "state", "
 const PERSONAL: &[&str] =
     &["email", "phone_number", "given_name", "family_name", "birthdate", "preferred_username", "username", "street_address"];
 /// Names that contain one of the above and say nothing secret.
-const HARMLESS: &[&str] =
-    &["token_type", "token_type_hint", "token_endpoint", "session_state", "requested_token_type", "subject_token_type"];
+const HARMLESS: &[&str] = &[
+    "token_type",
+    "token_type_hint",
+    "token_endpoint",
+    "token_endpoint_auth_method",
+    "token_endpoint_auth_signing_alg",
+    "session_state",
+    "requested_token_type",
+    "subject_token_type",
+];
 /// Shorter values would be found by chance.
 const SHORTEST: usize = 8;
 /// The same for personal data, which are words.
@@ -136,6 +144,8 @@ impl Wire {
         let is_secret = !HARMLESS.contains(&name.as_str())
             && !name.ends_with("_endpoint")
             && !name.ends_with("_supported")
+            // A place that the client publishes at is public; the name of a pushed request is not.
+            && !(name == "request_uri" && !value.starts_with("urn:"))
             && (SECRET_NAMES.iter().any(|secret| name.contains(secret)) || SECRET_EXACTLY.contains(&name.as_str()));
         let is_personal = PERSONAL.contains(&name.as_str()) && value.len() >= SHORTEST_PERSONAL;
         if is_secret || is_personal {

@@ -11,7 +11,7 @@ use crate::harness::browser::Browser;
 use crate::harness::{Answer, App, Call, Caller, Setup, Stack, token};
 
 /// The claims of an ID token, its signature verified with the published keys.
-async fn id_token_claims(stack: &Stack, id_token: &str) -> Value {
+pub(super) async fn id_token_claims(stack: &Stack, id_token: &str) -> Value {
     let jwks = stack.nobody().send(&stack.issuer_authority, &Call::get("/jwks")).await;
     let keys = VerifyingKeys::new(&JwkSet::from_json(&jwks.body).expect("a set"), &Algorithm::ALL);
     let compact = Compact::parse(id_token).expect("compact");

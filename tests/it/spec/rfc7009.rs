@@ -2,7 +2,9 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Call, Engine, Setup, Stack};
+use crate::harness::app::add_bob;
+use crate::harness::browser::Browser;
+use crate::harness::{App, Call, Engine, Setup, Stack};
 
 /// §2: "the authorization server ... invalidates the token ... immediately"; §2.2: "responds with HTTP status code 200 if the token has
 /// been revoked successfully or if the client submitted an invalid token." For JWTs and opaque tokens, at the server and at a gateway
@@ -89,5 +91,86 @@ async fn what_is_no_token_is_no_error_and_what_is_no_client_is() {
         let form = [("client_id", "alice"), ("token", token.as_str()), ("token_type_hint", hint)];
         assert_eq!(stack.post(&stack.alice, "/revoke", &form).await.status, 200);
         assert_eq!(stack.introspect(&token).await["active"], Value::Bool(false));
+    }
+}
+
+/// §2: "Implementations MUST support the revocation of refresh tokens"; §2.1: "If the particular token is a refresh token and the
+/// authorization server supports the revocation of access tokens, then the authorization server SHOULD also invalidate all access tokens
+/// based on the same authorization grant".
+async fn a_revoked_refresh_token_ends_its_grant(engine: Engine) {
+    let Some(stack) = (Setup { engine, ..App::setup() }).try_start().await else { return };
+    add_bob(&stack).await;
+    let (alice, mallory) = (App::alice(&stack), App::mallory(&stack));
+    let mut browser = Browser::new(&stack);
+    let tokens = alice.tokens(&stack, &mut browser, &[("scope", "read")]).await;
+    let other = alice.tokens(&stack, &mut browser, &[("scope", "read")]).await;
+    let refresh_token = tokens["refresh_token"].as_str().expect("one");
+    let renewed = alice.refresh(&stack, refresh_token).await.json()["access_token"].as_str().expect("one").to_owned();
+    let answer = stack.revoke(&mallory.identity, refresh_token).await;
+    let foreign = (400, "unauthorized_client".to_owned(), "revocation_not_allowed".to_owned());
+    assert_eq!(stack.verdict(&answer).await, foreign);
+    assert_eq!(alice.refresh(&stack, refresh_token).await.status, 200, "mallory ended nothing");
+
+    let form = [("client_id", "alice"), ("token", refresh_token), ("token_type_hint", "refresh_token")];
+    let answer = stack.post(&stack.alice, "/revoke", &form).await;
+    assert_eq!((answer.status, answer.text().as_str()), (200, ""));
+    let answer = alice.refresh(&stack, refresh_token).await;
+    let ended = (400, "invalid_grant".to_owned(), "refresh_token_unknown".to_owned());
+    assert_eq!(stack.verdict(&answer).await, ended);
+    for access_token in [tokens["access_token"].as_str().expect("one"), &renewed] {
+        assert_eq!(stack.introspect(access_token).await, json!({ "active": false }));
+        let call = Call::get("/accounts").bearer(access_token);
+        assert_eq!(stack.wait_at_gateway(&stack.alice, &call, 401).await.status, 401);
+    }
+    // That grant and no other.
+    assert_eq!(alice.refresh(&stack, other["refresh_token"].as_str().expect("one")).await.status, 200);
+    assert_eq!(stack.revoke(&stack.alice, refresh_token).await.status, 200, "again is no error (section 2.2)");
+    let events = stack.wait_for_event("server-audit.jsonl", "grant_revoked").await;
+    assert_eq!(events["client_id"], "alice");
+}
+
+#[tokio::test]
+async fn a_revoked_refresh_token_ends_its_grant_on_sqlite() {
+    a_revoked_refresh_token_ends_its_grant(Engine::Sqlite).await;
+}
+
+#[tokio::test]
+async fn a_revoked_refresh_token_ends_its_grant_on_postgres() {
+    a_revoked_refresh_token_ends_its_grant(Engine::Postgres).await;
+}
+
+/// §2.1: "The authorization server first validates the client credentials (in case of a confidential client) and then verifies whether the
+/// token was issued to the client making the revocation request": a public client gives its `client_id`.
+#[tokio::test]
+async fn a_public_client_revokes_what_it_has() {
+    let public = |name: &str| {
+        App::metadata(
+            name,
+            json!({
+                "token_endpoint_auth_method": "none", "tls_client_auth_subject_dn": null,
+                "tls_client_certificate_bound_access_tokens": false, "scope": "read",
+            }),
+        )
+    };
+    let clients = vec![public("alice"), public("mallory")];
+    let stack = Setup { without_gateway: true, clients, ..Setup::default() }.start().await;
+    add_bob(&stack).await;
+    let app = App::alice(&stack);
+    let mut browser = Browser::new(&stack);
+    let revoke = async |client_id: &str, token: &str| {
+        let call = Call::form("/revoke", &[("client_id", client_id), ("token", token)]);
+        stack.nobody().send(&stack.issuer_authority, &call).await
+    };
+    for kind in ["access_token", "refresh_token"] {
+        let tokens = app.tokens(&stack, &mut browser, &[("scope", "read")]).await;
+        let (token, access_token) = (tokens[kind].as_str().expect("one"), tokens["access_token"].as_str().expect("one"));
+        let answer = revoke("mallory", token).await;
+        let foreign = (400, "unauthorized_client".to_owned(), "revocation_not_allowed".to_owned());
+        assert_eq!(stack.verdict(&answer).await, foreign, "{kind}");
+        assert_eq!(stack.introspect(access_token).await["active"], json!(true));
+        assert_eq!(revoke("alice", token).await.status, 200, "{kind}");
+        assert_eq!(stack.introspect(access_token).await, json!({ "active": false }), "{kind}");
+        let refreshed = app.refresh(&stack, tokens["refresh_token"].as_str().expect("one")).await;
+        assert_eq!(refreshed.status == 200, kind == "access_token", "{}", refreshed.text());
     }
 }

@@ -46,7 +46,7 @@ async fn the_document_is_complete_and_has_nothing_empty() {
     scopes.sort_unstable();
     assert_eq!(scopes, ["address", "email", "groups", "offline_access", "openid", "phone", "profile", "read", "write"]);
     // Nothing is promised that is not there.
-    for name in ["device_authorization_endpoint", "registration_endpoint", "end_session_endpoint"] {
+    for name in ["device_authorization_endpoint", "registration_endpoint"] {
         assert_eq!(document.get(name), None);
     }
 }
@@ -148,13 +148,26 @@ async fn every_listed_method_works_and_no_other() {
                     let app = App { identity, redirect_uri: "https://none.example/cb".into() };
                     add_bob(&stack).await;
                     app.tokens(&stack, &mut Browser::new(&stack), &[]).await;
+                    // RFC 9126 §2.1: "in the same way as a token request".
+                    assert!(
+                        document["pushed_authorization_request_endpoint_auth_methods_supported"]
+                            .as_array()
+                            .is_some_and(|methods| methods.contains(&json!("none")))
+                    );
+                    let request = app.request(&[]);
+                    let request: Vec<(&str, &str)> = request.iter().map(|(name, value)| (&**name, &**value)).collect();
+                    let answer = stack.nobody().send(public, &Call::form("/par", &request)).await;
+                    assert_eq!(answer.status, 201, "{}", answer.text());
+                }
+                "none" if endpoint == "revocation" => {
+                    assert_works(&method, stack.nobody(), public, form(&[("client_id", &method)])).await;
                 }
                 other => panic!("{endpoint} lists {other}, for which this test has no client"),
             }
         }
         // The rest of the IANA registries "OAuth Token Endpoint Authentication Methods" and "JSON Web Signature and Encryption Algorithms".
         for method in ["none", "attest_jwt_client_auth", "spiffe_jwt", "client_secret"] {
-            if (endpoint, method) == ("token", "none") {
+            if method == "none" && endpoint != "introspection" {
                 continue;
             }
             assert!(!listed("methods").iter().any(|listed| listed == method), "{endpoint} {method}");
@@ -172,7 +185,7 @@ async fn every_listed_method_works_and_no_other() {
         let said = stack.apply(&[filled("other", "private_key_jwt", only)]).await;
         assert!(said.failed().contains("is not a signature algorithm"), "{algorithm}");
     }
-    // A client that is registered to prove nothing can do nothing here yet.
+    // A client that is registered to prove nothing may not ask for tokens in its own name, nor about tokens.
     stack.apply(&[filled("public", "none", json!({}))]).await.ok();
     let started = std::time::Instant::now();
     loop {
@@ -182,7 +195,8 @@ async fn every_listed_method_works_and_no_other() {
             let answer = stack.nobody().send(&stack.issuer_authority, &Call::form(path, &form)).await;
             verdicts.push((answer.status, answer.error()));
         }
-        if verdicts == [(); 3].map(|()| (400, "unauthorized_client".to_owned())) {
+        let refused = (400, "unauthorized_client".to_owned());
+        if verdicts == [refused.clone(), refused, (200, String::new())] {
             break;
         }
         assert!(started.elapsed() < PATIENCE, "{verdicts:?}");
@@ -193,9 +207,12 @@ async fn every_listed_method_works_and_no_other() {
 /// §2: "grant_types_supported": every grant listed works, and every other grant of the registry is refused.
 #[tokio::test]
 async fn every_listed_grant_works_and_no_other() {
-    let clients = vec![App::metadata("mallory", json!({}))];
+    let grants = json!(["client_credentials", "urn:ietf:params:oauth:grant-type:token-exchange"]);
+    let alice = App::metadata("alice", json!({ "grant_types": grants, "redirect_uris": null }));
+    let clients = vec![App::metadata("mallory", json!({})), alice];
     let stack = Setup { without_gateway: true, clients, ..Setup::default() }.start().await;
     add_bob(&stack).await;
+    let token = stack.token(&stack.alice).await;
     let app = App::mallory(&stack);
     let tokens = app.tokens(&stack, &mut Browser::new(&stack), &[("scope", "read")]).await;
     let grants: Vec<String> = serde_json::from_value(metadata(&stack).await["grant_types_supported"].clone()).expect("grants");
@@ -215,6 +232,11 @@ async fn every_listed_grant_works_and_no_other() {
             // By the code that the tokens above came of.
             "authorization_code" => continue,
             "refresh_token" => app.refresh(&stack, tokens["refresh_token"].as_str().expect("one")).await,
+            "urn:ietf:params:oauth:grant-type:token-exchange" => {
+                let access_token = "urn:ietf:params:oauth:token-type:access_token";
+                let form = [("subject_token", &*token), ("subject_token_type", access_token), ("grant_type", grant)];
+                stack.post(&stack.alice, "/token", &[&form[..], &[("client_id", "alice")]].concat()).await
+            }
             _ => stack.post(&stack.alice, "/token", &[("grant_type", grant), ("client_id", "alice")]).await,
         };
         if grants.iter().any(|listed| listed == grant) {
@@ -227,7 +249,8 @@ async fn every_listed_grant_works_and_no_other() {
             );
         }
     }
-    assert_eq!(grants, ["authorization_code", "client_credentials", "refresh_token"]);
+    let exchange = "urn:ietf:params:oauth:grant-type:token-exchange";
+    assert_eq!(grants, ["authorization_code", "client_credentials", "refresh_token", exchange]);
 }
 
 /// §3.1: with a path in the issuer, the well-known part goes between host and path; endpoints are below the issuer.

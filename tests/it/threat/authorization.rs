@@ -5,7 +5,7 @@ use serde_json::json;
 use super::{passed, refused};
 use crate::harness::app::{PASSWORD, Returned, VERIFIER, add_bob, decide, fill_in_sign_in, go_on};
 use crate::harness::browser::{Browser, field};
-use crate::harness::{App, Call, Engine, Leaf, Setup};
+use crate::harness::{App, Call, Engine, Leaf, Prover, Setup, token};
 
 /// A code that comes again ends everything that came of it (RFC 6749 §4.1.2): the gateway refuses the first token within a second.
 async fn a_replayed_code_ends_what_it_gave(engine: Engine) {
@@ -202,6 +202,50 @@ async fn a_replaced_refresh_token_ends_the_grant() {
         let answer = app.refresh(&stack, renewed).await;
         refused(&stack, &answer, 400, "invalid_grant", "refresh_token_unknown", "the whole family").await;
         assert_eq!(stack.introspect(access_token).await, json!({ "active": false }));
+        let event = stack.wait_for_event("server-audit.jsonl", "family_revoked").await;
+        assert_eq!((&event["reason"], &event["client_id"]), (&json!("refresh_token_reused"), &json!("alice")));
+    }
+}
+
+/// A public client with a DPoP key: its refresh token is that key's (RFC 9449 §5: "Refresh tokens issued to public clients ... MUST be
+/// bound to the DPoP public key whose proof was presented"), and is not replaced.
+#[tokio::test]
+async fn a_public_clients_refresh_token_is_its_keys() {
+    let public = json!({
+        "client_id": "alice", "token_endpoint_auth_method": "none", "dpop_bound_access_tokens": true,
+        "grant_types": ["authorization_code", "refresh_token"], "redirect_uris": ["https://alice.example/cb"],
+        "scope": "read", "resources": ["{accounts}"],
+    });
+    let stack = Setup { without_gateway: true, clients: vec![public], ..Setup::default() }.start().await;
+    add_bob(&stack).await;
+    let app = App::alice(&stack);
+    let mut browser = Browser::new(&stack);
+    let code = app.code(&mut browser, &[("scope", "read")]).await;
+    let (key, thief) = (Prover::new(), Prover::new());
+    let send = async |key: Option<&Prover>, form: &[(&str, &str)]| {
+        let call = Call::form("/token", &[&[("client_id", "alice")], form].concat());
+        let call = match key {
+            Some(key) => call.proof(&key.prove("POST", &stack.fill("{issuer}/token"))),
+            None => call,
+        };
+        stack.nobody().send(&stack.issuer_authority, &call).await
+    };
+    let form = [
+        ("grant_type", "authorization_code"),
+        ("code", &*code),
+        ("redirect_uri", &*app.redirect_uri),
+        ("code_verifier", VERIFIER),
+    ];
+    let tokens = send(Some(&key), &form).await.json();
+    let refresh_token = tokens["refresh_token"].as_str().expect("one");
+    let form = [("grant_type", "refresh_token"), ("refresh_token", refresh_token)];
+    refused(&stack, &send(Some(&thief), &form).await, 400, "invalid_grant", "dpop_jkt", "another key").await;
+    refused(&stack, &send(None, &form).await, 400, "invalid_dpop_proof", "dpop_proof_absent", "no key").await;
+    for _ in 0..2 {
+        let answer = send(Some(&key), &form).await;
+        assert_eq!((answer.status, answer.json().get("refresh_token")), (200, None), "{}", answer.text());
+        let claims = token::claims(answer.json()["access_token"].as_str().expect("one"));
+        assert_eq!(claims["cnf"]["jkt"], key.thumbprint());
     }
 }
 

@@ -7,12 +7,12 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use super::{passed, refused};
 use crate::harness::{Authority, Call, Http, Leaf, Setup, Stack, Tls, command::symbolon};
 
-fn token_request() -> Call {
+pub(super) fn token_request() -> Call {
     Call::form("/token", &[("grant_type", "client_credentials"), ("client_id", "alice")])
 }
 
 /// Waits until `call` on this connection is answered with this status; what that answer's private reason is.
-async fn refused_with(stack: &Stack, connection: &mut crate::harness::Connection, call: &Call, status: u16) -> String {
+pub(super) async fn refused_with(stack: &Stack, connection: &mut crate::harness::Connection, call: &Call, status: u16) -> String {
     let started = Instant::now();
     loop {
         let answer = connection.send(call).await;
@@ -98,7 +98,12 @@ async fn a_certificate_that_expires_stops_the_next_request() {
 }
 
 /// Reads a response that streams for ever until it is cut; how long that took.
-async fn streams_until_cut(stack: &Stack, identity: &crate::harness::Identity, token: &str, meanwhile: impl Future) -> Duration {
+pub(super) async fn streams_until_cut(
+    stack: &Stack,
+    identity: &crate::harness::Identity,
+    token: &str,
+    meanwhile: impl Future,
+) -> Duration {
     stack.upstream.answer_with("HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nbeginning");
     let mut stream = stack.caller(identity).raw(&stack.gateway_authority).await.expect("a connection");
     stream.write_all(&Call::get("/accounts").bearer(token).bytes(&stack.gateway_authority)).await.expect("written");

@@ -1,0 +1,50 @@
+//! `[registration]`.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Clients that register themselves (RFC 7591, OpenID Connect Dynamic Client Registration). They are under the profile `openid`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct RegistrationSettings {
+    /// Who may register a client: `off`, `initial_access_token`, `open`. Unless it is off, a key for RS256 is kept too: it is what such
+    /// clients get ID tokens signed with where they do not say otherwise.
+    pub mode: RegistrationModeSetting,
+    /// The SHA-256 digests, in hexadecimal, of the initial access tokens that are taken (RFC 7591 §3). A token is any text of yours, such
+    /// as `openssl rand -hex 32` prints; `printf %s TOKEN | sha256sum` prints its digest.
+    pub initial_access_token_sha256: Vec<String>,
+    /// Scopes that such clients may be registered for, beside those of OpenID Connect.
+    pub scopes: Vec<String>,
+    /// Identifiers of resources that such clients may ask tokens for.
+    pub resources: Vec<String>,
+    /// Registrations from one address (IPv6: one /64) in a minute, from 1 to 60000.
+    pub per_address_per_minute: u32,
+    /// Self-registered clients there may be at once.
+    pub max_clients: u32,
+}
+
+impl Default for RegistrationSettings {
+    fn default() -> Self {
+        Self {
+            mode: RegistrationModeSetting::Off,
+            initial_access_token_sha256: Vec::new(),
+            scopes: Vec::new(),
+            resources: Vec::new(),
+            per_address_per_minute: 30,
+            max_clients: 10_000,
+        }
+    }
+}
+
+/// Who may register a client.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RegistrationModeSetting {
+    /// Nobody but operators.
+    #[default]
+    Off,
+    /// Whoever has an initial access token.
+    InitialAccessToken,
+    /// Anybody.
+    Open,
+}

@@ -1,0 +1,354 @@
+//! Clients that register themselves (RFC 7591, OpenID Connect Dynamic Client Registration 1.0), and manage their registration (RFC
+//! 7592).
+//!
+//! What they ask for is read like an operator's registration, under a policy: the profile `openid`, the resources and scopes that the
+//! configuration names, the grants of the code flow, no name in certificates. Members that are not understood are passed over, as the
+//! standards have it; what is registered is told in the answer. Software statements are not taken.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+use subtle::ConstantTimeEq as _;
+use zeroize::Zeroizing;
+
+use super::authorization::random_text;
+use super::client_auth::{Throttle, ThrottleLimits};
+use super::error::{ErrorCode, Fault, OauthError, Refusal};
+use super::metadata::path;
+use super::server::AuthorizationServer;
+use crate::clients::{Client, GrantType, LONGEST_TOKEN_LIFETIME, MetadataError, generate_secret, removal_window};
+use crate::config::settings::{RegistrationModeSetting, RegistrationSettings};
+use crate::domain::{ClientId, Scope, Timestamp, TokenId};
+use crate::event::Reason;
+use crate::jose::digest::sha256;
+use crate::jose::json;
+use crate::oidc::claims;
+use crate::store::{PutMode, Registered, SecretRecord};
+
+/// What every registration access token begins with.
+const PREFIX: &str = "sy_reg_";
+/// What a registration says of this server's own, which nobody sets for themselves.
+const OURS: [&str; 5] = ["client_id", "client_secret", "profile", "resources", "anchor_set"];
+/// How long an answer waits until this process knows the client, and how often it looks.
+const PATIENCE: Duration = Duration::from_secs(5);
+const LOOK: Duration = Duration::from_millis(5);
+
+/// Who may register what.
+#[derive(Debug)]
+pub struct Registration {
+    who: Who,
+    scope: Scope,
+    resources: Vec<String>,
+    most: u32,
+    throttle: Throttle,
+}
+
+#[derive(Debug)]
+enum Who {
+    Nobody,
+    Holders(Vec<[u8; 32]>),
+    Anybody,
+}
+
+/// Why the section cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RegistrationSettingsError {
+    /// Not a digest.
+    #[error("initial_access_token_sha256: `{0}` is not a SHA-256 digest in hexadecimal")]
+    Digest(String),
+    /// Nobody could register.
+    #[error("mode = \"initial_access_token\" needs initial_access_token_sha256")]
+    NoToken,
+    /// Not a scope.
+    #[error("scopes: `{0}` is not a scope")]
+    Scope(String),
+    /// Out of range.
+    #[error("per_address_per_minute must be from 1 to 60000")]
+    Rate,
+}
+
+impl Registration {
+    /// Checks the configuration's section.
+    ///
+    /// # Errors
+    /// See [`RegistrationSettingsError`].
+    pub fn from_settings(settings: &RegistrationSettings) -> Result<Self, RegistrationSettingsError> {
+        let digests = settings.initial_access_token_sha256.iter().map(|text| digest(text)).collect::<Result<Vec<_>, _>>()?;
+        let who = match settings.mode {
+            RegistrationModeSetting::Off => Who::Nobody,
+            RegistrationModeSetting::Open => Who::Anybody,
+            RegistrationModeSetting::InitialAccessToken if digests.is_empty() => return Err(RegistrationSettingsError::NoToken),
+            RegistrationModeSetting::InitialAccessToken => Who::Holders(digests),
+        };
+        let mut scope = claims::scopes();
+        for text in &settings.scopes {
+            let more: Scope = text.parse().map_err(|_| RegistrationSettingsError::Scope(text.clone()))?;
+            scope = scope.union(&more);
+        }
+        let per_minute = settings.per_address_per_minute;
+        if !(1..=60_000).contains(&per_minute) {
+            return Err(RegistrationSettingsError::Rate);
+        }
+        let limits = ThrottleLimits { address_failures_per_minute: per_minute, client_failures_per_minute: per_minute };
+        let (resources, most) = (settings.resources.clone(), settings.max_clients);
+        Ok(Self { who, scope, resources, most, throttle: Throttle::new(limits) })
+    }
+
+    /// Whether anybody may register a client.
+    pub const fn is_on(&self) -> bool {
+        !matches!(self.who, Who::Nobody)
+    }
+
+    /// Whether whoever shows this may register a client.
+    fn check(&self, bearer: Option<&str>) -> Result<(), Refusal> {
+        match (&self.who, bearer) {
+            (Who::Anybody, _) => Ok(()),
+            (Who::Nobody, _) => Err(invalid_token("nobody may register clients here")),
+            (Who::Holders(_), None) => Err(invalid_token("an initial access token is needed (RFC 7591 section 3)")),
+            (Who::Holders(digests), Some(bearer)) => {
+                let presented = sha256(bearer.as_bytes());
+                let known = digests.iter().fold(subtle::Choice::from(0), |known, digest| known | digest.ct_eq(&presented));
+                if known.into() { Ok(()) } else { Err(invalid_token("the initial access token is not one of this server's")) }
+            }
+        }
+    }
+}
+
+fn digest(text: &str) -> Result<[u8; 32], RegistrationSettingsError> {
+    let refused = || RegistrationSettingsError::Digest(text.to_owned());
+    let mut digest = [0u8; 32];
+    if text.len() != 64 || !text.is_ascii() {
+        return Err(refused());
+    }
+    for (byte, at) in digest.iter_mut().zip((0..64).step_by(2)) {
+        *byte = text.get(at..at + 2).and_then(|pair| u8::from_str_radix(pair, 16).ok()).ok_or_else(refused)?;
+    }
+    Ok(digest)
+}
+
+fn invalid_token(description: &'static str) -> Refusal {
+    Refusal::new(ErrorCode::InvalidToken, Reason::RegistrationToken, description)
+}
+
+fn invalid(description: impl Into<String>) -> Refusal {
+    Refusal::new(ErrorCode::InvalidClientMetadata, Reason::ClientMetadata, printable(&description.into()))
+}
+
+/// Words about metadata as `error_description` may have them (RFC 6749 §5.2).
+fn printable(text: &str) -> String {
+    text.replace('\u{a7}', "section ").replace(['`', '"', '\\'], "'").chars().filter(|c| matches!(c, ' '..='~')).collect()
+}
+
+impl From<MetadataError> for Refusal {
+    fn from(error: MetadataError) -> Self {
+        let about_redirect_uris = matches!(error, MetadataError::RedirectUri { .. } | MetadataError::RedirectUris);
+        let code = if about_redirect_uris { ErrorCode::InvalidRedirectUri } else { ErrorCode::InvalidClientMetadata };
+        Self::new(code, Reason::ClientMetadata, printable(&error.to_string()))
+    }
+}
+
+impl AuthorizationServer {
+    /// Registers a client (RFC 7591 §3.1).
+    ///
+    /// # Errors
+    /// Those of RFC 7591 §3.2.2; `invalid_token` without a good initial access token where one is needed.
+    pub async fn register(&self, body: &[u8], bearer: Option<&str>, address: IpAddr) -> Result<Value, OauthError> {
+        let now = self.clock.now()?;
+        let rules = &self.registration;
+        let monotonic = self.clock.monotonic();
+        rules.throttle.check(address, None, monotonic).map_err(|throttled| OauthError::Throttled(throttled, None))?;
+        // Each counts, whatever comes of it.
+        rules.throttle.failed(address, None, monotonic);
+        rules.check(bearer)?;
+        let client_id: ClientId =
+            TokenId::random(&*self.randomness)?.as_str().parse().map_err(|_| Fault::Defect(Reason::Defect))?;
+        let secret = generate_secret(&*self.randomness)?;
+        let (client, has_secret) = self.read_metadata(body, &client_id, Secret::New(&secret)).await?;
+        let token = random_text(PREFIX, &*self.randomness)?;
+        match self.store.register_client(&client.to_record(), &token, rules.most, now).await? {
+            Registered::Now => {}
+            Registered::TooMany => return Err(Fault::Unavailable(Reason::Overloaded).into()),
+            Registered::Exists => return Err(Fault::Defect(Reason::Defect).into()),
+        }
+        self.until_known(&client_id, Some(&client)).await?;
+        Ok(self.whole_registration(&client, &token, has_secret.then_some(&secret), now))
+    }
+
+    /// A client's registration (RFC 7592 §2.1).
+    ///
+    /// # Errors
+    /// `invalid_token`, also for a client that is gone.
+    pub async fn registered(&self, client_id: &str, bearer: Option<&str>) -> Result<Value, OauthError> {
+        let (client_id, token, created) = self.manager(client_id, bearer).await?;
+        let record = self.store.client(&client_id).await?.ok_or_else(foreign)?;
+        let client = Client::from_record(&record).map_err(|_| Fault::Defect(Reason::Defect))?;
+        Ok(self.whole_registration(&client, token, None, created))
+    }
+
+    /// Replaces a client's registration (RFC 7592 §2.2). How it authenticates stays: that takes a new registration.
+    ///
+    /// # Errors
+    /// `invalid_token`, and those of a registration.
+    pub async fn update_registration(&self, client_id: &str, bearer: Option<&str>, body: &[u8]) -> Result<Value, OauthError> {
+        let (client_id, token, created) = self.manager(client_id, bearer).await?;
+        let record = self.store.client(&client_id).await?.ok_or_else(foreign)?;
+        let before = Client::from_record(&record).map_err(|_| Fault::Defect(Reason::Defect))?;
+        let members = json::parse_object(body).map_err(|_| invalid("the body is not a JSON object"))?;
+        if members.get("client_id").and_then(Value::as_str) != Some(client_id.as_str()) {
+            return Err(invalid("client_id must be there and be this client's (RFC 7592 section 2.2)").into());
+        }
+        let (client, _) = self.read_metadata(body, &client_id, Secret::Kept(record.secret.as_ref())).await?;
+        if client.authentication.method() != before.authentication.method() {
+            return Err(invalid("token_endpoint_auth_method stays as it is: register a new client").into());
+        }
+        self.store.put_client(&client.to_record(), PutMode::AddOrChange, self.clock.now()?).await?;
+        self.until_known(&client_id, Some(&client)).await?;
+        Ok(self.whole_registration(&client, token, None, created))
+    }
+
+    /// Removes a client that registered itself (RFC 7592 §2.3). Its tokens are revoked.
+    ///
+    /// # Errors
+    /// `invalid_token`.
+    pub async fn remove_registration(&self, client_id: &str, bearer: Option<&str>) -> Result<(), OauthError> {
+        let (client_id, ..) = self.manager(client_id, bearer).await?;
+        let now = self.clock.now()?;
+        if let Some(rule) = self.store.remove_client(&client_id, removal_window(now, LONGEST_TOKEN_LIFETIME), now).await? {
+            self.revocations.update(|rules| rules.with([rule.clone()]));
+        }
+        self.until_known(&client_id, None).await
+    }
+
+    /// Whoever has a client's registration access token.
+    async fn manager<'a>(&self, client_id: &str, bearer: Option<&'a str>) -> Result<(ClientId, &'a str, Timestamp), OauthError> {
+        let token = bearer.ok_or_else(|| invalid_token("the registration access token is missing"))?;
+        let client_id: ClientId = client_id.parse().map_err(|_| foreign())?;
+        let created = self.store.registration(&client_id, token).await?.ok_or_else(foreign)?;
+        Ok((client_id, token, created))
+    }
+
+    /// Reads what a client asks for, under the policy. Gives whether it authenticates with a secret.
+    async fn read_metadata(&self, body: &[u8], client_id: &ClientId, secret: Secret<'_>) -> Result<(Client, bool), OauthError> {
+        let mut members = json::parse_object(body).map_err(|_| invalid("the body is not a JSON object"))?;
+        members.retain(|name, value| !value.is_null() && Client::knows(name) && !OURS.contains(&name.as_str()));
+        let has_secret = self.apply_policy(&mut members)?;
+        let kept = match secret {
+            Secret::New(secret) if has_secret => {
+                members.insert("client_secret".into(), json!(secret.as_str()));
+                None
+            }
+            Secret::New(_) => None,
+            Secret::Kept(kept) => kept,
+        };
+        let document = Zeroizing::new(Value::Object(members).to_string());
+        let client = Client::from_metadata_keeping(document.as_bytes(), Some(client_id), kept).map_err(Refusal::from)?;
+        let asked = [client.authorization.id_token_signed_response_alg, client.authorization.userinfo_signed_response_alg];
+        if asked.into_iter().flatten().any(|algorithm| !self.key_plan.algorithms.contains(&algorithm)) {
+            return Err(invalid("this server has no key for the algorithm that was asked for").into());
+        }
+        self.check_sector(&client).await?;
+        Ok((client, has_secret))
+    }
+
+    fn apply_policy(&self, members: &mut Map<String, Value>) -> Result<bool, Refusal> {
+        let method = members.entry("token_endpoint_auth_method").or_insert_with(|| json!("client_secret_basic"));
+        let method = method.as_str().unwrap_or_default().to_owned();
+        if method == "tls_client_auth" {
+            return Err(invalid("tls_client_auth is registered by this server's operator"));
+        }
+        // What the method has no use for is not kept (RFC 7591 §2).
+        if !matches!(method.as_str(), "private_key_jwt" | "self_signed_tls_client_auth") {
+            members.remove("jwks");
+            members.remove("jwks_uri");
+        }
+        if !matches!(method.as_str(), "private_key_jwt" | "client_secret_jwt") {
+            members.remove("token_endpoint_auth_signing_alg");
+        }
+        let code = GrantType::AuthorizationCode.name();
+        let grants = members.entry("grant_types").or_insert_with(|| json!([code]));
+        let served = [code, GrantType::RefreshToken.name()];
+        if grants.as_array().is_some_and(|grants| grants.iter().any(|grant| !served.iter().any(|served| grant == served))) {
+            return Err(invalid("grant_types may have authorization_code and refresh_token"));
+        }
+        let rules = &self.registration;
+        let scope = match members.get("scope").and_then(Value::as_str) {
+            None => rules.scope.clone(),
+            Some(written) => match written.parse::<Scope>() {
+                Ok(asked) => asked.intersection(&rules.scope),
+                Err(_) => return Err(invalid("scope is malformed (RFC 6749 section 3.3)")),
+            },
+        };
+        members.insert("scope".into(), json!(scope.to_string()));
+        members.insert("profile".into(), json!("openid"));
+        members.insert("resources".into(), json!(rules.resources));
+        // RFC 8705 §3.4, RFC 9449 §5.2: bearer tokens unless the client asks for better ones.
+        let bound = ["tls_client_certificate_bound_access_tokens", "dpop_bound_access_tokens"];
+        if !bound.iter().any(|name| members.contains_key(*name)) {
+            members.insert(bound[0].to_owned(), json!(false));
+        }
+        Ok(method.starts_with("client_secret_"))
+    }
+
+    /// OpenID Connect Registration §5: the redirect URIs "MUST be included in the elements of the array".
+    async fn check_sector(&self, client: &Client) -> Result<(), OauthError> {
+        let Some(uri) = &client.authorization.sector_identifier_uri else { return Ok(()) };
+        let listed = self.fetch_sector(uri.url()).await.map_err(|problem| {
+            tracing::info!(problem, "a sector_identifier_uri cannot be read");
+            invalid("sector_identifier_uri cannot be read, or is not an array of URIs")
+        })?;
+        let all = client.authorization.redirect_uris.iter().all(|uri| listed.iter().any(|listed| listed == uri.as_str()));
+        if all { Ok(()) } else { Err(invalid("sector_identifier_uri does not list every one of redirect_uris").into()) }
+    }
+
+    async fn fetch_sector(&self, url: &url::Url) -> Result<Vec<String>, String> {
+        let outbound = self.outbound.as_ref().ok_or("nothing is fetched: name whom to trust in [outbound]")?;
+        let answer = outbound.get(url).await.map_err(|error| error.to_string())?;
+        if answer.status != http::StatusCode::OK {
+            return Err(format!("the server answered with {}", answer.status.as_u16()));
+        }
+        serde_json::from_slice(&answer.body).map_err(|error| error.to_string())
+    }
+
+    /// Waits until requests of the client find what was registered.
+    async fn until_known(&self, client_id: &ClientId, wanted: Option<&Client>) -> Result<(), OauthError> {
+        let known = async {
+            while self.clients.client(client_id).as_deref() != wanted {
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        // The registration lasts; only this process is late.
+        Ok(tokio::time::timeout(PATIENCE, known).await.map_err(|_| Fault::Unavailable(Reason::StoreUnavailable))?)
+    }
+
+    /// The whole registration (RFC 7591 §3.2.1).
+    fn whole_registration(&self, client: &Client, token: &str, secret: Option<&Zeroizing<String>>, created: Timestamp) -> Value {
+        let mut members: Map<String, Value> = serde_json::from_str(&client.to_metadata()).unwrap_or_default();
+        members.retain(|name, _| name == "client_id" || !OURS.contains(&name.as_str()));
+        if let Some(algorithm) = self.id_token_algorithm(client) {
+            members.insert("id_token_signed_response_alg".into(), json!(algorithm.name()));
+        }
+        members.insert("client_id_issued_at".into(), json!(created));
+        if let Some(secret) = secret {
+            members.insert("client_secret".into(), json!(secret.as_str()));
+            members.insert("client_secret_expires_at".into(), json!(0));
+        }
+        members.insert("registration_access_token".into(), json!(token));
+        let place = format!("{}/{}", self.issuer.join(path::REGISTRATION), client.client_id);
+        members.insert("registration_client_uri".into(), json!(place));
+        Value::Object(members)
+    }
+}
+
+fn foreign() -> Refusal {
+    invalid_token("the registration access token is not this client's, or there is no such client")
+}
+
+/// What a client's secret is to be.
+#[derive(Clone, Copy)]
+enum Secret<'a> {
+    /// This one.
+    New(&'a Zeroizing<String>),
+    /// What was kept.
+    Kept(Option<&'a SecretRecord>),
+}

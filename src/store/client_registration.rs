@@ -1,0 +1,70 @@
+//! Clients that registered themselves: what their registration access tokens are found by (RFC 7592).
+
+use super::engine::read;
+use super::work::{NumberedWork, within};
+use super::{ClientRecord, Put, PutMode, Store, StoreError};
+use crate::domain::{ClientId, Timestamp};
+
+/// What the keyed hash of a registration access token is for.
+const TOKEN: &str = "client_registration.token_index";
+
+/// What became of a client that registers itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Registered {
+    /// It is registered.
+    Now,
+    /// There are as many as there may be; nothing was written.
+    TooMany,
+    /// The name is taken; nothing was written.
+    Exists,
+}
+
+impl Store {
+    /// Registers a client that holds `token`, in one transaction with its event, unless there are `most` such clients already.
+    pub async fn register_client(
+        &self,
+        client: &ClientRecord,
+        token: &str,
+        most: u32,
+        now: Timestamp,
+    ) -> Result<Registered, StoreError> {
+        let mut unit = NumberedWork::begin(&self.inner.db).await?;
+        let (count,): (i64,) = within!(&mut unit.work, fetch_one: sqlx::query_as(COUNT))?;
+        if count >= i64::from(most) {
+            return Ok(Registered::TooMany);
+        }
+        let (put, event) = match self.write_client(&mut unit, client, PutMode::Add, now).await? {
+            (Put::Added, Some(event)) => (Registered::Now, event),
+            _ => return Ok(Registered::Exists),
+        };
+        within!(&mut unit.work, execute: sqlx::query(INSERT)
+            .bind(client.client_id.as_str())
+            .bind(self.index(TOKEN, token.as_bytes()))
+            .bind(now.seconds()))?;
+        unit.commit(self, &event).await?;
+        Ok(put)
+    }
+
+    /// When a client registered itself, if this is its registration access token.
+    pub async fn registration(&self, client_id: &ClientId, token: &str) -> Result<Option<Timestamp>, StoreError> {
+        for index in self.indexes(TOKEN, token.as_bytes()) {
+            let row: Option<(i64,)> = read!(&self.inner.db, fetch_optional:
+                sqlx::query_as(ONE).bind(client_id.as_str()).bind(index))?;
+            if let Some((created,)) = row {
+                return Ok(Some(Timestamp::from_seconds(created)));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// Forgets the token of a client that is removed.
+pub(super) async fn forget(unit: &mut NumberedWork, client_id: &ClientId) -> Result<(), StoreError> {
+    within!(&mut unit.work, execute: sqlx::query(DELETE).bind(client_id.as_str()))?;
+    Ok(())
+}
+
+const COUNT: &str = "SELECT COUNT(*) FROM client_registration";
+const INSERT: &str = "INSERT INTO client_registration (client_id, token_index, created) VALUES ($1, $2, $3)";
+const ONE: &str = "SELECT created FROM client_registration WHERE client_id = $1 AND token_index = $2";
+const DELETE: &str = "DELETE FROM client_registration WHERE client_id = $1";

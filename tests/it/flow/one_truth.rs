@@ -1,0 +1,290 @@
+//! One truth about a token: a small model of its life, and random histories that drive a real server and a real gateway. After every step
+//! introspection says at once, and the gateway as soon as it has heard of the step, exactly what the model says.
+//!
+//! `SYMBOLON_TEST_SEED` repeats a run, `SYMBOLON_TEST_HISTORIES` asks for more of them.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::harness::app::{PASSWORD, add_bob};
+use crate::harness::browser::Browser;
+use crate::harness::command::symbolon;
+use crate::harness::{App, Call, Identity, Leaf, Setup, Stack, token};
+
+/// Steps of a history.
+const STEPS: usize = 14;
+/// Seconds that tokens for `reports` live; those for `accounts` outlive every history.
+const SHORT: i64 = 4;
+
+fn number(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
+/// xorshift64*: a run can be repeated from its seed.
+struct Chance(u64);
+
+impl Chance {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        let drawn = self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33;
+        usize::try_from(drawn).expect("small") % limit
+    }
+}
+
+/// A token as the model sees it.
+struct Token {
+    text: String,
+    client: usize,
+    certificate: String,
+    identity: Identity,
+    /// `kid`; none of an opaque one, which no signing key made.
+    key: Option<String>,
+    family: Option<usize>,
+    expires: i64,
+    revoked: bool,
+}
+
+#[derive(Default)]
+struct Model {
+    tokens: Vec<Token>,
+    removed: BTreeSet<usize>,
+    certificates: BTreeSet<String>,
+    keys: BTreeSet<String>,
+    /// Refresh tokens, by client; and whether they were revoked.
+    families: Vec<(usize, String, bool)>,
+}
+
+impl Model {
+    fn is_active(&self, token: &Token, now: i64) -> bool {
+        !token.revoked
+            && now < token.expires
+            && !self.removed.contains(&token.client)
+            && !self.certificates.contains(&token.certificate)
+            && !token.key.as_ref().is_some_and(|key| self.keys.contains(key))
+            && !token.family.is_some_and(|family| self.families[family].2)
+    }
+}
+
+struct World {
+    stack: Stack,
+    model: Model,
+    /// Clients, each with the certificates that are left to it.
+    clients: Vec<(App, Vec<Identity>)>,
+    history: Vec<String>,
+}
+
+impl World {
+    fn usable(&self, chance: &mut Chance) -> Option<(usize, Identity)> {
+        let left: Vec<usize> = (0..self.clients.len()).filter(|client| !self.model.removed.contains(client)).collect();
+        let client = *left.get(chance.below(left.len().max(1)))?;
+        let mut identity = self.clients[client].1.last()?.clone();
+        identity.name = self.clients[client].0.client_id().to_owned();
+        Some((client, identity))
+    }
+
+    fn keep(&mut self, client: usize, identity: Identity, answer: &serde_json::Value, family: Option<usize>) {
+        let text = answer["access_token"].as_str().expect("a token").to_owned();
+        let key = text.contains('.').then(|| token::header(&text)["kid"].as_str().expect("kid").to_owned());
+        let lasts = answer["expires_in"].as_i64().expect("expires_in");
+        let expires = crate::harness::dpop::now() + lasts;
+        let certificate = identity.thumbprint();
+        self.model.tokens.push(Token { text, client, certificate, identity, key, family, expires, revoked: false });
+    }
+
+    async fn run(&mut self, arguments: &[&str]) {
+        symbolon(self.stack.dir.path(), arguments).await.ok();
+    }
+
+    /// Takes a step; gives whether the server itself was asked for it.
+    async fn step(&mut self, chance: &mut Chance) -> bool {
+        let now = crate::harness::dpop::now();
+        let active: Vec<usize> =
+            (0..self.model.tokens.len()).filter(|at| self.model.is_active(&self.model.tokens[*at], now)).collect();
+        let draw = chance.below(20);
+        let told = match draw {
+            0..=6 => {
+                let Some((client, identity)) = self.usable(chance) else { return true };
+                let resource = if draw % 2 == 0 { self.stack.accounts.clone() } else { self.stack.reports.clone() };
+                let answer = self.stack.ask(&identity, &[("resource", &resource)]).await;
+                assert_eq!(answer.status, 200, "{}", answer.text());
+                self.keep(client, identity, &answer.json(), None);
+                format!("issued to {client}")
+            }
+            7..=10 => {
+                let live: Vec<usize> = (0..self.model.families.len())
+                    .filter(|family| {
+                        !self.model.families[*family].2 && !self.model.removed.contains(&self.model.families[*family].0)
+                    })
+                    .collect();
+                let Some(family) = live.get(chance.below(live.len().max(1))).copied() else { return true };
+                let (client, refresh_token, _) = self.model.families[family].clone();
+                let app = &self.clients[client].0;
+                let Some(mut identity) = self.clients[client].1.last().cloned() else { return true };
+                identity.name = app.client_id().to_owned();
+                let answer = App { identity: identity.clone(), ..app.clone() }.refresh(&self.stack, &refresh_token).await;
+                assert_eq!(answer.status, 200, "{}", answer.text());
+                self.keep(client, identity, &answer.json(), Some(family));
+                format!("refreshed family {family} of {client}")
+            }
+            11..=13 => {
+                let Some(at) = active.get(chance.below(active.len().max(1))).copied() else { return true };
+                let (client, text) = (self.model.tokens[at].client, self.model.tokens[at].text.clone());
+                let Some(mut identity) = self.clients[client].1.last().cloned() else { return true };
+                identity.name = self.clients[client].0.client_id().to_owned();
+                assert_eq!(self.stack.revoke(&identity, &text).await.status, 200);
+                self.model.tokens[at].revoked = true;
+                format!("revoked token {at}")
+            }
+            14 => {
+                let family = chance.below(self.model.families.len());
+                let (client, refresh_token, _) = self.model.families[family].clone();
+                if self.model.removed.contains(&client) {
+                    return true;
+                }
+                let Some(mut identity) = self.clients[client].1.last().cloned() else { return true };
+                identity.name = self.clients[client].0.client_id().to_owned();
+                assert_eq!(self.stack.revoke(&identity, &refresh_token).await.status, 200);
+                self.model.families[family].2 = true;
+                format!("revoked family {family}")
+            }
+            15 => {
+                let client = chance.below(self.clients.len());
+                // Each client keeps one: what is renewed has a successor.
+                if self.clients[client].1.len() < 2 {
+                    return true;
+                }
+                let identity = self.clients[client].1.pop().expect("two");
+                let thumbprint = identity.thumbprint();
+                self.run(&["cert", "revoke", "--thumbprint", &thumbprint]).await;
+                self.model.certificates.insert(thumbprint);
+                format!("revoked a certificate of {client}, which goes on with another")
+            }
+            16 => {
+                let Some((client, identity)) = self.usable(chance) else { return true };
+                if self.model.removed.len() + 1 == self.clients.len() {
+                    return true;
+                }
+                self.run(&["client", "remove", &identity.name]).await;
+                self.model.removed.insert(client);
+                format!("removed client {client}")
+            }
+            17 => {
+                self.run(&["keys", "rotate", "--now"]).await;
+                "rotated the signing key".to_owned()
+            }
+            18 => {
+                let keys: Vec<String> = active.iter().filter_map(|at| self.model.tokens[*at].key.clone()).collect();
+                let Some(key) = keys.get(chance.below(keys.len().max(1))).cloned() else { return true };
+                self.run(&["keys", "revoke", &key]).await;
+                self.model.keys.insert(key);
+                "revoked a signing key".to_owned()
+            }
+            _ => {
+                let server = self.stack.server.take().expect("running");
+                if chance.below(2) == 0 {
+                    server.kill().await;
+                } else {
+                    server.stop().await;
+                }
+                self.stack.start_server().await;
+                "started the server again".to_owned()
+            }
+        };
+        self.history.push(told);
+        // Certificates, clients and keys are changed by the command line, beside the server.
+        !(15..=18).contains(&draw)
+    }
+
+    /// What the server says, and then what the gateway does, of every token. What was asked of the server itself is in force there when it
+    /// is answered.
+    async fn compare(&self, at_once: bool) {
+        // A change that another process made is in force within a second.
+        let started = Instant::now();
+        for (at, held) in self.model.tokens.iter().enumerate() {
+            let call = Call::get(if held.key.is_some() { "/accounts" } else { "/reports" }).bearer(&held.text);
+            loop {
+                let before = crate::harness::dpop::now();
+                let says = self.stack.introspect(&held.text).await["active"] == json!(true);
+                let mut admits = self.stack.caller(&held.identity).send(&self.stack.gateway_authority, &call).await.status == 200;
+                let after = crate::harness::dpop::now();
+                let expected = self.model.is_active(held, before);
+                // In the second in which it expires, either is right; and a gateway allows for clocks that differ.
+                if expected != self.model.is_active(held, after) {
+                    continue;
+                }
+                if held.key.is_some() && before >= held.expires {
+                    admits = expected;
+                }
+                if (says, admits) == (expected, expected) {
+                    break;
+                }
+                assert!(
+                    started.elapsed() < Duration::from_secs(3) && (says == expected || !at_once),
+                    "token {at}: the model says {expected}, introspection {says}, the gateway {admits}, after {:#?}",
+                    self.history
+                );
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn server_and_gateway_say_what_the_model_says() {
+    let seed = number("SYMBOLON_TEST_SEED", crate::harness::dpop::now().unsigned_abs()).max(1);
+    println!("SYMBOLON_TEST_SEED={seed}");
+    let mut chance = Chance(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+    let histories = number("SYMBOLON_TEST_HISTORIES", 3);
+    let short = (
+        "access_token_format = \"opaque\"".to_owned(),
+        format!("access_token_format = \"opaque\"\naccess_token_lifetime_seconds = {SHORT}"),
+    );
+    let stack = Setup { server_changes: vec![short], ..Setup::default() }.start().await;
+    add_bob(&stack).await;
+    let mut browser = Browser::new(&stack);
+    assert_eq!(browser.sign_in("bob", PASSWORD).await.status, 303);
+    let mut world = World { stack, model: Model::default(), clients: Vec::new(), history: Vec::new() };
+    let (started, mut steps) = (Instant::now(), 0);
+    for history in 0..histories {
+        world.model = Model::default();
+        world.clients.clear();
+        world.history = vec![format!("history {history} of seed {seed}")];
+        let names: Vec<String> = (0..2).map(|client| format!("app-{history}-{client}")).collect();
+        let registrations: Vec<serde_json::Value> = names
+            .iter()
+            .map(|name| {
+                let grants = json!(["authorization_code", "client_credentials", "refresh_token"]);
+                let app = App::metadata(name, json!({ "grant_types": grants, "resources": ["{accounts}", "{reports}"] }));
+                serde_json::from_str(&world.stack.fill(&app.to_string())).expect("JSON")
+            })
+            .collect();
+        world.stack.register(&registrations).await;
+        for (client, name) in names.iter().enumerate() {
+            let identities =
+                vec![world.stack.client_ca.issue(Leaf::client(name)), world.stack.client_ca.issue(Leaf::client(name))];
+            let identity = identities[1].clone();
+            let app = App { identity: identity.clone(), redirect_uri: format!("https://{name}.example/cb") };
+            let tokens = app.tokens(&world.stack, &mut browser, &[("scope", "read")]).await;
+            world.clients.push((app, identities));
+            world.model.families.push((client, tokens["refresh_token"].as_str().expect("one").to_owned(), false));
+            world.keep(client, identity, &tokens, Some(client));
+        }
+        for _ in 0..STEPS {
+            let at_once = world.step(&mut chance).await;
+            world.compare(at_once).await;
+            steps += 1;
+        }
+        // Time goes by, and the short-lived ones are over.
+        if history + 1 == histories && world.model.tokens.iter().any(|token| token.key.is_none()) {
+            tokio::time::sleep(Duration::from_secs(SHORT.unsigned_abs() + 1)).await;
+            world.history.push("expired".into());
+            world.compare(true).await;
+        }
+    }
+    let seconds = started.elapsed().as_secs_f64();
+    println!("{histories} histories, {steps} steps in {seconds:.1} s: {:.2} histories a second", histories as f64 / seconds);
+}
