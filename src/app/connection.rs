@@ -22,7 +22,7 @@ use super::front::Front;
 use super::listener::{Listener, ListenerTls, Places};
 use super::patience::{Movement, Patient, WRITE_STALL};
 use crate::config::settings::LimitSettings;
-use crate::gateway::TunnelSlot;
+use crate::gateway::{Tunnel, TunnelSlot};
 use crate::telemetry::metrics;
 use crate::web::Peer;
 
@@ -189,7 +189,7 @@ impl Connection {
                 .header_read_timeout(idle)
                 .max_headers(limits.request_headers as usize)
                 .max_buf_size((limits.request_head_bytes as usize).max(8_192));
-            let ended = loop {
+            loop {
                 // hyper's buffers for HTTP/1.1 take more than all the rest of an idle connection: they are made when the peer speaks.
                 let begins = tokio::select! {
                     () = self.stop.cancelled() => false,
@@ -201,28 +201,55 @@ impl Connection {
                     return;
                 }
                 let quiet = movement.quiet(QUIET);
-                let mut connection = Box::new(builder.serve_connection(TokioIo::new(stream), service.clone()).with_upgrades());
-                tokio::select! {
-                    ended = &mut *connection => break ended,
+                let mut connection = Box::new(builder.serve_connection(TokioIo::new(stream), service.clone()));
+                let done = tokio::select! {
+                    ended = &mut *connection => match ended {
+                        Ok(()) => Done::WithHttp,
+                        Err(error) => return log_end(Err(error)),
+                    },
                     () = self.stop.cancelled() => {
                         Pin::new(&mut *connection).graceful_shutdown();
-                        break connection.await;
+                        return log_end(connection.await);
                     }
-                    () = quiet => {}
-                }
-                // Between two requests: nothing is left to write, and what has been read of the next one goes with it.
-                let Some(parts) = connection.into_parts() else { break Ok(()) };
+                    () = quiet => Done::ForNow,
+                };
+                // Nothing is left to write, and what has been read behind it goes with it.
+                let parts = connection.into_parts();
                 stream = parts.io.into_inner();
                 stream.unread(&parts.read_buf);
-            };
-            log_end(ended);
-            // A tunnel has the place of the connection that it was.
-            if let Some(tunnel) = tunnel.and_then(|slot| slot.take()) {
-                tokio::select! {
-                    end = tunnel.run() => tracing::debug!(listener = %self.listener, %end, "tunnel ended"),
-                    () = self.stop.cancelled() => {}
+                if done == Done::WithHttp {
+                    break;
                 }
             }
+            // On the heap: few connections get here before they are closed.
+            Box::pin(self.leave(stream, tunnel.and_then(|slot| slot.take()))).await;
+        }
+    }
+}
+
+/// Why HTTP/1.1 is not spoken at the moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Done {
+    /// Between two requests.
+    ForNow,
+    /// For good.
+    WithHttp,
+}
+
+impl Connection {
+    /// What becomes of a connection that HTTP/1.1 is done with: a tunnel, which has its place, or nothing.
+    async fn leave<S>(&self, mut stream: S, tunnel: Option<Box<Tunnel>>)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let Some(tunnel) = tunnel else {
+            // hyper leaves this to us where a request asked to switch and nothing came of it.
+            let _ = tokio::time::timeout(GOODBYE, stream.shutdown()).await;
+            return;
+        };
+        tokio::select! {
+            end = tunnel.run(stream) => tracing::debug!(listener = %self.listener, %end, "tunnel ended"),
+            () = self.stop.cancelled() => {}
         }
     }
 }

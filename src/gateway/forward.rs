@@ -83,6 +83,8 @@ fn malformed(error: &hyper_util::client::legacy::Error) -> Option<()> {
 pub struct Statement<'a> {
     /// The path that was matched and decided about.
     pub path: &'a CanonicalPath,
+    /// The path that the upstream is asked for, where that is another.
+    pub rewritten: Option<String>,
     /// The authority that was asked for.
     pub authority: &'a Authority,
     /// Who connected.
@@ -121,7 +123,7 @@ pub async fn forward(
     clock: &Arc<dyn Clock>,
 ) -> Result<Forwarded, ForwardError> {
     let (mut head, body) = request.into_inner().into_parts();
-    head.uri = target(upstream, statement.path, head.uri.query())?;
+    head.uri = target(upstream, statement.rewritten.as_deref().unwrap_or(statement.path.as_str()), head.uri.query())?;
     head.extensions.clear();
     // What the client spoke is its own hop's business.
     head.version = upstream.protocol().version();
@@ -194,9 +196,9 @@ fn join_cookies(headers: &mut HeaderMap) -> Result<(), http::Error> {
     Ok(())
 }
 
-fn target(upstream: &Upstream, path: &CanonicalPath, query: Option<&str>) -> Result<Uri, http::Error> {
+fn target(upstream: &Upstream, path: &str, query: Option<&str>) -> Result<Uri, http::Error> {
     let path_and_query = match query {
-        None => PathAndQuery::try_from(path.as_str())?,
+        None => PathAndQuery::try_from(path)?,
         Some(query) => PathAndQuery::try_from(format!("{path}?{query}"))?,
     };
     Uri::builder()

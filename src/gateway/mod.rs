@@ -63,14 +63,14 @@ use decision::{Admitted, RouteMetrics};
 use forward::{Forwarded, Statement, forward};
 use metadata::PublishedMetadata;
 use reject::{Doing, Form, Rejection, Unread};
-use route::RouteTable;
+use route::{Rewrite, RouteTable};
 use strip::Reserved;
 use template::{Filling, Template};
-use tunnel::{NoBody, Tunnel, Upgrade};
+use tunnel::{NoBody, Upgrade};
 use upstream::Upstream;
 
 pub use build::{BuildError, Surroundings};
-pub use tunnel::TunnelSlot;
+pub use tunnel::{Tunnel, TunnelSlot};
 
 /// Where the gateway's keys are published, on every host of it, to anybody.
 pub const JWKS_PATH: &str = "/.well-known/symbolon/jwks.json";
@@ -102,6 +102,8 @@ struct Route {
     assertion: AssertionTerms,
     certificate_headers: Vec<CertificateHeaderSetting>,
     request_headers: Vec<(HeaderName, Template)>,
+    /// What becomes of the path.
+    rewrite: Option<Rewrite>,
     /// Whether WebSocket connections are passed on.
     websocket: bool,
     access_token: AccessToken,
@@ -263,9 +265,7 @@ impl Gateway {
             Some(_) if route.websocket => Upgrade::wanted(&head, no_body),
             _ => Upgrade::No,
         };
-        let mut request = Request::from_parts(head, body);
-        let client_side = (upgrade != Upgrade::No).then(|| hyper::upgrade::on(&mut request));
-        let stripped = self.reserved.strip(request);
+        let stripped = self.reserved.strip(Request::from_parts(head, body));
         let asserted = Asserted {
             index: route.index,
             route: &route.name,
@@ -287,6 +287,7 @@ impl Gateway {
 
         let statement = Statement {
             path: &target.path,
+            rewritten: route.rewrite.as_ref().map(|rewrite| rewrite.apply(&target.path)),
             authority: &target.authority,
             peer_address: case.connection.peer_address,
             assertion: (self.asserter.header(), assertion),
@@ -301,8 +302,8 @@ impl Gateway {
         let mut response = match answer {
             Ok(Forwarded { response, upgraded }) => {
                 admitted.answered(response.status().as_u16(), None);
-                if let (Some(slot), Some(client), Some(upstream)) = (slot, client_side, upgraded) {
-                    slot.put(Tunnel { client, upstream, admission: kept, clock: Arc::clone(&self.clock) });
+                if let (Some(slot), Some(upstream)) = (slot, upgraded) {
+                    slot.put(Tunnel { upstream, admission: kept, clock: Arc::clone(&self.clock) });
                 }
                 response
             }

@@ -41,6 +41,37 @@ impl std::fmt::Display for RouteHost {
     }
 }
 
+/// What takes the place of a route's path in requests to its upstream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rewrite {
+    /// Segments of the route's path.
+    segments: usize,
+    /// Without trailing slash; empty for `/`.
+    by: String,
+}
+
+impl Rewrite {
+    /// Puts `by` in the place of `path`.
+    ///
+    /// # Errors
+    /// When one of them is a path that no request could have.
+    pub fn new(path: &str, by: &str) -> Result<Self, PathError> {
+        let (path, by) = (CanonicalPath::parse(path)?, CanonicalPath::parse(by)?);
+        let segments = path.as_str().trim_end_matches('/').matches('/').count();
+        Ok(Self { segments, by: by.as_str().trim_end_matches('/').to_owned() })
+    }
+
+    /// The path for the upstream, of a path that the route matches. Segments are counted and not compared again: the route's path may
+    /// be written with other encodings.
+    pub fn apply(&self, path: &CanonicalPath) -> String {
+        let rest = path.behind(self.segments);
+        match (self.by.as_str(), rest) {
+            ("", "") => "/".to_owned(),
+            (by, rest) => format!("{by}{rest}"),
+        }
+    }
+}
+
 /// Why the table cannot be made.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RouteTableError {
@@ -219,6 +250,25 @@ mod tests {
         }
         assert!(table.serves(&Authority::parse("other.example").expect("valid")));
         assert!(!table.serves(&Authority::parse("other.example:1").expect("valid")));
+    }
+
+    #[test]
+    fn a_path_takes_the_place_of_another() {
+        let table = [
+            ("/api", "/", "/api", "/"),
+            ("/api", "/", "/api/", "/"),
+            ("/api", "/", "/api/a%20b/c", "/a%20b/c"),
+            ("/api/", "/v1/", "/%61pi/x", "/v1/x"),
+            ("/a/b", "/x/y", "/a/b", "/x/y"),
+            ("/a/b", "/x/y", "/a/b/", "/x/y/"),
+            ("/", "/v1", "/", "/v1/"),
+            ("/", "/v1", "/a/b;c=d", "/v1/a/b;c=d"),
+        ];
+        for (path, by, asked, expected) in table {
+            let rewrite = Rewrite::new(path, by).expect("paths");
+            assert_eq!(rewrite.apply(&CanonicalPath::parse(asked).expect("a path")), expected, "{path} {by} {asked}");
+        }
+        assert_eq!(Rewrite::new("/a", "/b/../c"), Err(PathError::DotSegment));
     }
 
     #[test]

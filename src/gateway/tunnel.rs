@@ -17,7 +17,7 @@ use super::body::Progress;
 use crate::domain::Clock;
 use crate::resource::{Admission, AdmissionEnded};
 
-/// How long both sides may take to switch once the upstream has agreed.
+/// How long the upstream may take to switch once it has agreed.
 const SWITCH: Duration = Duration::from_secs(10);
 /// The longest silence in both directions.
 const SILENCE: Duration = Duration::from_secs(600);
@@ -76,16 +76,16 @@ pub(super) fn is_websocket(headers: &HeaderMap) -> bool {
 
 /// Where the connection that a request came on finds its tunnel: it carries it itself, so that a tunnel counts as its connection.
 #[derive(Clone, Debug, Default)]
-pub struct TunnelSlot(Arc<Mutex<Option<Tunnel>>>);
+pub struct TunnelSlot(Arc<Mutex<Option<Box<Tunnel>>>>);
 
 impl TunnelSlot {
     /// Leaves a tunnel for the connection.
     pub(super) fn put(&self, tunnel: Tunnel) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(tunnel);
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(tunnel));
     }
 
     /// The tunnel, when there is one.
-    pub fn take(&self) -> Option<Tunnel> {
+    pub fn take(&self) -> Option<Box<Tunnel>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
@@ -107,19 +107,18 @@ pub enum TunnelEnd {
     Ended(AdmissionEnded),
 }
 
-/// Two connections to join.
+/// The upstream's side of a tunnel, to be joined with the connection that asked for it.
 #[derive(Debug)]
 pub struct Tunnel {
-    pub(super) client: OnUpgrade,
     pub(super) upstream: OnUpgrade,
     pub(super) admission: Admission,
     pub(super) clock: Arc<dyn Clock>,
 }
 
 impl Tunnel {
-    /// Carries bytes both ways until one of the ends comes. Both connections are closed behind it.
-    pub async fn run(self) -> TunnelEnd {
-        let Self { client, upstream, admission, clock } = self;
+    /// Carries bytes both ways between `client` and the upstream until one of the ends comes. Both are closed behind it.
+    pub async fn run<S: AsyncRead + AsyncWrite + Unpin>(self, client: S) -> TunnelEnd {
+        let Self { upstream, admission, clock } = self;
         let ended = admission.ended(Arc::clone(&clock));
         tokio::select! {
             end = carry(client, upstream, clock) => end,
@@ -128,14 +127,13 @@ impl Tunnel {
     }
 }
 
-async fn carry(client: OnUpgrade, upstream: OnUpgrade, clock: Arc<dyn Clock>) -> TunnelEnd {
-    let both = async { tokio::try_join!(client, upstream).map_err(io::Error::other) };
-    let (client, upstream) = match tokio::time::timeout(SWITCH, both).await {
-        Ok(Ok(both)) => both,
-        Ok(Err(error)) => return error.into(),
+async fn carry(client: impl AsyncRead + AsyncWrite + Unpin, upstream: OnUpgrade, clock: Arc<dyn Clock>) -> TunnelEnd {
+    let upstream = match tokio::time::timeout(SWITCH, upstream).await {
+        Ok(Ok(upstream)) => upstream,
+        Ok(Err(error)) => return io::Error::other(error).into(),
         Err(_) => return io::Error::from(io::ErrorKind::TimedOut).into(),
     };
-    let (from_client, to_client) = split(TokioIo::new(client));
+    let (from_client, to_client) = split(client);
     let (from_upstream, to_upstream) = split(TokioIo::new(upstream));
     let progress = Progress::new(clock);
     let copied = async { tokio::try_join!(pump(from_client, to_upstream, &progress), pump(from_upstream, to_client, &progress)) };

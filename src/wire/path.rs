@@ -101,6 +101,12 @@ impl CanonicalPath {
         &self.text
     }
 
+    /// The path behind its first `segments` segments: empty, or with a slash at its start.
+    pub fn behind(&self, segments: usize) -> &str {
+        let mut starts = self.text.match_indices('/').map(|(at, _)| at);
+        starts.nth(segments).and_then(|at| self.text.get(at..)).unwrap_or_default()
+    }
+
     /// The path as it is matched: every percent-encoding resolved. Slashes separate segments here exactly as in [`Self::as_str`].
     pub fn decoded(&self) -> &str {
         self.decoded.as_deref().unwrap_or(&self.text)

@@ -297,6 +297,9 @@ pub struct RouteSettings {
     /// Whether the access token is passed to the upstream.
     #[serde(default)]
     pub pass_access_token: bool,
+    /// What takes the place of `path` in requests to the upstream: with `path = "/api"` and `upstream_path = "/v1"`, `/api/x` becomes
+    /// `/v1/x`. Default: paths stay as they are.
+    pub upstream_path: Option<String>,
     /// What is spoken with the upstream.
     #[serde(default)]
     pub upstream_protocol: UpstreamProtocolSetting,

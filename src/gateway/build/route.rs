@@ -19,7 +19,7 @@ use crate::domain::{Audience, Lifetime, Scope, Thumbprint};
 use crate::gateway::assertion::{AssertionTerms, OWN_CLAIMS, Reuse};
 use crate::gateway::certificate_rule::CertificateRules;
 use crate::gateway::metadata;
-use crate::gateway::route::RouteHost;
+use crate::gateway::route::{Rewrite, RouteHost};
 use crate::gateway::template::Template;
 use crate::gateway::upstream::{Protocol, Upstream, UpstreamSpec};
 use crate::gateway::{AccessToken, Route};
@@ -139,6 +139,10 @@ pub(super) fn build_route(
     if settings.websocket && protocol == Protocol::Http2 {
         return Err(setting(at("websocket"), "needs an upstream that is spoken to in HTTP/1.1: `upstream_protocol = \"http1\"`"));
     }
+    let rewrite = match &settings.upstream_path {
+        None => None,
+        Some(by) => Some(Rewrite::new(&settings.path, by).map_err(|error| setting(at("upstream_path"), error))?),
+    };
     let server_name = settings.upstream_server_name.as_deref();
     let upstream = Upstream::new(UpstreamSpec { url: &settings.upstream, tls, server_name, protocol, timeout })
         .map_err(|error| BuildError::Upstream { name: name.clone(), error })?;
@@ -167,6 +171,7 @@ pub(super) fn build_route(
         assertion: assertion_terms(settings, &host)?,
         certificate_headers: settings.certificate_headers.clone(),
         request_headers: request_headers(settings)?,
+        rewrite,
         websocket: settings.websocket,
         access_token: if settings.pass_access_token { AccessToken::Passed } else { AccessToken::Removed },
         metrics: OnceLock::new(),

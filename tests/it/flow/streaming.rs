@@ -86,6 +86,7 @@ async fn calls_of_grpc_end_with_their_trailers() {
         while let Ok((stream, _)) = listener.accept().await {
             let service = service_fn(async |request: http::Request<hyper::body::Incoming>| {
                 assert_eq!(request.headers()["te"], "trailers");
+                assert_eq!(request.uri().path(), "/v1.Echo/Say");
                 assert!(request.headers().contains_key("x-symbolon-assertion"));
                 assert!(!request.headers().contains_key("authorization") && !request.headers().contains_key("host"));
                 let sent = request.into_body().collect().await.expect("a body").to_bytes();
@@ -102,7 +103,7 @@ async fn calls_of_grpc_end_with_their_trailers() {
             );
         }
     });
-    let gateway = route("echo.Echo", port, "upstream_protocol = \"http2\"");
+    let gateway = route("echo.Echo", port, "upstream_protocol = \"http2\"\nupstream_path = \"/v1.Echo\"");
     let stack = Setup { gateway, ..Setup::default() }.start().await;
     let token = stack.token(&stack.alice).await;
     let stream = stack.caller(&stack.alice).http(Http::V2).raw(&stack.gateway_authority).await.expect("a connection");
