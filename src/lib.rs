@@ -63,6 +63,7 @@
 //!
 //! GET /authorize from a browser
 //!   web      extract     query, or the form of a POST, kept and asked for again by GET -> Parameters
+//!   oauth    unfold      the claims of a signed request in place of its parameters -> Parameters
 //!   oauth    destination client and redirect URI belong together; refusals are pages until here -> Destination
 //!   oauth    read        or a pushed request; refusals go to the client from here -> AuthorizationRequest
 //!   identity current     the session of the cookie                       -> SignedIn?
@@ -104,9 +105,16 @@
 //! | RFC 8705 §2 (mutual-TLS client authentication) | `oauth::client_auth` | `tests/it/spec/rfc8705.rs`, `tests/it/threat/inside_host.rs` |
 //! | RFC 8707 (resource indicators) | `oauth::resources` | `tests/it/spec/rfc8707.rs` |
 //! | RFC 9068 (JWT access tokens) | [`token::jwt`] | `tests/it/spec/rfc9068.rs` |
+//! | RFC 7516 (JWE, to clients) | `jose::jwe`, `oauth::encryption` | `tests/it/spec/encryption.rs` |
+//! | RFC 9101 (signed requests), JARM | `oauth::request_object`, `oauth::authorization::answer` | `tests/it/spec/rfc9101.rs`, `jarm.rs` |
 //! | RFC 9126 (pushed requests), 9207 (`iss`) | `oauth::par`, `oauth::authorization::answer` | `tests/it/spec/rfc9126.rs`, `rfc9207.rs` |
 //! | RFC 9110 §15.5.20 (misdirected request) | `tls::PolicySet`, `web::edge`, `gateway` | `tests/it/spec/rfc9110.rs` |
+//! | RFC 9701 (signed introspection) | `oauth::introspect`, [`resource`] | `tests/it/spec/rfc9701.rs` |
+//! | FAPI 2.0 Security Profile, Message Signing | `oauth::profiles`, `clients` | `tests/it/spec/fapi2` |
+//! | RFC 9440 (Client-Cert) | `gateway::certificate_header` | `tests/it/spec/rfc9440.rs` |
 //! | RFC 9449 (DPoP) | [`binding::dpop`], `oauth::dpop`, [`resource`] | `tests/it/spec/rfc9449.rs` |
+//! | RFC 9470 (step-up) | [`resource`] | `tests/it/spec/rfc9470.rs` |
+//! | RFC 9728 (protected resource metadata) | `gateway::metadata`, [`resource`] | `tests/it/spec/rfc9728.rs` |
 //! | RFC 8265 (usernames, passwords), 9106 (Argon2) | `identity`, `seal` | beside the code; `tests/it/threat/sign_in.rs` |
 //! | OpenID Connect Core, Discovery, Form Post Response Mode | `oauth::authorization`, `oidc`, `oauth::userinfo`, `web::form_post` | `tests/it/spec/oidc_core.rs`, `oidc_discovery.rs` |
 //! | OpenID Connect RP-Initiated, Back-Channel and Front-Channel Logout | `oauth::logout`, `oidc::logout_token`, `web::end_session`, `web::sign_out`, `clients::LogoutMetadata` | `tests/it/spec/oidc_logout.rs` |

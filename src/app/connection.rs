@@ -22,6 +22,7 @@ use super::front::Front;
 use super::listener::{Listener, ListenerTls, Places};
 use super::patience::{Movement, Patient, WRITE_STALL};
 use crate::config::settings::LimitSettings;
+use crate::gateway::TunnelSlot;
 use crate::telemetry::metrics;
 use crate::web::Peer;
 
@@ -135,8 +136,14 @@ impl Connection {
         let front = self.front.clone();
         let movement = Arc::new(Movement::default());
         let moving = movement.clone();
-        let service = service_fn(move |request: Request<Incoming>| {
+        // Only HTTP/1.1 can be left for another protocol.
+        let slot = (!http2).then(TunnelSlot::default);
+        let tunnel = slot.clone();
+        let service = service_fn(move |mut request: Request<Incoming>| {
             let (front, peer, open) = (front.clone(), peer.clone(), moving.begin());
+            if let Some(slot) = &slot {
+                request.extensions_mut().insert(slot.clone());
+            }
             // hyper has dropped a `Content-Length` that stood beside it: after such a request the connection must not be used again
             // (RFC 9112 §6.1), and which request was such a one cannot be told any more.
             let is_last = request.headers().contains_key(TRANSFER_ENCODING);
@@ -182,7 +189,7 @@ impl Connection {
                 .header_read_timeout(idle)
                 .max_headers(limits.request_headers as usize)
                 .max_buf_size((limits.request_head_bytes as usize).max(8_192));
-            loop {
+            let ended = loop {
                 // hyper's buffers for HTTP/1.1 take more than all the rest of an idle connection: they are made when the peer speaks.
                 let begins = tokio::select! {
                     () = self.stop.cancelled() => false,
@@ -194,19 +201,27 @@ impl Connection {
                     return;
                 }
                 let quiet = movement.quiet(QUIET);
-                let mut connection = Box::new(builder.serve_connection(TokioIo::new(stream), service.clone()));
+                let mut connection = Box::new(builder.serve_connection(TokioIo::new(stream), service.clone()).with_upgrades());
                 tokio::select! {
-                    ended = &mut *connection => return log_end(ended),
+                    ended = &mut *connection => break ended,
                     () = self.stop.cancelled() => {
                         Pin::new(&mut *connection).graceful_shutdown();
-                        return log_end(connection.await);
+                        break connection.await;
                     }
                     () = quiet => {}
                 }
                 // Between two requests: nothing is left to write, and what has been read of the next one goes with it.
-                let parts = connection.into_parts();
+                let Some(parts) = connection.into_parts() else { break Ok(()) };
                 stream = parts.io.into_inner();
                 stream.unread(&parts.read_buf);
+            };
+            log_end(ended);
+            // A tunnel has the place of the connection that it was.
+            if let Some(tunnel) = tunnel.and_then(|slot| slot.take()) {
+                tokio::select! {
+                    end = tunnel.run() => tracing::debug!(listener = %self.listener, %end, "tunnel ended"),
+                    () = self.stop.cancelled() => {}
+                }
             }
         }
     }

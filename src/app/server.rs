@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use arc_swap::ArcSwap;
+use tokio::sync::Semaphore;
 
 use super::client_authentication::{assertion_rules, outbound, throttle_limits};
 use super::tasks::load_rules;
 use crate::binding::dpop::{Dpop, DpopChecked, Nonces};
-use crate::clients::{ClientKeys, Clients};
+use crate::clients::{ClientKeys, Clients, Profile};
 use crate::config::Loaded;
 use crate::config::settings::SealKeySettings;
 use crate::domain::{ClientId, Clock, Issuer, Randomness, SystemClock};
@@ -19,6 +20,7 @@ use crate::oauth::client_auth::{AssertionRules, Throttle, ThrottleLimits};
 use crate::oauth::logout::Logouts;
 use crate::oauth::metadata::{Endpoints, path};
 use crate::oauth::registration::Registration;
+use crate::oauth::request_object::MOST_FETCHES;
 use crate::oauth::resources::Resources;
 use crate::oauth::{AuthorizationServer, IssuedTokens, Revocations};
 use crate::oidc::SubjectNames;
@@ -118,7 +120,13 @@ fn checked(loaded: &Loaded) -> anyhow::Result<Checked> {
     let assertion_issuers = AssertionIssuers::from_settings(&settings.assertion_issuer, read).context("[[assertion_issuer]]")?;
     let throttle = throttle_limits(&settings.limits)?;
     super::identity::check(settings, &issuer)?;
-    let dpop = DpopChecked::from_settings(&settings.dpop).context("[dpop]")?;
+    let mut dpop = DpopChecked::from_settings(&settings.dpop).context("[dpop]")?;
+    let profile = Profile::from(settings.authorization.profile);
+    check_profile(profile, &key_plan)?;
+    dpop.rules.algorithms.retain(|algorithm| profile.algorithms().contains(algorithm));
+    if dpop.rules.algorithms.is_empty() {
+        bail!("[dpop]: the profile `{}` knows none of `algorithms`: add `ES256`, `PS256` or `EdDSA`", profile.name());
+    }
     let registration = Registration::from_settings(&settings.registration).context("[registration]")?;
     for identifier in &settings.registration.resources {
         if resources.get(identifier).is_none() {
@@ -138,6 +146,17 @@ fn checked(loaded: &Loaded) -> anyhow::Result<Checked> {
         lifetimes,
         registration,
     })
+}
+
+/// FAPI 2.0 Security Profile §5.4.1 speaks of every JWT that the server makes.
+fn check_profile(profile: Profile, plan: &KeyPlan) -> anyhow::Result<()> {
+    match plan.algorithms.iter().find(|algorithm| !profile.algorithms().contains(algorithm)) {
+        None => Ok(()),
+        Some(algorithm) => bail!(
+            "[signing]: `{algorithm}` is not for the profile `{}`: write `ES256`, `PS256` or `EdDSA`, for every resource too",
+            profile.name()
+        ),
+    }
 }
 
 /// Checks the authorization server's sections and the master keys, without opening the database.
@@ -187,6 +206,7 @@ pub async fn build(
         resources,
         feed_clients,
         profile: loaded.settings.authorization.profile.into(),
+        require_signed_request_object: loaded.settings.authorization.require_signed_request_object,
         lifetimes,
         subject_names,
         ring: store.ring().clone(),
@@ -201,6 +221,7 @@ pub async fn build(
         logouts: Logouts::new(outbound.clone()),
         outbound,
         registration,
+        request_fetches: Semaphore::new(MOST_FETCHES),
         assertions,
         assertion_issuers,
         throttle: Throttle::new(throttle),

@@ -44,6 +44,14 @@ impl Authentication {
         !matches!(self, Self::None)
     }
 
+    /// The keys it signs its assertions with.
+    pub const fn keys(&self) -> Option<&Published<RegisteredKeys>> {
+        match self {
+            Self::PrivateKeyJwt { keys, .. } => Some(keys),
+            _ => None,
+        }
+    }
+
     /// The method.
     pub const fn method(&self) -> AuthenticationMethod {
         match self {
@@ -135,6 +143,12 @@ impl AuthenticationMethod {
         Self::ClientSecretJwt,
         Self::None,
     ];
+
+    /// Whether the client proves to hold a private key that never leaves it. FAPI 2.0 Security Profile §5.3.2.1: "shall authenticate
+    /// clients using one of the following methods: MTLS, `private_key_jwt`".
+    pub const fn is_strong(self) -> bool {
+        matches!(self, Self::TlsClientAuth | Self::SelfSignedTlsClientAuth | Self::PrivateKeyJwt)
+    }
 
     /// The name, as registrations, metadata and audit events have it.
     pub const fn name(self) -> &'static str {

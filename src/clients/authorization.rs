@@ -4,7 +4,7 @@
 use serde_json::{Map, Value};
 
 use super::metadata::{flag, strings, text};
-use super::{ApplicationType, Authentication, AuthenticationMethod, GrantType, MetadataError, RedirectUri, SecureUri};
+use super::{ApplicationType, Authentication, GrantType, MetadataError, RedirectUri, SecureUri};
 use crate::binding::BindingPolicy;
 use crate::config::settings::ProfileSetting;
 use crate::jose::Algorithm;
@@ -47,6 +47,8 @@ pub enum Profile {
     Oauth21,
     /// FAPI 2.0 Security Profile.
     Fapi2,
+    /// FAPI 2.0 Message Signing: signed requests, on top of it.
+    Fapi2MessageSigning,
 }
 
 impl From<ProfileSetting> for Profile {
@@ -55,13 +57,14 @@ impl From<ProfileSetting> for Profile {
             ProfileSetting::Openid => Self::Openid,
             ProfileSetting::Oauth21 => Self::Oauth21,
             ProfileSetting::Fapi2 => Self::Fapi2,
+            ProfileSetting::Fapi2MessageSigning => Self::Fapi2MessageSigning,
         }
     }
 }
 
 impl Profile {
     /// Every profile there is.
-    pub const ALL: [Self; 3] = [Self::Openid, Self::Oauth21, Self::Fapi2];
+    pub const ALL: [Self; 4] = [Self::Openid, Self::Oauth21, Self::Fapi2, Self::Fapi2MessageSigning];
 
     /// The value of `profile`.
     pub const fn name(self) -> &'static str {
@@ -69,6 +72,16 @@ impl Profile {
             Self::Openid => "openid",
             Self::Oauth21 => "oauth2.1",
             Self::Fapi2 => "fapi2",
+            Self::Fapi2MessageSigning => "fapi2-message-signing",
+        }
+    }
+
+    /// The algorithms that JWTs between client and server are signed with. FAPI 2.0 Security Profile §5.4.1: "shall use PS256, ES256,
+    /// or EdDSA (using the Ed25519 variant) algorithms".
+    pub const fn algorithms(self) -> &'static [Algorithm] {
+        match self {
+            Self::Openid | Self::Oauth21 => &Algorithm::ALL,
+            Self::Fapi2 | Self::Fapi2MessageSigning => &[Algorithm::ES256, Algorithm::PS256, Algorithm::EdDSA],
         }
     }
 }
@@ -162,13 +175,11 @@ pub(super) fn read(
     if profile >= Profile::Fapi2 && binding == BindingPolicy::Unbound {
         return Err(MetadataError::ProfileBinding(profile.name()));
     }
-    // FAPI 2.0 §5.3.2.1: "shall authenticate clients using one of the following methods: MTLS, private_key_jwt".
-    let is_strong = matches!(
-        authentication.method(),
-        AuthenticationMethod::TlsClientAuth | AuthenticationMethod::SelfSignedTlsClientAuth | AuthenticationMethod::PrivateKeyJwt
-    );
-    if profile >= Profile::Fapi2 && !is_strong {
+    if profile >= Profile::Fapi2 && !authentication.method().is_strong() {
         return Err(MetadataError::ProfileMethod(profile.name()));
+    }
+    for name in [ID_TOKEN_ALGORITHM, USERINFO_ALGORITHM] {
+        check_profile(profile, name, algorithm(members, name)?)?;
     }
     let metadata = AuthorizationMetadata {
         redirect_uris,
@@ -198,8 +209,11 @@ pub(super) fn write(metadata: &AuthorizationMetadata, mut put: impl FnMut(&str, 
         put(REDIRECT_URIS, metadata.redirect_uris.iter().map(RedirectUri::as_str).collect());
         put(RESPONSE_TYPES, Value::from(vec!["code"]));
         put(APPLICATION_TYPE, metadata.application_type.name().into());
-        put(PROFILE, metadata.profile.name().into());
         put(SUBJECT_TYPE, metadata.subject_type.name().into());
+    }
+    // It also says how the client authenticates, whatever it asks for.
+    if !metadata.redirect_uris.is_empty() || metadata.profile != Profile::default() {
+        put(PROFILE, metadata.profile.name().into());
     }
     if let Some(uri) = &metadata.sector_identifier_uri {
         put(SECTOR_IDENTIFIER_URI, uri.as_str().into());
@@ -223,7 +237,7 @@ pub(super) fn write(metadata: &AuthorizationMetadata, mut put: impl FnMut(&str, 
 }
 
 /// One of a closed list of words.
-fn named<T: Copy>(
+pub(super) fn named<T: Copy>(
     members: &Map<String, Value>,
     name: &'static str,
     all: &[T],
@@ -239,8 +253,18 @@ fn named<T: Copy>(
     }
 }
 
-fn algorithm(members: &Map<String, Value>, name: &'static str) -> Result<Option<Algorithm>, MetadataError> {
+pub(super) fn algorithm(members: &Map<String, Value>, name: &'static str) -> Result<Option<Algorithm>, MetadataError> {
     named(members, name, &Algorithm::ALL, Algorithm::name)
+}
+
+/// An algorithm must be one of the profile's.
+pub(super) fn check_profile(profile: Profile, name: &'static str, found: Option<Algorithm>) -> Result<(), MetadataError> {
+    match found {
+        Some(algorithm) if !profile.algorithms().contains(&algorithm) => {
+            Err(MetadataError::ProfileAlgorithm { name, algorithm, profile: profile.name() })
+        }
+        _ => Ok(()),
+    }
 }
 
 fn seconds(members: &Map<String, Value>, name: &'static str) -> Result<Option<u32>, MetadataError> {

@@ -14,7 +14,8 @@ use tokio::sync::Mutex;
 use super::{JwksUri, MatchError, Matched, RegisteredCertificate, RegisteredCertificates, RegisteredKeys};
 use crate::domain::{ClientId, Timestamp};
 use crate::fetch::{Client as FetchClient, FetchError};
-use crate::jose::jwk::{JwkError, JwkSet};
+use crate::jose::jwe::KeyManagement;
+use crate::jose::jwk::{JwkError, JwkSet, PublicJwk};
 use crate::jose::jws::{Compact, JwsError};
 use crate::jose::verify::VerifiedJws;
 use crate::pki::Certificate;
@@ -119,6 +120,11 @@ impl ClientKeys {
         Self { client, places: Arc::new(Cache::new(PLACES)) }
     }
 
+    /// Fetches what else clients publish; `None` where nothing is fetched.
+    pub const fn outbound(&self) -> Option<&FetchClient> {
+        self.client.as_ref()
+    }
+
     /// Verifies a signature with the published keys.
     ///
     /// # Errors
@@ -148,6 +154,26 @@ impl ClientKeys {
                 None => Err(problem.into()),
             },
             answer => Ok(answer?),
+        }
+    }
+
+    /// The published key that content is encrypted to with `alg`.
+    ///
+    /// # Errors
+    /// Keys that cannot be had. `Ok(None)` when there is no such key among them.
+    pub async fn encryption_key(
+        &self,
+        client_id: &ClientId,
+        uri: &JwksUri,
+        alg: KeyManagement,
+        monotonic: Duration,
+    ) -> Result<Option<PublicJwk>, KeysUnavailable> {
+        let find = |snapshot: &Snapshot| snapshot.keys.as_ref().and_then(|keys| keys.encryption_key(alg)).cloned();
+        let place = self.place(client_id, uri);
+        let snapshot = self.snapshot(&place, monotonic).await?;
+        match find(&snapshot) {
+            None => Ok(self.newer(&place, &snapshot, monotonic).await.and_then(|newer| find(&newer))),
+            found => Ok(found),
         }
     }
 

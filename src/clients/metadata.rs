@@ -7,13 +7,14 @@ use url::Url;
 
 use super::{
     Authentication, AuthenticationMethod, CertificateMatcher, Client, GrantType, JwksUriError, RegisteredCertificateError,
-    RegisteredCertificates as Certificates, RegisteredKeysError, SecretError,
+    RegisteredCertificates as Certificates, RegisteredKeysError, RequestUriError, SecretError,
 };
-use super::{RedirectUriError, about, authorization, logout};
+use super::{RedirectUriError, about, authorization, logout, messages};
 use crate::binding::BindingPolicy;
 use crate::domain::{ClientId, IdentifierError, Scope, ScopeError};
 use crate::event::Reason;
 use crate::jose::json::{self, JsonError};
+use crate::jose::jwe::KeyManagement;
 use crate::jose::{Algorithm, AlgorithmUnknown};
 use crate::pki::DistinguishedName;
 use crate::store::SecretRecord;
@@ -244,6 +245,43 @@ pub enum MetadataError {
     /// A profile that demands stronger authentication.
     #[error("the profile `{0}` needs `tls_client_auth`, `self_signed_tls_client_auth` or `private_key_jwt`")]
     ProfileMethod(&'static str),
+    /// An algorithm that the profile does not know.
+    #[error("`{name}`: `{algorithm}` is not for the profile `{profile}` (FAPI 2.0 Security Profile §5.4.1)")]
+    ProfileAlgorithm {
+        /// The member.
+        name: &'static str,
+        /// The algorithm.
+        algorithm: Algorithm,
+        /// The profile.
+        profile: &'static str,
+    },
+    /// A place of request objects that nothing is fetched from.
+    #[error("`request_uris`: `{uri}` {problem}")]
+    RequestUri {
+        /// The text.
+        uri: String,
+        /// What is wrong.
+        problem: RequestUriError,
+    },
+    /// `…_enc` without `…_alg`.
+    #[error("`{enc}` needs `{alg}`")]
+    EncryptionAlone {
+        /// The member that is missing.
+        alg: &'static str,
+        /// The one that is there.
+        enc: &'static str,
+    },
+    /// Nothing to encrypt to.
+    #[error("`{name}` is {alg}, and there is no key for it: `jwks` needs one, or `jwks_uri`")]
+    NoEncryptionKey {
+        /// The member.
+        name: &'static str,
+        /// The algorithm.
+        alg: KeyManagement,
+    },
+    /// Unsigned request objects where they must be signed.
+    #[error("`request_object_signing_alg`: `none` does not go with `{0}`")]
+    UnsignedRequests(&'static str),
     /// A word outside a closed list.
     #[error("`{name}`: `{found}` is not one of {words}")]
     Word {
@@ -298,9 +336,13 @@ pub(super) fn read(json: &[u8], expected: Option<&ClientId>, kept: Option<&Secre
     let grant_types = grants(&members, &authentication)?;
     let binding = binding(flag(&members, BOUND)?, flag(&members, DPOP_BOUND)?);
     let authorization = authorization::read(&members, &grant_types, binding, &authentication)?;
+    let other_keys = authentication::other_keys(&members, &authentication)?;
+    let keys = authentication.keys().or(other_keys.as_ref());
     Ok(Client {
         logout: logout::read(&members, &authorization)?,
         about: about::read(&members)?,
+        messages: messages::read(&members, authorization.profile, keys)?,
+        other_keys,
         authorization,
         client_id,
         name: text(&members, CLIENT_NAME)?.map(str::to_owned),
@@ -325,7 +367,7 @@ pub(super) fn write(client: &Client) -> Value {
     if let Some(name) = &client.name {
         put(CLIENT_NAME, name.as_str().into());
     }
-    authentication::write(&client.authentication, &mut put);
+    authentication::write(&client.authentication, client.other_keys.as_ref(), &mut put);
     let (certificate, dpop) = match client.binding {
         BindingPolicy::Certificate => (true, false),
         BindingPolicy::Dpop => (false, true),
@@ -342,15 +384,10 @@ pub(super) fn write(client: &Client) -> Value {
         put(ANCHOR_SET, name.as_str().into());
     }
     put(RESOURCES, client.resources.iter().map(String::as_str).collect());
-    authorization::write(&client.authorization, |name, value| {
-        members.insert(name.to_owned(), value);
-    });
-    about::write(&client.about, |name, value| {
-        members.insert(name.to_owned(), value);
-    });
-    logout::write(&client.logout, |name, value| {
-        members.insert(name.to_owned(), value);
-    });
+    authorization::write(&client.authorization, &mut put);
+    messages::write(&client.messages, &mut put);
+    about::write(&client.about, &mut put);
+    logout::write(&client.logout, &mut put);
     Value::Object(members)
 }
 
@@ -376,7 +413,7 @@ fn check_names(members: &Map<String, Value>) -> Result<(), MetadataError> {
 }
 
 fn known() -> impl Iterator<Item = &'static str> {
-    KNOWN.into_iter().chain(authorization::NAMES).chain(logout::NAMES).chain(about::NAMES)
+    KNOWN.into_iter().chain(authorization::NAMES).chain(messages::NAMES).chain(logout::NAMES).chain(about::NAMES)
 }
 
 /// The known name with the fewest edits, when they are few beside its length.

@@ -19,6 +19,7 @@ mod certificate_matcher;
 mod client_keys;
 mod directory;
 mod logout;
+mod messages;
 mod metadata;
 mod redirect_uri;
 mod registered_certificate;
@@ -35,6 +36,7 @@ pub use certificate_matcher::{CertificateMatcher, MatchError, Matched};
 pub use client_keys::{ClientKeys, ClientKeysError, KeysUnavailable};
 pub use directory::{Clients, ClientsError, Directory, EndingCertificate};
 pub use logout::{LogoutMetadata, SecureUri};
+pub use messages::{Carrier, Encryption, Message, MessageMetadata, RequestSigning, RequestUri, RequestUriError, ResponseMode};
 pub use metadata::MetadataError;
 pub use redirect_uri::{AcceptedRedirectUri, ApplicationType, RedirectUri, RedirectUriError};
 pub use registered_certificate::{RegisteredCertificate, RegisteredCertificateError, RegisteredCertificates};
@@ -68,6 +70,10 @@ pub struct Client {
     pub logout: LogoutMetadata,
     /// What it says of itself, for people.
     pub about: AboutMetadata,
+    /// How it signs what it asks for, and how it is answered.
+    pub messages: MessageMetadata,
+    /// The public keys it publishes without authenticating by them; see [`Client::keys`].
+    pub other_keys: Option<Published<RegisteredKeys>>,
 }
 
 /// A grant that a client may use (`grant_types`, RFC 7591 §2).
@@ -137,6 +143,14 @@ impl Client {
     /// Whether a member of a registration is understood.
     pub fn knows(member: &str) -> bool {
         metadata::is_known(member)
+    }
+
+    /// The public keys that it signs with, whatever it authenticates by.
+    pub const fn keys(&self) -> Option<&Published<RegisteredKeys>> {
+        match self.authentication.keys() {
+            Some(keys) => Some(keys),
+            None => self.other_keys.as_ref(),
+        }
     }
 
     /// The registration without its secret, as one line of JSON. The same for equal clients.

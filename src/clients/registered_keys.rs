@@ -1,8 +1,9 @@
-//! Public keys that a client signs assertions with: a JWK Set (RFC 7517 §5).
+//! Public keys that a client signs with, and that it is answered under: a JWK Set (RFC 7517 §5).
 
 use serde_json::{Map, Value};
 
 use crate::jose::Algorithm;
+use crate::jose::jwe::KeyManagement;
 use crate::jose::jwk::{JwkError, JwkSet, PublicJwk};
 use crate::jose::jws::{Compact, JwsError};
 use crate::jose::verify::{VerifiedJws, VerifyingKeys};
@@ -28,9 +29,9 @@ pub enum RegisteredKeysError {
         /// What is wrong.
         problem: JwkError,
     },
-    /// A key for something else than signatures.
-    #[error("key {0} of `jwks` verifies no signature, by its `alg`, `use` or `key_ops`")]
-    NotForSignatures(usize),
+    /// A key for something that this server does not do.
+    #[error("key {0} of `jwks` verifies no signature and encrypts nothing, by its `alg`, `use` or `key_ops`")]
+    Useless(usize),
 }
 
 impl RegisteredKeys {
@@ -46,8 +47,8 @@ impl RegisteredKeys {
         for (index, members) in keys.iter().enumerate() {
             let number = index + 1;
             let key = PublicJwk::from_members(members).map_err(|problem| RegisteredKeysError::Key { number, problem })?;
-            if !Algorithm::ALL.into_iter().any(|algorithm| key.fits(algorithm)) {
-                return Err(RegisteredKeysError::NotForSignatures(number));
+            if !is_useful(&key) {
+                return Err(RegisteredKeysError::Useless(number));
             }
             read.push(key);
         }
@@ -58,13 +59,24 @@ impl RegisteredKeys {
     /// many.
     pub fn of(set: JwkSet) -> Option<Self> {
         let verifying = VerifyingKeys::new(&set, &Algorithm::ALL);
-        let usable = !verifying.is_empty() && set.keys().len() <= Self::MAX;
+        let usable = set.keys().iter().any(is_useful) && set.keys().len() <= Self::MAX;
         usable.then_some(Self { set, verifying })
     }
 
     /// Whether one of the keys verifies `algorithm`.
     pub fn fit(&self, algorithm: Algorithm) -> bool {
         self.set.keys().iter().any(|key| key.fits(algorithm))
+    }
+
+    /// Whether one of the keys verifies any signature.
+    pub fn verify_something(&self) -> bool {
+        !self.verifying.is_empty()
+    }
+
+    /// The key that content is encrypted to with `alg`: the first that says it is for encryption, else the first that serves.
+    pub fn encryption_key(&self, alg: KeyManagement) -> Option<&PublicJwk> {
+        let serving = || self.set.keys().iter().filter(|key| key.encrypts(alg));
+        serving().find(|key| key.is_for_encryption()).or_else(|| serving().next())
     }
 
     /// Verifies a signature with the key that `kid` names; without a `kid`, with those that fit.
@@ -80,6 +92,11 @@ impl RegisteredKeys {
         let keys = self.set.keys().iter().map(|key| Value::Object(key.to_members())).collect();
         Value::Object(Map::from_iter([("keys".to_owned(), Value::Array(keys))]))
     }
+}
+
+fn is_useful(key: &PublicJwk) -> bool {
+    let verifies = Algorithm::ALL.into_iter().any(|algorithm| key.fits(algorithm));
+    verifies || KeyManagement::ALL.into_iter().any(|alg| key.encrypts(alg))
 }
 
 impl PartialEq for RegisteredKeys {

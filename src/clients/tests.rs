@@ -66,6 +66,8 @@ fn what_is_left_out_has_the_safe_meaning() {
         authorization: AuthorizationMetadata::default(),
         logout: LogoutMetadata::default(),
         about: AboutMetadata::default(),
+        messages: MessageMetadata::default(),
+        other_keys: None,
     };
     assert_eq!(client, expected);
 }
@@ -81,6 +83,13 @@ fn a_registration_is_read_back_as_it_was_written() {
         json!({ "tls_client_auth_subject_dn": null, "tls_client_auth_san_uri": "spiffe://example/a" }),
         json!({ "tls_client_auth_subject_dn": null, "tls_client_auth_san_ip": "2001:db8::1" }),
         json!({ "tls_client_auth_subject_dn": null, "tls_client_auth_san_email": "alice@example.org" }),
+        json!({ "jwks": { "keys": [public_key()] } }),
+        json!({ "jwks_uri": "https://a.example/jwks" }),
+        json!({
+            "jwks_uri": "https://a.example/jwks", "id_token_encrypted_response_alg": "RSA-OAEP-256",
+            "userinfo_encrypted_response_alg": "ECDH-ES", "userinfo_encrypted_response_enc": "A256GCM",
+            "authorization_encrypted_response_alg": "ECDH-ES+A128KW", "introspection_encrypted_response_alg": "ECDH-ES+A256KW",
+        }),
         json!({
             "token_endpoint_auth_method": "self_signed_tls_client_auth", "tls_client_auth_subject_dn": null,
             "jwks": { "keys": [jwk(&one.certificate), jwk(&two.certificate)] }
@@ -94,11 +103,21 @@ fn a_registration_is_read_back_as_it_was_written() {
         }),
         json!({ "tls_client_certificate_bound_access_tokens": false, "dpop_bound_access_tokens": true }),
         json!({ "tls_client_certificate_bound_access_tokens": true, "dpop_bound_access_tokens": true }),
+        json!({ "profile": "fapi2" }),
         json!({
             "grant_types": ["authorization_code", "refresh_token"], "redirect_uris": ["https://a.example/b", "https://a.example/a"],
             "response_types": ["code"], "application_type": "web", "profile": "fapi2",
             "require_pushed_authorization_requests": true, "default_max_age": 0, "require_auth_time": true,
             "id_token_signed_response_alg": "PS256", "userinfo_signed_response_alg": "ES256", "subject_type": "pairwise"
+        }),
+        json!({
+            "grant_types": ["authorization_code"], "redirect_uris": ["https://a.example/b"], "profile": "fapi2-message-signing",
+            "request_object_signing_alg": "PS256", "require_signed_request_object": true, "response_modes": ["jwt", "form_post.jwt"],
+            "authorization_signed_response_alg": "EdDSA", "introspection_signed_response_alg": "ES256",
+        }),
+        json!({
+            "grant_types": ["authorization_code"], "redirect_uris": ["https://a.example/b"], "profile": "openid",
+            "request_object_signing_alg": "none", "request_uris": ["https://a.example/r#1", "https://a.example/s"],
         }),
     ];
     for method in &methods {
@@ -155,8 +174,33 @@ fn what_is_not_understood_is_refused_with_the_remedy() {
         (alice(json!({ "Scope": "a" })), "did you mean `scope`?"),
         (alice(json!({ "tls_client_certificate_bound_access_token": true })), "`tls_client_certificate_bound_access_tokens`?"),
         (alice(json!({ "background_uri": "https://a.example/logo" })), "`background_uri` is not known client metadata"),
-        (alice(json!({ "jwks": { "keys": [one] } })), "`jwks` has no meaning with `tls_client_auth`"),
-        (alice(json!({ "jwks_uri": "https://a.example/jwks" })), "`jwks_uri` has no meaning with `tls_client_auth`"),
+        (alice(json!({ "jwks": { "keys": [] } })), "`jwks` must have 1 to 20 keys"),
+        (alice(json!({ "request_object_signing_alg": "HS256" })), "`HS256` is not one of `ES256` or "),
+        (alice(json!({ "request_object_signing_alg": "none" })), "`none` does not go with `oauth2.1`"),
+        (alice(json!({ "response_modes": ["jwt", "web_message"] })), "`web_message` is not one of `query`"),
+        (alice(json!({ "authorization_signed_response_alg": "none" })), "`none` is not one of"),
+        (alice(json!({ "id_token_encrypted_response_alg": "ECDH-ES" })), "is ECDH-ES, and there is no key for it"),
+        (
+            alice(json!({ "jwks": { "keys": [public_key()] }, "userinfo_encrypted_response_alg": "RSA-OAEP-256" })),
+            "is RSA-OAEP-256, and there is no key for it",
+        ),
+        (
+            alice(json!({ "authorization_encrypted_response_enc": "A128GCM" })),
+            "`authorization_encrypted_response_enc` needs `authorization_encrypted_response_alg`",
+        ),
+        (
+            alice(json!({ "jwks_uri": "https://a.example/", "introspection_encrypted_response_alg": "RSA1_5" })),
+            "`RSA1_5` is not one of `RSA-OAEP-256`",
+        ),
+        (alice(json!({ "request_uris": ["http://a.example/r"] })), "`http://a.example/r` is not an `https` URL"),
+        (
+            alice(json!({ "profile": "fapi2", "introspection_signed_response_alg": "RS256" })),
+            "`RS256` is not for the profile `fapi2`",
+        ),
+        (
+            alice(json!({ "profile": "openid", "request_object_signing_alg": "none", "require_signed_request_object": true })),
+            "`none` does not go with `require_signed_request_object`",
+        ),
         (alice(json!({ "tls_client_certificate_bound_access_tokens": "false" })), "true or false, without quotation marks"),
         (alice(json!({ "grant_types": ["implicit"] })), "`implicit` is not supported"),
         (alice(json!({ "grant_types": ["authorization_code"] })), "need each other"),
@@ -284,7 +328,7 @@ fn what_a_method_cannot_use_is_refused_with_the_remedy() {
         (with(&key_jwt, json!({ "jwks": [key] })), "a JWK Set"),
         (with(&key_jwt, json!({ "jwks": changed("d", json!("AAAA")) })), "key 1 of `jwks`: `d` is a private member"),
         (with(&key_jwt, json!({ "jwks": { "keys": [{ "kty": "oct", "k": "AAAA" }] } })), "`k` is a private member"),
-        (with(&key_jwt, json!({ "jwks": changed("use", json!("enc")) })), "verifies no signature"),
+        (with(&key_jwt, json!({ "jwks": changed("use", json!("enc")) })), "`private_key_jwt` needs `jwks`"),
         (with(&key_jwt, json!({ "jwks": changed("y", json!("AAAA")) })), "not a valid key"),
         (with(&key_jwt, json!({ "jwks": jwks, "token_endpoint_auth_signing_alg": "RS256" })), "no key of `jwks` verifies it"),
         (

@@ -151,7 +151,7 @@ impl Reader<'_> {
                     .collect(),
             ),
             // One word, where a list of them may stand.
-            (Shape::List(item), DeValue::String(_)) if matches!(item.as_ref(), Shape::Choice(_)) => {
+            (Shape::List(item), DeValue::String(_)) if matches!(item.as_ref(), Shape::Choice(_) | Shape::Text) => {
                 Content::List(vec![self.value(value, value, item, key, problems)])
             }
             (shape, value) => scalar(shape, value).unwrap_or_else(|wrong| {

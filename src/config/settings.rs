@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 
 pub use super::listener::*;
 
@@ -12,6 +12,7 @@ mod assertion_issuer;
 mod authorization;
 mod client;
 mod dpop;
+mod gateway;
 mod operation;
 mod registration;
 mod resource;
@@ -20,6 +21,7 @@ pub use assertion_issuer::{AssertionIssuerSettings, AssertionSubjectSettings};
 pub use authorization::{AuthorizationSettings, ProfileSetting};
 pub use client::{AssertionAudienceSetting, ClientAssertionSettings, OutboundSettings};
 pub use dpop::DpopSettings;
+pub use gateway::*;
 pub use operation::*;
 pub use registration::{RegistrationModeSetting, RegistrationSettings};
 pub use resource::ResourceSettings;
@@ -250,211 +252,6 @@ impl Default for PagesSettings {
     fn default() -> Self {
         Self { name: "Symbolon".into(), colour: "#1f5d4c".into(), logo_file: None, templates_dir: None }
     }
-}
-
-/// The gateway's own identity.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(default)]
-pub struct GatewaySettings {
-    /// The `iss` of the gateway's assertions: an `https` URL. Its keys are published at `/.well-known/symbolon/jwks.json` on every
-    /// host of the gateway.
-    pub issuer: Option<String>,
-    /// The header that carries the signed assertion to upstreams.
-    pub assertion_header: String,
-    /// Seconds that an assertion lives, at most 60.
-    pub assertion_lifetime_seconds: u32,
-    /// The private key that signs assertions, PKCS #8 PEM (P-256, P-384 or Ed25519). Without one a key is made at every start.
-    pub assertion_key_file: Option<PathBuf>,
-    /// Gateways that answer for the same hosts. Each remembers used DPoP proofs alone, so that with more than one a proof must carry the
-    /// nonce of the one it goes to: `dpop.require_nonce` and `affinity` are needed wherever a route takes DPoP.
-    pub replicas: u32,
-    /// Whether whatever is in front sends the requests of one client to the same replica. A proof with the nonce of another replica is
-    /// refused, so that without it clients would be told to try again without end.
-    pub affinity: bool,
-}
-
-impl Default for GatewaySettings {
-    fn default() -> Self {
-        Self {
-            issuer: None,
-            assertion_header: "X-Symbolon-Assertion".into(),
-            assertion_lifetime_seconds: 60,
-            assertion_key_file: None,
-            replicas: 1,
-            affinity: false,
-        }
-    }
-}
-
-/// An authorization server whose tokens the gateway accepts.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-pub struct AuthorizationServerSettings {
-    /// Its issuer identifier. Keys and endpoints come from its metadata (RFC 8414).
-    pub issuer: String,
-    /// PEM file with the certification authorities of its TLS certificate. Without one, the issuer cannot be reached and only
-    /// `jwks_file` works: the system's roots are never used.
-    pub ca_file: Option<PathBuf>,
-    /// A file with the issuer's keys (a JWK Set), used instead of fetching them.
-    pub jwks_file: Option<PathBuf>,
-    /// The gateway's `client_id` at this server, for introspection and the revocation feed.
-    pub client_id: Option<String>,
-    /// The gateway's client certificate at this server, PEM.
-    pub certificate_file: Option<PathBuf>,
-    /// The private key of the certificate, PEM.
-    pub key_file: Option<PathBuf>,
-    /// Algorithms that this issuer's tokens may be signed with.
-    #[serde(default = "default_algorithms")]
-    pub algorithms: Vec<String>,
-    /// Members of `cnf` that this issuer is known to add and that say nothing about who may use a token. They are passed over; any
-    /// other member that is not understood refuses the token.
-    #[serde(default)]
-    pub ignored_cnf_members: Vec<String>,
-    /// Seconds by which the issuer's clock may differ from ours, at most 120.
-    #[serde(default = "default_leeway_seconds")]
-    pub leeway_seconds: u32,
-    /// Whether to follow the server's revocation feed (a Symbolon server offers one).
-    #[serde(default)]
-    pub revocation_feed: bool,
-    /// Seconds that a positive introspection answer is reused, at most. Zero asks every time.
-    #[serde(default)]
-    pub introspection_cache_seconds: u32,
-}
-
-fn default_algorithms() -> Vec<String> {
-    vec!["ES256".into(), "ES384".into(), "PS256".into(), "EdDSA".into()]
-}
-
-fn default_leeway_seconds() -> u32 {
-    5
-}
-
-/// Something the gateway protects.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-pub struct RouteSettings {
-    /// A name for logs, metrics and audit events.
-    pub name: String,
-    /// The request's authority: `host` or `host:port`, matched without regard to case.
-    pub host: String,
-    /// The path, or the part of it before `/`, that this route is for. The longest match wins.
-    #[serde(default = "default_path")]
-    pub path: String,
-    /// Where requests go: `http://HOST:PORT` or `https://HOST:PORT`.
-    pub upstream: String,
-    /// PEM file with the certification authorities of an `https` upstream.
-    pub upstream_ca_file: Option<PathBuf>,
-    /// The authorization server whose tokens are accepted, by name.
-    pub authorization_server: String,
-    /// The audience that tokens must name.
-    pub audience: String,
-    /// Scopes that tokens must have.
-    #[serde(default)]
-    pub scopes: Vec<String>,
-    /// Clients whose tokens are taken, by `client_id`. Empty: any client's.
-    #[serde(default)]
-    pub client_ids: Vec<String>,
-    /// Methods that are served: `GET`, `POST`. Empty: any.
-    #[serde(default)]
-    pub methods: Vec<String>,
-    /// Addresses that may connect, as `192.0.2.7` or `10.0.0.0/8`. Empty: any.
-    #[serde(default)]
-    pub addresses: Vec<String>,
-    /// How tokens are verified.
-    #[serde(default)]
-    pub token: TokenVerificationSetting,
-    /// Whether and how the token's key must be proven: one of these, or a list of `mtls` and `dpop`, any of which will do.
-    #[serde(default = "default_proof_of_possession", deserialize_with = "one_or_more")]
-    pub proof_of_possession: Vec<ProofOfPossessionSetting>,
-    /// An anchor set that certificates must come from on this route, beside those of listener and host.
-    #[serde(default)]
-    pub anchor_set: Option<String>,
-    /// What happens to a request whose certificate is not good. Default: what the host or the listener says, or else `bound`.
-    #[serde(default)]
-    pub certificate_mode: Option<CertificateModeSetting>,
-    /// What happens when the revocation feed was last heard longer ago than `max_revocation_staleness_seconds`.
-    #[serde(default)]
-    pub stale_revocations: StaleRevocationsSetting,
-    /// Seconds without word from the revocation feed after which it counts as stale, at least 3.
-    #[serde(default = "default_staleness")]
-    pub max_revocation_staleness_seconds: u32,
-    /// The `aud` of the assertion. Default: the route's authority.
-    pub assertion_audience: Option<String>,
-    /// Whether the access token is passed to the upstream.
-    #[serde(default)]
-    pub pass_access_token: bool,
-    /// Seconds to wait for the upstream's response head.
-    #[serde(default = "default_upstream_timeout_seconds")]
-    pub upstream_timeout_seconds: u32,
-}
-
-fn default_path() -> String {
-    "/".into()
-}
-
-fn default_proof_of_possession() -> Vec<ProofOfPossessionSetting> {
-    vec![ProofOfPossessionSetting::Strict]
-}
-
-/// A list that may be written as its only element.
-fn one_or_more<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum OneOrMore<T> {
-        One(T),
-        More(Vec<T>),
-    }
-    Ok(match OneOrMore::deserialize(deserializer)? {
-        OneOrMore::One(one) => vec![one],
-        OneOrMore::More(more) => more,
-    })
-}
-
-fn default_staleness() -> u32 {
-    60
-}
-
-fn default_upstream_timeout_seconds() -> u32 {
-    30
-}
-
-/// How a route verifies tokens.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum TokenVerificationSetting {
-    /// JWTs with the issuer's keys; anything else is introspected where the issuer gave the gateway a `client_id`.
-    #[default]
-    Auto,
-    /// JWTs alone.
-    Jwt,
-    /// Every token by introspection.
-    Introspection,
-}
-
-/// Whether and how the token's key must be proven.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum ProofOfPossessionSetting {
-    /// Every token must be bound, to a certificate or to a DPoP key, and the binding proven on every request; to both, both.
-    #[default]
-    Strict,
-    /// A bound token must be proven; an unbound one is a plain bearer token.
-    Optional,
-    /// Every token must be bound to the certificate of the connection (RFC 8705 §3), and to nothing else.
-    Mtls,
-    /// Every token must be bound to the key of a DPoP proof (RFC 9449), and to nothing else.
-    Dpop,
-    /// Nothing is proven: whoever has a token can use it, whatever it is bound to.
-    DangerOff,
-}
-
-/// What a route does when revocations may have been missed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum StaleRevocationsSetting {
-    /// Answer 503 until the feed is heard again.
-    #[default]
-    Refuse,
-    /// Go on with what is known.
-    Serve,
 }
 
 /// Limits on everything a peer can send or hold open.

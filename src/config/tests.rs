@@ -152,8 +152,8 @@ fn every_message_of_the_file() {
         ("listener = [1]", "symbolon.toml:1: `listener[0]` must be a table, not an integer"),
         ("anchor_set = []", "symbolon.toml:1: `anchor_set` must be a table, not a list"),
         (
-            "[anchor_set.clients]\nfiles = 'ca.pem'",
-            "symbolon.toml:2: `anchor_set.clients.files` must be a list of strings, not a string",
+            "[anchor_set.clients]\nfiles = 1",
+            "symbolon.toml:2: `anchor_set.clients.files` must be a list of strings, not an integer",
         ),
         (
             "[anchor_set.clients]\nfiles = ['ca.pem',\n 1979-05-27]",

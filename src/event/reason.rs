@@ -88,6 +88,8 @@ reasons! {
     ClientKeysUnavailable = "client_keys_unavailable";
     /// Too many failed authentications of this client, or from this address.
     ClientThrottled = "client_throttled";
+    /// The profile that the client is under takes no client that authenticates in this way, or in none.
+    ClientMethodWeak = "client_method_weak";
     /// A client assertion that is no JWT we read.
     AssertionMalformed = "assertion_malformed";
     /// A client assertion of another type: `client_assertion_type`, or `typ`.
@@ -207,8 +209,38 @@ reasons! {
     RequestUriUnknown = "request_uri_unknown";
     /// The `request_uri` was pushed by another client.
     RequestUriForeign = "request_uri_foreign";
-    /// A request parameter that this server does not take: `request`, a foreign `request_uri`, `registration`.
+    /// The `request_uri` is not one that the client is registered for.
+    RequestUriUnregistered = "request_uri_unregistered";
+    /// What the client's `request_uri` names could not be fetched.
+    RequestUriUnavailable = "request_uri_unavailable";
+    /// A request parameter that this server does not take: `registration`, a pushed or unfetchable `request_uri`.
     RequestUnsupported = "request_unsupported";
+    /// The client must sign its requests (RFC 9101), and this one has no request object.
+    RequestObjectAbsent = "request_object_absent";
+    /// A request object that is no JWT we read, or that holds another one.
+    RequestObjectMalformed = "request_object_malformed";
+    /// A request object whose `typ` is another JWT's.
+    RequestObjectType = "request_object_type";
+    /// A request object with an algorithm outside the allow list, or another than the registered one.
+    RequestObjectAlgorithm = "request_object_algorithm";
+    /// A request object with `crit` or `b64`.
+    RequestObjectCritical = "request_object_critical";
+    /// No registered key fits the request object's `kid` and `alg`.
+    RequestObjectKeyUnknown = "request_object_key_unknown";
+    /// The request object's signature does not verify.
+    RequestObjectSignature = "request_object_signature";
+    /// A claim of the request object is missing, of another type, or contradicts the request around it.
+    RequestObjectClaim = "request_object_claim";
+    /// The request object is another client's.
+    RequestObjectClient = "request_object_client";
+    /// The request object is for somebody else.
+    RequestObjectAudience = "request_object_audience";
+    /// The request object has expired.
+    RequestObjectExpired = "request_object_expired";
+    /// The request object's `nbf` or `iat` is in the future.
+    RequestObjectNotYetValid = "request_object_not_yet_valid";
+    /// The request object lives longer than is taken, or its `nbf` is too long ago.
+    RequestObjectLifetime = "request_object_lifetime";
     /// `id_token_hint` is not an ID token of ours for this client.
     IdTokenHint = "id_token_hint";
     /// The interaction is unknown, over, or already finished.
@@ -341,6 +373,14 @@ reasons! {
     RouteUnknown = "route_unknown";
     /// The route is not for this client.
     PolicyClient = "policy_client";
+    /// A claim of the token is not one that the route asks for.
+    PolicyClaim = "policy_claim";
+    /// The certificate has no name, key or issuer that the route is for.
+    PolicyCertificate = "policy_certificate";
+    /// The sign-in behind the token was not of a kind that the route asks for (RFC 9470).
+    PolicyAuthenticationContext = "policy_authentication_context";
+    /// The sign-in behind the token was too long ago (RFC 9470).
+    PolicyAuthenticationAge = "policy_authentication_age";
     /// The route is not for this method.
     PolicyMethod = "policy_method";
     /// The route is not for this address.

@@ -123,7 +123,17 @@ impl Client {
     /// # Errors
     /// Whatever kept an answer from arriving whole. An answer of any status is returned as it is.
     pub async fn get(&self, url: &Url) -> Result<Fetched, FetchError> {
-        self.send(Method::GET, url, None).await
+        self.send(Method::GET, url, None, HeaderMap::new()).await
+    }
+
+    /// Fetches `url` with GET, asking for this media type.
+    ///
+    /// # Errors
+    /// As [`Client::get`].
+    pub async fn get_as(&self, url: &Url, accept: &'static str) -> Result<Fetched, FetchError> {
+        let mut request = request(Method::GET, url, None)?;
+        request.headers_mut().insert(ACCEPT, HeaderValue::from_static(accept));
+        self.within_time(url, request).await
     }
 
     /// Posts `fields` to `url` as `application/x-www-form-urlencoded`, asking for JSON.
@@ -131,15 +141,28 @@ impl Client {
     /// # Errors
     /// As [`Client::get`], and when the encoded form is larger than the limit on bodies.
     pub async fn post_form(&self, url: &Url, fields: &[(&str, &str)]) -> Result<Fetched, FetchError> {
+        self.post_form_with(url, fields, HeaderMap::new()).await
+    }
+
+    /// The same with more header fields, which take the place of those that are sent anyway.
+    ///
+    /// # Errors
+    /// As [`Client::post_form`].
+    pub async fn post_form_with(&self, url: &Url, fields: &[(&str, &str)], headers: HeaderMap) -> Result<Fetched, FetchError> {
         let form = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
         if form.len() as u64 > self.limits.body_bytes {
             return Err(FetchError::FormTooLarge { url: shown(url), limit: self.limits.body_bytes });
         }
-        self.send(Method::POST, url, Some(form)).await
+        self.send(Method::POST, url, Some(form), headers).await
     }
 
-    async fn send(&self, method: Method, url: &Url, form: Option<String>) -> Result<Fetched, FetchError> {
-        let request = request(method, url, form)?;
+    async fn send(&self, method: Method, url: &Url, form: Option<String>, headers: HeaderMap) -> Result<Fetched, FetchError> {
+        let mut request = request(method, url, form)?;
+        request.headers_mut().extend(headers);
+        self.within_time(url, request).await
+    }
+
+    async fn within_time(&self, url: &Url, request: Request<Full<Bytes>>) -> Result<Fetched, FetchError> {
         let seconds = self.limits.total_seconds;
         let timeout = || FetchError::Timeout { url: shown(url), seconds };
         tokio::time::timeout(Duration::from_secs(seconds.into()), self.exchange(url, request)).await.map_err(|_| timeout())?

@@ -1,8 +1,11 @@
 //! The signed word of the gateway for the upstream: who calls, with which token, proven how.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue, Method};
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::domain::{ClientId, Cnf, Lifetime, Randomness, RandomnessUnavailable, Scope, Subject, Thumbprint, Timestamp, TokenId};
 use crate::event::Reason;
@@ -43,12 +46,63 @@ impl AssertError {
 }
 
 /// What an assertion is for, besides the token: reused only where all of it is equal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Purpose {
     token: [u8; 32],
     certificate: Option<Thumbprint>,
-    /// The route fixes the audience.
+    /// The route fixes the audience and the set of claims.
     route: usize,
+    method: Method,
+}
+
+/// How assertions are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Style {
+    /// With a `typ` of their own.
+    #[default]
+    Symbolon,
+    /// As upstreams of Pomerium expect them.
+    Pomerium,
+}
+
+/// Whether an assertion may be used again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Reuse {
+    /// In the first half of its life.
+    #[default]
+    Allowed,
+    /// Never.
+    Never,
+}
+
+/// What a route wants of assertions.
+#[derive(Clone, Debug)]
+pub struct AssertionTerms {
+    /// `aud`.
+    pub audience: String,
+    /// Claims of the token to repeat.
+    pub claims: Vec<String>,
+    /// Whether one may be used again.
+    pub reuse: Reuse,
+}
+
+/// The claims that are our own: none of a token's can take their place.
+pub const OWN_CLAIMS: &[&str] =
+    &["aud", "client_id", "cnf", "exp", "iat", "iss", "jti", "method", "nbf", "route", "scope", "sub", "user"];
+
+/// What an assertion is made for.
+#[derive(Clone, Copy, Debug)]
+pub struct Asserted<'a> {
+    /// The route's place in the settings.
+    pub index: usize,
+    /// The route's name.
+    pub route: &'a str,
+    /// What the route wants.
+    pub terms: &'a AssertionTerms,
+    /// The request's method.
+    pub method: &'a Method,
+    /// The connection's certificate.
+    pub certificate: Option<Thumbprint>,
 }
 
 #[derive(Clone, Debug)]
@@ -72,6 +126,12 @@ struct Claims<'a> {
     scope: &'a Scope,
     #[serde(skip_serializing_if = "Option::is_none")]
     cnf: Option<&'a Cnf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user: Option<&'a Subject>,
+    method: &'a str,
+    route: &'a str,
+    #[serde(flatten)]
+    chosen: BTreeMap<&'a str, &'a Value>,
 }
 
 /// Makes assertions with the gateway's own key.
@@ -81,13 +141,25 @@ pub struct Asserter {
     issuer: String,
     header: HeaderName,
     lifetime: Lifetime,
+    style: Style,
     kept: quick_cache::sync::Cache<Purpose, Kept>,
 }
 
 impl Asserter {
     /// An asserter that signs as `issuer`. `lifetime` beyond [`MAX_LIFETIME`] is cut.
-    pub fn new(key: SigningKey, issuer: String, header: HeaderName, lifetime: Lifetime) -> Self {
-        Self { key, issuer, header, lifetime: lifetime.min(MAX_LIFETIME), kept: quick_cache::sync::Cache::new(KEPT) }
+    pub fn new(key: SigningKey, issuer: String, header: HeaderName, lifetime: Lifetime, style: Style) -> Self {
+        let issuer = match style {
+            Style::Symbolon => issuer,
+            // The default of what it imitates.
+            Style::Pomerium => issuer.trim_start_matches("https://").to_owned(),
+        };
+        let kept = quick_cache::sync::Cache::new(KEPT);
+        Self { key, issuer, header, lifetime: lifetime.min(MAX_LIFETIME), style, kept }
+    }
+
+    /// How its assertions are written.
+    pub const fn style(&self) -> Style {
+        self.style
     }
 
     /// The header that carries the assertion.
@@ -101,21 +173,21 @@ impl Asserter {
     }
 
     /// The assertion for one admitted request. One made before is reused in the first half of its life, for the same token, the same
-    /// certificate and the same route.
+    /// certificate, the same route and the same method, where the route allows it.
     ///
     /// # Errors
     /// Faults of ours.
     pub fn assert(
         &self,
         admission: &Admission,
-        certificate: Option<Thumbprint>,
-        route: usize,
-        audience: &str,
+        asserted: &Asserted<'_>,
         now: Timestamp,
         randomness: &dyn Randomness,
     ) -> Result<HeaderValue, AssertError> {
-        let purpose = Purpose { token: *admission.token().digest(), certificate, route };
-        if let Some(kept) = self.kept.get(&purpose)
+        let Asserted { index, route, terms, method, certificate } = *asserted;
+        let purpose = Purpose { token: *admission.token().digest(), certificate, route: index, method: method.clone() };
+        if terms.reuse == Reuse::Allowed
+            && let Some(kept) = self.kept.get(&purpose)
             && now < kept.reuse_until
         {
             return Ok(kept.value);
@@ -125,7 +197,7 @@ impl Asserter {
         let expires = now.plus(self.lifetime).min(admission.deadline());
         let claims = Claims {
             iss: &self.issuer,
-            aud: audience,
+            aud: &terms.audience,
             iat: now,
             exp: expires,
             jti: &TokenId::random(randomness)?,
@@ -133,11 +205,21 @@ impl Asserter {
             client_id: facts.client_id.as_ref(),
             scope: &facts.scope,
             cnf: facts.cnf.as_ref(),
+            user: facts.subject.as_ref().filter(|_| self.style == Style::Pomerium),
+            method: method.as_str(),
+            route,
+            chosen: terms.claims.iter().filter_map(|name| Some((name.as_str(), facts.others.get(name)?))).collect(),
         };
         let payload = serde_json::to_vec(&claims).map_err(|_| AssertError::Encoding)?;
-        let assertion = self.key.sign_compact(TYPE, &payload)?;
+        let assertion = match self.style {
+            Style::Symbolon => self.key.sign_compact(TYPE, &payload)?,
+            Style::Pomerium => self.key.sign_compact("JWT", &payload)?,
+        };
         let mut value = HeaderValue::try_from(assertion).map_err(|_| AssertError::Encoding)?;
         value.set_sensitive(true);
+        if terms.reuse == Reuse::Never {
+            return Ok(value);
+        }
         let half = u32::try_from(expires.seconds_since(now) / 2).unwrap_or_default();
         self.kept.insert(purpose, Kept { value: value.clone(), reuse_until: now.plus(Lifetime::from_seconds(half)) });
         Ok(value)

@@ -58,7 +58,8 @@ impl Progress {
         progress
     }
 
-    fn moved(&self) {
+    /// It has just moved.
+    pub(super) fn moved(&self) {
         let now = u64::try_from(self.clock.monotonic().as_millis()).unwrap_or(u64::MAX);
         self.milliseconds.store(now, Ordering::Relaxed);
     }

@@ -89,6 +89,30 @@ impl Condition for Judge {
     }
 }
 
+/// What the connection's certificate is worth by every anchor set that applies; without any, it is worth nothing.
+pub(super) fn worth(
+    admission: &Admission,
+    route: &Route,
+    connection: &ConnectionFacts,
+    trust: Option<&Arc<PeerTrust>>,
+    anchors: &Arc<CurrentAnchors>,
+    now: Timestamp,
+) -> Verdict {
+    let judge = trust.map(|trust| Judge {
+        trust: Arc::clone(trust),
+        sets: sets(route, connection),
+        wants_sets: WantsSets::Yes,
+        anchors: Arc::clone(anchors),
+        revocations: admission.revocations().map(Arc::clone),
+    });
+    judge.map_or(Verdict::None, |judge| judge.check(now).map_or_else(Verdict::Failed, |_| Verdict::Success))
+}
+
+/// The names of the anchor sets that apply.
+fn sets(route: &Route, connection: &ConnectionFacts) -> Vec<Box<str>> {
+    connection.policy.anchor_sets().iter().chain(&route.anchor_set).map(|name| name.as_str().into()).collect()
+}
+
 /// Judges the certificate as the route's mode wants it, and makes the admission rest on it.
 ///
 /// The mode is the route's own, or the host's, or else [`CertificateMode::Bound`]. The second value is what the upstream is told.
@@ -104,27 +128,40 @@ pub(super) fn judge(
     now: Timestamp,
 ) -> Result<(Admission, Option<Verdict>), Reason> {
     let mode = route.certificate_mode.or(connection.policy.certificate_mode()).unwrap_or_default();
+    let rules = &route.certificate_rules;
     // A token that is bound to nothing, or to another kind of key, does not rest on the certificate.
-    if mode == CertificateMode::Bound && admission.facts().certificate().is_none() {
+    if mode == CertificateMode::Bound && admission.facts().certificate().is_none() && rules.is_empty() {
         return Ok((admission, None));
     }
     let judge = trust.map(|trust| Judge {
         trust: Arc::clone(trust),
-        sets: connection.policy.anchor_sets().iter().chain(&route.anchor_set).map(|name| name.as_str().into()).collect(),
-        wants_sets: if mode == CertificateMode::Bound { WantsSets::No } else { WantsSets::Yes },
+        sets: sets(route, connection),
+        wants_sets: match mode {
+            CertificateMode::Bound if !rules.rests_on_an_authority() => WantsSets::No,
+            _ => WantsSets::Yes,
+        },
         anchors: Arc::clone(anchors),
-        revocations: route.protection.revocations.as_ref().map(|check| Arc::clone(&check.revocations)),
+        revocations: admission.revocations().map(Arc::clone),
     });
     let verdict = match &judge {
         None => Verdict::None,
         Some(judge) => judge.check(now).map_or_else(Verdict::Failed, |_| Verdict::Success),
     };
+    // Rules are for good certificates: where there are some, one is needed whatever the mode.
+    match (&judge, verdict) {
+        _ if rules.is_empty() => {}
+        (Some(judge), Verdict::Success) => {
+            rules.check(judge.trust.peer().leaf()).ok_or(Reason::PolicyCertificate)?;
+        }
+        (_, Verdict::Failed(reason)) => return Err(reason),
+        (_, Verdict::None | Verdict::Success) => return Err(Reason::CertificateAbsent),
+    }
     match (mode, verdict) {
-        (CertificateMode::Permissive, verdict) => Ok((admission, Some(verdict))),
+        (CertificateMode::Permissive, verdict) if rules.is_empty() => Ok((admission, Some(verdict))),
         (CertificateMode::Bound | CertificateMode::Enforce, Verdict::Failed(reason)) => Err(reason),
         (CertificateMode::Bound | CertificateMode::Enforce, Verdict::None) => Err(Reason::CertificateAbsent),
-        (mode, Verdict::Success) => {
-            let told = (mode == CertificateMode::Enforce).then_some(verdict);
+        (_, Verdict::Success | Verdict::Failed(_) | Verdict::None) => {
+            let told = (mode != CertificateMode::Bound).then_some(verdict);
             let admission = match judge {
                 Some(judge) => admission.on_condition(Arc::new(judge)),
                 None => admission,

@@ -3,16 +3,19 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use http::header::{AUTHORIZATION, COOKIE, HOST, HeaderMap, HeaderName, TRANSFER_ENCODING};
+use http::header::{AUTHORIZATION, COOKIE, HOST, HeaderMap, HeaderName, TE, TRANSFER_ENCODING};
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Request, Response, StatusCode, Uri, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
 
 use super::body::{Body, Broken, Passing, Progress};
 use super::certificate::{VERIFY, Verdict};
+use super::certificate_header::Fields;
 use super::strip::{Reserved, Stripped};
-use super::upstream::Upstream;
+use super::tunnel::{Upgrade, is_websocket};
+use super::upstream::{Protocol, Upstream};
 use crate::domain::Clock;
 use crate::event::Reason;
 use crate::resource::{Admission, AdmissionEnded};
@@ -88,8 +91,21 @@ pub struct Statement<'a> {
     pub assertion: (&'a HeaderName, HeaderValue),
     /// What the connection's certificate is worth, on routes that say so.
     pub certificate: Option<Verdict>,
+    /// More fields: the certificate in the route's dialects, and the route's own.
+    pub fields: Fields,
     /// The `Authorization` to pass on, where the route does.
     pub authorization: Option<HeaderValue>,
+    /// What the client asks to switch to, where the route passes that on.
+    pub upgrade: Upgrade,
+}
+
+/// An upstream's answer.
+#[derive(Debug)]
+pub struct Forwarded {
+    /// For the client.
+    pub response: Response<Body>,
+    /// The upstream's side of the tunnel, where it has agreed to switch.
+    pub upgraded: Option<OnUpgrade>,
 }
 
 /// Sends an admitted request to its upstream and returns the answer, both bodies streaming. Tried once.
@@ -103,14 +119,20 @@ pub async fn forward(
     statement: Statement<'_>,
     reserved: &Arc<Reserved>,
     clock: &Arc<dyn Clock>,
-) -> Result<Response<Body>, ForwardError> {
+) -> Result<Forwarded, ForwardError> {
     let (mut head, body) = request.into_inner().into_parts();
     head.uri = target(upstream, statement.path, head.uri.query())?;
+    head.extensions.clear();
     // What the client spoke is its own hop's business.
-    head.version = Version::HTTP_11;
+    head.version = upstream.protocol().version();
     let headers = &mut head.headers;
     join_cookies(headers)?;
-    headers.insert(HOST, upstream.host().clone());
+    match upstream.protocol() {
+        Protocol::Http1 => drop(headers.insert(HOST, upstream.host().clone())),
+        // The authority stands in the target. Servers of gRPC want to hear that trailers are read.
+        Protocol::Http2 => drop(headers.insert(TE, HeaderValue::from_static("trailers"))),
+    }
+    statement.upgrade.write(headers);
     headers.insert(X_FORWARDED_FOR, HeaderValue::try_from(statement.peer_address.ip().to_string()).map_err(http::Error::from)?);
     headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("https"));
     headers.insert(X_FORWARDED_HOST, HeaderValue::try_from(statement.authority.as_str()).map_err(http::Error::from)?);
@@ -119,11 +141,14 @@ pub async fn forward(
     if let Some(verdict) = statement.certificate.and_then(Verdict::header_value) {
         headers.insert(VERIFY, verdict);
     }
+    for (name, value) in statement.fields {
+        headers.insert(name, value);
+    }
     if let Some(authorization) = statement.authorization {
         headers.insert(AUTHORIZATION, authorization);
     }
     // hyper would leave a body away that comes with a method that seldom has one and with a length that is not known.
-    if !body.is_end_stream() && body.size_hint().exact().is_none() {
+    if upstream.protocol() == Protocol::Http1 && !body.is_end_stream() && body.size_hint().exact().is_none() {
         headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
     // A body that is still arriving keeps the upstream's clock from running.
@@ -138,15 +163,25 @@ pub async fn forward(
         },
         answer => answer?,
     };
-    if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
-        return Err(ForwardError::Upgraded);
+    let mut answer = answer;
+    let upgraded = match (answer.status(), statement.upgrade) {
+        (StatusCode::SWITCHING_PROTOCOLS, Upgrade::WebSocket) if is_websocket(answer.headers()) => {
+            Some(hyper::upgrade::on(&mut answer))
+        }
+        (StatusCode::SWITCHING_PROTOCOLS, _) => return Err(ForwardError::Upgraded),
+        _ => None,
+    };
+    let mut response = answer.map(|body| match &upgraded {
+        Some(_) => Body::Whole(None),
+        None => Body::Passing(Box::new(Passing::response(body, admission, Arc::clone(clock), Arc::clone(reserved)))),
+    });
+    reserved.strip_response(&mut response);
+    if upgraded.is_some() {
+        statement.upgrade.write(response.headers_mut());
     }
-    let mut answer =
-        answer.map(|body| Body::Passing(Box::new(Passing::response(body, admission, Arc::clone(clock), Arc::clone(reserved)))));
-    reserved.strip_response(&mut answer);
-    *answer.version_mut() = Version::HTTP_11;
-    answer.extensions_mut().clear();
-    Ok(answer)
+    *response.version_mut() = Version::HTTP_11;
+    response.extensions_mut().clear();
+    Ok(Forwarded { response, upgraded })
 }
 
 /// HTTP/2 may spread a cookie over several fields; behind it there must be one (RFC 9113 §8.2.3).

@@ -19,13 +19,18 @@ pub mod assertion;
 pub mod body;
 pub mod build;
 pub mod certificate;
+pub mod certificate_header;
+pub mod certificate_rule;
 pub mod decision;
 pub mod feed;
 pub mod forward;
+pub mod metadata;
 mod overview;
 pub mod reject;
 pub mod route;
 pub mod strip;
+pub mod template;
+pub mod tunnel;
 pub mod upstream;
 
 use std::net::IpAddr;
@@ -39,29 +44,39 @@ use hyper::body::Incoming;
 
 use crate::binding::Presenter;
 use crate::binding::dpop::{self, DPOP_NONCE};
+use crate::config::settings::CertificateHeaderSetting;
 use crate::domain::{Clock, Randomness, RandomnessUnavailable, RequestId, Timestamp};
-use crate::event::AccessDecision;
-use crate::resource::{Asked, Granted, Moment, Presented, Protection, Refusal, present};
+use crate::event::{AccessDecision, Reason};
+use crate::resource::{Admission, Asked, Granted, Moment, Presented, Protection, Refusal, present};
 use crate::telemetry::audit::AuditSink;
 use crate::tls::{CertificateMode, ConnectionFacts, PeerCertificate, PolicySet};
 use crate::trust::{CurrentAnchors, PeerTrust};
 
 use crate::wire::{self, Target};
 use address::AddressRange;
-use assertion::Asserter;
+use assertion::{Asserted, Asserter, AssertionTerms, Style};
 use body::Body;
 use certificate::Verdict;
+use certificate_header::{Bound, Fields, Shown};
+use certificate_rule::CertificateRules;
 use decision::{Admitted, RouteMetrics};
-use forward::{Statement, forward};
-use reject::{Doing, Rejection, Unread};
+use forward::{Forwarded, Statement, forward};
+use metadata::PublishedMetadata;
+use reject::{Doing, Form, Rejection, Unread};
 use route::RouteTable;
 use strip::Reserved;
+use template::{Filling, Template};
+use tunnel::{NoBody, Tunnel, Upgrade};
 use upstream::Upstream;
 
 pub use build::{BuildError, Surroundings};
+pub use tunnel::TunnelSlot;
 
 /// Where the gateway's keys are published, on every host of it, to anybody.
 pub const JWKS_PATH: &str = "/.well-known/symbolon/jwks.json";
+
+/// Where upstreams of Pomerium look for them, published where assertions are written for those.
+pub const POMERIUM_JWKS_PATH: &str = "/.well-known/pomerium/jwks.json";
 
 /// The header that tells the caller the request's id.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -70,8 +85,6 @@ pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 #[derive(Debug)]
 struct Route {
     name: String,
-    /// The name of its authorization server.
-    server: String,
     /// Its host and path, as people know it.
     place: String,
     /// Methods that are served; any, when there is none here.
@@ -85,7 +98,12 @@ struct Route {
     /// The set that certificates must come from here, beside those of listener and host.
     anchor_set: Option<String>,
     certificate_mode: Option<CertificateMode>,
-    assertion_audience: String,
+    certificate_rules: CertificateRules,
+    assertion: AssertionTerms,
+    certificate_headers: Vec<CertificateHeaderSetting>,
+    request_headers: Vec<(HeaderName, Template)>,
+    /// Whether WebSocket connections are passed on.
+    websocket: bool,
     access_token: AccessToken,
     metrics: OnceLock<RouteMetrics>,
 }
@@ -117,6 +135,7 @@ pub struct Gateway {
     reserved: Arc<Reserved>,
     asserter: Asserter,
     jwks: Bytes,
+    metadata: PublishedMetadata,
     max_headers: usize,
     audit: AuditSink,
     anchors: Arc<CurrentAnchors>,
@@ -134,6 +153,7 @@ struct Case<'a> {
     decision: AccessDecision,
     route: Option<Arc<Route>>,
     unread: Unread,
+    form: Form,
 }
 
 impl Gateway {
@@ -172,8 +192,9 @@ impl Gateway {
             let rejection = Rejection::from(RandomnessUnavailable);
             let status = rejection.status().as_u16();
             decision::refused(&self.audit, self.clock.as_ref(), AccessDecision::default(), &rejection, status);
-            return rejection.into_response(None, None, unread);
+            return rejection.into_response(None, None, unread, Form::Json);
         };
+        let form = Form::wanted(request.headers());
         let decision = AccessDecision {
             request_id: Some(request_id.clone()),
             method: request.method().as_str().to_owned(),
@@ -182,7 +203,7 @@ impl Gateway {
             certificate: connection.peer.as_ref().ok().and_then(Option::as_deref).map(PeerCertificate::thumbprint),
             ..AccessDecision::default()
         };
-        let mut case = Case { connection, trust, verdict: None, request_id, decision, route: None, unread };
+        let mut case = Case { connection, trust, verdict: None, request_id, decision, route: None, unread, form };
         let is_head = request.method() == Method::HEAD;
         let id = HeaderValue::from_str(case.request_id.as_str());
         let mut response = match self.answer(request, policies, &mut case).await {
@@ -204,13 +225,18 @@ impl Gateway {
         case: &mut Case<'_>,
     ) -> Result<Response<Body>, Rejection> {
         let started = self.clock.monotonic();
-        let (head, body) = request.into_parts();
+        let (mut head, body) = request.into_parts();
         let target = wire::inspect(&head, self.max_headers)?;
         case.decision.authority = target.authority.as_str().to_owned();
         case.decision.path = target.path.as_str().to_owned();
         check_direction(&target, case.connection, policies)?;
-        if target.path.as_str() == JWKS_PATH && self.routes.serves(&target.authority) {
-            return self.publish_keys(&head.method);
+        let is_jwks = target.path.as_str() == JWKS_PATH
+            || self.asserter.style() == Style::Pomerium && target.path.as_str() == POMERIUM_JWKS_PATH;
+        if is_jwks && self.routes.serves(&target.authority) {
+            return publish(&head.method, self.jwks.clone(), "application/jwk-set+json");
+        }
+        if let Some(document) = self.metadata.find(&target) {
+            return publish(&head.method, document, "application/json");
         }
         let route = Arc::clone(case.route.insert(Arc::clone(self.routes.find(&target.authority, &target.path)?)));
         case.decision.route = Some(route.name.clone());
@@ -231,9 +257,24 @@ impl Gateway {
         case.decision.dpop_key = dpop_key;
         decision::tell(&mut case.decision, admission.facts());
 
-        let stripped = self.reserved.strip(Request::from_parts(head, body));
-        let (certificate, audience) = (case.decision.certificate, &route.assertion_audience);
-        let assertion = self.asserter.assert(&admission, certificate, route.index, audience, now, self.randomness.as_ref())?;
+        let no_body = if body.is_end_stream() { NoBody::Yes } else { NoBody::No };
+        let slot = head.extensions.remove::<TunnelSlot>();
+        let upgrade = match &slot {
+            Some(_) if route.websocket => Upgrade::wanted(&head, no_body),
+            _ => Upgrade::No,
+        };
+        let mut request = Request::from_parts(head, body);
+        let client_side = (upgrade != Upgrade::No).then(|| hyper::upgrade::on(&mut request));
+        let stripped = self.reserved.strip(request);
+        let asserted = Asserted {
+            index: route.index,
+            route: &route.name,
+            terms: &route.assertion,
+            method: stripped.get().method(),
+            certificate: case.decision.certificate,
+        };
+        let assertion = self.asserter.assert(&admission, &asserted, now, self.randomness.as_ref())?;
+        let fields = self.fields(&route, &admission, case, now);
         let admitted = Admitted::begin(&self.audit, Arc::clone(&self.clock), std::mem::take(&mut case.decision)).map_err(
             |(unavailable, decision)| {
                 case.decision = *decision;
@@ -250,13 +291,19 @@ impl Gateway {
             peer_address: case.connection.peer_address,
             assertion: (self.asserter.header(), assertion),
             certificate: case.verdict,
+            fields,
+            upgrade,
             authorization,
         };
+        let kept = admission.clone();
         let answer = forward(stripped, admission, &route.upstream, statement, &self.reserved, &self.clock).await;
         metrics.answered(self.clock.monotonic().saturating_sub(decided));
         let mut response = match answer {
-            Ok(response) => {
+            Ok(Forwarded { response, upgraded }) => {
                 admitted.answered(response.status().as_u16(), None);
+                if let (Some(slot), Some(client), Some(upstream)) = (slot, client_side, upgraded) {
+                    slot.put(Tunnel { client, upstream, admission: kept, clock: Arc::clone(&self.clock) });
+                }
                 response
             }
             Err(error) => {
@@ -266,7 +313,7 @@ impl Gateway {
                     Doing::Fault => tracing::warn!(%reason, route = route.name, error = %rejection, "upstream failed"),
                     Doing::Denied => tracing::debug!(%reason, route = route.name, "request broke off"),
                 }
-                let response = rejection.into_response(Some(&case.request_id), None, case.unread);
+                let response = rejection.into_response(Some(&case.request_id), None, case.unread, case.form);
                 admitted.answered(response.status().as_u16(), Some(reason));
                 response
             }
@@ -275,6 +322,29 @@ impl Gateway {
             response.headers_mut().insert(DPOP_NONCE, nonce);
         }
         Ok(response)
+    }
+
+    /// What the upstream is told of the certificate, and the fields of the route's own.
+    fn fields(&self, route: &Route, admission: &Admission, case: &Case<'_>, now: Timestamp) -> Fields {
+        if route.certificate_headers.is_empty() && route.request_headers.is_empty() {
+            return Fields::new();
+        }
+        let shown = Shown {
+            peer: case.connection.peer.as_ref().ok().and_then(Option::as_deref),
+            verdict: certificate::worth(admission, route, case.connection, case.trust, &self.anchors, now),
+            // Proven, or there would be no admission; where bindings are ignored nothing is.
+            bound: match (admission.facts().certificate(), case.connection.peer.as_ref().ok().and_then(Option::as_deref)) {
+                (Some(named), Some(peer)) if named.matches(&peer.thumbprint()) => Bound::Yes,
+                _ => Bound::No,
+            },
+        };
+        let mut fields: Fields =
+            route.certificate_headers.iter().flat_map(|dialect| certificate_header::write(*dialect, &shown)).collect();
+        let facts = admission.facts();
+        let filling = Filling { shown, facts, request_id: &case.request_id, route: &route.name, now };
+        let filled = route.request_headers.iter().filter_map(|(name, template)| Some((name.clone(), template.fill(&filling)?)));
+        fields.extend(filled);
+        fields
     }
 
     /// Whether this caller may have this route: from the live connection, on every request.
@@ -288,8 +358,11 @@ impl Gateway {
         let moment = Moment::read(self.clock.as_ref())?;
         let certificate = case.connection.peer.as_ref().map_err(|error| Rejection::Certificate(error.clone()))?;
         let presenter = Presenter::connection(certificate.as_deref());
+        let issuer = presented.token().and_then(|token| route.protection.issuer_of(token.as_str()).ok());
         let verdict = route.protection.decide(presented, &presenter, asked, moment).await;
-        decision::count_introspection(&route.server, &verdict);
+        if let Some(issuer) = issuer {
+            decision::count_introspection(&issuer.name, &verdict);
+        }
         match verdict {
             Ok(Granted { admission, dpop_key, dpop_nonce }) => {
                 let facts = Arc::clone(admission.facts());
@@ -301,7 +374,10 @@ impl Gateway {
                     }
                     Err(reason) => {
                         decision::tell(&mut case.decision, &facts);
-                        Err(Rejection::Untrusted(reason))
+                        Err(match reason {
+                            Reason::PolicyCertificate => Rejection::CertificateRule,
+                            reason => Rejection::Untrusted(reason),
+                        })
                     }
                 }
             }
@@ -314,22 +390,23 @@ impl Gateway {
         }
     }
 
-    fn publish_keys(&self, method: &Method) -> Result<Response<Body>, Rejection> {
-        if !matches!(*method, Method::GET | Method::HEAD) {
-            return Err(Rejection::ReadOnly);
-        }
-        let mut response = Response::new(Body::from(self.jwks.clone()));
-        let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/jwk-set+json"));
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static("public, max-age=300"));
-        Ok(response)
-    }
-
     fn reject(&self, rejection: Rejection, case: Case<'_>) -> Response<Body> {
         let terms = case.route.as_ref().map(|route| route.protection.terms());
         decision::refused(&self.audit, self.clock.as_ref(), case.decision, &rejection, rejection.status().as_u16());
-        rejection.into_response(Some(&case.request_id), terms.as_ref(), case.unread)
+        rejection.into_response(Some(&case.request_id), terms.as_ref(), case.unread, case.form)
     }
+}
+
+/// A document for anybody.
+fn publish(method: &Method, document: Bytes, content_type: &'static str) -> Result<Response<Body>, Rejection> {
+    if !matches!(*method, Method::GET | Method::HEAD) {
+        return Err(Rejection::ReadOnly);
+    }
+    let mut response = Response::new(Body::from(document));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("public, max-age=300"));
+    Ok(response)
 }
 
 /// The answer to HEAD: what GET would have, but for the content (RFC 9110 §9.3.2). Over HTTP/2 nobody else leaves it away.

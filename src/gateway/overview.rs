@@ -1,5 +1,6 @@
 //! What each route requires, and which are open to whoever proves nothing: for `symbolon gateway check`.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use super::{Gateway, JWKS_PATH, Route};
@@ -28,6 +29,9 @@ impl Gateway {
             };
             let _ = writeln!(text, "  {}: {by_whom}", route.name);
         }
+        for url in routes.iter().filter_map(|route| route.protection.resource_metadata.as_deref()).collect::<BTreeSet<_>>() {
+            let _ = writeln!(text, "  {url}: anybody (what the resource asks for)");
+        }
         let _ = writeln!(text, "  {JWKS_PATH} on every host: anybody (public keys alone)");
         text.push_str("Everything else: nobody (404).\n");
         text
@@ -36,7 +40,13 @@ impl Gateway {
 
 fn requirements(route: &Route) -> Vec<(&'static str, String)> {
     let protection = &route.protection;
-    let scope = protection.requirements.scopes.to_string();
+    let asked = &protection.requirements;
+    let scope = match (asked.scopes.to_string(), asked.any_scopes.tokens().collect::<Vec<_>>().join(" or ")) {
+        (all, any) if all.is_empty() && any.is_empty() => "none needed".to_owned(),
+        (all, any) if any.is_empty() => all,
+        (all, any) if all.is_empty() => any,
+        (all, any) => format!("{all}, and {any}"),
+    };
     let list = |values: Vec<String>| if values.is_empty() { "any".to_owned() } else { values.join(", ") };
     let proof = match protection.binding {
         Policy::Strict => "of the certificate or the DPoP key that the token is bound to; of both where it is bound to both",
@@ -55,14 +65,42 @@ fn requirements(route: &Route) -> Vec<(&'static str, String)> {
         None => certificate.to_owned(),
         Some(set) => format!("{certificate}; from `{set}` too"),
     };
-    vec![
-        ("issuer", protection.verifier.issuer().to_string()),
-        ("audience", protection.requirements.audience.to_string()),
-        ("scope", if scope.is_empty() { "none needed".to_owned() } else { scope }),
+    let mut lines = vec![
+        ("issuer", list(protection.issuers.iter().map(|issuer| issuer.verifier.issuer().to_string()).collect())),
+        (
+            "audience",
+            std::iter::once(&asked.audience)
+                .chain(&asked.more_audiences)
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join(" or "),
+        ),
+        ("scope", scope),
         ("proof", proof.to_owned()),
         ("certificate", certificate),
         ("clients", list(protection.requirements.clients.iter().map(ToString::to_string).collect())),
         ("methods", list(route.methods.iter().map(ToString::to_string).collect())),
         ("addresses", list(route.addresses.iter().map(ToString::to_string).collect())),
-    ]
+    ];
+    for rule in &asked.claims {
+        let values = rule.values.iter().map(String::as_str).collect::<Vec<_>>().join(" or ");
+        lines.push(("claim", format!("{} is {values}", rule.name)));
+    }
+    if let Some(step_up) = &asked.step_up {
+        let acr = (!step_up.acr_values.is_empty()).then(|| format!("of the kind {}", step_up.acr_values.join(" or ")));
+        let age = step_up.max_age.map(|age| format!("at most {} seconds ago", age.seconds()));
+        lines.push(("sign-in", acr.into_iter().chain(age).collect::<Vec<_>>().join(", ")));
+    }
+    let rules = &route.certificate_rules;
+    let any = |values: Vec<String>| values.join(" or ");
+    if !rules.names.is_empty() {
+        lines.push(("named", any(rules.names.iter().map(ToString::to_string).collect())));
+    }
+    if !rules.issuers.is_empty() {
+        lines.push(("issued by", any(rules.issuers.iter().map(ToString::to_string).collect())));
+    }
+    if !rules.keys.is_empty() {
+        lines.push(("with key", any(rules.keys.iter().map(ToString::to_string).collect())));
+    }
+    lines
 }

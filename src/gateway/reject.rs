@@ -1,7 +1,10 @@
 //! Whatever is not forwarded becomes an answer here, and nowhere else.
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{
+    ACCEPT, ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderMap, RETRY_AFTER, VARY,
+    WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
+};
 use http::{HeaderValue, Method, Response, StatusCode};
 
 use super::assertion::AssertError;
@@ -43,6 +46,9 @@ pub enum Rejection {
     /// The connection's certificate is not accepted here, or not any more.
     #[error("the certificate is not accepted: {0}")]
     Untrusted(Reason),
+    /// The connection's certificate is none that the route is for.
+    #[error("the certificate is none that is served here")]
+    CertificateRule,
     /// Not admitted.
     #[error("{}", .0.refusal)]
     Refused(Box<Denied>),
@@ -96,6 +102,7 @@ impl Rejection {
             Self::Method(_) => Reason::PolicyMethod,
             Self::Certificate(error) => error.reason(),
             Self::Untrusted(reason) => *reason,
+            Self::CertificateRule => Reason::PolicyCertificate,
             Self::Refused(denied) => denied.refusal.reason(),
             Self::Audit(error) => error.reason(),
             Self::Clock(ClockUnreadable) => Reason::ClockUnreadable,
@@ -152,6 +159,7 @@ impl Rejection {
                 (StatusCode::UNAUTHORIZED, "invalid_token", "A client certificate is needed here")
             }
             Self::Untrusted(_) => (StatusCode::UNAUTHORIZED, "invalid_token", "The client certificate is not accepted here"),
+            Self::CertificateRule => (StatusCode::FORBIDDEN, "access_denied", "This client certificate is not served here"),
             Self::Refused(denied) => {
                 let answer = denied.refusal.answer();
                 (answer.status(), answer.error(), answer.description())
@@ -188,13 +196,32 @@ impl Rejection {
     }
 
     /// The answer. `terms` are those of the route, once one is known; `unread` is whether the request's body was left unread.
-    pub fn into_response(self, request_id: Option<&RequestId>, terms: Option<&Terms<'_>>, unread: Unread) -> Response<Body> {
+    pub fn into_response(
+        self,
+        request_id: Option<&RequestId>,
+        terms: Option<&Terms<'_>>,
+        unread: Unread,
+        form: Form,
+    ) -> Response<Body> {
         let (status, error, description) = self.answer();
-        let body = serde_json::json!({ "error": error, "error_description": description, "request_id": request_id });
-        let mut response = Response::new(Body::from(Bytes::from(body.to_string())));
+        let body = match form {
+            Form::Json => {
+                serde_json::json!({ "error": error, "error_description": description, "request_id": request_id }).to_string()
+            }
+            Form::Page => page(status, description, request_id),
+        };
+        let mut response = Response::new(Body::from(Bytes::from(body)));
         *response.status_mut() = status;
         let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        match form {
+            Form::Json => drop(headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"))),
+            Form::Page => {
+                headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+                headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"));
+                headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+            }
+        }
+        headers.insert(VARY, HeaderValue::from_static("accept"));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         match &self {
             Self::Refused(denied) => {
@@ -235,6 +262,47 @@ impl Rejection {
     }
 }
 
+/// How the caller wants to read of a refusal.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Form {
+    /// As programs do.
+    #[default]
+    Json,
+    /// As people do.
+    Page,
+}
+
+impl Form {
+    /// A page for whoever asks for HTML by name, and not for JSON as much (RFC 9110 §12.5.1).
+    pub fn wanted(headers: &HeaderMap) -> Self {
+        let quality = |wanted: &str| {
+            let fields = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
+            let ranges = fields.flat_map(|value| value.split(','));
+            let qualities = ranges.filter_map(|range| {
+                let mut parts = range.split(';').map(str::trim);
+                parts.next().filter(|name| name.eq_ignore_ascii_case(wanted))?;
+                let q = parts.find_map(|part| part.strip_prefix("q=").or(part.strip_prefix("Q=")));
+                // In thousandths; what cannot be read counts for nothing.
+                Some(q.map_or(1_000, |q| q.parse::<f32>().map_or(0, |q| (q.clamp(0.0, 1.0) * 1_000.0) as u16)))
+            });
+            qualities.max().unwrap_or_default()
+        };
+        let page = quality("text/html");
+        if page > 0 && page > quality("application/json") { Self::Page } else { Self::Json }
+    }
+}
+
+/// Nothing in it comes from the caller.
+fn page(status: StatusCode, description: &str, request_id: Option<&RequestId>) -> String {
+    let title = status.canonical_reason().unwrap_or("Not served");
+    let code = status.as_u16();
+    let id = request_id.map(RequestId::as_str).unwrap_or_default();
+    format!(
+        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>{title}</title></head>\n\
+         <body><h1>{code} {title}</h1><p>{description}.</p><p>Request {id}</p></body></html>\n"
+    )
+}
+
 /// What becomes of a connection whose request's body was left unread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unread {
@@ -258,7 +326,8 @@ mod tests {
     #[test]
     fn public_answers_and_private_reasons() {
         let (audience, scopes) = ("https://api.example".parse().expect("an audience"), "read".parse().expect("a scope"));
-        let terms = Terms { audience: &audience, scopes: &scopes, bearer: true, dpop: None };
+        let terms =
+            Terms { audience: &audience, scopes: &scopes, bearer: true, dpop: None, step_up: None, resource_metadata: None };
         let mut table = String::new();
         let rejections: Vec<Rejection> = vec![
             SanityError::Method.into(),
@@ -281,6 +350,7 @@ mod tests {
             PeerCertificateError::TooMany { count: 11, limit: 10 }.into(),
             Rejection::Untrusted(Reason::CertificateAbsent),
             Rejection::Untrusted(Reason::CertificateUnknownIssuer),
+            Rejection::CertificateRule,
             Refusal::Absent.into(),
             Refusal::Present(PresentError::Ambiguous).into(),
             Refusal::Present(PresentError::InQuery).into(),
@@ -317,6 +387,9 @@ mod tests {
             Refusal::Admit(AdmitError::Audience).into(),
             Refusal::Admit(AdmitError::Client).into(),
             Refusal::Admit(AdmitError::Scope).into(),
+            Refusal::Admit(AdmitError::Claim("groups".into())).into(),
+            Refusal::Admit(AdmitError::AuthenticationContext).into(),
+            Refusal::Admit(AdmitError::AuthenticationAge).into(),
             Refusal::Admit(AdmitError::Stale).into(),
             AuditUnavailable::QueueFull.into(),
             ClockUnreadable.into(),
@@ -335,7 +408,7 @@ mod tests {
             let reason = rejection.reason();
             let (_, error, description) = rejection.answer();
             let doing = rejection.doing();
-            let response = rejection.into_response(None, Some(&terms), Unread::Harmless);
+            let response = rejection.into_response(None, Some(&terms), Unread::Harmless, Form::Json);
             let status = response.status().as_u16();
             let challenge = response.headers().get(WWW_AUTHENTICATE);
             // A fault never makes a client throw its token away; a 401 always says what is wanted (RFC 9110 §11.6.1).
@@ -347,15 +420,35 @@ mod tests {
     }
 
     #[test]
+    fn who_asks_for_html_reads_html() {
+        let table = [
+            ("", Form::Json),
+            ("*/*", Form::Json),
+            ("application/json", Form::Json),
+            ("text/html", Form::Page),
+            ("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", Form::Page),
+            ("application/json, text/html", Form::Json),
+            ("application/json;q=0.5, TEXT/HTML", Form::Page),
+            ("text/html;q=0", Form::Json),
+            ("text/html;q=x", Form::Json),
+        ];
+        for (accept, expected) in table {
+            let mut headers = HeaderMap::new();
+            headers.insert(ACCEPT, HeaderValue::from_static(accept));
+            assert_eq!(Form::wanted(&headers), expected, "{accept}");
+        }
+    }
+
+    #[test]
     fn the_body_names_the_request_and_an_unread_one_closes_the_connection() {
         let id: RequestId = "abc".parse().expect("an id");
-        let response = Rejection::Misdirected.into_response(Some(&id), None, Unread::ClosesConnection);
+        let response = Rejection::Misdirected.into_response(Some(&id), None, Unread::ClosesConnection, Form::Json);
         assert_eq!(response.headers().get(CONNECTION), Some(&HeaderValue::from_static("close")));
         let Body::Whole(Some(body)) = response.into_body() else { panic!("a whole body") };
         let body: serde_json::Value = serde_json::from_slice(&body).expect("JSON");
         assert_eq!(body["request_id"], "abc");
         assert_eq!(body["error"], "misdirected_request");
-        let response = Rejection::Misdirected.into_response(Some(&id), None, Unread::Harmless);
+        let response = Rejection::Misdirected.into_response(Some(&id), None, Unread::Harmless, Form::Json);
         assert_eq!(response.headers().get(CONNECTION), None);
     }
 }

@@ -21,7 +21,16 @@ impl RouteHost {
         let has_port = text.rsplit_once(':').is_some_and(|(_, port)| !port.is_empty() && !port.contains(']'));
         Ok(Self { host: authority.host().to_owned(), port: has_port.then(|| authority.port()) })
     }
+
+    /// Whether requests to this authority are for it.
+    pub fn takes(&self, authority: &Authority) -> Option<Taken> {
+        (self.host == authority.host() && self.port.is_none_or(|port| port == authority.port())).then_some(Taken)
+    }
 }
+
+/// An authority is of a host that a route is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Taken;
 
 impl std::fmt::Display for RouteHost {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -28,8 +28,8 @@ impl<B> Stripped<Request<B>> {
 /// Which names are removed.
 #[derive(Clone, Debug)]
 pub struct Reserved {
-    /// The configured name of the assertion header, folded.
-    assertion: String,
+    /// The configured names: of the assertion header, and of headers that routes set. Folded.
+    own: Vec<String>,
 }
 
 /// Fields of one connection (RFC 9110 §7.6.1), and those older programs treat so. `expect` is answered here.
@@ -108,9 +108,10 @@ const EXACT: &[&str] = &[
 ];
 
 impl Reserved {
-    /// The names that are always removed, and the one of our assertion.
-    pub fn new(assertion_header: &HeaderName) -> Self {
-        Self { assertion: fold(assertion_header.as_str()).unwrap_or_else(|| assertion_header.as_str().to_owned()) }
+    /// The names that are always removed, and those that we set ourselves: removed on every route, whichever sets them.
+    pub fn new<'a>(own: impl IntoIterator<Item = &'a HeaderName>) -> Self {
+        let folded = |name: &HeaderName| fold(name.as_str()).unwrap_or_else(|| name.as_str().to_owned());
+        Self { own: own.into_iter().map(folded).collect() }
     }
 
     /// Removes from a request what its sender may not say, its credentials (the caller has read them) and its `Host`. Whoever
@@ -146,7 +147,7 @@ impl Reserved {
             || NAMES.contains(&name)
             || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
             || PARTS.iter().any(|part| name.contains(part))
-            || name == self.assertion
+            || self.own.iter().any(|own| own == name)
     }
 
     fn remove_from(&self, headers: &mut HeaderMap) {
@@ -184,7 +185,7 @@ mod tests {
     use super::*;
 
     fn reserved() -> Reserved {
-        Reserved::new(&HeaderName::from_static("x-who-calls"))
+        Reserved::new([&HeaderName::from_static("x-who-calls"), &HeaderName::from_static("who_else")])
     }
 
     fn names_left(headers: &[(&str, &str)]) -> Vec<String> {
@@ -203,6 +204,7 @@ mod tests {
     fn no_spelling_of_an_identity_header_passes() {
         let names = [
             "X-Who-Calls",
+            "Who-Else",
             "X-Symbolon-Assertion",
             "X-Symbolon-Anything",
             "Client-Cert",

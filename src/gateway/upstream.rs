@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::uri::{Authority, Scheme};
-use http::{HeaderValue, Uri};
+use http::{HeaderValue, Uri, Version};
 use hyper::body::Incoming;
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_rustls::{FixedServerNameResolver, HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use rustls::pki_types::ServerName;
 
 use super::body::Passing;
 
@@ -31,6 +32,9 @@ pub enum UpstreamError {
     /// Not `http://HOST[:PORT]` or `https://HOST[:PORT]`.
     #[error("`{0}` is not an upstream: write `http://HOST:PORT` or `https://HOST:PORT`, without path, query or user")]
     Url(String),
+    /// No name that a server could have.
+    #[error("`{0}` is not a server name")]
+    ServerName(String),
     /// `https` without authorities, or authorities without `https`.
     #[error("`{0}`: an `https` upstream needs `upstream_ca_file`, and only such a one can use it")]
     Authorities(String),
@@ -42,6 +46,41 @@ enum Client {
     Tls(legacy::Client<HttpsConnector<HttpConnector>, Passing>),
 }
 
+/// What is spoken with an upstream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/1.1.
+    #[default]
+    Http1,
+    /// HTTP/2, and nothing else: known beforehand without TLS, agreed on with it.
+    Http2,
+}
+
+impl Protocol {
+    /// As messages name it.
+    pub const fn version(self) -> Version {
+        match self {
+            Self::Http1 => Version::HTTP_11,
+            Self::Http2 => Version::HTTP_2,
+        }
+    }
+}
+
+/// How an upstream is reached.
+#[derive(Clone, Debug)]
+pub struct UpstreamSpec<'a> {
+    /// `http://HOST[:PORT]` or `https://HOST[:PORT]`.
+    pub url: &'a str,
+    /// For `https` alone.
+    pub tls: Option<Arc<rustls::ClientConfig>>,
+    /// The name that it must prove, where that is not its host.
+    pub server_name: Option<&'a str>,
+    /// What is spoken.
+    pub protocol: Protocol,
+    /// How long a response's head may take.
+    pub timeout: Duration,
+}
+
 /// One upstream, with connections of its own: they are never shared with another route, whose TLS identity may differ.
 #[derive(Debug)]
 pub struct Upstream {
@@ -49,17 +88,17 @@ pub struct Upstream {
     scheme: Scheme,
     authority: Authority,
     host: HeaderValue,
+    protocol: Protocol,
     timeout: Duration,
 }
 
 impl Upstream {
-    /// An upstream at `url`; `tls` is given for `https` alone. `timeout` is how long a response's head may take.
-    ///
     /// Must be made inside a Tokio runtime.
     ///
     /// # Errors
     /// See [`UpstreamError`].
-    pub fn new(url: &str, tls: Option<Arc<rustls::ClientConfig>>, timeout: Duration) -> Result<Self, UpstreamError> {
+    pub fn new(spec: UpstreamSpec<'_>) -> Result<Self, UpstreamError> {
+        let UpstreamSpec { url, tls, server_name, protocol, timeout } = spec;
         let wrong = || UpstreamError::Url(url.to_owned());
         let uri: Uri = url.parse().map_err(|_| wrong())?;
         let parts = uri.into_parts();
@@ -79,6 +118,7 @@ impl Upstream {
             .pool_max_idle_per_host(IDLE_CONNECTIONS)
             .retry_canceled_requests(false)
             .set_host(false)
+            .http2_only(protocol == Protocol::Http2)
             .http1_max_buf_size(HEAD_BYTES as usize)
             .http1_max_headers(HEADERS)
             .http2_max_header_list_size(HEAD_BYTES);
@@ -89,14 +129,26 @@ impl Upstream {
                 let mut tls = Arc::unwrap_or_clone(tls);
                 // hyper-rustls sets the list itself, and panics over one that is there already.
                 tls.alpn_protocols.clear();
-                let https = HttpsConnectorBuilder::new().with_tls_config(tls).https_only().enable_http1().wrap_connector(tcp);
+                let builder_of_tls = HttpsConnectorBuilder::new().with_tls_config(tls).https_only();
+                let builder_of_tls = match server_name {
+                    None => builder_of_tls,
+                    Some(name) => {
+                        let name =
+                            ServerName::try_from(name.to_owned()).map_err(|_| UpstreamError::ServerName(name.to_owned()))?;
+                        builder_of_tls.with_server_name_resolver(FixedServerNameResolver::new(name))
+                    }
+                };
+                let https = match protocol {
+                    Protocol::Http1 => builder_of_tls.enable_http1().wrap_connector(tcp),
+                    Protocol::Http2 => builder_of_tls.enable_http2().wrap_connector(tcp),
+                };
                 Client::Tls(builder.build(https))
             }
             (true, None) | (false, Some(_)) => return Err(UpstreamError::Authorities(url.to_owned())),
             (false, None) => return Err(wrong()),
         };
         let host = HeaderValue::from_str(authority.as_str()).map_err(|_| wrong())?;
-        Ok(Self { client, scheme, authority, host, timeout })
+        Ok(Self { client, scheme, authority, host, protocol, timeout })
     }
 
     /// The scheme.
@@ -112,6 +164,11 @@ impl Upstream {
     /// The same, as `Host` says it.
     pub const fn host(&self) -> &HeaderValue {
         &self.host
+    }
+
+    /// What is spoken.
+    pub const fn protocol(&self) -> Protocol {
+        self.protocol
     }
 
     /// How long a response's head may take.
@@ -146,8 +203,13 @@ mod tests {
             ("app.internal:80", Some(UpstreamError::Url("app.internal:80".into()))),
             ("", Some(UpstreamError::Url(String::new()))),
         ];
+        let timeout = Duration::from_secs(1);
         for (url, expected) in table {
-            assert_eq!(Upstream::new(url, None, Duration::from_secs(1)).err(), expected, "{url}");
+            assert_eq!(
+                Upstream::new(UpstreamSpec { url, tls: None, server_name: None, protocol: Protocol::Http1, timeout }).err(),
+                expected,
+                "{url}"
+            );
         }
     }
 }

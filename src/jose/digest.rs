@@ -10,6 +10,14 @@ pub fn sha256(bytes: &[u8]) -> [u8; 32] {
     array
 }
 
+/// The SHA-1 digest of `bytes`: for names that others have given things by it, never for security.
+pub fn legacy_sha1(bytes: &[u8]) -> [u8; 20] {
+    let digest = digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, bytes);
+    let mut array = [0u8; 20];
+    array.copy_from_slice(digest.as_ref());
+    array
+}
+
 /// The SHA-384 digest of `bytes`.
 pub fn sha384(bytes: &[u8]) -> [u8; 48] {
     let digest = digest::digest(&digest::SHA384, bytes);

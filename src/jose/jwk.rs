@@ -6,6 +6,8 @@ use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 
 use super::json::{self, JsonError};
+#[cfg(feature = "server")]
+use super::jwe::KeyManagement;
 use super::verify::{VerifyingKey, point};
 use super::{Algorithm, base64url, digest};
 use crate::domain::Thumbprint;
@@ -190,6 +192,28 @@ impl PublicJwk {
             && self.algorithm.as_deref().is_none_or(|name| name == algorithm.name())
             && self.key_use.as_deref().is_none_or(|name| name == "sig")
             && self.key_operations.as_deref().is_none_or(|names| names.iter().any(|name| name == "verify"))
+    }
+
+    /// Whether content can be encrypted to this key with `alg`: by `kty`, and by `alg`, `use` and `key_ops` where they are present
+    /// (RFC 7517 §4.2 to §4.4).
+    #[cfg(feature = "server")]
+    pub fn encrypts(&self, alg: KeyManagement) -> bool {
+        let (by_type, operations) = match (&self.material, alg) {
+            (Material::Rsa { .. }, KeyManagement::RsaOaep256) => (true, ["encrypt", "wrapKey"]),
+            (Material::Ec { .. }, KeyManagement::EcdhEs | KeyManagement::EcdhEsA128kw | KeyManagement::EcdhEsA256kw) => {
+                (true, ["deriveKey", "deriveBits"])
+            }
+            (Material::Rsa { .. } | Material::Ec { .. } | Material::Ed25519 { .. }, _) => (false, ["", ""]),
+        };
+        by_type
+            && self.algorithm.as_deref().is_none_or(|name| name == alg.name())
+            && self.key_use.as_deref().is_none_or(|name| name == "enc")
+            && self.key_operations.as_deref().is_none_or(|names| names.iter().any(|name| operations.contains(&name.as_str())))
+    }
+
+    /// Whether the key says that it is for encryption and nothing else.
+    pub fn is_for_encryption(&self) -> bool {
+        self.key_use.as_deref() == Some("enc")
     }
 
     /// The members, as a JWKS document shows them.

@@ -192,6 +192,49 @@ impl<'a> Compact<'a> {
     }
 }
 
+/// `alg` `none` (RFC 7518 §3.6).
+struct Nothing;
+
+impl std::str::FromStr for Nothing {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "none" { Ok(Self) } else { Err(()) }
+    }
+}
+
+/// A JWT that nobody has signed (RFC 7519 §6), for the one place where a standard knows such: request objects of OpenID Connect Core
+/// §6.1. Of a type of its own, so that it never passes for a signed one.
+#[derive(Clone, Debug)]
+pub struct Unsigned {
+    header: Map<String, Value>,
+    payload: Vec<u8>,
+}
+
+impl Unsigned {
+    /// Reads the parts and the header. There is no signature: not even an empty one of something.
+    ///
+    /// # Errors
+    /// Everything in [`JwsError`] but what needs a key; [`JwsError::Signature`] when there is one.
+    pub fn parse(text: &str) -> Result<Self, JwsError> {
+        let Parts { algorithm: Nothing, header, payload, signature, .. } = Parts::parse(text)?;
+        if signature.is_empty() { Ok(Self { header, payload }) } else { Err(JwsError::Signature) }
+    }
+
+    /// All header parameters.
+    pub fn header(&self) -> &Map<String, Value> {
+        &self.header
+    }
+
+    /// The claims, which whoever brought them may have written.
+    ///
+    /// # Errors
+    /// [`JwsError::Payload`].
+    pub fn unverified_claims(&self) -> Result<Map<String, Value>, JwsError> {
+        json::parse_object(&self.payload).map_err(JwsError::Payload)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -264,6 +307,23 @@ mod tests {
         ];
         for (text, expected) in table {
             assert_eq!(Compact::parse(&text).err(), Some(expected), "{text:.80}");
+        }
+    }
+
+    #[test]
+    fn what_is_unsigned_is_never_taken_for_signed() {
+        let text =
+            |header: &str, signature: &str| format!("{}.{}.{signature}", base64url::encode(header), base64url::encode("{}"));
+        assert!(Unsigned::parse(&text(r#"{"alg":"none"}"#, "")).is_ok_and(|jwt| jwt.unverified_claims() == Ok(Map::new())));
+        assert_eq!(Compact::parse(&text(r#"{"alg":"none"}"#, "")).err(), Some(JwsError::AlgorithmUnknown));
+        for (header, signature, expected) in [
+            (r#"{"alg":"none"}"#, "AAAA", JwsError::Signature),
+            (r#"{"alg":"None"}"#, "", JwsError::AlgorithmUnknown),
+            (r#"{"alg":"ES256"}"#, "", JwsError::AlgorithmUnknown),
+            (r#"{"alg":"none","crit":[]}"#, "", JwsError::Critical),
+            (r#"{}"#, "", JwsError::AlgorithmAbsent),
+        ] {
+            assert_eq!(Unsigned::parse(&text(header, signature)).err(), Some(expected), "{header}");
         }
     }
 

@@ -8,7 +8,7 @@
 //! non-canonical base64url, `crit`, `b64`. Keys come only from where we were told to look; what a header says about keys (`jwk`,
 //! `jku`, `x5u`, `x5c`) selects nothing. The one exception is a DPoP proof, whose key is what it proves: see
 //! [`crate::binding::dpop`]. Signing and verifying are AWS-LC's; `adapter` fits josekit's signing traits to them, for
-//! keys that live elsewhere.
+//! keys that live elsewhere. `jwe` encrypts to clients, and opens nothing.
 
 #[cfg(feature = "server")]
 pub mod adapter;
@@ -16,6 +16,8 @@ mod algorithm;
 pub mod base64url;
 pub mod digest;
 pub mod json;
+#[cfg(feature = "server")]
+pub mod jwe;
 pub mod jwk;
 pub mod jws;
 #[cfg(feature = "server")]

@@ -39,6 +39,8 @@ pub enum ErrorCode {
     ConsentRequired,
     /// OpenID Connect Core §3.1.2.6, RFC 9101 §7.
     InvalidRequestUri,
+    /// RFC 9101 §7, OpenID Connect Core §3.1.2.6.
+    InvalidRequestObject,
     /// OpenID Connect Core §3.1.2.6.
     RequestNotSupported,
     /// OpenID Connect Core §3.1.2.6.
@@ -76,6 +78,7 @@ impl ErrorCode {
         Self::LoginRequired,
         Self::ConsentRequired,
         Self::InvalidRequestUri,
+        Self::InvalidRequestObject,
         Self::RequestNotSupported,
         Self::RequestUriNotSupported,
         Self::RegistrationNotSupported,
@@ -104,6 +107,7 @@ impl ErrorCode {
             Self::LoginRequired => "login_required",
             Self::ConsentRequired => "consent_required",
             Self::InvalidRequestUri => "invalid_request_uri",
+            Self::InvalidRequestObject => "invalid_request_object",
             Self::RequestNotSupported => "request_not_supported",
             Self::RequestUriNotSupported => "request_uri_not_supported",
             Self::RegistrationNotSupported => "registration_not_supported",

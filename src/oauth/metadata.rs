@@ -7,10 +7,11 @@ use serde_json::{Map, Value, json};
 use super::authorization::request::{Prompt, ResponseMode};
 use super::pkce;
 use crate::binding::dpop::{ProofRules, TargetUri};
-use crate::clients::{AuthenticationMethod, GrantType, Profile, SubjectType};
+use crate::clients::{AuthenticationMethod, GrantType, Message, Profile, SubjectType};
 use crate::domain::{Issuer, Scope};
 use crate::identity::Acr;
 use crate::jose::Algorithm;
+use crate::jose::jwe::{ContentEncryption, KeyManagement};
 use crate::jose::mac::MacAlgorithm;
 use crate::oidc::claims;
 
@@ -74,6 +75,10 @@ pub struct Capabilities<'a> {
     pub registration: bool,
     /// Whether it trusts anybody's assertions as grants.
     pub jwt_bearer: bool,
+    /// Whether every client must sign its authorization requests.
+    pub require_signed_request_object: bool,
+    /// Whether request objects are fetched from where clients publish them.
+    pub fetches_requests: bool,
 }
 
 /// Endpoints that public clients may use: their grants (RFC 6749 §4.1, §6), pushed requests (RFC 9126 §2.1: "in the same way as a token
@@ -97,10 +102,14 @@ impl Endpoints {
 
     /// The metadata document, of RFC 8414 and of OpenID Connect Discovery §3 in one.
     pub fn metadata(&self, can: &Capabilities<'_>) -> Value {
-        let Capabilities { scopes, dpop, signing, profile, back_channel_logout, registration, jwt_bearer } = *can;
-        let methods = json!(AUTHENTICATION_METHODS.map(AuthenticationMethod::name));
-        let algorithms: Vec<_> =
-            Algorithm::ALL.map(Algorithm::name).into_iter().chain(MacAlgorithm::ALL.map(MacAlgorithm::name)).collect();
+        let Capabilities { scopes, dpop, profile, jwt_bearer, back_channel_logout, registration, .. } = *can;
+        let is_strict = profile >= Profile::Fapi2;
+        let methods = AUTHENTICATION_METHODS.into_iter().filter(|method| !is_strict || method.is_strong());
+        let methods: Vec<_> = methods.map(AuthenticationMethod::name).collect();
+        let with_secrets: &[MacAlgorithm] = if is_strict { &[] } else { &MacAlgorithm::ALL };
+        let algorithms: Vec<_> = (profile.algorithms().iter().map(|algorithm| algorithm.name()))
+            .chain(with_secrets.iter().map(|algorithm| algorithm.name()))
+            .collect();
         let grants: Vec<_> = GrantType::ALL
             .iter()
             .filter(|grant| jwt_bearer || **grant != GrantType::JwtBearer)
@@ -113,17 +122,17 @@ impl Endpoints {
         document.insert("jwks_uri".into(), json!(format!("{}{}", self.base, path::JWKS)));
         document.insert("grant_types_supported".into(), json!(grants));
         for endpoint in ["token", "introspection", "revocation", "pushed_authorization_request"] {
-            document.insert(format!("{endpoint}_endpoint_auth_methods_supported"), methods.clone());
+            document.insert(format!("{endpoint}_endpoint_auth_methods_supported"), json!(methods));
             document.insert(format!("{endpoint}_endpoint_auth_signing_alg_values_supported"), json!(algorithms));
         }
         document.insert("tls_client_certificate_bound_access_tokens".into(), json!(true));
         document.insert("dpop_signing_alg_values_supported".into(), json!(dpop.algorithms));
-        let with_none: Vec<_> =
-            AUTHENTICATION_METHODS.into_iter().chain([AuthenticationMethod::None]).map(AuthenticationMethod::name).collect();
+        let none = (!is_strict).then_some(AuthenticationMethod::None.name());
+        let with_none: Vec<_> = methods.iter().copied().chain(none).collect();
         for endpoint in PUBLIC_ENDPOINTS {
             document.insert(format!("{endpoint}_endpoint_auth_methods_supported"), json!(with_none));
         }
-        insert_authorization(&mut document, signing, profile);
+        insert_authorization(&mut document, can);
         if registration {
             document.insert("registration_endpoint".into(), json!(format!("{}{}", self.base, path::REGISTRATION)));
         }
@@ -168,8 +177,12 @@ impl Endpoints {
 }
 
 /// The authorization endpoint and OpenID Connect.
-fn insert_authorization(document: &mut Map<String, Value>, signing: &BTreeSet<Algorithm>, profile: Profile) {
-    let names = |algorithms: &BTreeSet<Algorithm>| json!(algorithms.iter().map(|algorithm| algorithm.name()).collect::<Vec<_>>());
+fn insert_authorization(document: &mut Map<String, Value>, can: &Capabilities<'_>) {
+    let profile = can.profile;
+    let answers = can.signing.iter().filter(|algorithm| profile.algorithms().contains(algorithm));
+    let answers = json!(answers.map(|algorithm| algorithm.name()).collect::<Vec<_>>());
+    let none = (profile == Profile::Openid && !can.require_signed_request_object).then_some("none");
+    let requests: Vec<_> = profile.algorithms().iter().map(|algorithm| algorithm.name()).chain(none).collect();
     let mut put = |name: &str, value: Value| document.insert(name.to_owned(), value);
     put("response_types_supported", json!(["code"]));
     put("response_modes_supported", json!(ResponseMode::ALL.map(ResponseMode::name)));
@@ -177,15 +190,25 @@ fn insert_authorization(document: &mut Map<String, Value>, signing: &BTreeSet<Al
     put("authorization_response_iss_parameter_supported", json!(true));
     put("prompt_values_supported", json!(Prompt::ALL.map(Prompt::name)));
     put("subject_types_supported", json!(SubjectType::ALL.map(SubjectType::name)));
-    put("id_token_signing_alg_values_supported", names(signing));
-    put("userinfo_signing_alg_values_supported", names(signing));
+    for message in Message::ALL.map(Message::name) {
+        put(&format!("{message}_signing_alg_values_supported"), answers.clone());
+        put(&format!("{message}_encryption_alg_values_supported"), json!(KeyManagement::ALL.map(KeyManagement::name)));
+        put(&format!("{message}_encryption_enc_values_supported"), json!(ContentEncryption::ALL.map(ContentEncryption::name)));
+    }
     put("acr_values_supported", json!(Acr::ALL.map(Acr::as_str)));
     put("claim_types_supported", json!(["normal"]));
     put("claims_supported", json!(claims::supported()));
     put("claims_parameter_supported", json!(true));
-    put("request_parameter_supported", json!(false));
+    put("request_parameter_supported", json!(true));
+    put("request_object_signing_alg_values_supported", json!(requests));
     // It would be true by default (OpenID Connect Discovery §3).
-    put("request_uri_parameter_supported", json!(false));
+    put("request_uri_parameter_supported", json!(can.fetches_requests));
+    if can.fetches_requests {
+        put("require_request_uri_registration", json!(true));
+    }
+    if can.require_signed_request_object || profile >= Profile::Fapi2MessageSigning {
+        put("require_signed_request_object", json!(true));
+    }
     if profile >= Profile::Fapi2 {
         put("require_pushed_authorization_requests", json!(true));
     }

@@ -6,7 +6,7 @@ use super::client_auth::ClientRequest;
 use super::dpop::PresentedProof;
 use super::error::{ErrorCode, OauthError, Refusal};
 use super::metadata::path;
-use super::profiles;
+use super::request_object::Arrival;
 use super::server::AuthorizationServer;
 use crate::clients::GrantType;
 use crate::domain::Lifetime;
@@ -44,7 +44,9 @@ impl AuthorizationServer {
             let description = "request_uri cannot be pushed (RFC 9126 section 2.1)";
             return Err(refused(ErrorCode::InvalidRequest, Reason::RequestUnsupported, description).into());
         }
-        let rules = profiles::rules(&client, self.profile);
+        let rules = self.rules(&client);
+        let unfolded = self.unfold(parameters, &client, &rules, Arrival::Pushed, now).await?;
+        let parameters = unfolded.as_ref();
         let destination = request::destination(parameters, client.clone(), &rules)?;
         let mut request = self.read_request(parameters, &destination, &rules)?;
         // RFC 9449 §10.1: a proof here binds the code to its key, like `dpop_jkt`; both must agree.

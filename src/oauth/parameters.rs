@@ -46,6 +46,23 @@ impl Parameters {
         Ok(Self(parameters))
     }
 
+    /// Parameters that were read elsewhere: out of a request object.
+    pub(super) const fn of(parameters: Vec<(String, String)>) -> Self {
+        Self(parameters)
+    }
+
+    /// These, and of `others` what these do not name.
+    pub(super) fn filled_from(mut self, others: &Self) -> Self {
+        let more: Vec<_> = others.0.iter().filter(|(name, _)| self.get(name).is_none()).cloned().collect();
+        self.0.extend(more);
+        self
+    }
+
+    /// Leaves one out.
+    pub(super) fn remove(&mut self, name: &str) {
+        self.0.retain(|(seen, _)| seen != name);
+    }
+
     /// The value of a parameter. A parameter without value counts as omitted (RFC 6749 §3.2).
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(seen, value)| seen == name && !value.is_empty()).map(|(_, value)| value.as_str())

@@ -5,11 +5,12 @@ use serde_json::Map;
 use super::error::{ErrorCode, Fault, OauthError, Refusal};
 use super::grant::authorization_code::Granted;
 use super::server::AuthorizationServer;
-use crate::clients::{Client, Profile};
+use crate::clients::{Client, Message, Profile};
 use crate::domain::{Lifetime, Subject, Timestamp};
 use crate::event::Reason;
 use crate::identity::PersonClaims;
 use crate::jose::Algorithm;
+use crate::jose::jwe::Content;
 use crate::keys::TokenType;
 use crate::oidc::claims;
 use crate::oidc::id_token::{IdToken, LIFETIME_SECONDS};
@@ -23,11 +24,18 @@ impl AuthorizationServer {
     /// What a client's ID tokens are signed with: what it is registered for; else RS256 under the profile `openid`, as OpenID Connect
     /// Registration §2 has it, where there is such a key; else what this server signs with. `None` when there is no such key.
     pub fn id_token_algorithm(&self, client: &Client) -> Option<Algorithm> {
+        self.response_algorithm(client, client.authorization.id_token_signed_response_alg)
+    }
+
+    /// The same for any message to a client, of which it registered this algorithm, or none.
+    pub(super) fn response_algorithm(&self, client: &Client, registered: Option<Algorithm>) -> Option<Algorithm> {
         let keys = self.keys.load();
-        let has = |algorithm: Algorithm| keys.signer(algorithm, TokenType::Jwt).is_some();
-        match client.authorization.id_token_signed_response_alg {
+        let profile = client.authorization.profile.max(self.profile);
+        let has =
+            |algorithm: Algorithm| profile.algorithms().contains(&algorithm) && keys.signer(algorithm, TokenType::Jwt).is_some();
+        match registered {
             Some(algorithm) => has(algorithm).then_some(algorithm),
-            None if client.authorization.profile == Profile::Openid && has(Algorithm::RS256) => Some(Algorithm::RS256),
+            None if profile == Profile::Openid && has(Algorithm::RS256) => Some(Algorithm::RS256),
             None => Some(self.key_plan.default).filter(|algorithm| has(*algorithm)),
         }
     }
@@ -72,6 +80,7 @@ impl AuthorizationServer {
         };
         let keys = self.keys.load();
         let signer = keys.signer(algorithm, TokenType::Jwt).ok_or(Fault::Unavailable(Reason::SigningKeyAbsent))?;
-        Ok(token.sign(signer, algorithm).map_err(|error| Fault::Defect(error.reason()))?)
+        let signed = token.sign(signer, algorithm).map_err(|error| Fault::Defect(error.reason()))?;
+        Ok(self.encrypted(client, Message::IdToken, Content::Jwt, signed).await?)
     }
 }

@@ -3,19 +3,26 @@
 //! A client is registered under a profile and the server may be put under one; the stricter of the two applies. A registration may
 //! tighten a rule (`require_pushed_authorization_requests`), never loosen one.
 //!
-//! | rule | `openid` | `oauth2.1` | `fapi2` |
-//! |---|---|---|---|
-//! | PKCE (RFC 7636), always `S256` | public clients | every client | every client |
-//! | pushed requests (RFC 9126) | if registered | if registered | always |
-//! | sender-constrained tokens | unless registered otherwise | unless registered otherwise | always |
-//! | public clients | yes | yes | no |
-//! | `redirect_uri` may be left out where one is registered | no | yes, without OpenID | no |
-//! | scopes beyond the registration | ignored | refused | refused |
-//! | refresh tokens of public clients without a key are rotated | yes | yes | there are none |
-//! | life of a code, at most | 600 s | 600 s | 60 s |
+//! | rule | `openid` | `oauth2.1` | `fapi2` | `fapi2-message-signing` |
+//! |---|---|---|---|---|
+//! | PKCE (RFC 7636), always `S256` | public clients | every client | every client | every client |
+//! | pushed requests (RFC 9126) | if registered | if registered | always | always |
+//! | signed requests (RFC 9101) | if registered | if registered | if registered | always |
+//! | parameters beside a request object | fill its gaps (OpenID Connect Core §6) | ignored (RFC 9101 §6.3) | ignored | ignored |
+//! | unsigned request objects (`none`) | unless registered otherwise | no | no | no |
+//! | request objects name audience and dates | may | may | `aud`, `exp`, `nbf`, within an hour | the same |
+//! | algorithms of assertions, request objects and answers | all | all | ES256, PS256, EdDSA | the same |
+//! | client authentication | any | any | TLS certificate, `private_key_jwt` | the same |
+//! | sender-constrained tokens | unless registered otherwise | unless registered otherwise | always | always |
+//! | public clients | yes | yes | no | no |
+//! | `redirect_uri` may be left out where one is registered | no | yes, without OpenID | no | no |
+//! | scopes beyond the registration | ignored | refused | refused | refused |
+//! | refresh tokens of public clients without a key are rotated | yes | yes | there are none | there are none |
+//! | life of a code, at most | 600 s | 600 s | 60 s | 60 s |
 
 use crate::clients::{Client, Profile};
 use crate::domain::Lifetime;
+use crate::jose::Algorithm;
 
 /// What to do with scopes that the client is not registered for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +42,15 @@ pub enum Demand {
     Required,
 }
 
+/// What counts beside a request object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OutsideParameters {
+    /// What the object does not say (OpenID Connect Core §6.1).
+    FillGaps,
+    /// Nothing: "The authorization server MUST only use the parameters in the Request Object" (RFC 9101 §6.3).
+    Ignored,
+}
+
 /// The rules of one client's authorizations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rules {
@@ -50,11 +66,20 @@ pub struct Rules {
     pub unknown_scope: UnknownScope,
     /// The longest life of a code.
     pub longest_code_lifetime: Lifetime,
+    /// A signed request object.
+    pub signed_request: Demand,
+    /// What counts beside one.
+    pub outside_parameters: OutsideParameters,
+    /// That a request object says for whom and for how long it is (FAPI 2.0 Message Signing §5.3.1).
+    pub request_object_bounds: Demand,
+    /// What assertions, request objects and answers are signed with.
+    pub algorithms: &'static [Algorithm],
 }
 
 /// The rules of a client on a server that puts every client under `floor` at least.
 pub fn rules(client: &Client, floor: Profile) -> Rules {
     let profile = client.authorization.profile.max(floor);
+    let algorithms = profile.algorithms();
     let mut rules = match profile {
         Profile::Openid => Rules {
             profile,
@@ -63,6 +88,10 @@ pub fn rules(client: &Client, floor: Profile) -> Rules {
             redirect_uri: Demand::Required,
             unknown_scope: UnknownScope::Ignored,
             longest_code_lifetime: Lifetime::from_seconds(600),
+            signed_request: Demand::Optional,
+            outside_parameters: OutsideParameters::FillGaps,
+            request_object_bounds: Demand::Optional,
+            algorithms,
         },
         Profile::Oauth21 => Rules {
             profile,
@@ -71,18 +100,29 @@ pub fn rules(client: &Client, floor: Profile) -> Rules {
             redirect_uri: Demand::Optional,
             unknown_scope: UnknownScope::Refused,
             longest_code_lifetime: Lifetime::from_seconds(600),
+            signed_request: Demand::Optional,
+            outside_parameters: OutsideParameters::Ignored,
+            request_object_bounds: Demand::Optional,
+            algorithms,
         },
-        Profile::Fapi2 => Rules {
+        Profile::Fapi2 | Profile::Fapi2MessageSigning => Rules {
             profile,
             pkce: Demand::Required,
             pushed_request: Demand::Required,
             redirect_uri: Demand::Required,
             unknown_scope: UnknownScope::Refused,
             longest_code_lifetime: Lifetime::from_seconds(60),
+            signed_request: if profile == Profile::Fapi2 { Demand::Optional } else { Demand::Required },
+            outside_parameters: OutsideParameters::Ignored,
+            request_object_bounds: Demand::Required,
+            algorithms,
         },
     };
     if client.authorization.require_pushed_authorization_requests {
         rules.pushed_request = Demand::Required;
+    }
+    if client.messages.require_signed_request_object {
+        rules.signed_request = Demand::Required;
     }
     if !client.authentication.is_confidential() {
         rules.pkce = Demand::Required;
@@ -115,6 +155,8 @@ mod tests {
             ("oauth2.1", Openid, Oauth21),
             ("fapi2", Openid, Fapi2),
             ("fapi2", Oauth21, Fapi2),
+            ("fapi2", Fapi2MessageSigning, Fapi2MessageSigning),
+            ("fapi2-message-signing", Fapi2, Fapi2MessageSigning),
         ] {
             assert_eq!(rules(&client(json!({ "profile": registered })), floor).profile, expected, "{registered} {floor:?}");
         }
@@ -127,18 +169,31 @@ mod tests {
         assert_eq!(pushed(json!({})), Demand::Optional);
         assert_eq!(pushed(json!({ "require_pushed_authorization_requests": true })), Demand::Required);
         assert_eq!(pushed(json!({ "profile": "fapi2", "require_pushed_authorization_requests": false })), Demand::Required);
+        let signed = |more| rules(&client(more), Profile::Openid).signed_request;
+        assert_eq!(signed(json!({ "profile": "fapi2" })), Demand::Optional);
+        assert_eq!(signed(json!({ "require_signed_request_object": true })), Demand::Required);
+        assert_eq!(
+            signed(json!({ "profile": "fapi2-message-signing", "require_signed_request_object": false })),
+            Demand::Required
+        );
     }
 
     #[test]
     fn no_rule_is_looser_in_a_stricter_profile() {
         let of = |name: &str| rules(&client(json!({ "profile": name })), Profile::Openid);
-        let all = [of("openid"), of("oauth2.1"), of("fapi2")];
+        let all = Profile::ALL.map(|profile| of(profile.name()));
         for pair in all.windows(2) {
             let demand = |rule: fn(&Rules) -> Demand| (rule(&pair[0]) == Demand::Required, rule(&pair[1]) == Demand::Required);
-            for (before, after) in [demand(|rules| rules.pkce), demand(|rules| rules.pushed_request)] {
+            for (before, after) in [
+                demand(|rules| rules.pkce),
+                demand(|rules| rules.pushed_request),
+                demand(|rules| rules.signed_request),
+                demand(|rules| rules.request_object_bounds),
+            ] {
                 assert!(!before || after, "{:?}", pair[1].profile);
             }
             assert!(pair[1].longest_code_lifetime <= pair[0].longest_code_lifetime);
+            assert!(pair[1].algorithms.iter().all(|algorithm| pair[0].algorithms.contains(algorithm)));
         }
     }
 }

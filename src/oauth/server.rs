@@ -4,16 +4,18 @@ use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use serde_json::Value;
+use tokio::sync::Semaphore;
 
 use super::assertion_issuers::AssertionIssuers;
 use super::authorization::Lifetimes;
 use super::client_auth::{AssertionRules, Throttle};
 use super::logout::Logouts;
 use super::metadata::{Capabilities, Endpoints};
+use super::profiles::{self, Demand, Rules};
 use super::registration::Registration;
 use super::resources::Resources;
 use crate::binding::dpop::Dpop;
-use crate::clients::{ClientKeys, Clients, GrantType, Profile};
+use crate::clients::{Client, ClientKeys, Clients, GrantType, Profile};
 use crate::domain::{ClientId, Clock, Issuer, Randomness};
 use crate::event::TokenFormat;
 use crate::fetch;
@@ -38,6 +40,8 @@ pub struct AuthorizationServer {
     pub resources: Resources,
     /// The rules that every client is under at least.
     pub profile: Profile,
+    /// Whether every client must sign its authorization requests (RFC 9101 §10.5).
+    pub require_signed_request_object: bool,
     /// How long codes, pushed requests and refresh tokens live.
     pub lifetimes: Lifetimes,
     /// By which names clients know people.
@@ -64,6 +68,8 @@ pub struct AuthorizationServer {
     pub clients: Clients,
     /// The keys that clients publish.
     pub client_keys: ClientKeys,
+    /// Room for request objects that are being fetched.
+    pub request_fetches: Semaphore,
     /// What client assertions must say.
     pub assertions: AssertionRules,
     /// Whose assertions are grants.
@@ -89,6 +95,15 @@ pub struct AuthorizationServer {
 }
 
 impl AuthorizationServer {
+    /// The rules of a client's authorizations, on this server.
+    pub fn rules(&self, client: &Client) -> Rules {
+        let mut rules = profiles::rules(client, self.profile);
+        if self.require_signed_request_object {
+            rules.signed_request = Demand::Required;
+        }
+        rules
+    }
+
     /// The metadata document.
     pub fn metadata(&self) -> Value {
         let can = Capabilities {
@@ -99,6 +114,8 @@ impl AuthorizationServer {
             registration: self.registration.is_on(),
             back_channel_logout: self.logouts.reaches_clients(),
             jwt_bearer: !self.assertion_issuers.is_empty(),
+            require_signed_request_object: self.require_signed_request_object,
+            fetches_requests: self.client_keys.outbound().is_some() && self.profile < Profile::Fapi2,
         };
         self.endpoints.metadata(&can)
     }

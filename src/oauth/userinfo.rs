@@ -9,8 +9,10 @@ use super::metadata::path;
 use super::server::AuthorizationServer;
 use crate::binding::dpop::{DpopError, NonceRule, ProofRequest, ProvenDpop};
 use crate::binding::{self, BindingError, Policy, Presenter};
+use crate::clients::Message;
 use crate::domain::Timestamp;
 use crate::event::Reason;
+use crate::jose::jwe::Content;
 use crate::keys::TokenType;
 use crate::oidc::claims;
 use crate::resource::{self, Answer, PresentError, Presented, Scheme};
@@ -21,8 +23,8 @@ use crate::token::TokenFacts;
 pub enum Userinfo {
     /// A JSON object.
     Plain(Map<String, Value>),
-    /// A signed JWT, as the client registered for (§5.3.2).
-    Signed(String),
+    /// A JWT, signed, encrypted or both, as the client registered for (§5.3.2).
+    Jwt(String),
 }
 
 /// A request to be told about a person.
@@ -160,13 +162,23 @@ impl AuthorizationServer {
         // §5.3.2: "The sub (subject) Claim MUST always be returned in the UserInfo Response."
         let subject = self.subject_for(&client, &granted.subject).map_err(UserinfoError::Failed)?;
         members.insert("sub".to_owned(), json!(subject));
-        let Some(algorithm) = client.authorization.userinfo_signed_response_alg else { return Ok(Userinfo::Plain(members)) };
+        let is_encrypted = client.messages.encryption.contains_key(&Message::Userinfo);
+        let Some(algorithm) = client.authorization.userinfo_signed_response_alg else {
+            if !is_encrypted {
+                return Ok(Userinfo::Plain(members));
+            }
+            let text = Value::Object(members).to_string();
+            let encrypted = self.encrypted(&client, Message::Userinfo, Content::Claims, text).await;
+            return encrypted.map(Userinfo::Jwt).map_err(UserinfoError::Failed);
+        };
         members.insert("iss".to_owned(), json!(self.issuer));
         members.insert("aud".to_owned(), json!(client_id));
-        let keys = self.keys.load();
+        let keys = self.keys.load_full();
         let absent = UserinfoError::Failed(Fault::Unavailable(Reason::SigningKeyAbsent));
         let signer = keys.signer(algorithm, TokenType::Jwt).ok_or(absent)?;
         let signed = signer.sign_compact(Value::Object(members).to_string().as_bytes());
-        signed.map(Userinfo::Signed).map_err(|error| UserinfoError::Failed(Fault::Defect(error.reason())))
+        let signed = signed.map_err(|error| UserinfoError::Failed(Fault::Defect(error.reason())))?;
+        let told = self.encrypted(&client, Message::Userinfo, Content::Jwt, signed).await;
+        told.map(Userinfo::Jwt).map_err(UserinfoError::Failed)
     }
 }

@@ -79,7 +79,7 @@ pub enum PemError {
     #[error("has an encrypted private key: decrypt it with `openssl pkey -in FILE -out KEY.pem` and protect the file instead")]
     EncryptedKey,
     /// Others than its owner may read or change the private key.
-    #[error("holds a private key and is accessible to others (mode {mode:03o}): run `chmod 600` on it")]
+    #[error("holds a secret and is accessible to others (mode {mode:03o}): run `chmod 600` on it")]
     Permissions {
         /// The permission bits.
         mode: u32,
@@ -174,6 +174,14 @@ pub fn load_revocation_lists(path: &Path) -> Result<Vec<Vec<u8>>, PemFileError> 
 /// An unreadable file, one that others may read or write, and one without an unencrypted private key.
 pub fn load_private_key(path: &Path) -> Result<PrivateKeyDer<'static>, PemFileError> {
     at(path, read(path, true, LIMIT_BYTES).and_then(|bytes| private_key(&bytes)))
+}
+
+/// The content of a file that its owner alone may access.
+///
+/// # Errors
+/// An unreadable file, and one that others may read or write.
+pub fn load_secret(path: &Path) -> Result<Zeroizing<Vec<u8>>, PemFileError> {
+    at(path, read(path, true, LIMIT_BYTES))
 }
 
 /// The certificates in PEM text, at least one.

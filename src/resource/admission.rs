@@ -1,17 +1,19 @@
 //! The last step: is this token, proven to be its presenter's, good here and now?
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::Value;
 use tokio::sync::watch;
 
 use super::moment::Moment;
 use super::revocation::{Revocations, Staleness};
 use super::verify::{Source, VerifiedToken};
 use crate::binding::Proven;
-use crate::domain::{Audience, ClientId, Clock, Scope, Timestamp};
+use crate::domain::{Audience, ClientId, Clock, Lifetime, Scope, Timestamp};
 use crate::event::Reason;
 use crate::token::{self, TokenError, TokenFacts};
 use crate::trust::revocation::Revoked;
@@ -22,12 +24,94 @@ const LOOK_AGAIN: Duration = Duration::from_secs(30);
 /// What a resource asks of a token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Requirements {
-    /// One of the token's audiences must be this one (RFC 9068 §4).
+    /// One of the token's audiences must be this one (RFC 9068 §4). Challenges name it.
     pub audience: Audience,
+    /// Others that will do as well.
+    pub more_audiences: Vec<Audience>,
     /// All of these must be in the token's scope.
     pub scopes: Scope,
+    /// One of these must be in the token's scope, where there are some.
+    pub any_scopes: Scope,
     /// The token must be of one of these clients; of any, when there is none here.
     pub clients: BTreeSet<ClientId>,
+    /// All of these must hold.
+    pub claims: Vec<ClaimRule>,
+    /// What the sign-in behind the token must have been (RFC 9470).
+    pub step_up: Option<StepUp>,
+}
+
+impl Requirements {
+    /// Nothing but this audience.
+    pub fn audience(audience: Audience) -> Self {
+        Self {
+            audience,
+            more_audiences: vec![],
+            scopes: Scope::default(),
+            any_scopes: Scope::default(),
+            clients: BTreeSet::new(),
+            claims: vec![],
+            step_up: None,
+        }
+    }
+}
+
+/// What a token must say in a claim of the issuer's own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClaimRule {
+    /// The name of the claim; where there is none of that name, its path through objects, with dots: `realm_access.roles`.
+    pub name: String,
+    /// The claim must be one of these, or a list with one of these in it. Numbers and booleans are compared as JSON writes them.
+    pub values: BTreeSet<String>,
+}
+
+impl ClaimRule {
+    fn check(&self, facts: &TokenFacts) -> Result<(), AdmitError> {
+        let is_one = |value: &Value| match value {
+            Value::String(text) => self.values.contains(text),
+            Value::Number(_) | Value::Bool(_) => self.values.contains(&value.to_string()),
+            Value::Null | Value::Array(_) | Value::Object(_) => false,
+        };
+        let holds = match self.find(facts).as_deref() {
+            Some(Value::Array(values)) => values.iter().any(is_one),
+            Some(value) => is_one(value),
+            None => false,
+        };
+        if holds { Ok(()) } else { Err(AdmitError::Claim(self.name.clone())) }
+    }
+
+    fn find<'a>(&self, facts: &'a TokenFacts) -> Option<Cow<'a, Value>> {
+        if let Some(value) = facts.claim(&self.name) {
+            return Some(value);
+        }
+        let (first, rest) = self.name.split_once('.')?;
+        let found = rest.split('.').try_fold(facts.others.get(first)?, |value, step| value.as_object()?.get(step))?;
+        Some(Cow::Borrowed(found))
+    }
+}
+
+/// What the sign-in behind a token must have been (RFC 9470).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StepUp {
+    /// `acr` must be one of these, where there are some.
+    pub acr_values: Vec<String>,
+    /// How long ago `auth_time` may be.
+    pub max_age: Option<Lifetime>,
+}
+
+impl StepUp {
+    fn check(&self, facts: &TokenFacts, leeway: Lifetime, now: Timestamp) -> Result<(), AdmitError> {
+        let acr = facts.claim("acr");
+        let acr = acr.as_deref().and_then(Value::as_str);
+        if !self.acr_values.is_empty() && !acr.is_some_and(|acr| self.acr_values.iter().any(|one| one == acr)) {
+            return Err(AdmitError::AuthenticationContext);
+        }
+        let Some(max_age) = self.max_age else { return Ok(()) };
+        let signed_in = facts.claim("auth_time").as_deref().and_then(Value::as_i64).map(Timestamp::from_seconds);
+        match signed_in {
+            Some(at) if at <= now.plus(leeway) && now < at.plus(max_age).plus(leeway) => Ok(()),
+            _ => Err(AdmitError::AuthenticationAge),
+        }
+    }
 }
 
 /// A server's revocation rules, and what happens when some may be missing.
@@ -61,6 +145,15 @@ pub enum AdmitError {
     /// Not enough.
     #[error("the token lacks a required scope")]
     Scope,
+    /// A claim that the resource asks for is missing, or has another value.
+    #[error("the token's claim `{0}` is not one that is served here")]
+    Claim(String),
+    /// The sign-in behind it was of another kind.
+    #[error("the token's `acr` is not one that is asked for here")]
+    AuthenticationContext,
+    /// The sign-in behind it was too long ago.
+    #[error("the token's `auth_time` is too long ago, or missing")]
+    AuthenticationAge,
     /// Too early or too late.
     #[error("{0}")]
     Dates(Arc<TokenError>),
@@ -79,6 +172,9 @@ impl AdmitError {
             Self::Audience => Reason::TokenAudience,
             Self::Client => Reason::PolicyClient,
             Self::Scope => Reason::TokenScope,
+            Self::Claim(_) => Reason::PolicyClaim,
+            Self::AuthenticationContext => Reason::PolicyAuthenticationContext,
+            Self::AuthenticationAge => Reason::PolicyAuthenticationAge,
             Self::Dates(error) => error.reason(),
             Self::Revoked(revoked) => revoked.reason(),
             Self::Stale => Reason::RevocationStale,
@@ -151,6 +247,11 @@ impl Admission {
     /// The token it rests on.
     pub fn token(&self) -> &VerifiedToken {
         &self.grounds.token
+    }
+
+    /// The revocation rules of the token's issuer, where they are followed.
+    pub fn revocations(&self) -> Option<&Arc<Revocations>> {
+        self.grounds.revocations.as_ref()
     }
 
     /// When it ends, if nothing ends it before: `exp`, with the leeway that the issuer's clock is given.
@@ -229,7 +330,8 @@ pub fn admit(
     let token = token.into_inner();
     let facts = token.facts();
     token::check_dates(facts, moment.wall, token.leeway()).map_err(|error| AdmitError::Dates(Arc::new(error)))?;
-    if !facts.audience.contains(&requirements.audience) {
+    let is_here = |audience: &Audience| *audience == requirements.audience || requirements.more_audiences.contains(audience);
+    if !facts.audience.iter().any(is_here) {
         return Err(AdmitError::Audience);
     }
     if let Some(check) = revocations {
@@ -244,8 +346,13 @@ pub fn admit(
     if !requirements.clients.is_empty() && !facts.client_id.as_ref().is_some_and(is_served) {
         return Err(AdmitError::Client);
     }
-    if !requirements.scopes.is_subset(&facts.scope) {
+    requirements.claims.iter().try_for_each(|rule| rule.check(facts))?;
+    let has_one = |scopes: &Scope| scopes.is_empty() || !scopes.intersection(&facts.scope).is_empty();
+    if !requirements.scopes.is_subset(&facts.scope) || !has_one(&requirements.any_scopes) {
         return Err(AdmitError::Scope);
+    }
+    if let Some(step_up) = &requirements.step_up {
+        step_up.check(facts, token.leeway(), moment.wall)?;
     }
     let deadline = facts.expires.plus(token.leeway());
     let revocations = revocations.map(|check| Arc::clone(&check.revocations));

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use http::{HeaderValue, StatusCode};
 
+use super::admission::StepUp;
 use super::present::Scheme;
 use crate::domain::{Audience, Scope};
 use crate::jose::Algorithm;
@@ -19,6 +20,10 @@ pub struct Terms<'a> {
     pub bearer: bool,
     /// `algs`: the algorithms of proofs, where tokens may come with the DPoP scheme.
     pub dpop: Option<&'a [Algorithm]>,
+    /// `acr_values` and `max_age`: what a sign-in must be (RFC 9470 §3).
+    pub step_up: Option<&'a StepUp>,
+    /// `resource_metadata`: the URL of the resource's metadata (RFC 9728 §5.1).
+    pub resource_metadata: Option<&'a str>,
 }
 
 impl Terms<'_> {
@@ -43,6 +48,8 @@ pub enum Answer {
     UseNonce(&'static str),
     /// 403 `insufficient_scope`.
     InsufficientScope,
+    /// 401 `insufficient_user_authentication` (RFC 9470 §3).
+    InsufficientAuthentication(&'static str),
     /// 403 `access_denied`, without a challenge: no other token of this caller would do.
     Denied(&'static str),
     /// A fault of ours: 503 without a challenge, since a client that reads `invalid_token` throws a good token away.
@@ -53,7 +60,11 @@ impl Answer {
     /// The status.
     pub const fn status(self) -> StatusCode {
         match self {
-            Self::TokenWanted | Self::InvalidToken(_) | Self::InvalidProof(_) | Self::UseNonce(_) => StatusCode::UNAUTHORIZED,
+            Self::TokenWanted
+            | Self::InvalidToken(_)
+            | Self::InvalidProof(_)
+            | Self::UseNonce(_)
+            | Self::InsufficientAuthentication(_) => StatusCode::UNAUTHORIZED,
             Self::InvalidRequest(_) => StatusCode::BAD_REQUEST,
             Self::InsufficientScope | Self::Denied(_) => StatusCode::FORBIDDEN,
             Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
@@ -69,6 +80,7 @@ impl Answer {
             Self::InvalidProof(_) => "invalid_dpop_proof",
             Self::UseNonce(_) => "use_dpop_nonce",
             Self::InsufficientScope => "insufficient_scope",
+            Self::InsufficientAuthentication(_) => "insufficient_user_authentication",
             Self::Denied(_) => "access_denied",
             Self::Unavailable(_) => "temporarily_unavailable",
         }
@@ -83,6 +95,7 @@ impl Answer {
             | Self::InvalidToken(text)
             | Self::InvalidProof(text)
             | Self::UseNonce(text)
+            | Self::InsufficientAuthentication(text)
             | Self::Denied(text)
             | Self::Unavailable(text) => text,
         }
@@ -98,25 +111,20 @@ impl Answer {
         };
         let about = terms.schemes().find(|scheme| used == Some(*scheme)).or_else(|| terms.schemes().next());
         let others = terms.schemes().filter(|scheme| Some(*scheme) != about && self.status() == StatusCode::UNAUTHORIZED);
-        let wants_scope = matches!(self, Self::TokenWanted | Self::InsufficientScope);
-        let first = about.map(|scheme| challenge(scheme, error, wants_scope, terms));
-        let rest = others.map(|scheme| challenge(scheme, None, wants_scope, terms));
+        let first = about.map(|scheme| challenge(scheme, error, self, terms));
+        let rest = others.map(|scheme| challenge(scheme, None, self, terms));
         first.into_iter().chain(rest).filter_map(|text| HeaderValue::try_from(text).ok()).collect()
     }
 }
 
-fn challenge(scheme: Scheme, error: Option<(&str, &str)>, wants_scope: bool, terms: &Terms<'_>) -> String {
-    let mut text = String::with_capacity(160);
+fn challenge(scheme: Scheme, error: Option<(&str, &str)>, answer: Answer, terms: &Terms<'_>) -> String {
+    let wants_scope = matches!(answer, Answer::TokenWanted | Answer::InsufficientScope);
+    let mut text = String::with_capacity(240);
     text.push_str(match scheme {
         Scheme::Bearer => "Bearer realm=\"",
         Scheme::Dpop => "DPoP realm=\"",
     });
-    for character in terms.audience.as_str().chars() {
-        if matches!(character, '"' | '\\') {
-            text.push('\\');
-        }
-        text.push(character);
-    }
+    escape(&mut text, terms.audience.as_str());
     text.push('"');
     if let Some((error, description)) = error {
         let _ = write!(text, ", error=\"{error}\", error_description=\"{description}\"");
@@ -128,7 +136,32 @@ fn challenge(scheme: Scheme, error: Option<(&str, &str)>, wants_scope: bool, ter
         let names: Vec<&str> = algorithms.iter().map(|algorithm| algorithm.name()).collect();
         let _ = write!(text, ", algs=\"{}\"", names.join(" "));
     }
+    if let (Answer::InsufficientAuthentication(_), Some(step_up)) = (answer, terms.step_up) {
+        if !step_up.acr_values.is_empty() {
+            text.push_str(", acr_values=\"");
+            escape(&mut text, &step_up.acr_values.join(" "));
+            text.push('"');
+        }
+        if let Some(max_age) = step_up.max_age {
+            let _ = write!(text, ", max_age=\"{}\"", max_age.seconds());
+        }
+    }
+    if let Some(url) = terms.resource_metadata {
+        text.push_str(", resource_metadata=\"");
+        escape(&mut text, url);
+        text.push('"');
+    }
     text
+}
+
+/// As a quoted string has it (RFC 9110 §5.6.4).
+fn escape(text: &mut String, value: &str) {
+    for character in value.chars() {
+        if matches!(character, '"' | '\\') {
+            text.push('\\');
+        }
+        text.push(character);
+    }
 }
 
 #[cfg(test)]
@@ -140,7 +173,14 @@ mod tests {
     fn told(answer: Answer, used: Option<Scheme>, bearer: bool, dpop: bool) -> Vec<String> {
         let audience: Audience = "https://api.example".parse().expect("an audience");
         let scopes: Scope = "read write".parse().expect("a scope");
-        let terms = Terms { audience: &audience, scopes: &scopes, bearer, dpop: dpop.then_some(ALGORITHMS) };
+        let terms = Terms {
+            audience: &audience,
+            scopes: &scopes,
+            bearer,
+            dpop: dpop.then_some(ALGORITHMS),
+            step_up: None,
+            resource_metadata: None,
+        };
         answer.challenges(used, &terms).iter().map(|value| value.to_str().expect("ASCII").to_owned()).collect()
     }
 
@@ -211,7 +251,14 @@ mod tests {
     #[test]
     fn a_realm_cannot_break_out_of_its_quotes() {
         let audience: Audience = r#"a"b\c"#.parse().expect("an audience");
-        let terms = Terms { audience: &audience, scopes: &Scope::default(), bearer: true, dpop: None };
+        let terms = Terms {
+            audience: &audience,
+            scopes: &Scope::default(),
+            bearer: true,
+            dpop: None,
+            step_up: None,
+            resource_metadata: None,
+        };
         assert_eq!(Answer::TokenWanted.challenges(None, &terms), [r#"Bearer realm="a\"b\\c""#]);
     }
 }

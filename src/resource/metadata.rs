@@ -17,6 +17,8 @@ pub struct Metadata {
     pub jwks_uri: Option<Url>,
     /// `introspection_endpoint` (RFC 7662), the one under `mtls_endpoint_aliases` where there is one.
     pub introspection_endpoint: Option<Url>,
+    /// `introspection_endpoint` (RFC 7662) for whoever authenticates without a certificate.
+    pub plain_introspection_endpoint: Option<Url>,
     /// `symbolon_revocation_feed_endpoint`, the one under `mtls_endpoint_aliases` where there is one.
     pub revocation_feed_endpoint: Option<Url>,
 }
@@ -66,8 +68,11 @@ impl Metadata {
             let value = aliases.get(name).or_else(|| members.get(name));
             value.map(|value| https_url(value).ok_or(MetadataError::Url(name))).transpose()
         };
+        let plain =
+            |name: &'static str| members.get(name).map(|value| https_url(value).ok_or(MetadataError::Url(name))).transpose();
         Ok(Self {
-            jwks_uri: members.get("jwks_uri").map(|value| https_url(value).ok_or(MetadataError::Url("jwks_uri"))).transpose()?,
+            jwks_uri: plain("jwks_uri")?,
+            plain_introspection_endpoint: plain("introspection_endpoint")?,
             introspection_endpoint: endpoint("introspection_endpoint")?,
             revocation_feed_endpoint: endpoint("symbolon_revocation_feed_endpoint")?,
         })
@@ -192,6 +197,7 @@ mod tests {
         let url = |url: &Option<Url>| url.as_ref().map(ToString::to_string);
         assert_eq!(url(&metadata.jwks_uri).as_deref(), Some("https://as.example/jwks"));
         assert_eq!(url(&metadata.introspection_endpoint).as_deref(), Some("https://mtls.as.example/introspect"));
+        assert_eq!(url(&metadata.plain_introspection_endpoint).as_deref(), Some("https://as.example/introspect"));
         assert_eq!(url(&metadata.revocation_feed_endpoint).as_deref(), Some("https://mtls.as.example/revocation-feed"));
     }
 

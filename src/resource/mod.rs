@@ -4,6 +4,7 @@
 //! [`Protection::decide`] is the whole sentence; [`layer`] puts it before any `tower` service.
 
 mod admission;
+mod authentication;
 mod challenge;
 mod dpop;
 mod introspection;
@@ -18,7 +19,8 @@ mod verify;
 
 use std::time::Duration;
 
-pub use admission::{Admission, AdmissionEnded, AdmitError, Condition, Requirements, RevocationCheck, admit};
+pub use admission::{Admission, AdmissionEnded, AdmitError, ClaimRule, Condition, Requirements, RevocationCheck, StepUp, admit};
+pub use authentication::{AuthenticationError, ClientAuthentication};
 pub use challenge::{Answer, Terms};
 pub use dpop::{Asked, DpopAcceptance};
 pub use introspection::{Introspection, IntrospectionError};
@@ -26,7 +28,7 @@ pub use keys::{IssuerKeys, KeysError, SignatureError};
 pub use metadata::{AuthorizationServer, Metadata, MetadataError};
 pub use moment::Moment;
 pub use present::{PresentError, Presented, PresentedToken, Scheme, present};
-pub use protection::{Denied, Granted, Protection, Refusal};
+pub use protection::{AcceptedIssuer, Denied, Granted, Protection, Refusal};
 pub use revocation::{Revocations, Staleness};
 pub use verify::{Source, TokenVerifier, Verification, VerifiedToken, VerifyError};
 

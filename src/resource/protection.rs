@@ -7,20 +7,21 @@ use super::challenge::{Answer, Terms};
 use super::dpop::{Asked, DpopAcceptance};
 use super::moment::Moment;
 use super::present::{PresentError, Presented, Scheme};
-use super::verify::{TokenVerifier, Verification, VerifyError};
+use super::verify::{TokenVerifier, Verification, VerifyError, looks_like_jws};
 use http::HeaderValue;
 
 use crate::binding::dpop::{DpopError, ProvenDpop};
 use crate::binding::{self, BindingError, Presenter};
 use crate::domain::Thumbprint;
 use crate::event::Reason;
+use crate::jose::jws::Compact;
 use crate::token::TokenFacts;
 
 /// How one resource is protected.
 #[derive(Clone, Debug)]
 pub struct Protection {
-    /// Whose tokens are accepted.
-    pub verifier: Arc<TokenVerifier>,
+    /// Whose tokens are accepted: one issuer at least.
+    pub issuers: Vec<AcceptedIssuer>,
     /// How they are verified.
     pub verification: Verification,
     /// Whether the binding must be proven.
@@ -29,7 +30,18 @@ pub struct Protection {
     pub dpop: Option<Arc<DpopAcceptance>>,
     /// What they must say.
     pub requirements: Requirements,
-    /// The revocation rules that apply; `None` where the issuer offers no feed.
+    /// Where the resource's metadata are published (RFC 9728), if they are: challenges name it.
+    pub resource_metadata: Option<String>,
+}
+
+/// An issuer whose tokens are accepted.
+#[derive(Clone, Debug)]
+pub struct AcceptedIssuer {
+    /// What people call it, for metrics.
+    pub name: String,
+    /// Verifies its tokens.
+    pub verifier: Arc<TokenVerifier>,
+    /// The revocation rules that apply to its tokens; `None` where it offers no feed.
     pub revocations: Option<RevocationCheck>,
 }
 
@@ -92,10 +104,37 @@ impl Protection {
     /// # Errors
     /// [`AdmitError::Stale`].
     pub fn check_revocations(&self, moment: Moment) -> Result<(), AdmitError> {
-        match &self.revocations {
-            // An introspected token's server speaks for its rules.
-            Some(check) if self.verification != Verification::Introspection => check.check_age(moment),
-            _ => Ok(()),
+        // An introspected token's server speaks for its rules.
+        if self.verification == Verification::Introspection {
+            return Ok(());
+        }
+        self.issuers.iter().filter_map(|issuer| issuer.revocations.as_ref()).try_for_each(|check| check.check_age(moment))
+    }
+
+    /// Whose token this is, by what it says and nobody has verified yet: only the keys of that issuer can verify it then. A token that
+    /// says nothing is for the one issuer that can be asked.
+    ///
+    /// # Errors
+    /// [`VerifyError::Issuer`], [`VerifyError::NotAJwt`].
+    pub fn issuer_of(&self, token: &str) -> Result<&AcceptedIssuer, VerifyError> {
+        if let [only] = self.issuers.as_slice() {
+            return Ok(only);
+        }
+        if looks_like_jws(token) {
+            #[derive(serde::Deserialize)]
+            struct Named {
+                iss: String,
+            }
+            let jws = Compact::parse(token).map_err(VerifyError::Jws)?;
+            let named: Named = serde_json::from_slice(jws.unverified_payload()).map_err(|_| VerifyError::Issuer)?;
+            let is_named = |issuer: &&AcceptedIssuer| issuer.verifier.issuer().as_str() == named.iss;
+            return self.issuers.iter().find(is_named).ok_or(VerifyError::Issuer);
+        }
+        // With several a token would be told to somebody whose it is not.
+        let mut introspecting = self.issuers.iter().filter(|issuer| issuer.verifier.introspection().is_some());
+        match (introspecting.next(), introspecting.next()) {
+            (Some(only), None) => Ok(only),
+            _ => Err(VerifyError::NotAJwt),
         }
     }
 
@@ -111,6 +150,8 @@ impl Protection {
             scopes: &self.requirements.scopes,
             bearer: self.binding.takes_bearer_scheme(),
             dpop: self.accepts_dpop().map(|acceptance| acceptance.dpop.rules().algorithms.as_slice()),
+            step_up: self.requirements.step_up.as_ref(),
+            resource_metadata: self.resource_metadata.as_deref(),
         }
     }
 
@@ -133,13 +174,14 @@ impl Protection {
             scheme,
         };
         let Some(token) = presented.token() else { return Err(denied(Refusal::Absent, None)) };
-        let verified = self.verifier.verify(token.as_str(), self.verification, moment).await;
+        let issuer = self.issuer_of(token.as_str()).map_err(|error| denied(error.into(), None))?;
+        let verified = issuer.verifier.verify(token.as_str(), self.verification, moment).await;
         let verified = verified.map_err(|error| denied(error.into(), None))?;
         let facts = Arc::clone(verified.facts());
         let proof = self.check_scheme(&presented, asked, &facts, moment).await.map_err(|error| denied(error, Some(&facts)))?;
         let presenter = presenter.with_proof(proof.as_ref());
         let proven = binding::prove(verified, &presenter, self.binding).map_err(|error| denied(error.into(), Some(&facts)))?;
-        let admission = admit(proven, &self.requirements, self.revocations.as_ref(), moment)
+        let admission = admit(proven, &self.requirements, issuer.revocations.as_ref(), moment)
             .map_err(|error| denied(error.into(), Some(&facts)))?;
         let next_nonce = |proof: &ProvenDpop| self.accepts_dpop()?.next_nonce(proof, moment);
         Ok(Granted {
@@ -215,6 +257,13 @@ impl Refusal {
             Self::Admit(AdmitError::Audience) => Answer::InvalidToken("The access token is for another audience"),
             Self::Admit(AdmitError::Client) => Answer::Denied("This client is not served here"),
             Self::Admit(AdmitError::Scope) => Answer::InsufficientScope,
+            Self::Admit(AdmitError::Claim(_)) => Answer::Denied("The access token is not for somebody who is served here"),
+            Self::Admit(AdmitError::AuthenticationContext) => {
+                Answer::InsufficientAuthentication("A stronger sign-in is needed here")
+            }
+            Self::Admit(AdmitError::AuthenticationAge) => {
+                Answer::InsufficientAuthentication("A more recent sign-in is needed here")
+            }
             Self::Admit(AdmitError::Dates(error)) => match error.reason() {
                 Reason::TokenExpired => Answer::InvalidToken("The access token expired"),
                 _ => Answer::InvalidToken("The access token is not valid yet"),

@@ -314,6 +314,75 @@ async fn a_kept_answer_lasts_as_long_as_it_may() {
     assert_eq!(server.asked("/introspect"), 3);
 }
 
+/// Inactive tokens are remembered apart, and no longer than they may.
+#[tokio::test]
+async fn a_kept_refusal_lasts_as_long_as_it_may() {
+    let server = Server::start().await;
+    server.say("/introspect", json!({ "active": false }));
+    let client_id = "gateway".parse().expect("a client");
+    let lifetimes = [0, 5].map(Lifetime::from_seconds);
+    let introspection =
+        Introspection::with(Arc::clone(&server.server), client_id, ClientAuthentication::Certificate, None, lifetimes);
+    let ask = async |token: u8| introspection.ask("token", [token; 32], server.moment()).await.expect("an answer").is_some();
+    assert!(!ask(1).await && !ask(1).await);
+    assert_eq!(server.asked("/introspect"), 1);
+    server.say("/introspect", introspection::answer(&server.access_token(None).facts(None)).into());
+    assert!(ask(2).await, "another token is another question");
+    server.clock.advance(Lifetime::from_seconds(4));
+    assert!(!ask(1).await);
+    server.clock.advance(Lifetime::from_seconds(1));
+    assert!(ask(1).await && ask(1).await);
+    assert_eq!(server.asked("/introspect"), 4);
+}
+
+/// RFC 9701 §5: an answer must be a JWT of the server, for this client, made just now.
+#[tokio::test]
+async fn signed_answers_are_verified() {
+    let server = Server::start().await;
+    let (key, other) = (key(), key());
+    server.publish(&[&key]);
+    let keys = IssuerKeys::fetched(Arc::clone(&server.server), vec![Algorithm::ES256]);
+    let client_id = "gateway".parse().expect("a client");
+    let authentication = ClientAuthentication::Certificate;
+    let lifetimes = [0, 0].map(Lifetime::from_seconds);
+    let introspection = Introspection::with(Arc::clone(&server.server), client_id, authentication, Some(keys), lifetimes);
+    let active = serde_json::Value::from(introspection::answer(&server.access_token(None).facts(None)));
+    let good = json!({
+        "iss": server.issuer.as_str(), "aud": "gateway", "iat": NOW.seconds(), "token_introspection": active,
+    });
+    let changed = |name: &str, value: serde_json::Value| {
+        let mut claims = good.clone();
+        claims[name] = value;
+        claims
+    };
+    const TYPE: &str = "token-introspection+jwt";
+    let table = [
+        (&key, TYPE, good.clone(), None),
+        (&key, "application/token-introspection+jwt", changed("aud", json!(["x", "gateway"])), None),
+        (&key, "at+jwt", good.clone(), Some("typ")),
+        (&key, TYPE, changed("iss", json!("https://other.example")), Some("iss")),
+        (&key, TYPE, changed("aud", json!("other")), Some("aud")),
+        (&key, TYPE, changed("iat", json!(NOW.seconds() - 61)), Some("iat")),
+        (&key, TYPE, changed("iat", json!(NOW.seconds() + 61)), Some("iat")),
+        (&key, TYPE, changed("token_introspection", json!("x")), Some("token_introspection")),
+        (&other, TYPE, good.clone(), Some("signature")),
+    ];
+    for (signer, typ, claims, wrong) in table {
+        let jwt = signer.sign_compact(typ, claims.to_string().as_bytes()).expect("signed");
+        server.script().answers.insert("/introspect".into(), (StatusCode::OK, jwt));
+        match (introspection.ask("token", [1; 32], server.moment()).await, wrong) {
+            (Ok(Some(facts)), None) => assert_eq!(facts.subject.as_ref().map(|subject| subject.as_str()), Some("alice")),
+            (Err(IntrospectionError::Signed(what)), Some(wrong)) => assert_eq!(what, wrong),
+            (Err(IntrospectionError::Signature(_)), Some("signature")) => {}
+            (answer, wrong) => panic!("{wrong:?}: {answer:?}"),
+        }
+    }
+    // Plain JSON is no answer where a signed one is wanted.
+    server.say("/introspect", active);
+    let answer = introspection.ask("token", [1; 32], server.moment()).await;
+    assert!(matches!(answer, Err(IntrospectionError::Signature(_))), "{answer:?}");
+}
+
 #[tokio::test]
 async fn the_layer_protects_any_service() {
     let server = Server::start().await;
@@ -328,16 +397,15 @@ async fn the_layer_protects_any_service() {
     let claims = server.access_token(Some(Cnf::certificate(alice.thumbprint())));
     let token = key.sign_compact("at+jwt", &claims.to_jwt_payload()).expect("a signature");
     let protection = Protection {
-        verifier: Arc::new(server.verifier(None)),
+        issuers: vec![AcceptedIssuer { name: "server".into(), verifier: Arc::new(server.verifier(None)), revocations: None }],
         verification: Verification::Jwt,
         binding: crate::binding::Policy::Strict,
         dpop: None,
         requirements: Requirements {
-            audience: "https://api.example".parse().expect("an audience"),
             scopes: "read".parse().expect("a scope"),
-            clients: Default::default(),
+            ..Requirements::audience("https://api.example".parse().expect("an audience"))
         },
-        revocations: None,
+        resource_metadata: None,
     };
     let layer = layer::ResourceLayer::new(Arc::new(protection), server.clock.clone());
     let service = layer.layer(tower::service_fn(async |request: Request<()>| {
@@ -391,16 +459,15 @@ async fn the_layer_takes_proofs() {
         memory: Arc::new(crate::binding::ReplayCache::new(100, server.clock.clone())),
     };
     let protection = Protection {
-        verifier: Arc::new(server.verifier(None)),
+        issuers: vec![AcceptedIssuer { name: "server".into(), verifier: Arc::new(server.verifier(None)), revocations: None }],
         verification: Verification::Jwt,
         binding: crate::binding::Policy::Dpop,
         dpop: Some(Arc::new(acceptance)),
         requirements: Requirements {
-            audience: "https://api.example".parse().expect("an audience"),
             scopes: "read".parse().expect("a scope"),
-            clients: Default::default(),
+            ..Requirements::audience("https://api.example".parse().expect("an audience"))
         },
-        revocations: None,
+        resource_metadata: None,
     };
     let protection = Arc::new(protection);
     let clock = server.clock.clone();

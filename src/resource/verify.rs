@@ -132,6 +132,11 @@ struct CachedClaims {
     generation: u64,
 }
 
+/// Whether a token has the three parts of a JWS in its compact form (RFC 7515 §7.1).
+pub(super) fn looks_like_jws(token: &str) -> bool {
+    token.bytes().filter(|byte| *byte == b'.').count() == 2
+}
+
 /// Verifies the tokens of one issuer.
 #[derive(Debug)]
 pub struct TokenVerifier {
@@ -139,7 +144,7 @@ pub struct TokenVerifier {
     keys: IssuerKeys,
     introspection: Option<Introspection>,
     leeway: Lifetime,
-    ignored_cnf: Vec<String>,
+    layout: jwt::Layout,
     /// Claims under the SHA-256 of the whole token, so that an altered signature is another entry. No certificate and no verdict is
     /// in key or value: those are computed for each request.
     claims: quick_cache::sync::Cache<[u8; 32], CachedClaims>,
@@ -149,13 +154,17 @@ impl TokenVerifier {
     /// A verifier of `issuer`'s tokens with its `keys`. `leeway` is by how much its clock may differ from ours.
     pub fn new(issuer: Issuer, keys: IssuerKeys, introspection: Option<Introspection>, leeway: Lifetime) -> Self {
         let claims = quick_cache::sync::Cache::new(CACHED_CLAIMS);
-        Self { issuer, keys, introspection, leeway, ignored_cnf: Vec::new(), claims }
+        Self { issuer, keys, introspection, leeway, layout: jwt::Layout::default(), claims }
     }
 
-    /// The same for JWTs of an issuer that is known to put members of these names into `cnf`: see
-    /// [`AuthorizationServer::ignoring_cnf_members`](super::AuthorizationServer::ignoring_cnf_members).
-    pub fn ignoring_cnf_members(self, names: Vec<String>) -> Self {
-        Self { ignored_cnf: names, ..self }
+    /// The same for JWTs of an issuer that writes its tokens so.
+    pub fn with_layout(self, layout: jwt::Layout) -> Self {
+        Self { layout, ..self }
+    }
+
+    /// How it asks its issuer about tokens, if it does.
+    pub const fn introspection(&self) -> Option<&Introspection> {
+        self.introspection.as_ref()
     }
 
     /// The issuer.
@@ -175,7 +184,7 @@ impl TokenVerifier {
     pub async fn verify(&self, token: &str, how: Verification, moment: Moment) -> Result<VerifiedToken, VerifyError> {
         let digest = sha256(token.as_bytes());
         let verified = |facts, source| VerifiedToken { facts, digest, source, leeway: self.leeway };
-        let looks_like_jws = token.bytes().filter(|byte| *byte == b'.').count() == 2;
+        let looks_like_jws = looks_like_jws(token);
         match (how, &self.introspection) {
             (Verification::Introspection, None) => Err(VerifyError::NotAJwt),
             (Verification::Introspection, Some(introspection)) => {
@@ -199,7 +208,7 @@ impl TokenVerifier {
         }
         let jws = Compact::parse(token).map_err(VerifyError::Jws)?;
         let (verified, generation) = self.keys.verify(&jws, moment).await?;
-        let facts = jwt::read_ignoring(&verified, &self.ignored_cnf).map_err(|error| VerifyError::Token(Arc::new(error)))?;
+        let facts = jwt::read_as(&verified, &self.layout).map_err(|error| VerifyError::Token(Arc::new(error)))?;
         if facts.issuer != self.issuer {
             return Err(VerifyError::Issuer);
         }

@@ -4,9 +4,20 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+#[cfg(feature = "server")]
+use rustls::{
+    CertificateError, DigitallySignedStruct, SignatureScheme,
+    client::WebPkiServerVerifier,
+    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    pki_types::{ServerName, UnixTime},
+};
 use rustls::{ClientConfig, RootCertStore};
 
 use crate::domain::Clock;
+#[cfg(feature = "server")]
+use crate::domain::Thumbprint;
+#[cfg(feature = "server")]
+use crate::pki::Certificate;
 use crate::pki::pem::{self, PemFileError};
 
 use super::{ClockTime, suites};
@@ -89,6 +100,78 @@ fn config_for(
     };
     config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
     Ok(Arc::new(config))
+}
+
+/// The same, for servers whose certificate must also have one of these public keys (SHA-256 of SubjectPublicKeyInfo), whichever authority
+/// issued it.
+///
+/// # Errors
+/// As [`load_client_config`].
+#[cfg(feature = "server")]
+pub fn pin_server_keys(
+    config: Arc<ClientConfig>,
+    authority_file: &Path,
+    keys: Vec<Thumbprint>,
+) -> Result<Arc<ClientConfig>, ClientTlsError> {
+    let mut roots = RootCertStore::empty();
+    for authority in pem::load_certificates(authority_file)? {
+        roots.add(authority.der().clone()).map_err(ClientTlsError::Authority)?;
+    }
+    let inner = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), suites::client_provider())
+        .build()
+        .map_err(|_| ClientTlsError::NoAuthority)?;
+    let mut config = Arc::unwrap_or_clone(config);
+    // What is verified is more than by default, never less.
+    config.dangerous().set_certificate_verifier(Arc::new(Pinned { inner, keys }));
+    Ok(Arc::new(config))
+}
+
+/// A server that must have one of a few keys, beside everything else.
+#[cfg(feature = "server")]
+#[derive(Debug)]
+struct Pinned {
+    inner: Arc<WebPkiServerVerifier>,
+    keys: Vec<Thumbprint>,
+}
+
+#[cfg(feature = "server")]
+impl ServerCertVerifier for Pinned {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let verified = self.inner.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)?;
+        let refused = || rustls::Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure);
+        let leaf = Certificate::from_der(end_entity.clone().into_owned()).map_err(|_| refused())?;
+        let key = leaf.spki_sha256();
+        if self.keys.iter().any(|one| one.matches(&key)) { Ok(verified) } else { Err(refused()) }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.inner.verify_tls12_signature(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.inner.verify_tls13_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.inner.supported_verify_schemes()
+    }
 }
 
 /// Mozilla's roots as they are built in: for servers that anybody may run. Not the system's, which differ from machine to machine.

@@ -19,6 +19,8 @@ use rustls::time_provider::TimeProvider;
 use crate::domain::Clock;
 
 pub use acceptor::{AcceptError, AcceptLimits, Accepted, Acceptor, ConnectionFacts};
+#[cfg(feature = "server")]
+pub use client::pin_server_keys;
 pub use client::{ClientIdentity, ClientTlsError, client_config, load_client_config};
 #[cfg(feature = "server")]
 pub use client::{danger_unmatched_client_config, public_client_config};

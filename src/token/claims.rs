@@ -1,14 +1,21 @@
 //! The claims, as they stand in JSON.
 
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
+use super::jwt::Layout;
 use super::{AccessToken, TokenError, TokenFacts};
-use crate::domain::{Actors, Audience, Cnf, Issuer, KeyId, Scope, Timestamp};
+use crate::domain::{Actors, Audience, ClientId, Cnf, Issuer, KeyId, Scope, Timestamp};
 
 /// The most values `aud` may have.
 const MAX_AUDIENCES: usize = 100;
+/// Claims that are read by their meaning. All the others are kept as they stand.
+const READ: &[&str] =
+    &["active", "aud", "client_id", "cnf", "exp", "family_id", "iat", "iss", "jti", "nbf", "scope", "sub", "token_type"];
+/// What only an ID token has: it is bound to a sign-in, or to what was handed out beside it (OpenID Connect Core §2, §3.3.2.11).
+const ID_TOKEN_CLAIMS: &[&str] = &["at_hash", "c_hash", "s_hash", "nonce"];
 /// 9999-12-31T23:59:59Z: later moments are mistakes (milliseconds, usually).
 const LAST_SECOND: i64 = 253_402_300_799;
 
@@ -154,6 +161,74 @@ impl<'m> Claims<'m> {
         self.identifier("iss")
     }
 
+    /// Every claim that is not read by its meaning.
+    pub(super) fn others(&self) -> Arc<Map<String, Value>> {
+        let others = self.members.iter().filter(|(name, _)| !READ.contains(&name.as_str()));
+        Arc::new(others.map(|(name, value)| (name.clone(), value.clone())).collect())
+    }
+
+    /// The scope in a claim of another name: a string as in RFC 6749 §3.3, or an array of such strings.
+    fn scope_in(&self, name: &str) -> Result<Scope, TokenError> {
+        let text = match self.members.get(name) {
+            None => return Ok(Scope::default()),
+            Some(Value::String(text)) => text.clone(),
+            Some(Value::Array(values)) => {
+                let names: Option<Vec<&str>> = values.iter().map(Value::as_str).collect();
+                names.ok_or(TokenError::Claim("scope"))?.join(" ")
+            }
+            Some(_) => return Err(TokenError::Claim("scope")),
+        };
+        text.parse().map_err(|_| TokenError::Claim("scope"))
+    }
+
+    fn client_in(&self, name: &str) -> Result<ClientId, TokenError> {
+        let value = self.members.get(name).ok_or(TokenError::ClaimAbsent("client_id"))?;
+        value.as_str().and_then(|text| text.parse().ok()).ok_or(TokenError::Claim("client_id"))
+    }
+
+    /// The facts of a token whose issuer does not follow RFC 9068: its `typ` is shared with other kinds of JWT, so that what the
+    /// token says must rule them out.
+    pub(super) fn other_access_token(&self, key_id: Option<KeyId>, layout: &Layout) -> Result<TokenFacts, TokenError> {
+        if let Some(name) = ID_TOKEN_CLAIMS.iter().find(|name| self.members.contains_key(**name)) {
+            return Err(TokenError::IdToken(name));
+        }
+        // Some issuers say it in the payload: `Bearer` is an access token's, `ID` and `Refresh` are not.
+        match self.members.get("typ") {
+            None => {}
+            Some(Value::String(typ)) if typ.eq_ignore_ascii_case("Bearer") || typ.eq_ignore_ascii_case("at+jwt") => {}
+            Some(_) => return Err(TokenError::IdToken("typ")),
+        }
+        let client_id = self.client_in(&layout.client_id_claim)?;
+        let facts = TokenFacts {
+            issuer: self.issuer()?.ok_or(TokenError::ClaimAbsent("iss"))?,
+            subject: self.identifier("sub")?,
+            client_id: Some(client_id),
+            token_id: self.identifier("jti")?,
+            family: None,
+            key_id,
+            audience: self.audience()?,
+            scope: self.scope_in(&layout.scope_claim)?,
+            issued_at: self.date("iat")?,
+            not_before: self.date("nbf")?,
+            expires: self.date("exp")?.ok_or(TokenError::ClaimAbsent("exp"))?,
+            cnf: self.cnf()?,
+            actors: self.actors()?,
+            others: self.others(),
+        };
+        if facts.audience.is_empty() {
+            return Err(TokenError::ClaimAbsent("aud"));
+        }
+        if facts.issued_at.is_none() {
+            return Err(TokenError::ClaimAbsent("iat"));
+        }
+        // An ID token is for the client itself (OpenID Connect Core §2).
+        let is_client = |audience: &Audience| facts.client_id.as_ref().is_some_and(|client| client.as_str() == audience.as_str());
+        if facts.audience.iter().any(is_client) {
+            return Err(TokenError::IdToken("aud"));
+        }
+        Ok(facts)
+    }
+
     /// The facts of a token, as RFC 9068 §2.2 demands them: `iss`, `exp`, `aud`, `sub`, `client_id`, `iat`, `jti`.
     pub(super) fn access_token(&self, key_id: Option<KeyId>) -> Result<TokenFacts, TokenError> {
         let facts = TokenFacts {
@@ -170,6 +245,7 @@ impl<'m> Claims<'m> {
             expires: self.date("exp")?.ok_or(TokenError::ClaimAbsent("exp"))?,
             cnf: self.cnf()?,
             actors: self.actors()?,
+            others: self.others(),
         };
         let present = [
             ("aud", !facts.audience.is_empty()),

@@ -50,6 +50,7 @@ pub fn read_ignoring(
         expires: claims.date("exp")?.ok_or(TokenError::ClaimAbsent("exp"))?,
         cnf: claims.cnf()?,
         actors: claims.actors()?,
+        others: claims.others(),
     }))
 }
 

@@ -13,6 +13,11 @@ pub mod opaque;
 
 pub use dates::{InDate, check_dates};
 
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
 use crate::domain::{
     Actors, Audience, ClientId, Cnf, CnfError, FamilyId, Issuer, KeyId, Scope, Subject, Thumbprint, Timestamp, TokenId,
 };
@@ -70,6 +75,7 @@ impl AccessToken {
             expires: self.expires,
             cnf: self.cnf,
             actors: self.actors.clone(),
+            others: Arc::default(),
         }
     }
 }
@@ -103,9 +109,19 @@ pub struct TokenFacts {
     pub cnf: Option<Cnf>,
     /// `act`: who acts for the subject.
     pub actors: Actors,
+    /// Every other claim, as it stands: nothing here has been judged.
+    pub others: Arc<Map<String, Value>>,
 }
 
 impl TokenFacts {
+    /// A claim by its name, as it stands, for rules of the operator's own: `sub`, or one of [`TokenFacts::others`].
+    pub fn claim(&self, name: &str) -> Option<Cow<'_, Value>> {
+        match name {
+            "sub" => self.subject.as_ref().map(|subject| Cow::Owned(Value::from(subject.as_str()))),
+            _ => self.others.get(name).map(Cow::Borrowed),
+        }
+    }
+
     /// The certificate the token is bound to.
     pub fn certificate(&self) -> Option<&Thumbprint> {
         self.cnf.as_ref().and_then(Cnf::x5t_s256)
@@ -119,8 +135,11 @@ pub enum TokenError {
     #[error("not a token of this format")]
     Malformed,
     /// `typ` is missing or another one. An ID token or an assertion is not an access token (RFC 9068 §4).
-    #[error("the header's `typ` is not `at+jwt` (RFC 9068 §2.1)")]
+    #[error("the header's `typ` is not an access token's (RFC 9068 §2.1)")]
     Type,
+    /// An ID token, by what it says of itself, whatever its `typ`.
+    #[error("this is an ID token: `{0}` says so")]
+    IdToken(&'static str),
     /// A required claim is missing.
     #[error("the claim `{0}` is missing")]
     ClaimAbsent(&'static str),
@@ -152,7 +171,7 @@ impl TokenError {
     pub fn reason(&self) -> Reason {
         match self {
             Self::Malformed => Reason::TokenMalformed,
-            Self::Type => Reason::TokenType,
+            Self::Type | Self::IdToken(_) => Reason::TokenType,
             Self::ClaimAbsent("iss") | Self::Issuer => Reason::TokenIssuer,
             Self::ClaimAbsent("aud") => Reason::TokenAudience,
             Self::ClaimAbsent(_) | Self::Claim(_) => Reason::TokenClaim,

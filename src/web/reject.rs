@@ -278,6 +278,7 @@ pub fn refusal_of(refusal: &Refusal) -> Rejection {
         | ErrorCode::InvalidRequestUri
         | ErrorCode::InvalidRedirectUri
         | ErrorCode::InvalidClientMetadata
+        | ErrorCode::InvalidRequestObject
         | ErrorCode::RequestNotSupported
         | ErrorCode::RequestUriNotSupported
         | ErrorCode::RegistrationNotSupported

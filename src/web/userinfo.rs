@@ -40,7 +40,7 @@ pub async fn serve(
     };
     let mut response = match userinfo {
         Userinfo::Plain(members) => no_store_json(&members, 512),
-        Userinfo::Signed(jwt) => {
+        Userinfo::Jwt(jwt) => {
             let mut response = no_store(Response::new(Body::from(jwt)));
             response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/jwt"));
             response
@@ -69,7 +69,7 @@ fn challenge(web: &Web, denied: Denied) -> Response {
     let Some(audience) = web.server.resources.userinfo() else { return WebError::defect().into_response() };
     let scopes: Scope = "openid".parse().unwrap_or_default();
     let algorithms = web.server.dpop.rules().algorithms.as_slice();
-    let terms = Terms { audience, scopes: &scopes, bearer: true, dpop: Some(algorithms) };
+    let terms = Terms { audience, scopes: &scopes, bearer: true, dpop: Some(algorithms), step_up: None, resource_metadata: None };
     let rejection = Rejection {
         status: denied.answer.status(),
         error: denied.answer.error(),

@@ -19,17 +19,16 @@ use crate::store::SecretRecord;
 type Members = Map<String, Value>;
 
 /// Every member that belongs to some methods and not to others.
-const OWN: [&str; 10] = [SUBJECT_DN, SAN_DNS, SAN_URI, SAN_IP, SAN_EMAIL, ANCHOR_SET, JWKS, JWKS_URI, SIGNING_ALG, SECRET];
+const OWN: [&str; 8] = [SUBJECT_DN, SAN_DNS, SAN_URI, SAN_IP, SAN_EMAIL, ANCHOR_SET, SIGNING_ALG, SECRET];
 
-/// Those that belong to this one.
+/// Those that belong to this one. `jwks` and `jwks_uri` go with every method: request objects are signed by those keys too.
 const fn own(method: AuthenticationMethod) -> &'static [&'static str] {
     match method {
         AuthenticationMethod::TlsClientAuth => &[SUBJECT_DN, SAN_DNS, SAN_URI, SAN_IP, SAN_EMAIL, ANCHOR_SET],
-        AuthenticationMethod::SelfSignedTlsClientAuth => &[JWKS, JWKS_URI],
-        AuthenticationMethod::PrivateKeyJwt => &[JWKS, JWKS_URI, SIGNING_ALG],
+        AuthenticationMethod::SelfSignedTlsClientAuth | AuthenticationMethod::None => &[],
+        AuthenticationMethod::PrivateKeyJwt => &[SIGNING_ALG],
         AuthenticationMethod::ClientSecretBasic | AuthenticationMethod::ClientSecretPost => &[SECRET],
         AuthenticationMethod::ClientSecretJwt => &[SECRET, SIGNING_ALG],
-        AuthenticationMethod::None => &[],
     }
 }
 
@@ -51,7 +50,7 @@ pub(super) fn read(
         AuthenticationMethod::SelfSignedTlsClientAuth => Authentication::SelfSignedTlsClientAuth(certificates(members)?),
         AuthenticationMethod::PrivateKeyJwt => {
             let algorithm = text(members, SIGNING_ALG)?.map(str::parse::<Algorithm>).transpose()?;
-            Authentication::PrivateKeyJwt { keys: keys(members, algorithm)?, algorithm }
+            Authentication::PrivateKeyJwt { keys: keys(members, algorithm, true)?, algorithm }
         }
         AuthenticationMethod::ClientSecretBasic => Authentication::ClientSecretBasic(secret.digests(client_id).ok_or(absent)??),
         AuthenticationMethod::ClientSecretPost => Authentication::ClientSecretPost(secret.digests(client_id).ok_or(absent)??),
@@ -65,9 +64,38 @@ pub(super) fn read(
     })
 }
 
+/// Keys of a client that authenticates by something else. Those of certificates are read as far as they are keys that sign.
+pub(super) fn other_keys(
+    members: &Members,
+    authentication: &Authentication,
+) -> Result<Option<Published<RegisteredKeys>>, MetadataError> {
+    let Some(published) = published(members)? else { return Ok(None) };
+    match (authentication, published) {
+        (Authentication::PrivateKeyJwt { .. }, _) => Ok(None),
+        (_, Published::At(uri)) => Ok(Some(Published::At(uri))),
+        (Authentication::SelfSignedTlsClientAuth(_), Published::Here(keys)) => {
+            Ok(RegisteredKeys::from_jwks(&keys).ok().map(Published::Here))
+        }
+        (_, Published::Here(_)) => keys(members, None, false).map(Some),
+    }
+}
+
 /// Writes everything but secrets.
-pub(super) fn write(authentication: &Authentication, put: &mut impl FnMut(&str, Value)) {
+pub(super) fn write(
+    authentication: &Authentication,
+    other_keys: Option<&Published<RegisteredKeys>>,
+    put: &mut impl FnMut(&str, Value),
+) {
     put(METHOD, authentication.method().name().into());
+    let mut put_keys = |keys: &Published<RegisteredKeys>| match keys {
+        Published::Here(keys) => put(JWKS, keys.to_jwks()),
+        Published::At(uri) => put(JWKS_URI, uri.url().as_str().into()),
+    };
+    match (authentication, other_keys) {
+        (Authentication::PrivateKeyJwt { keys, .. }, _) => put_keys(keys),
+        (Authentication::SelfSignedTlsClientAuth(_), _) | (_, None) => {}
+        (_, Some(keys)) => put_keys(keys),
+    }
     match authentication {
         Authentication::TlsClientAuth(CertificateMatcher::SubjectDn(name)) => put(SUBJECT_DN, name.to_string().into()),
         Authentication::TlsClientAuth(CertificateMatcher::SanDns(name)) => put(SAN_DNS, name.as_str().into()),
@@ -79,17 +107,10 @@ pub(super) fn write(authentication: &Authentication, put: &mut impl FnMut(&str, 
             put(JWKS, Value::Object(Map::from_iter([("keys".to_owned(), Value::Array(keys))])));
         }
         Authentication::SelfSignedTlsClientAuth(Published::At(uri)) => put(JWKS_URI, uri.url().as_str().into()),
-        Authentication::PrivateKeyJwt { keys, algorithm } => {
-            match keys {
-                Published::Here(keys) => put(JWKS, keys.to_jwks()),
-                Published::At(uri) => put(JWKS_URI, uri.url().as_str().into()),
-            }
-            if let Some(algorithm) = algorithm {
-                put(SIGNING_ALG, algorithm.name().into());
-            }
-        }
+        Authentication::PrivateKeyJwt { algorithm: Some(algorithm), .. } => put(SIGNING_ALG, algorithm.name().into()),
         Authentication::ClientSecretJwt { algorithm: Some(algorithm), .. } => put(SIGNING_ALG, algorithm.name().into()),
-        Authentication::ClientSecretJwt { algorithm: None, .. }
+        Authentication::PrivateKeyJwt { algorithm: None, .. }
+        | Authentication::ClientSecretJwt { algorithm: None, .. }
         | Authentication::ClientSecretBasic(_)
         | Authentication::ClientSecretPost(_)
         | Authentication::None => {}
@@ -136,7 +157,11 @@ fn certificates(members: &Members) -> Result<Published<RegisteredCertificates>, 
     RegisteredCertificates::new(certificates).map(Published::Here).ok_or(MetadataError::CertificatesAbsent)
 }
 
-fn keys(members: &Members, algorithm: Option<Algorithm>) -> Result<Published<RegisteredKeys>, MetadataError> {
+fn keys(
+    members: &Members,
+    algorithm: Option<Algorithm>,
+    for_signatures: bool,
+) -> Result<Published<RegisteredKeys>, MetadataError> {
     let keys = match published(members)?.ok_or(MetadataError::KeysAbsent)? {
         Published::At(uri) => return Ok(Published::At(uri)),
         Published::Here(keys) if keys.len() > RegisteredKeys::MAX => return Err(RegisteredKeysError::Number.into()),
@@ -144,6 +169,7 @@ fn keys(members: &Members, algorithm: Option<Algorithm>) -> Result<Published<Reg
     };
     match algorithm {
         Some(algorithm) if !keys.fit(algorithm) => Err(MetadataError::NoKeyFor(algorithm)),
+        None if for_signatures && !keys.verify_something() => Err(MetadataError::KeysAbsent),
         _ => Ok(Published::Here(keys)),
     }
 }

@@ -8,8 +8,11 @@ use serde::{Deserialize, Serialize};
 #[serde(default)]
 pub struct AuthorizationSettings {
     /// The profile that every client is under at least: `openid` (what each client is registered for decides), `oauth2.1` (PKCE in every
-    /// request), `fapi2` (FAPI 2.0 Security Profile: pushed requests, sender-constrained tokens, codes of a minute).
+    /// request), `fapi2` (FAPI 2.0 Security Profile: pushed requests, sender-constrained tokens, codes of a minute), `fapi2-message-signing` (FAPI
+    /// 2.0 Message Signing: signed requests too).
     pub profile: ProfileSetting,
+    /// Whether every client must sign its authorization requests (RFC 9101 §10.5), whatever its registration says.
+    pub require_signed_request_object: bool,
     /// Seconds that an authorization code lives, at most 600; under `fapi2` never more than 60.
     pub code_lifetime_seconds: u32,
     /// Seconds that a pushed request may wait to be authorized, at most 599.
@@ -25,6 +28,7 @@ impl Default for AuthorizationSettings {
     fn default() -> Self {
         Self {
             profile: ProfileSetting::Openid,
+            require_signed_request_object: false,
             code_lifetime_seconds: 60,
             pushed_request_lifetime_seconds: 90,
             refresh_token_lifetime_seconds: 2_592_000,
@@ -46,4 +50,7 @@ pub enum ProfileSetting {
     /// FAPI 2.0 Security Profile.
     #[serde(rename = "fapi2")]
     Fapi2,
+    /// FAPI 2.0 Message Signing.
+    #[serde(rename = "fapi2-message-signing")]
+    Fapi2MessageSigning,
 }

@@ -35,7 +35,7 @@ pub enum AssertionAudienceSetting {
     Endpoints,
 }
 
-/// Where keys are fetched from that clients publish (`jwks_uri`). Nothing is fetched until `ca_files` or `public_roots` says whom to
+/// Where keys and requests are fetched from that clients publish (`jwks_uri`, `request_uris`). Nothing is fetched until `ca_files` or `public_roots` says whom to
 /// trust. Redirects are never followed.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]

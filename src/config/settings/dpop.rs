@@ -15,7 +15,7 @@ pub struct DpopSettings {
     pub nonce_seconds: u32,
     /// Seconds that a proof without nonce is taken, counted from its `iat`, 1 to 600.
     pub max_age_seconds: u32,
-    /// Seconds by which a client's clock may differ from ours, at most 60.
+    /// Seconds by which a client's clock may differ from ours, at most 60; FAPI 2.0 asks for at least 10.
     pub leeway_seconds: u32,
     /// Used proofs that the gateway remembers at once, about 150 bytes each. When all places are taken it answers 503: it never
     /// forgets one early. The authorization server remembers them in its database.
@@ -29,7 +29,7 @@ impl Default for DpopSettings {
             require_nonce: false,
             nonce_seconds: 300,
             max_age_seconds: 60,
-            leeway_seconds: 5,
+            leeway_seconds: 15,
             replay_entries: 1_000_000,
         }
     }

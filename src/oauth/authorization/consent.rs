@@ -1,6 +1,6 @@
 //! Asking the person (OpenID Connect Core §3.1.2.4).
 
-use super::answer::{Answer, form_target};
+use super::answer::form_target;
 use super::decision::{ConsentSource, Consented, Granting, Next};
 use super::interaction::{self, InteractionId};
 use super::request::AuthorizationRequest;
@@ -133,7 +133,7 @@ impl AuthorizationServer {
             Finished::Now => {
                 let refusal = Refusal::new(ErrorCode::AccessDenied, Reason::ConsentDenied, "the person said no");
                 let refusal = refusal.of(&request.client_id);
-                Ok(Outcome::Answer(Answer::refusal(&requested.destination, &self.issuer, refusal)))
+                self.refuse(&requested.destination, refusal, now).await
             }
         }
     }

@@ -29,7 +29,8 @@ pub use settings::{AuthorizationSettingsError, Lifetimes};
 use super::error::{ErrorCode, Fault, OauthError, Refusal};
 use super::grant::authorization_code::{CodeState, Granted};
 use super::parameters::Parameters;
-use super::profiles::{self, Demand, Rules};
+use super::profiles::{Demand, OutsideParameters, Rules};
+use super::request_object::Arrival;
 use super::server::AuthorizationServer;
 use crate::clients::Client;
 use crate::domain::{FamilyId, Lifetime, Randomness, RandomnessUnavailable, RequestId, Subject, Timestamp};
@@ -116,7 +117,7 @@ impl AuthorizationServer {
         let now = self.clock.now()?;
         let requested = match self.requested(parameters, now).await? {
             Ok(requested) => requested,
-            Err((destination, refusal)) => return Ok(self.refuse(&destination, refusal)),
+            Err((destination, refusal)) => return self.refuse(&destination, refusal, now).await,
         };
         if method == Method::Post {
             let interaction = Interaction::posted(&requested.request, requested.pushed.clone());
@@ -170,7 +171,7 @@ impl AuthorizationServer {
             known_as.is_some() && known_as == request.hinted_subject
         };
         match decision::decide(request, login, is_hinted, underway.progress, consent, now) {
-            Err(refusal) => Ok(self.refuse(destination, refusal)),
+            Err(refusal) => self.refuse(destination, refusal, now).await,
             Ok(Next::SignIn) => Ok(Outcome::SignIn(self.keep(underway, login, now).await?)),
             Ok(Next::Consent) => Ok(Outcome::Consent(self.keep(underway, login, now).await?)),
             Ok(Next::Grant(granting)) => {
@@ -228,14 +229,17 @@ impl AuthorizationServer {
             family: family.clone(),
             scope: request.scope.clone(),
         };
+        // Made first: a code that cannot be told is not issued.
+        let answer = self.secured(Answer::code(destination, &self.issuer, &code), destination, now).await?;
         match self.store.issue_code(&new, &finishes, &Trailed { time: now, event }).await? {
-            Finished::Now => Ok(Outcome::Answer(Answer::code(destination, &self.issuer, &code))),
+            Finished::Now => Ok(Outcome::Answer(answer)),
             Finished::Before => Err(interaction::over().of(&request.client_id).into()),
         }
     }
 
-    fn refuse(&self, destination: &Destination, refusal: Refusal) -> Outcome {
-        Outcome::Answer(Answer::refusal(destination, &self.issuer, refusal.of(&destination.client.client_id)))
+    async fn refuse(&self, destination: &Destination, refusal: Refusal, now: Timestamp) -> Result<Outcome, OauthError> {
+        let answer = Answer::refusal(destination, &self.issuer, refusal.of(&destination.client.client_id));
+        Ok(Outcome::Answer(self.secured(answer, destination, now).await?))
     }
 
     /// What a person has allowed a client.
@@ -251,10 +255,24 @@ impl AuthorizationServer {
         now: Timestamp,
     ) -> Result<Result<Requested, (Destination, Refusal)>, OauthError> {
         let client = request::client(parameters, &self.clients.current())?;
-        let rules = profiles::rules(&client, self.profile);
+        let rules = self.rules(&client);
         if let Some(uri) = parameters.get("request_uri").filter(|uri| uri.starts_with(REQUEST_URI_PREFIX)) {
             return Ok(Ok(self.pushed(uri, client, rules, now).await?));
         }
+        let unfolded = match self.unfold(parameters, &client, &rules, Arrival::Authorization, now).await {
+            Ok(unfolded) => unfolded,
+            // What stands around a request object leads back only where that counts beside it.
+            Err(OauthError::Refused(refusal))
+                if rules.outside_parameters == OutsideParameters::FillGaps || !names_an_object(parameters, &refusal) =>
+            {
+                return match request::destination(parameters, client, &rules) {
+                    Ok(destination) => Ok(Err((destination, refusal))),
+                    Err(_) => Err(refusal.into()),
+                };
+            }
+            Err(error) => return Err(error),
+        };
+        let parameters = unfolded.as_ref();
         let destination = request::destination(parameters, client, &rules)?;
         if rules.pushed_request == Demand::Required {
             let refusal = Refusal::new(
@@ -311,10 +329,16 @@ impl AuthorizationServer {
         let client = self.clients.client(&request.client_id);
         let client =
             client.ok_or_else(|| Refusal::new(ErrorCode::InvalidRequest, Reason::ClientUnknown, "there is no such client"))?;
-        let rules = profiles::rules(&client, self.profile);
+        let rules = self.rules(&client);
         let destination = restored_destination(&request, client)?;
         Ok(Requested { destination, request, rules, pushed: interaction.pushed.clone() })
     }
+}
+
+/// Whether a refused request was, or would have been, a request object's.
+fn names_an_object(parameters: &Parameters, refusal: &Refusal) -> bool {
+    let has = |name| parameters.get(name).is_some();
+    (has("request") || has("request_uri")) && refusal.code != ErrorCode::RequestUriNotSupported
 }
 
 impl Hints for AuthorizationServer {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::clients::ResponseMode;
 use crate::clients::{AcceptedRedirectUri, Client, Directory, GrantType};
 use crate::domain::{ClientId, Scope, Subject, Thumbprint};
 use crate::event::Reason;
@@ -21,33 +22,6 @@ use crate::oidc::ClaimsRequest;
 const LONGEST_VALUE: usize = 4_096;
 /// The most values of a parameter that is a list.
 const MOST_VALUES: usize = 16;
-
-/// How an answer is sent (`response_mode`, OAuth 2.0 Multiple Response Types §2.1, Form Post Response Mode).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ResponseMode {
-    /// In the query of the redirect URI.
-    #[default]
-    Query,
-    /// In its fragment.
-    Fragment,
-    /// As a form that the browser posts to it.
-    FormPost,
-}
-
-impl ResponseMode {
-    /// Every mode there is.
-    pub const ALL: [Self; 3] = [Self::Query, Self::Fragment, Self::FormPost];
-
-    /// The value of `response_mode`.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Query => "query",
-            Self::Fragment => "fragment",
-            Self::FormPost => "form_post",
-        }
-    }
-}
 
 /// What a request wants to be asked of the person (`prompt`, OpenID Connect Core §3.1.2.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -189,6 +163,10 @@ pub fn destination(parameters: &Parameters, client: Arc<Client>, rules: &Rules) 
             // How to tell it is what is not known.
             .ok_or_else(|| of(invalid(Reason::ResponseModeUnsupported, "this response_mode is not supported")))?,
     };
+    if !client.messages.allows(response_mode) {
+        let description = "this response_mode is none of those that this client is registered for";
+        return Err(of(invalid(Reason::ResponseModeUnsupported, description)));
+    }
     let state = match parameters.get("state") {
         Some(state) if state.len() > LONGEST_VALUE => {
             return Err(of(invalid(Reason::ParameterMalformed, "state is longer than this server keeps")));
@@ -296,16 +274,14 @@ fn read_all(
 
 /// What would change the meaning of the rest, and is not understood.
 fn refuse_unsupported(parameters: &Parameters) -> Result<(), Refusal> {
-    for (name, code) in [
-        ("request", ErrorCode::RequestNotSupported),
-        ("request_uri", ErrorCode::RequestUriNotSupported),
-        ("registration", ErrorCode::RegistrationNotSupported),
-    ] {
-        if parameters.get(name).is_some() {
-            return Err(Refusal::new(code, Reason::RequestUnsupported, format!("the parameter {name} is not supported")));
-        }
+    match parameters.get("registration") {
+        None => Ok(()),
+        Some(_) => Err(Refusal::new(
+            ErrorCode::RegistrationNotSupported,
+            Reason::RequestUnsupported,
+            "the parameter registration is not supported",
+        )),
     }
-    Ok(())
 }
 
 /// What the request asks for, of what the client is registered for.

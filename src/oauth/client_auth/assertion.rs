@@ -88,6 +88,11 @@ impl AssertionRules {
         Self { issuer, endpoints, audience, longest, leeway }
     }
 
+    /// The same rules with [`AudienceRule::IssuerAlone`].
+    pub(super) fn for_issuer_alone(&self) -> Self {
+        Self { audience: AudienceRule::IssuerAlone, ..self.clone() }
+    }
+
     /// Judges the header. A client assertion needs no `typ`; one that is there must not be another JWT's (RFC 8725 §3.11).
     pub(in crate::oauth) fn check_header(header: &Map<String, Value>) -> Result<(), AssertionError> {
         if ["jwk", "jku", "x5u"].iter().any(|name| header.contains_key(*name)) {

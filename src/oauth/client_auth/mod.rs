@@ -14,6 +14,7 @@ mod self_signed_tls_client_auth;
 mod throttle;
 mod tls_client_auth;
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -25,9 +26,10 @@ pub use throttle::{Throttle, ThrottleLimits, Throttled};
 
 use super::error::{ErrorCode, Fault, OauthError, Refusal};
 use super::parameters::Parameters;
+use super::profiles::Rules;
 use super::server::AuthorizationServer;
 use crate::binding::replay::{Claim, Replay, ReplayKey};
-use crate::clients::{Authentication, AuthenticationMethod, Client};
+use crate::clients::{Authentication, AuthenticationMethod, Client, Profile};
 use crate::domain::{ClientId, Timestamp};
 use crate::event::Reason;
 use crate::tls::{PeerCertificate, PeerCertificateError};
@@ -233,6 +235,10 @@ impl AuthorizationServer {
     ) -> Result<RequestingClient, OauthError> {
         let presenter = &request.presenter;
         let clock = &*self.clock;
+        let rules = self.rules(client);
+        if rules.profile >= Profile::Fapi2 && !client.authentication.method().is_strong() {
+            return Err(failed(Reason::ClientMethodWeak).into());
+        }
         match (&client.authentication, &presented.credentials) {
             (Authentication::TlsClientAuth(matcher), Credentials::Nothing) => {
                 tls_client_auth::check(client, matcher, presenter, &self.anchors.load(), now)?;
@@ -245,15 +251,18 @@ impl AuthorizationServer {
                 client_secret::check(registered, &client.client_id, secret, now)?;
             }
             (Authentication::PrivateKeyJwt { keys, algorithm }, Credentials::Assertion(Assertion::Signed(assertion))) => {
+                if !rules.algorithms.contains(&assertion.algorithm()) {
+                    return Err(failed(Reason::AssertionAlgorithm).into());
+                }
                 let claims = private_key_jwt::verify(assertion, client, keys, *algorithm, &self.client_keys, clock).await?;
-                self.use_assertion(&claims, client, request.own_audience, now).await?;
+                self.use_assertion(&claims, client, &rules, request.own_audience, now).await?;
             }
             (
                 Authentication::ClientSecretJwt { secret, algorithm },
                 Credentials::Assertion(Assertion::Authenticated(assertion)),
             ) => {
                 let claims = client_secret_jwt::verify(assertion, secret, *algorithm, now)?;
-                self.use_assertion(&claims, client, request.own_audience, now).await?;
+                self.use_assertion(&claims, client, &rules, request.own_audience, now).await?;
             }
             (
                 Authentication::PrivateKeyJwt { .. } | Authentication::ClientSecretJwt { .. },
@@ -295,11 +304,16 @@ impl AuthorizationServer {
         &self,
         claims: &serde_json::Map<String, serde_json::Value>,
         client: &Client,
+        rules: &Rules,
         own_path: Option<&str>,
         now: Timestamp,
     ) -> Result<(), OauthError> {
-        let in_order = self
-            .assertions
+        // FAPI 2.0 Security Profile §5.3.2.1: "shall only accept its issuer identifier value ... as a string".
+        let assertions = match rules.profile >= Profile::Fapi2 {
+            true => Cow::Owned(self.assertions.for_issuer_alone()),
+            false => Cow::Borrowed(&self.assertions),
+        };
+        let in_order = assertions
             .check_claims(claims, &client.client_id, own_path, now)
             .map_err(|error| Refusal::new(ErrorCode::InvalidClient, error.reason(), error.to_string()))?;
         let key = ReplayKey::client_assertion(&client.client_id, &in_order.token_id);

@@ -40,6 +40,17 @@ impl DistinguishedName {
         out
     }
 
+    /// The most specific common name, where it is text.
+    pub fn last_common_name(&self) -> Option<&str> {
+        let attributes = self.relative_names.iter().rev().flatten();
+        attributes.filter(|attribute| attribute_type::short_name(&attribute.oid) == Some("CN")).find_map(|attribute| {
+            match &attribute.value {
+                AttributeValue::Text(text) => Some(text.as_str()),
+                AttributeValue::Der(_) => None,
+            }
+        })
+    }
+
     fn comma_separated(&self, write: Writer) -> String {
         let mut out = String::new();
         for (position, attributes) in self.relative_names.iter().rev().enumerate() {

@@ -174,8 +174,6 @@ fn hosts_are_read_from_their_files() {
     if cfg!(unix) {
         protect(0o644);
         let message = load(None).expect_err("a key for all to read").to_string();
-        assert!(
-            message.ends_with("server.key: holds a private key and is accessible to others (mode 644): run `chmod 600` on it")
-        );
+        assert!(message.ends_with("server.key: holds a secret and is accessible to others (mode 644): run `chmod 600` on it"));
     }
 }

@@ -129,3 +129,58 @@ fn several_audiences_and_what_we_do_not_know_are_read() {
     assert_eq!(facts.audience.iter().map(AsRef::as_ref).collect::<Vec<_>>(), ["https://rs.example", "b"]);
     assert_eq!(facts.not_before.map(|at| at.seconds()), Some(1000));
 }
+
+/// An issuer that calls everything `JWT`: its access tokens are read, its ID tokens refused by what they say.
+#[test]
+fn other_layouts_never_let_an_id_token_pass() {
+    let layout =
+        Layout { types: vec!["JWT".into()], client_id_claim: "azp".into(), scope_claim: "scp".into(), ignored_cnf: vec![] };
+    let claims = json!({
+        "iss": "https://as.example", "aud": "https://rs.example", "azp": "app", "scp": ["read", "write"],
+        "iat": 1000, "exp": 1300, "groups": ["staff"], "typ": "Bearer",
+    });
+    let read = |claims: &Value, typ: &str| {
+        let (_, jws) = verified(typ, claims.to_string().as_bytes());
+        read_as(&jws, &layout)
+    };
+    let facts = read(&claims, "JWT").expect("an access token");
+    assert_eq!(facts.client_id.as_ref().map(|client| client.as_str()), Some("app"));
+    assert_eq!(facts.scope.to_string(), "read write");
+    assert_eq!(facts.claim("groups").as_deref(), Some(&json!(["staff"])));
+    assert!(read(&claims, "application/jwt").is_ok());
+    let with = |name: &str, value: Value| {
+        let mut claims = claims.clone();
+        claims[name] = value;
+        claims
+    };
+    let without = |name: &str| {
+        let mut claims = claims.clone();
+        claims.as_object_mut().expect("an object").remove(name);
+        claims
+    };
+    let table = [
+        (with("nonce", json!("n")), TokenError::IdToken("nonce")),
+        (with("at_hash", json!("h")), TokenError::IdToken("at_hash")),
+        (with("c_hash", json!("h")), TokenError::IdToken("c_hash")),
+        (with("s_hash", json!(null)), TokenError::IdToken("s_hash")),
+        (with("typ", json!("ID")), TokenError::IdToken("typ")),
+        (with("typ", json!("Refresh")), TokenError::IdToken("typ")),
+        (with("typ", json!(1)), TokenError::IdToken("typ")),
+        (with("aud", json!("app")), TokenError::IdToken("aud")),
+        (with("aud", json!(["https://rs.example", "app"])), TokenError::IdToken("aud")),
+        (without("azp"), TokenError::ClaimAbsent("client_id")),
+        (with("azp", json!(["app"])), TokenError::Claim("client_id")),
+        (without("aud"), TokenError::ClaimAbsent("aud")),
+        (without("iat"), TokenError::ClaimAbsent("iat")),
+        (without("exp"), TokenError::ClaimAbsent("exp")),
+        (with("scp", json!([1])), TokenError::Claim("scope")),
+        (with("scp", json!({})), TokenError::Claim("scope")),
+        (with("cnf", json!({ "x5t": "a" })), TokenError::Cnf(CnfError::UnknownMember("x5t".into()))),
+    ];
+    for (claims, error) in table {
+        assert_eq!(read(&claims, "JWT"), Err(error), "{claims}");
+    }
+    for typ in ["at+jwt", "symbolon-assertion+jwt", "application/x", "JWT2"] {
+        assert_eq!(read(&claims, typ), Err(TokenError::Type), "{typ}");
+    }
+}

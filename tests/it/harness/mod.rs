@@ -34,6 +34,7 @@ pub mod client;
 pub mod command;
 pub mod configuration;
 pub mod dpop;
+pub mod foreign;
 pub mod ports;
 pub mod postgres;
 pub mod process;

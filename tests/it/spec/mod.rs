@@ -1,5 +1,8 @@
 //! One file per standard. Each test names the sentence it proves.
 
+mod encryption;
+mod fapi2;
+mod jarm;
 mod oidc_conformance;
 mod oidc_core;
 mod oidc_discovery;
@@ -20,7 +23,12 @@ mod rfc8693;
 mod rfc8705;
 mod rfc8707;
 mod rfc9068;
+mod rfc9101;
 mod rfc9110;
 mod rfc9126;
 mod rfc9207;
+mod rfc9440;
 mod rfc9449;
+mod rfc9470;
+mod rfc9701;
+mod rfc9728;

@@ -24,7 +24,7 @@ async fn the_document_says_what_is_required_and_true() {
     }
     for (name, values) in [
         ("response_types_supported", &["code"][..]),
-        ("response_modes_supported", &["query", "fragment", "form_post"]),
+        ("response_modes_supported", &["query", "fragment", "form_post", "jwt", "query.jwt", "fragment.jwt", "form_post.jwt"]),
         ("subject_types_supported", &["public", "pairwise"]),
         ("id_token_signing_alg_values_supported", &["ES256"]),
         ("code_challenge_methods_supported", &["S256"]),
@@ -32,6 +32,6 @@ async fn the_document_says_what_is_required_and_true() {
         assert_eq!(document[name], serde_json::json!(values), "{name}");
     }
     assert_eq!(document["request_uri_parameter_supported"], false, "it is true by default");
-    assert_eq!(document["request_parameter_supported"], false);
+    assert_eq!(document["request_parameter_supported"], true);
     assert_eq!(document["claims_parameter_supported"], true);
 }

@@ -88,13 +88,12 @@ async fn every_other_error_goes_back_to_the_client() {
     let stack = Setup { without_gateway: true, ..App::setup() }.start().await;
     let app = App::alice(&stack);
     let mut browser = Browser::new(&stack);
-    let table: [(&[(&str, &str)], &str, &str); 8] = [
+    let table: [(&[(&str, &str)], &str, &str); 7] = [
         (&[("response_type", "token")], "unsupported_response_type", "response_type_unsupported"),
         (&[("response_type", "code id_token")], "unsupported_response_type", "response_type_unsupported"),
         (&[("response_type", "")], "invalid_request", "parameter_absent"),
         (&[("scope", "openid admin")], "invalid_scope", "scope_not_allowed"),
         (&[("resource", "https://other.example")], "invalid_target", "resource_not_allowed"),
-        (&[("request", "e30.e30.")], "request_not_supported", "request_unsupported"),
         (&[("request_uri", "https://alice.example/r")], "request_uri_not_supported", "request_unsupported"),
         (&[("max_age", "soon")], "invalid_request", "parameter_malformed"),
     ];

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::harness::assertion::{Signer, with};
-use crate::harness::{Answer, Call, Leaf, Publisher, Setup, Stack};
+use crate::harness::browser::Browser;
+use crate::harness::{Answer, App, Call, Leaf, Publisher, Setup, Stack};
 
 /// Trusts the servers' authority, and may connect to this machine.
 const OUTBOUND: &str = "[outbound]\nca_files = [\"server-ca.pem\"]\nallow_ranges = [\"127.0.0.0/8\", \"::1/128\"]\n\
@@ -207,4 +208,30 @@ async fn nothing_is_fetched_by_default() {
     let client = robot("robot", "private_key_jwt", "https://keys.example/jwks").to_string();
     let said = stack.apply(&[serde_json::from_str(&stack.fill(&client)).expect("JSON")]).await;
     assert!(said.failed().contains("name whom to trust in [outbound]"));
+}
+
+/// A `request_uri` (RFC 9101 §10.4.1) that was registered, and leads inside: whoever opens a link makes the server fetch nothing there.
+#[tokio::test]
+async fn a_registered_request_uri_leads_nowhere_inside() {
+    let publisher_of = Setup { without_gateway: true, ..Setup::default() };
+    let stack = Setup { server: "[outbound]\nca_files = [\"server-ca.pem\"]\n".into(), ..publisher_of }.start().await;
+    let publisher = Publisher::start(&stack.server_ca).await;
+    let port = publisher.port;
+    let uris: Vec<String> = ["localhost", "127.0.0.1", "2130706433", "[::1]", "169.254.169.254"]
+        .iter()
+        .map(|host| format!("https://{host}:{port}/r"))
+        .collect();
+    let changes = json!({ "profile": "openid", "request_uris": uris });
+    let metadata = serde_json::from_str(&stack.fill(&App::metadata("lurer", changes).to_string())).expect("JSON");
+    stack.register(&[metadata]).await;
+    let mut browser = Browser::new(&stack);
+    for uri in &uris {
+        let query = url::form_urlencoded::Serializer::new(String::new())
+            .extend_pairs([("client_id", "lurer"), ("response_type", "code"), ("request_uri", uri)])
+            .finish();
+        let answer = browser.get(&format!("/authorize?{query}")).await;
+        assert_eq!((answer.status, answer.header("location")), (400, None), "{uri}");
+        assert_eq!(stack.reason_of(answer.request_id()).await, "request_uri_unavailable", "{uri}");
+    }
+    assert_eq!(publisher.connections(), 0);
 }

@@ -18,12 +18,14 @@ mod peer;
 mod resumption;
 mod revocation_list;
 mod route_policy;
+mod route_rules;
 mod sign_in;
 mod single_use;
 mod spoofed_header;
 mod stolen_proof;
 mod stolen_token;
 mod tls_policy;
+mod tunnel;
 mod withdrawn_certificate;
 
 use crate::harness::{Answer, Stack};

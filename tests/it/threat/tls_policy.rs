@@ -83,8 +83,18 @@ impl<'a> Hello<'a> {
     }
 
     async fn send(&self, port: u16) -> Reply {
+        self.send_in_records(port, usize::MAX).await
+    }
+
+    /// The same, cut into records of so many bytes (RFC 8446 §5.1), each written apart.
+    async fn send_in_records(&self, port: u16, size: usize) -> Reply {
         let mut stream = TcpStream::connect(("127.0.0.1", port)).await.expect("a connection");
-        stream.write_all(&self.bytes()).await.expect("written");
+        stream.set_nodelay(true).expect("set");
+        for piece in self.bytes()[5..].chunks(size) {
+            let length = u16::try_from(piece.len()).expect("short").to_be_bytes();
+            stream.write_all(&[&[22, 3, 1][..], &length, piece].concat()).await.expect("written");
+            tokio::task::yield_now().await;
+        }
         let mut head = [0u8; 5];
         stream.read_exact(&mut head).await.expect("a record");
         let mut body = vec![0u8; usize::from(u16::from_be_bytes([head[3], head[4]]))];
@@ -167,6 +177,27 @@ async fn suites_are_those_of_the_profile_in_its_order() {
             assert_eq!(Hello::tls13(name, &left).send(port).await, Reply::Hello(*suite, 0), "{name}");
             left.retain(|offered| offered != suite);
         }
+    }
+}
+
+/// A name in other letters, and a hello in pieces, find the same host and not a laxer one: a proxy that reads only the first record, or
+/// compares letters, would let TLS 1.2 in by the host for all other names.
+#[tokio::test]
+async fn a_name_in_other_letters_or_in_pieces_is_the_same_name() {
+    let (_stack, port) = scanned().await;
+    assert_eq!(Hello::tls12("other.example", &ECDSA).send_in_records(port, 7).await, Reply::Hello(ECDSA[0], 0));
+    for name in ["tls13.example", "TLS13.Example", "TLS13.EXAMPLE"] {
+        for size in [usize::MAX, 50, 7, 1] {
+            let hello = Hello::tls12(name, &ECDSA);
+            assert_eq!(hello.send_in_records(port, size).await, PROTOCOL_VERSION, "{name} {size}");
+            let hello = Hello::tls13(name, &TLS13[..1]);
+            assert_eq!(hello.send_in_records(port, size).await, Reply::Hello(TLS13[0], 0), "{name} {size}");
+        }
+    }
+    // A name with a trailing dot is none (RFC 6066 §3).
+    for size in [usize::MAX, 7] {
+        let reply = Hello::tls12("tls13.example.", &ECDSA).send_in_records(port, size).await;
+        assert!(matches!(reply, Reply::Alert(_)), "{reply:?}");
     }
 }
 

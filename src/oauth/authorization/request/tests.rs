@@ -87,8 +87,6 @@ fn every_other_refusal_is_told_to_the_client() {
         ("&claims=x", Some(("invalid_request", Reason::ParameterMalformed))),
         ("&dpop_jkt=x", Some(("invalid_request", Reason::ParameterMalformed))),
         ("&id_token_hint=bad", Some(("invalid_request", Reason::IdTokenHint))),
-        ("&request=e30.e30.", Some(("request_not_supported", Reason::RequestUnsupported))),
-        ("&request_uri=https://app.example/r", Some(("request_uri_not_supported", Reason::RequestUnsupported))),
         ("&registration=%7B%7D", Some(("registration_not_supported", Reason::RequestUnsupported))),
         ("&code_challenge=abc&code_challenge_method=plain", Some(("invalid_request", Reason::PkceMalformed))),
         ("&resource=https://other.example", Some(("invalid_target", Reason::ResourceNotAllowed))),

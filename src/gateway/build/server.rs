@@ -1,0 +1,258 @@
+//! Authorization servers, as the gateway is their client.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{BuildError, Surroundings, load_signing_key, setting};
+use crate::config::settings::{
+    AuthorizationServerSettings, IntrospectionResponseSetting, RouteSettings, ServerClientAuthSetting, StaleRevocationsSetting,
+};
+use crate::domain::{ClientId, Clock, Issuer, Lifetime, Redacted};
+use crate::fetch::{Client, FetchLimits};
+use crate::gateway::assertion;
+use crate::gateway::feed::Feed;
+use crate::jose::Algorithm;
+use crate::pki::pem;
+use crate::resource::{AuthorizationServer, ClientAuthentication, Introspection, IssuerKeys, Moment, Revocations, TokenVerifier};
+use crate::telemetry::metrics::{ISSUER_KEY_FETCHES, REVOCATION_FEED_AGE, REVOCATION_RULES};
+use crate::tls::load_client_config;
+use crate::token::jwt::Layout;
+
+/// How often the feed's age is told to the metrics.
+const AGE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// The most by which an issuer's clock may differ from ours. An authorization server drops its revocation rules five minutes after
+/// what they hit has expired: whoever served tokens for longer than that would take revoked ones again.
+const MAX_LEEWAY_SECONDS: u32 = 120;
+
+/// The least time without word from a feed that can be told from its ordinary pauses.
+const MIN_STALENESS_SECONDS: u32 = 3;
+
+/// JWTs that are something else than access tokens, whatever an issuer calls those.
+const OTHER_TYPES: &[&str] = &[
+    assertion::TYPE,
+    "client-authentication+jwt",
+    "dpop+jwt",
+    "logout+jwt",
+    "oauth-authz-req+jwt",
+    "secevent+jwt",
+    "token-introspection+jwt",
+];
+
+/// One authorization server, as the gateway is its client.
+#[derive(Debug)]
+pub(in crate::gateway) struct Server {
+    pub(super) name: String,
+    pub(super) verifier: Arc<TokenVerifier>,
+    pub(super) revocations: Option<Arc<Revocations>>,
+    feed: Option<Feed>,
+}
+
+impl Server {
+    pub(in crate::gateway) fn has_keys(&self, moment: Moment) -> bool {
+        self.verifier.keys().generation(moment).is_some()
+    }
+
+    /// The rules of its feed, where it is followed.
+    #[cfg(test)]
+    pub(in crate::gateway) fn revocations(&self) -> Option<&Arc<Revocations>> {
+        self.revocations.as_ref()
+    }
+
+    pub(super) async fn run(&self, clock: &dyn Clock) {
+        let keys = self.verifier.keys().run(clock, |outcome| {
+            let label = if outcome.is_ok() { "ok" } else { "failed" };
+            ISSUER_KEY_FETCHES.with([self.name.clone(), label.to_owned()]).increment(1);
+            match outcome {
+                Ok(()) => tracing::debug!(authorization_server = self.name, "issuer keys fetched"),
+                Err(error) => tracing::warn!(authorization_server = self.name, %error, "issuer keys not fetched"),
+            }
+        });
+        let feed = async {
+            let Some(feed) = &self.feed else { return };
+            feed.run(clock, |outcome| match outcome {
+                Ok(()) => tracing::info!(authorization_server = self.name, "revocation feed heard again"),
+                Err(error) => tracing::warn!(authorization_server = self.name, %error, "revocation feed not heard"),
+            })
+            .await;
+        };
+        let age = async {
+            let Some(revocations) = &self.revocations else { return };
+            loop {
+                if let Some(age) = revocations.age(clock.monotonic()) {
+                    REVOCATION_FEED_AGE.with([self.name.clone()]).set(age.as_secs_f64());
+                }
+                let rules = u32::try_from(revocations.rules().len()).unwrap_or(u32::MAX);
+                REVOCATION_RULES.with([self.verifier.issuer().as_str().to_owned()]).set(f64::from(rules));
+                tokio::time::sleep(AGE_INTERVAL).await;
+            }
+        };
+        tokio::join!(keys, feed, age);
+    }
+}
+
+pub(super) fn build_server(
+    name: &str,
+    settings: &AuthorizationServerSettings,
+    routes: &[RouteSettings],
+    surroundings: &Surroundings,
+) -> Result<Server, BuildError> {
+    let at = |member: &str| format!("authorization_server.{name}.{member}");
+    let path = |file: &PathBuf| surroundings.base_dir.join(file);
+    let issuer: Issuer = settings.issuer.parse().map_err(|error| setting(at("issuer"), error))?;
+    let algorithms = settings
+        .algorithms
+        .iter()
+        .map(|text| text.parse::<Algorithm>().map_err(|error| setting(at("algorithms"), error)))
+        .collect::<Result<Vec<_>, _>>()?;
+    let identity = match (&settings.certificate_file, &settings.key_file) {
+        (None, None) => None,
+        (Some(certificate), Some(key)) => Some((path(certificate), path(key))),
+        (Some(_), None) => return Err(setting(at("key_file"), "is missing beside `certificate_file`")),
+        (None, Some(_)) => return Err(setting(at("certificate_file"), "is missing beside `key_file`")),
+    };
+    let client = match &settings.ca_file {
+        None => None,
+        Some(file) => {
+            let identity = identity.as_ref().map(|(certificate, key)| (certificate.as_path(), key.as_path()));
+            let tls = load_client_config(&path(file), identity, &[], Arc::clone(&surroundings.clock))
+                .map_err(|error| BuildError::Tls { setting: at("ca_file"), error })?;
+            Some(Client::new(tls, FetchLimits::default()))
+        }
+    };
+    let client_id = settings
+        .client_id
+        .as_deref()
+        .map(|text| text.parse::<ClientId>().map_err(|error| setting(at("client_id"), error)))
+        .transpose()?;
+    let authentication = authentication(name, settings, identity.is_some(), surroundings)?;
+    // What is needed to be a client of this server: a name, a way to authenticate, and a way to reach it.
+    let as_client = client_id.zip(authentication).filter(|_| client.is_some());
+    let ignored = settings.ignored_cnf_members.clone();
+    if let Some(name) = ignored.iter().find(|name| matches!(name.as_str(), "x5t#S256" | "jkt")) {
+        return Err(setting(at("ignored_cnf_members"), format!("`{name}` says who may use a token: it is never passed over")));
+    }
+    let server = Arc::new(AuthorizationServer::new(issuer.clone(), client).ignoring_cnf_members(ignored.clone()));
+
+    let keys = match (&settings.jwks_file, &settings.ca_file) {
+        (Some(file), _) => {
+            let path = path(file);
+            let document = std::fs::read(&path).map_err(|error| BuildError::File { setting: at("jwks_file"), path, error })?;
+            IssuerKeys::from_document(&document, &algorithms)
+                .map_err(|error| BuildError::Keys { setting: at("jwks_file"), error })?
+        }
+        (None, Some(_)) => IssuerKeys::fetched(Arc::clone(&server), algorithms),
+        (None, None) => {
+            return Err(setting(at("ca_file"), "is missing, and so is `jwks_file`: tokens could never be verified"));
+        }
+    };
+    let lifetimes = [settings.introspection_cache_seconds, settings.introspection_negative_cache_seconds];
+    let introspection = as_client.clone().map(|(client_id, authentication)| {
+        let signed_by = (settings.introspection_response == IntrospectionResponseSetting::Jwt).then(|| keys.clone());
+        Introspection::with(Arc::clone(&server), client_id, authentication, signed_by, lifetimes.map(Lifetime::from_seconds))
+    });
+    let (revocations, feed) = match (settings.revocation_feed, as_client) {
+        (false, _) => (None, None),
+        (true, Some((client_id, ClientAuthentication::Certificate))) => {
+            let strictest = strictest(name, routes)?.unwrap_or(u32::MAX);
+            let revocations = Arc::new(Revocations::new());
+            let feed = Feed::new(Arc::clone(&server), client_id, Arc::clone(&revocations), strictest);
+            (Some(revocations), Some(feed))
+        }
+        (true, _) => {
+            let problem = "needs `ca_file`, `client_id`, `certificate_file` and `key_file`: the gateway must be a client of this \
+                           server that authenticates with its certificate";
+            return Err(setting(at("revocation_feed"), problem));
+        }
+    };
+    if settings.leeway_seconds > MAX_LEEWAY_SECONDS {
+        let problem = format!("must be at most {MAX_LEEWAY_SECONDS}: revocations are not kept for much longer than tokens live");
+        return Err(setting(at("leeway_seconds"), problem));
+    }
+    let leeway = Lifetime::from_seconds(settings.leeway_seconds);
+    let layout = Layout {
+        types: token_types(name, &settings.token_types)?,
+        client_id_claim: settings.client_id_claim.clone(),
+        scope_claim: settings.scope_claim.clone(),
+        ignored_cnf: ignored,
+    };
+    let verifier = Arc::new(TokenVerifier::new(issuer, keys, introspection, leeway).with_layout(layout));
+    Ok(Server { name: name.to_owned(), verifier, revocations, feed })
+}
+
+/// Types that may be an access token's.
+fn token_types(server: &str, types: &[String]) -> Result<Vec<String>, BuildError> {
+    let refuse = |problem: String| Err(setting(format!("authorization_server.{server}.token_types"), problem));
+    if types.is_empty() {
+        return refuse("must name at least one: `at+jwt`, or `JWT`".into());
+    }
+    for name in types {
+        if name.is_empty() || name.contains('/') || !name.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return refuse(format!("`{name}` is not a `typ` without `application/`"));
+        }
+        if OTHER_TYPES.iter().any(|other| other.eq_ignore_ascii_case(name)) {
+            return refuse(format!("`{name}` is never an access token's"));
+        }
+    }
+    Ok(types.to_vec())
+}
+
+/// How the gateway authenticates; `None` where it cannot, and need not.
+fn authentication(
+    server: &str,
+    settings: &AuthorizationServerSettings,
+    has_certificate: bool,
+    surroundings: &Surroundings,
+) -> Result<Option<ClientAuthentication>, BuildError> {
+    use ServerClientAuthSetting::*;
+    let at = |member: &str| format!("authorization_server.{server}.{member}");
+    let path = |file: &PathBuf| surroundings.base_dir.join(file);
+    let method = settings.client_auth;
+    let unused = |member: &str, file: &Option<PathBuf>, used: bool| match file {
+        Some(_) if !used => Err(setting(at(member), "is not used by `client_auth`: one of the two is a mistake")),
+        _ => Ok(()),
+    };
+    let secret = matches!(method, ClientSecretBasic | ClientSecretPost);
+    unused("client_secret_file", &settings.client_secret_file, secret)?;
+    unused("client_key_file", &settings.client_key_file, method == PrivateKeyJwt)?;
+    match method {
+        TlsClientAuth | SelfSignedTlsClientAuth => Ok(has_certificate.then_some(ClientAuthentication::Certificate)),
+        PrivateKeyJwt => {
+            let file = settings.client_key_file.as_ref();
+            let file = file.ok_or_else(|| setting(at("client_key_file"), "is missing, and `client_auth` needs it"))?;
+            let key = load_signing_key(&path(file), &at("client_key_file"))?;
+            Ok(Some(ClientAuthentication::Assertion(Arc::new(key), Arc::clone(&surroundings.randomness))))
+        }
+        ClientSecretBasic | ClientSecretPost => {
+            let file = settings.client_secret_file.as_ref();
+            let file = file.ok_or_else(|| setting(at("client_secret_file"), "is missing, and `client_auth` needs it"))?;
+            let bytes =
+                pem::load_secret(&path(file)).map_err(|error| BuildError::Pem { setting: at("client_secret_file"), error })?;
+            let text = std::str::from_utf8(&bytes).map(|text| text.trim_end_matches(['\r', '\n'])).unwrap_or_default();
+            if text.is_empty() || !text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+                return Err(setting(at("client_secret_file"), "must hold the secret and nothing else, in ASCII"));
+            }
+            let secret = Redacted::new(text.to_owned());
+            Ok(Some(match method {
+                ClientSecretBasic => ClientAuthentication::SecretInHeader(secret),
+                _ => ClientAuthentication::SecretInForm(secret),
+            }))
+        }
+    }
+}
+
+/// The shortest time after which some route that accepts this server's tokens refuses them for want of news from its feed.
+fn strictest(server: &str, routes: &[RouteSettings]) -> Result<Option<u32>, BuildError> {
+    let refuses = |route: &&RouteSettings| {
+        route.authorization_server.iter().any(|name| name == server) && route.stale_revocations == StaleRevocationsSetting::Refuse
+    };
+    let strictest = routes.iter().filter(refuses).min_by_key(|route| route.max_revocation_staleness_seconds);
+    match strictest {
+        Some(route) if route.max_revocation_staleness_seconds < MIN_STALENESS_SECONDS => Err(setting(
+            format!("route.{}.max_revocation_staleness_seconds", route.name),
+            format!("must be at least {MIN_STALENESS_SECONDS}: the feed is heard about once a second"),
+        )),
+        found => Ok(found.map(|route| route.max_revocation_staleness_seconds)),
+    }
+}
