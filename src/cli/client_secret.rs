@@ -114,7 +114,7 @@ impl Rotate {
         // Shown here and never again.
         print(format!("secret {number}\nclient_secret {}\n", *secret))?;
         match self.keep_old {
-            0 => print("the secret before it is not taken any more\n".to_owned()),
+            0 => print("the secret before it is not taken any more\n"),
             _ => print(format!("the secret before it is taken until {}\n", super::cert::date(others_until))),
         }
     }

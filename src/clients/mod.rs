@@ -66,14 +66,14 @@ pub struct Client {
     pub scope: Scope,
     /// What it may do at the authorization endpoint.
     pub authorization: AuthorizationMetadata,
-    /// How it takes part when people sign out.
-    pub logout: LogoutMetadata,
-    /// What it says of itself, for people.
-    pub about: AboutMetadata,
     /// How it signs what it asks for, and how it is answered.
     pub messages: MessageMetadata,
     /// The public keys it publishes without authenticating by them; see [`Client::keys`].
     pub other_keys: Option<Published<RegisteredKeys>>,
+    /// How it takes part when people sign out.
+    pub logout: LogoutMetadata,
+    /// What it says of itself, for people.
+    pub about: AboutMetadata,
 }
 
 /// A grant that a client may use (`grant_types`, RFC 7591 §2).
@@ -140,17 +140,17 @@ impl Client {
         metadata::read(json, expected, secret)
     }
 
-    /// Whether a member of a registration is understood.
-    pub fn knows(member: &str) -> bool {
-        metadata::is_known(member)
-    }
-
     /// The public keys that it signs with, whatever it authenticates by.
     pub const fn keys(&self) -> Option<&Published<RegisteredKeys>> {
         match self.authentication.keys() {
             Some(keys) => Some(keys),
             None => self.other_keys.as_ref(),
         }
+    }
+
+    /// Whether a member of a registration is understood.
+    pub fn knows(member: &str) -> bool {
+        metadata::is_known(member)
     }
 
     /// The registration without its secret, as one line of JSON. The same for equal clients.

@@ -64,10 +64,10 @@ fn what_is_left_out_has_the_safe_meaning() {
         resources: vec![],
         scope: Scope::default(),
         authorization: AuthorizationMetadata::default(),
-        logout: LogoutMetadata::default(),
-        about: AboutMetadata::default(),
         messages: MessageMetadata::default(),
         other_keys: None,
+        logout: LogoutMetadata::default(),
+        about: AboutMetadata::default(),
     };
     assert_eq!(client, expected);
 }
@@ -173,7 +173,6 @@ fn what_is_not_understood_is_refused_with_the_remedy() {
         (alice(json!({ "tls_client_auth_subjct_dn": "CN=Alice" })), "did you mean `tls_client_auth_subject_dn`?"),
         (alice(json!({ "Scope": "a" })), "did you mean `scope`?"),
         (alice(json!({ "tls_client_certificate_bound_access_token": true })), "`tls_client_certificate_bound_access_tokens`?"),
-        (alice(json!({ "background_uri": "https://a.example/logo" })), "`background_uri` is not known client metadata"),
         (alice(json!({ "jwks": { "keys": [] } })), "`jwks` must have 1 to 20 keys"),
         (alice(json!({ "request_object_signing_alg": "HS256" })), "`HS256` is not one of `ES256` or "),
         (alice(json!({ "request_object_signing_alg": "none" })), "`none` does not go with `oauth2.1`"),
@@ -201,6 +200,7 @@ fn what_is_not_understood_is_refused_with_the_remedy() {
             alice(json!({ "profile": "openid", "request_object_signing_alg": "none", "require_signed_request_object": true })),
             "`none` does not go with `require_signed_request_object`",
         ),
+        (alice(json!({ "background_uri": "https://a.example/logo" })), "`background_uri` is not known client metadata"),
         (alice(json!({ "tls_client_certificate_bound_access_tokens": "false" })), "true or false, without quotation marks"),
         (alice(json!({ "grant_types": ["implicit"] })), "`implicit` is not supported"),
         (alice(json!({ "grant_types": ["authorization_code"] })), "need each other"),

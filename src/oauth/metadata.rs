@@ -102,7 +102,7 @@ impl Endpoints {
 
     /// The metadata document, of RFC 8414 and of OpenID Connect Discovery §3 in one.
     pub fn metadata(&self, can: &Capabilities<'_>) -> Value {
-        let Capabilities { scopes, dpop, profile, jwt_bearer, back_channel_logout, registration, .. } = *can;
+        let Capabilities { scopes, dpop, profile, back_channel_logout, registration, jwt_bearer, .. } = *can;
         let is_strict = profile >= Profile::Fapi2;
         let methods = AUTHENTICATION_METHODS.into_iter().filter(|method| !is_strict || method.is_strong());
         let methods: Vec<_> = methods.map(AuthenticationMethod::name).collect();

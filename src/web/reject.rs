@@ -276,9 +276,9 @@ pub fn refusal_of(refusal: &Refusal) -> Rejection {
         | ErrorCode::LoginRequired
         | ErrorCode::ConsentRequired
         | ErrorCode::InvalidRequestUri
+        | ErrorCode::InvalidRequestObject
         | ErrorCode::InvalidRedirectUri
         | ErrorCode::InvalidClientMetadata
-        | ErrorCode::InvalidRequestObject
         | ErrorCode::RequestNotSupported
         | ErrorCode::RequestUriNotSupported
         | ErrorCode::RegistrationNotSupported

@@ -74,16 +74,6 @@ impl Answer {
     }
 }
 
-/// A URI with more in its query.
-pub fn with_query(uri: &str, encoded: &str) -> String {
-    let joint = match (uri.contains('?'), uri.ends_with(['?', '&'])) {
-        (false, _) => "?",
-        (true, true) => "",
-        (true, false) => "&",
-    };
-    format!("{uri}{joint}{encoded}")
-}
-
 impl AuthorizationServer {
     /// What a client's signed answers are signed with: what it is registered for, else what its ID tokens are. `None` when there is no
     /// such key.
@@ -110,6 +100,16 @@ impl AuthorizationServer {
         let jwt = self.encrypted(client, Message::Authorization, Content::Jwt, jwt).await?;
         Ok(Answer { parameters: vec![("response", jwt)], ..answer })
     }
+}
+
+/// A URI with more in its query.
+pub fn with_query(uri: &str, encoded: &str) -> String {
+    let joint = match (uri.contains('?'), uri.ends_with(['?', '&'])) {
+        (false, _) => "?",
+        (true, true) => "",
+        (true, false) => "&",
+    };
+    format!("{uri}{joint}{encoded}")
 }
 
 /// The part of a redirect URI that a page's policy names as a place its form may lead to.
