@@ -52,7 +52,7 @@ pub struct Settings {
     pub client_assertion: ClientAssertionSettings,
     /// Whose assertions are taken as authorization grants (RFC 7523 §2.1).
     pub assertion_issuer: Vec<AssertionIssuerSettings>,
-    /// Where keys are fetched from that clients publish (`jwks_uri`).
+    /// Where this server fetches what clients publish (`jwks_uri`, `sector_identifier_uri`), and sends them logout tokens.
     pub outbound: OutboundSettings,
     /// What is asked of DPoP proofs.
     pub dpop: DpopSettings,

@@ -257,10 +257,9 @@ impl AuthorizationServer {
         if method == "tls_client_auth" {
             return Err(invalid("tls_client_auth is registered by this server's operator"));
         }
-        // What the method has no use for is not kept (RFC 7591 §2).
-        if !matches!(method.as_str(), "private_key_jwt" | "self_signed_tls_client_auth") {
+        // What means nothing is not kept (RFC 7591 §2): a set without keys, an algorithm of a method that signs nothing.
+        if members.get("jwks").is_some_and(|jwks| jwks.get("keys").and_then(Value::as_array).is_some_and(Vec::is_empty)) {
             members.remove("jwks");
-            members.remove("jwks_uri");
         }
         if !matches!(method.as_str(), "private_key_jwt" | "client_secret_jwt") {
             members.remove("token_endpoint_auth_signing_alg");

@@ -34,8 +34,10 @@ impl AuthorizationServer {
                 let family = FamilyId::random(&*self.randomness)?;
                 Asked::Approved(grant::approve_client_credentials(&client, request.parameters, &self.resources, family)?)
             }
-            GrantType::AuthorizationCode => Asked::Code(self.redeemable(&client, request.parameters, now, &request_id).await?),
-            GrantType::RefreshToken => Asked::Refresh(self.refreshable(&client, request.parameters, now).await?),
+            GrantType::AuthorizationCode => {
+                Asked::Code(Box::new(self.redeemable(&client, request.parameters, now, &request_id).await?))
+            }
+            GrantType::RefreshToken => Asked::Refresh(Box::new(self.refreshable(&client, request.parameters, now).await?)),
             GrantType::JwtBearer => {
                 let granting = self.granting(&client, request.parameters, now).await;
                 Asked::Assertion(granting.map_err(|error| error.of(client.client_id()))?)
@@ -62,9 +64,9 @@ impl AuthorizationServer {
                 let approved = approved.map_err(|error| error.of(client.client_id()))?;
                 self.issue(&client, approved, &binding, now, &request_id)?
             }
-            Asked::Code(redeemable) => self.redeem(&client, redeemable, &binding, proven.as_ref(), now, &request_id).await?,
+            Asked::Code(redeemable) => self.redeem(&client, *redeemable, &binding, proven.as_ref(), now, &request_id).await?,
             Asked::Refresh(refreshable) => {
-                self.refresh(&client, refreshable, request.parameters, &binding, certificate, proven.as_ref(), now, &request_id)
+                self.refresh(&client, *refreshable, request.parameters, &binding, certificate, proven.as_ref(), now, &request_id)
                     .await?
             }
         };
@@ -106,9 +108,9 @@ enum Asked {
     /// For the client itself.
     Approved(Approved),
     /// By a code.
-    Code(Redeemable),
+    Code(Box<Redeemable>),
     /// By a refresh token.
-    Refresh(Refreshable),
+    Refresh(Box<Refreshable>),
     /// By somebody's assertion.
     Assertion(Granting),
     /// By another token.

@@ -218,7 +218,10 @@ impl AuthorizationServer {
             Succession::Reused => return Err(Fault::Defect(Reason::Defect).into()),
         }
         if !state.granted.scope.contains("offline_access") {
-            self.sessions.touch(&state.granted.session_id, now).await?;
+            // The tokens are issued whatever becomes of this.
+            if let Err(fault) = self.sessions.touch(&state.granted.session_id, now).await {
+                tracing::warn!(reason = %fault.reason(), "the use of a session could not be noted");
+            }
         }
         Ok(issued)
     }
