@@ -20,7 +20,7 @@ async fn fill(store: &Store, now: Timestamp, round: i64) {
         assert_eq!(store.claim("soak", name.as_bytes(), expires).await.expect("claimed"), Claimed::First);
         store.add_interaction(&name, &state, expires).await.expect("kept");
         store.add_pushed_request(&name, &state, expires).await.expect("kept");
-        let code = NewCode { code: &name, family: &family, state: &state, expires };
+        let code = NewCode { code: &name, family: &family, session: None, state: &state, expires };
         store.issue_code(&code, &Finishes::default(), &event).await.expect("issued");
         let new = NewFamily {
             family: &family,
