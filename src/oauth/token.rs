@@ -40,9 +40,11 @@ impl AuthorizationServer {
             GrantType::RefreshToken => Asked::Refresh(Box::new(self.refreshable(&client, request.parameters, now).await?)),
             GrantType::JwtBearer => {
                 let granting = self.granting(&client, request.parameters, now).await;
-                Asked::Assertion(granting.map_err(|error| error.of(client.client_id()))?)
+                Asked::Assertion(Box::new(granting.map_err(|error| error.of(client.client_id()))?))
             }
-            GrantType::TokenExchange => Asked::Exchange(self.exchangeable(&client, request.parameters, now).map_err(of_client)?),
+            GrantType::TokenExchange => {
+                Asked::Exchange(Box::new(self.exchangeable(&client, request.parameters, now).map_err(of_client)?))
+            }
         };
         let proven = match checked {
             Some(proof) => Some(self.claim_proof(proof, now).await.map_err(|error| error.of(client.client_id()))?),
@@ -54,11 +56,11 @@ impl AuthorizationServer {
         let issued = match asked {
             Asked::Approved(approved) => self.issue(&client, approved, &binding, now, &request_id)?,
             Asked::Assertion(granting) => {
-                let approved = self.use_grant(granting).await.map_err(|error| error.of(client.client_id()))?;
+                let approved = self.use_grant(*granting).await.map_err(|error| error.of(client.client_id()))?;
                 self.issue(&client, approved, &binding, now, &request_id)?
             }
             Asked::Exchange(exchangeable) => {
-                let approved = self.exchange(&client, exchangeable, certificate, proven.as_ref(), now);
+                let approved = self.exchange(&client, *exchangeable, certificate, proven.as_ref(), now);
                 let approved = approved.map_err(|error| error.of(client.client_id()))?;
                 self.issue(&client, approved, &binding, now, &request_id)?
             }
@@ -110,7 +112,7 @@ enum Asked {
     /// By a refresh token.
     Refresh(Box<Refreshable>),
     /// By somebody's assertion.
-    Assertion(Granting),
+    Assertion(Box<Granting>),
     /// By another token.
-    Exchange(Exchangeable),
+    Exchange(Box<Exchangeable>),
 }

@@ -108,7 +108,7 @@ impl World {
         let told = match draw {
             0..=6 => {
                 let Some((client, identity)) = self.usable(chance) else { return true };
-                let resource = if draw % 2 == 0 { self.stack.accounts.clone() } else { self.stack.reports.clone() };
+                let resource = if draw.is_multiple_of(2) { self.stack.accounts.clone() } else { self.stack.reports.clone() };
                 let answer = self.stack.ask(&identity, &[("resource", &resource)]).await;
                 assert_eq!(answer.status, 200, "{}", answer.text());
                 self.keep(client, identity, &answer.json(), None);

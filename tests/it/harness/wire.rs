@@ -145,7 +145,7 @@ impl Wire {
             && !name.ends_with("_endpoint")
             && !name.ends_with("_supported")
             // A place that the client publishes at is public; the name of a pushed request is not.
-            && !(name == "request_uri" && !value.starts_with("urn:"))
+            && (name != "request_uri" || value.starts_with("urn:"))
             && (SECRET_NAMES.iter().any(|secret| name.contains(secret)) || SECRET_EXACTLY.contains(&name.as_str()));
         let is_personal = PERSONAL.contains(&name.as_str()) && value.len() >= SHORTEST_PERSONAL;
         if is_secret || is_personal {
