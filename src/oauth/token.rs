@@ -40,7 +40,7 @@ impl AuthorizationServer {
             GrantType::RefreshToken => Asked::Refresh(Box::new(self.refreshable(&client, request.parameters, now).await?)),
             GrantType::JwtBearer => {
                 let granting = self.granting(&client, request.parameters, now).await;
-                Asked::Assertion(granting.map_err(|error| error.of(client.client_id()))?)
+                Asked::Assertion(Box::new(granting.map_err(|error| error.of(client.client_id()))?))
             }
             GrantType::TokenExchange => {
                 Asked::Exchange(Box::new(self.exchangeable(&client, request.parameters, now).map_err(of_client)?))
@@ -56,7 +56,7 @@ impl AuthorizationServer {
         let issued = match asked {
             Asked::Approved(approved) => self.issue(&client, approved, &binding, now, &request_id)?,
             Asked::Assertion(granting) => {
-                let approved = self.use_grant(granting).await.map_err(|error| error.of(client.client_id()))?;
+                let approved = self.use_grant(*granting).await.map_err(|error| error.of(client.client_id()))?;
                 self.issue(&client, approved, &binding, now, &request_id)?
             }
             Asked::Exchange(exchangeable) => {
@@ -112,7 +112,7 @@ enum Asked {
     /// By a refresh token.
     Refresh(Box<Refreshable>),
     /// By somebody's assertion.
-    Assertion(Granting),
+    Assertion(Box<Granting>),
     /// By another token.
     Exchange(Box<Exchangeable>),
 }
