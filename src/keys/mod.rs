@@ -125,7 +125,15 @@ impl SigningKeys {
     /// The deployment's keys, as they are stored.
     pub async fn load(store: &Store) -> Result<Self, KeysError> {
         let (mut signing, mut lives, mut published) = (Vec::new(), Vec::new(), Vec::new());
-        for record in store.signing_keys().await? {
+        let mut records = store.signing_keys().await?;
+        // Of two that were made in the same second the one that is further in its life is the older one.
+        let left = |state| match state {
+            SigningKeyState::Retired => 0,
+            SigningKeyState::Current => 1,
+            SigningKeyState::Next => 2,
+        };
+        records.sort_by_key(|record| (record.created, left(record.state)));
+        for record in records {
             let corrupt = |problem: String| KeysError::Corrupt { key_id: record.key_id.clone(), problem };
             let algorithm = record.algorithm.parse::<Algorithm>().map_err(|error| corrupt(error.to_string()))?;
             let public = PublicJwk::from_json(record.public_jwk.as_bytes()).map_err(|error| corrupt(error.to_string()))?;

@@ -32,7 +32,7 @@ async fn story(browser: Arc<Chromium>, stack: Stack) {
     let issuer = stack.fill("{issuer}");
     browser.screen(1280, 860, false, false).await;
     browser.open(&format!("{issuer}/account")).await;
-    assert_eq!(browser.address().await, format!("{issuer}/sign-in"));
+    browser.arrives(&format!("{issuer}/sign-in")).await;
     browser.picture("sign-in").await;
     assert_eq!(browser.label("#username").await, "Username");
     assert_eq!(browser.label("#password").await, "Password");
@@ -40,7 +40,7 @@ async fn story(browser: Arc<Chromium>, stack: Stack) {
 
     // The focus is where one begins to type.
     browser.press(&format!("ada{TAB}not my password{TAB}{ENTER}")).await;
-    assert!(browser.text().await.contains("The username or the password is not right."));
+    browser.reads(&["The username or the password is not right."]).await;
     browser.screen(390, 780, true, true).await;
     browser.picture("sign-in-refused-phone-dark").await;
     assert!(!browser.is_too_wide().await);
@@ -50,9 +50,8 @@ async fn story(browser: Arc<Chromium>, stack: Stack) {
 
     // What was typed is kept, and the focus is on the password.
     browser.press(&format!("{PASSWORD}{ENTER}")).await;
-    assert_eq!(browser.address().await, format!("{issuer}/account"));
-    let text = browser.text().await;
-    assert!(text.contains("Ada Lovelace") && text.contains("on Linux") && text.contains("this browser"), "{text}");
+    browser.arrives(&format!("{issuer}/account")).await;
+    browser.reads(&["Ada Lovelace", "on Linux", "this browser"]).await;
     assert!(!browser.is_too_wide().await);
     browser.picture("account-phone-dark").await;
     browser.screen(1280, 1100, false, false).await;
@@ -68,14 +67,14 @@ async fn story(browser: Arc<Chromium>, stack: Stack) {
     // A sign-in that something waits for leads on, although the form's page allows no script and no frame.
     browser.open(&format!("{issuer}/sign-in?interaction=waiting")).await;
     browser.press(&format!("ada{TAB}{PASSWORD}{ENTER}")).await;
-    assert_eq!(browser.address().await, format!("{issuer}/authorize/resume?interaction=waiting"));
+    browser.arrives(&format!("{issuer}/authorize/resume?interaction=waiting")).await;
     browser.complaints().await;
 
     browser.open(&format!("{issuer}/account")).await;
     browser.click("form.inline button").await;
-    assert_eq!(browser.address().await, format!("{issuer}/signed-out"));
+    browser.arrives(&format!("{issuer}/signed-out")).await;
     browser.picture("signed-out").await;
     browser.open(&format!("{issuer}/account")).await;
-    assert_eq!(browser.address().await, format!("{issuer}/sign-in"));
+    browser.arrives(&format!("{issuer}/sign-in")).await;
     assert_eq!(browser.complaints().await, Vec::<String>::new());
 }

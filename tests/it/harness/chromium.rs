@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use serde_json::{Value, json};
@@ -14,6 +14,10 @@ use super::ports;
 
 /// The key under which WebDriver names an element.
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
+
+/// How long a page may take to be there, and how often it is looked at meanwhile.
+const PATIENCE: Duration = Duration::from_secs(30);
+const LOOK: Duration = Duration::from_millis(50);
 
 /// One browser window.
 pub struct Chromium {
@@ -105,16 +109,46 @@ impl Chromium {
         self.command("POST", "/url", json!({ "url": url })).await;
     }
 
-    /// The address as it stands now.
-    pub async fn address(&self) -> String {
-        self.command("GET", "/url", Value::Null).await.as_str().unwrap_or_default().to_owned()
+    /// Waits until the browser is at this address.
+    #[track_caller]
+    pub fn arrives(&self, url: &str) -> impl Future<Output = ()> + '_ {
+        let (url, place) = (url.to_owned(), std::panic::Location::caller());
+        async move {
+            let started = Instant::now();
+            loop {
+                let at = self.ask("GET", &format!("/session/{}/url", self.session), &Value::Null).await;
+                match at {
+                    Ok(at) if at == url => return,
+                    other => assert!(started.elapsed() < PATIENCE, "from {place}: at {other:?} and not at {url}"),
+                }
+                tokio::time::sleep(LOOK).await;
+            }
+        }
     }
 
-    /// The text that a person reads.
-    pub async fn text(&self) -> String {
-        let body = self.find("body").await;
-        let text = self.command("GET", &format!("/element/{body}/text"), Value::Null).await;
-        text.as_str().unwrap_or_default().to_owned()
+    /// Waits until a person reads all of this. A page that is just being replaced has no text yet.
+    #[track_caller]
+    pub fn reads<'a>(&'a self, wanted: &'a [&str]) -> impl Future<Output = ()> + 'a {
+        let place = std::panic::Location::caller();
+        async move {
+            let started = Instant::now();
+            loop {
+                let text = self.try_text().await;
+                match &text {
+                    Ok(text) if wanted.iter().all(|words| text.contains(words)) => return,
+                    other => assert!(started.elapsed() < PATIENCE, "from {place}: {other:?} and not {wanted:?}"),
+                }
+                tokio::time::sleep(LOOK).await;
+            }
+        }
+    }
+
+    async fn try_text(&self) -> std::io::Result<String> {
+        let session = format!("/session/{}/element", self.session);
+        let body = self.ask("POST", &session, &json!({ "using": "css selector", "value": "body" })).await?;
+        let text =
+            self.ask("GET", &format!("{session}/{}/text", body[ELEMENT].as_str().unwrap_or_default()), &Value::Null).await?;
+        Ok(text.as_str().unwrap_or_default().to_owned())
     }
 
     async fn find(&self, selector: &str) -> String {
