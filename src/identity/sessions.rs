@@ -54,6 +54,8 @@ pub struct Sessions {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct State {
     auth_time: Timestamp,
+    /// How often they have signed in in this session, this time included.
+    sign_ins: u32,
     amr: Vec<String>,
     user_agent: String,
     address: IpAddr,
@@ -117,7 +119,7 @@ impl Sessions {
             self.store.touch_session(&record.session_id, now).await?;
         }
         let amr = state.amr.iter().filter_map(|name| Amr::from_name(name)).collect();
-        Ok(Some(SignedIn::new(record.subject, record.session_id, state.auth_time, amr)))
+        Ok(Some(SignedIn::new(record.subject, record.session_id, state.auth_time, state.sign_ins, amr)))
     }
 
     /// The session of the browser's cookie, if its time is not over and its person may sign in.
@@ -150,14 +152,21 @@ impl Sessions {
         let Some(key) = self.keys.key(subject).await? else { return Err(Fault::Defect(Reason::PersonKeyAbsent)) };
         let mut secret = Zeroizing::new([0u8; SECRET_LENGTH]);
         self.randomness.fill(&mut *secret)?;
+        let same = present.as_ref().filter(|present| present.subject == *subject);
+        let before = match same {
+            Some(record) => self.state(record).await?,
+            None => None,
+        };
+        let sign_ins = before.map_or(0, |state| state.sign_ins).saturating_add(1);
         let state = State {
             auth_time: now,
+            sign_ins,
             amr: amr.iter().map(|method| method.as_str().to_owned()).collect(),
             user_agent: user_agent(at.headers),
             address: at.peer_address.ip().to_canonical(),
         };
         let state = serde_json::to_vec(&state).map_err(|_| Fault::Defect(Reason::Defect))?;
-        let same = present.as_ref().filter(|present| present.subject == *subject).map(|present| present.session_id.clone());
+        let same = same.map(|present| present.session_id.clone());
         let session_id = match &same {
             Some(session_id) => session_id.clone(),
             None => SessionId::random(&*self.randomness)?,
@@ -184,7 +193,7 @@ impl Sessions {
             return Err(Fault::Unavailable(Reason::SessionAbsent));
         }
         let cookie = self.session_cookie.set(&base64url::encode(*secret)).ok_or(Fault::Defect(Reason::Defect))?;
-        Ok((SignedIn::new(subject.clone(), session_id, now, amr.to_vec()), cookie))
+        Ok((SignedIn::new(subject.clone(), session_id, now, sign_ins, amr.to_vec()), cookie))
     }
 
     /// Signs out: ends the session, and takes its cookie away by the header value.

@@ -54,6 +54,8 @@ pub struct SignedIn {
     pub session_id: SessionId,
     /// When they last proved who they are: `auth_time`.
     pub auth_time: Timestamp,
+    /// How often they have done so in this session. Two sign-ins of one second are told apart by it.
+    pub sign_ins: u32,
     /// By what.
     pub amr: Vec<Amr>,
     /// How far that can be relied upon.
@@ -66,15 +68,15 @@ pub struct SignedIn {
 struct Live;
 
 impl SignedIn {
-    pub(super) fn new(subject: Subject, session_id: SessionId, auth_time: Timestamp, amr: Vec<Amr>) -> Self {
+    pub(super) fn new(subject: Subject, session_id: SessionId, auth_time: Timestamp, sign_ins: u32, amr: Vec<Amr>) -> Self {
         let acr = Acr::of(&amr);
-        Self { subject, session_id, auth_time, amr, acr, proof: Live }
+        Self { subject, session_id, auth_time, sign_ins, amr, acr, proof: Live }
     }
 
     /// One for the tests of rules that take one.
     #[cfg(test)]
-    pub(crate) fn for_test(subject: &str, session_id: &str, auth_time: Timestamp) -> Self {
+    pub(crate) fn for_test(subject: &str, session_id: &str, auth_time: Timestamp, sign_ins: u32) -> Self {
         let (subject, session_id) = (subject.parse().expect("a subject"), session_id.parse().expect("a session"));
-        Self::new(subject, session_id, auth_time, vec![Amr::Password])
+        Self::new(subject, session_id, auth_time, sign_ins, vec![Amr::Password])
     }
 }

@@ -13,14 +13,14 @@ use crate::oauth::error::{ErrorCode, Refusal};
 pub struct Prior {
     /// In which session.
     pub session_id: SessionId,
-    /// Since when.
-    pub auth_time: Timestamp,
+    /// How often they had signed in in it.
+    pub sign_ins: u32,
 }
 
 impl Prior {
     /// What is to be remembered of a session.
     pub fn of(login: &SignedIn) -> Self {
-        Self { session_id: login.session_id.clone(), auth_time: login.auth_time }
+        Self { session_id: login.session_id.clone(), sign_ins: login.sign_ins }
     }
 }
 
@@ -117,7 +117,7 @@ pub fn decide(
     let is_fresh = match progress {
         Progress::Arrived => false,
         Progress::Interacted(None) => true,
-        Progress::Interacted(Some(prior)) => prior.session_id != login.session_id || login.auth_time > prior.auth_time,
+        Progress::Interacted(Some(prior)) => prior.session_id != login.session_id || login.sign_ins > prior.sign_ins,
     };
     let again = request.prompts(Prompt::Login) || request.prompts(Prompt::SelectAccount);
     // A sign-in on our page for this very request is as recent as it can be.

@@ -26,12 +26,13 @@ fn request(prompt: &[Prompt]) -> AuthorizationRequest {
     }
 }
 
-fn bob(auth_time: i64) -> SignedIn {
-    SignedIn::for_test("bob", "s1", Timestamp::from_seconds(auth_time))
+/// Somebody who signs in every second.
+fn bob(auth_time: u32) -> SignedIn {
+    SignedIn::for_test("bob", "s1", Timestamp::from_seconds(auth_time.into()), auth_time)
 }
 
-fn prior(auth_time: i64) -> Prior {
-    Prior { session_id: "s1".parse().expect("a session"), auth_time: Timestamp::from_seconds(auth_time) }
+fn prior(auth_time: u32) -> Prior {
+    Prior { session_id: "s1".parse().expect("a session"), sign_ins: auth_time }
 }
 
 fn remembered(scope: &str) -> Consented {
@@ -54,11 +55,12 @@ fn what_is_asked_is_what_is_missing() {
     use Progress::{Arrived, Interacted};
     let (all, less) = (remembered("openid email profile"), remembered("openid"));
     let (signed_in, again) = (bob(900), bob(999));
+    let at_once = SignedIn::for_test("bob", "s1", Timestamp::from_seconds(900), 901);
     let was = prior(900);
-    let other_session = Prior { session_id: "s0".parse().expect("a session"), auth_time: Timestamp::from_seconds(900) };
+    let other_session = Prior { session_id: "s0".parse().expect("a session"), sign_ins: 900 };
     let known = Remembered(Some(&all));
     let (none, login, consent, select) = ([Prompt::None], [Prompt::Login], [Prompt::Consent], [Prompt::SelectAccount]);
-    let table: [(&str, &[Prompt], Option<&SignedIn>, Progress<'_>, ConsentSource<'_>, &str); 22] = [
+    let table: [(&str, &[Prompt], Option<&SignedIn>, Progress<'_>, ConsentSource<'_>, &str); 23] = [
         ("nobody there", &[], None, Arrived, known, "sign in"),
         ("there, and allowed before", &[], Some(&signed_in), Arrived, known, "grant"),
         ("there, never asked", &[], Some(&signed_in), Arrived, Remembered(None), "consent"),
@@ -75,6 +77,7 @@ fn what_is_asked_is_what_is_missing() {
         ("again", &login, Some(&signed_in), Arrived, known, "sign in"),
         ("again, came back without", &login, Some(&signed_in), Interacted(Some(&was)), known, "sign in"),
         ("again, came back with", &login, Some(&again), Interacted(Some(&was)), known, "grant"),
+        ("again, within the same second", &login, Some(&at_once), Interacted(Some(&was)), known, "grant"),
         ("again, in another session", &login, Some(&signed_in), Interacted(Some(&other_session)), known, "grant"),
         ("again, nobody was there before", &login, Some(&signed_in), Interacted(None), known, "grant"),
         ("again, allowed without signing in", &login, Some(&signed_in), Interacted(Some(&was)), Given, "sign in"),
