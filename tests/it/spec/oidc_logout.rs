@@ -289,7 +289,11 @@ async fn no_notice_is_lost_when_the_server_is_killed() {
     let hint = text(&app.tokens(&stack, &mut browser, &[]).await, "id_token").to_owned();
     browser.get(&target(&[("id_token_hint", &hint)])).await;
     soon(async || (!publisher.bodies().is_empty()).then_some(()), "a first attempt").await;
-    stack.server.take().expect("running").kill().await;
+    let server = stack.server.take().expect("running");
+    // Killed between two attempts: in the middle of one, the notice would be kept from others for as long as a request may take.
+    soon(async || server.log().contains("could not be told").then_some(()), "a failure").await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    server.kill().await;
     let before = publisher.bodies().len();
     publisher.answer_with(OK);
     stack.start_server().await;
