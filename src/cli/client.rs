@@ -49,6 +49,7 @@ pub enum Client {
   symbolon client add legacy --generate-secret client_secret_basic --danger-unbound-tokens")]
 pub struct Add {
     /// The client_id
+    #[arg(allow_hyphen_values = true)]
     client_id: ClientId,
     #[command(flatten)]
     identity: Identity,
@@ -127,6 +128,7 @@ pub struct List {
 #[derive(Debug, Args)]
 pub struct Show {
     /// The client_id
+    #[arg(allow_hyphen_values = true)]
     client_id: ClientId,
     #[command(flatten)]
     config: ConfigArgument,
@@ -136,6 +138,7 @@ pub struct Show {
 #[derive(Debug, Args)]
 pub struct Remove {
     /// The client_id
+    #[arg(allow_hyphen_values = true)]
     client_id: ClientId,
     #[command(flatten)]
     config: ConfigArgument,

@@ -34,6 +34,7 @@ pub enum Secret {
 A client has at most two live secrets. The database keeps only what is needed to check them, sealed.")]
 pub struct Rotate {
     /// The client_id
+    #[arg(allow_hyphen_values = true)]
     client_id: ClientId,
     /// Hours for which the secret before it is still taken; 0 ends it at once
     #[arg(long, value_name = "HOURS", default_value_t = 24, value_parser = clap::value_parser!(u32).range(0..=i64::from(LONGEST_HOURS)))]
@@ -46,6 +47,7 @@ pub struct Rotate {
 #[derive(Debug, Args)]
 pub struct List {
     /// The client_id
+    #[arg(allow_hyphen_values = true)]
     client_id: ClientId,
     #[command(flatten)]
     config: ConfigArgument,
@@ -55,6 +57,7 @@ pub struct List {
 #[derive(Debug, Args)]
 pub struct Revoke {
     /// The client_id
+    #[arg(allow_hyphen_values = true)]
     client_id: ClientId,
     /// The secret's number, as `symbolon client secret list` has it
     number: u32,

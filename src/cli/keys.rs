@@ -64,6 +64,7 @@ a second, elsewhere when verifiers fetch the keys again. Clients have to ask for
 )]
 pub struct Revoke {
     /// The key's `kid`
+    #[arg(allow_hyphen_values = true)]
     key_id: KeyId,
     #[command(flatten)]
     config: ConfigArgument,

@@ -163,7 +163,7 @@ fn print(text: impl AsRef<str>) -> anyhow::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
+    use clap::{CommandFactory as _, Parser as _};
 
     #[test]
     fn a_cause_is_told_once() {
@@ -172,6 +172,26 @@ mod tests {
         struct Told(#[source] std::io::Error);
         let error = anyhow::Error::new(Told(std::io::Error::other("broken"))).context("[anchor_set]");
         assert_eq!(super::told(&error), "[anchor_set]: a.pem: broken");
+    }
+
+    /// One in 64 identifiers in base64url begins like an option.
+    #[test]
+    fn identifiers_may_begin_with_a_hyphen() {
+        const ID: &str = "-JXmVbyTTrGnnEGGqfKTuwLm1nJNkhRZlHHBDnIYtWk";
+        let table: [&[&str]; 8] = [
+            &["keys", "revoke", ID],
+            &["keys", "revoke", ID, "--config", "symbolon.toml"],
+            &["client", "show", ID],
+            &["client", "remove", ID],
+            &["client", "secret", "rotate", ID],
+            &["cert", "revoke", "--thumbprint", ID],
+            &["explain", ID],
+            &["explain", "token", ID],
+        ];
+        for arguments in table {
+            let parsed = super::Cli::try_parse_from([&["symbolon"], arguments].concat());
+            assert!(parsed.is_ok(), "{arguments:?}: {}", parsed.err().map(|error| error.to_string()).unwrap_or_default());
+        }
     }
 
     #[test]
