@@ -175,39 +175,27 @@ pub async fn build(
     clock: Arc<dyn Clock>,
     randomness: Arc<dyn Randomness>,
 ) -> anyhow::Result<(Arc<AuthorizationServer>, i64)> {
-    let Checked {
-        issuer,
-        endpoints,
-        assertions,
-        assertion_issuers,
-        throttle,
-        resources,
-        feed_clients,
-        key_plan,
-        dpop,
-        lifetimes,
-        registration,
-    } = checked(loaded)?;
+    let checked = checked(loaded)?;
     let outbound = outbound(loaded, clock.clone()).context("[outbound]")?;
     let store = open_store(loaded, &*clock, &*randomness).await?;
     let keeper = Keeper { store: &store, randomness: &*randomness };
-    let keys = keeper.ensure_all(&key_plan, clock.now()?).await.context("signing keys")?;
-    let (people, sessions) = super::identity::build(loaded, &issuer, &store, clock.now()?, &randomness).await?;
+    let keys = keeper.ensure_all(&checked.key_plan, clock.now()?).await.context("signing keys")?;
+    let (people, sessions) = super::identity::build(loaded, &checked.issuer, &store, clock.now()?, &randomness).await?;
     let subject_names = store.secret("pairwise subjects", &*randomness).await.map(SubjectNames::new).context("[store]")?;
     // The sequence is read first: what changes while the rest is read is then applied twice rather than missed.
     let sequence = store.sequence().await.context("change feed")?;
     let rules = RevocationRules::from_rules(load_rules(&store, 0).await.context("revocation rules")?);
     let clients = Clients::load(&store).await.context("clients")?;
-    let nonces = Nonces::shared(issuer.as_str(), &store.ring().purpose_keys("dpop-nonce"), dpop.nonce_lifetime);
+    let nonces = Nonces::shared(checked.issuer.as_str(), &store.ring().purpose_keys("dpop-nonce"), checked.dpop.nonce_lifetime);
     let server = AuthorizationServer {
-        dpop: Dpop::with_lasting_memory(dpop.rules, nonces),
-        endpoints,
-        issuer,
-        resources,
-        feed_clients,
+        dpop: Dpop::with_lasting_memory(checked.dpop.rules, nonces),
+        endpoints: checked.endpoints,
+        issuer: checked.issuer,
+        resources: checked.resources,
+        feed_clients: checked.feed_clients,
         profile: loaded.settings.authorization.profile.into(),
         require_signed_request_object: loaded.settings.authorization.require_signed_request_object,
-        lifetimes,
+        lifetimes: checked.lifetimes,
         subject_names,
         ring: store.ring().clone(),
         store,
@@ -221,12 +209,12 @@ pub async fn build(
         request_fetches: Semaphore::new(MOST_FETCHES),
         logouts: Logouts::new(outbound.clone()),
         outbound,
-        registration,
-        assertions,
-        assertion_issuers,
-        throttle: Throttle::new(throttle),
+        registration: checked.registration,
+        assertions: checked.assertions,
+        assertion_issuers: checked.assertion_issuers,
+        throttle: Throttle::new(checked.throttle),
         keys: ArcSwap::from_pointee(keys),
-        key_plan,
+        key_plan: checked.key_plan,
         revocations: Revocations::new(rules),
         anchors,
         issued: IssuedTokens::default(),

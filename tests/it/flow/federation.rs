@@ -3,28 +3,13 @@
 
 use openidconnect::core::{CoreAuthenticationFlow, CoreClient, CoreProviderMetadata, CoreUserInfoClaims};
 use openidconnect::{
-    AccessTokenHash, AuthType, AuthorizationCode, ClientId, CsrfToken, HttpRequest, HttpResponse, IssuerUrl, Nonce,
-    OAuth2TokenResponse as _, PkceCodeChallenge, RedirectUrl, Scope, TokenResponse as _, TokenUrl, UserInfoUrl,
+    AccessTokenHash, AuthType, AuthorizationCode, ClientId, CsrfToken, HttpRequest, IssuerUrl, Nonce, OAuth2TokenResponse as _,
+    PkceCodeChallenge, RedirectUrl, Scope, TokenResponse as _, TokenUrl, UserInfoUrl,
 };
 
 use crate::harness::app::{Returned, add_bob, go_on};
 use crate::harness::browser::Browser;
-use crate::harness::{App, Call, Caller, token};
-
-async fn exchange(caller: Caller, request: HttpRequest) -> Result<HttpResponse, std::io::Error> {
-    let (head, body) = request.into_parts();
-    let uri = head.uri;
-    let mut call = Call::new(head.method.as_str(), uri.path_and_query().map_or("/", |target| target.as_str())).body(body);
-    for (name, value) in &head.headers {
-        call = call.header(name.as_str(), value.to_str().expect("ASCII"));
-    }
-    let answer = caller.try_send(uri.authority().expect("an authority").as_str(), &call).await?;
-    let mut response = http::Response::builder().status(answer.status);
-    for (name, value) in &answer.headers {
-        response = response.header(name, value);
-    }
-    response.body(answer.body).map_err(std::io::Error::other)
-}
+use crate::harness::{App, exchange, token};
 
 #[tokio::test]
 async fn an_application_federates_with_a_foreign_library() {

@@ -23,9 +23,7 @@ pub async fn database() -> Option<String> {
     let base = match server {
         Ok(base) => base,
         Err(reason) => {
-            let required = std::env::var("SYMBOLON_TEST_REQUIRE").unwrap_or_default();
-            assert!(!required.split(',').any(|name| name.trim() == "postgres"), "PostgreSQL is required here, but {reason}");
-            println!("PostgreSQL was left out of this test: {reason}");
+            leave_out(reason);
             return None;
         }
     };
@@ -35,6 +33,13 @@ pub async fn database() -> Option<String> {
     sqlx::query(AssertSqlSafe(format!("CREATE DATABASE {name}"))).execute(&mut connection).await.expect("CREATE DATABASE");
     connection.close().await.expect("closed");
     Some(base.url(&name))
+}
+
+/// Says why PostgreSQL is left out of a test.
+fn leave_out(reason: &str) {
+    let required = std::env::var("SYMBOLON_TEST_REQUIRE").unwrap_or_default();
+    assert!(!required.split(',').any(|name| name.trim() == "postgres"), "PostgreSQL is required here, but {reason}");
+    println!("PostgreSQL was left out of this test: {reason}");
 }
 
 static SERVER: OnceLock<Result<Server, String>> = OnceLock::new();
@@ -65,22 +70,9 @@ fn start() -> Result<Server, String> {
     if let Ok(url) = std::env::var("SYMBOLON_TEST_POSTGRES_URL") {
         return Ok(Server::Given(url));
     }
-    let bin =
-        binaries().ok_or("`initdb` is neither in PATH nor in /usr/lib/postgresql/*/bin (Debian: apt-get install postgresql)")?;
-    // PostgreSQL refuses to run as root.
-    let as_user: &[&str] = if is_root() { &["runuser", "-u", "postgres", "--"] } else { &[] };
-    // The directory holds the socket too, whose path may have about 100 bytes.
-    let directory = run(as_user, Path::new("mktemp"), &["-d", "/tmp/symbolon-pg-XXXXXX"])?;
-    let directory = directory.trim();
-    let data = format!("{directory}/data");
-    run(as_user, &bin.join("initdb"), &["-D", &data, "-A", "trust", "-U", "postgres", "-E", "UTF8", "--no-sync"])?;
-    let options = format!(
-        "-c listen_addresses= -c unix_socket_directories={directory} -c fsync=off -c max_connections=300 -c log_min_messages=fatal"
-    );
-    watch(as_user, &bin, directory, &data)?;
-    let log = format!("{directory}/log");
-    run(as_user, &bin.join("pg_ctl"), &["-D", &data, "-o", &options, "-l", &log, "-w", "-t", "60", "start"])?;
-    Ok(Server::Started(PathBuf::from(directory)))
+    let cluster = Cluster::create()?;
+    cluster.start("-c listen_addresses= -c max_connections=300")?;
+    Ok(Server::Started(PathBuf::from(cluster.directory)))
 }
 
 /// A server of its own that takes connections over TLS alone, on 127.0.0.1 at this port, from whoever shows a certificate of `authority`
@@ -91,7 +83,7 @@ pub async fn secured(certificate: String, key: String, authority: String, port: 
     let directory = match started.expect("the starter did not panic") {
         Ok(directory) => directory,
         Err(reason) => {
-            println!("PostgreSQL was left out of this test: {reason}");
+            leave_out(&reason);
             return None;
         }
     };
@@ -105,28 +97,51 @@ pub async fn secured(certificate: String, key: String, authority: String, port: 
 }
 
 fn start_secured(certificate: &str, key: &str, authority: &str, port: u16) -> Result<String, String> {
-    let bin = binaries().ok_or("`initdb` is not at hand")?;
-    let as_user: &[&str] = if is_root() { &["runuser", "-u", "postgres", "--"] } else { &[] };
-    let directory = run(as_user, Path::new("mktemp"), &["-d", "/tmp/symbolon-pg-XXXXXX"])?.trim().to_owned();
-    let data = format!("{directory}/data");
-    run(as_user, &bin.join("initdb"), &["-D", &data, "-A", "trust", "-U", "postgres", "-E", "UTF8", "--no-sync"])?;
+    let cluster = Cluster::create()?;
     let rules = "local all all trust\nhostssl all symbolon 127.0.0.1/32 trust clientcert=verify-full\n";
     for (name, text) in [("server.pem", certificate), ("server.key", key), ("ca.pem", authority), ("pg_hba.conf", rules)] {
-        let path = format!("{data}/{name}");
+        let path = format!("{}/{name}", cluster.data);
         std::fs::write(&path, text).map_err(|error| format!("{path}: {error}"))?;
         run(&[], Path::new("chmod"), &["600", &path])?;
         if is_root() {
             run(&[], Path::new("chown"), &["postgres", &path])?;
         }
     }
-    let options = format!(
-        "-c listen_addresses=127.0.0.1 -c port={port} -c unix_socket_directories={directory} -c fsync=off -c log_min_messages=fatal \
+    cluster.start(&format!(
+        "-c listen_addresses=127.0.0.1 -c port={port} \
          -c ssl=on -c ssl_cert_file=server.pem -c ssl_key_file=server.key -c ssl_ca_file=ca.pem"
-    );
-    watch(as_user, &bin, &directory, &data)?;
-    let log = format!("{directory}/log");
-    run(as_user, &bin.join("pg_ctl"), &["-D", &data, "-o", &options, "-l", &log, "-w", "-t", "60", "start"])?;
-    Ok(directory)
+    ))?;
+    Ok(cluster.directory)
+}
+
+/// A server's files, which go with this process.
+struct Cluster {
+    bin: PathBuf,
+    /// What a command is run by: PostgreSQL refuses to run as root.
+    as_user: &'static [&'static str],
+    /// Holds the socket too, whose path may have about 100 bytes.
+    directory: String,
+    data: String,
+}
+
+impl Cluster {
+    fn create() -> Result<Self, String> {
+        let bin = binaries()
+            .ok_or("`initdb` is neither in PATH nor in /usr/lib/postgresql/*/bin (Debian: apt-get install postgresql)")?;
+        let as_user: &[&str] = if is_root() { &["runuser", "-u", "postgres", "--"] } else { &[] };
+        let directory = run(as_user, Path::new("mktemp"), &["-d", "--suffix=.symbolon-pg"])?.trim().to_owned();
+        let data = format!("{directory}/data");
+        run(as_user, &bin.join("initdb"), &["-D", &data, "-A", "trust", "-U", "postgres", "-E", "UTF8", "--no-sync"])?;
+        Ok(Self { bin, as_user, directory, data })
+    }
+
+    fn start(&self, options: &str) -> Result<(), String> {
+        let Self { bin, as_user, directory, data } = self;
+        let options = format!("{options} -c unix_socket_directories={directory} -c fsync=off -c log_min_messages=fatal");
+        watch(as_user, bin, directory, data)?;
+        let log = format!("{directory}/log");
+        run(as_user, &bin.join("pg_ctl"), &["-D", data, "-o", &options, "-l", &log, "-w", "-t", "60", "start"]).map(drop)
+    }
 }
 
 /// Starts a shell that waits for the end of its input, which comes when this process ends (also by SIGKILL), then stops the server
