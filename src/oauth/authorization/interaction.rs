@@ -77,8 +77,8 @@ pub(super) struct Interaction {
 enum Stage {
     /// It came by POST, without cookies: nobody knows yet who is there.
     Posted,
-    /// The person was sent away while this session, or none, was there.
-    Begun(Option<Prior>),
+    /// The person was sent away at this moment, while this session, or none, was there.
+    Begun { prior: Option<Prior>, at: Timestamp },
 }
 
 impl Interaction {
@@ -86,14 +86,14 @@ impl Interaction {
         Self { request: request.clone(), pushed, stage: Stage::Posted }
     }
 
-    pub(super) fn begun(request: &AuthorizationRequest, pushed: Option<String>, prior: Option<Prior>) -> Self {
-        Self { request: request.clone(), pushed, stage: Stage::Begun(prior) }
+    pub(super) fn begun(request: &AuthorizationRequest, pushed: Option<String>, prior: Option<Prior>, at: Timestamp) -> Self {
+        Self { request: request.clone(), pushed, stage: Stage::Begun { prior, at } }
     }
 
     pub(super) fn progress(&self) -> Progress<'_> {
         match &self.stage {
             Stage::Posted => Progress::Arrived,
-            Stage::Begun(prior) => Progress::Interacted(prior.as_ref()),
+            Stage::Begun { prior, at } => Progress::Interacted(prior.as_ref(), *at),
         }
     }
 }

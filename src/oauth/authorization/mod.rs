@@ -185,11 +185,11 @@ impl AuthorizationServer {
 
     /// Keeps a request while its person is away; one that was kept before stays as it was.
     async fn keep(&self, underway: &Underway<'_>, login: Option<&SignedIn>, now: Timestamp) -> Result<InteractionId, OauthError> {
-        if let (Some(id), Progress::Interacted(_)) = (underway.interaction, underway.progress) {
+        if let (Some(id), Progress::Interacted(..)) = (underway.interaction, underway.progress) {
             return Ok(id.clone());
         }
         let requested = underway.requested;
-        let interaction = Interaction::begun(&requested.request, requested.pushed.clone(), login.map(Prior::of));
+        let interaction = Interaction::begun(&requested.request, requested.pushed.clone(), login.map(Prior::of), now);
         self.begin_interaction(&interaction, now).await
     }
 

@@ -111,6 +111,39 @@ async fn an_interaction_is_its_browsers() {
     assert!(!Returned::of(&go_on(&mut thief, answer).await).get("code").is_empty());
 }
 
+/// A stolen cookie, or another old session, shown only after the request was sent away to sign in: the password is asked for all the same,
+/// where the request wants the person to sign in anew (OpenID Connect Core §3.1.2.1).
+#[tokio::test]
+async fn an_old_session_shown_late_is_no_new_sign_in() {
+    let stack = Setup { without_gateway: true, ..App::setup() }.start().await;
+    add_bob(&stack).await;
+    let app = App::alice(&stack);
+    let mut cookies = vec![];
+    for _ in 0..5 {
+        let mut browser = Browser::new(&stack);
+        assert_eq!(browser.sign_in("bob", PASSWORD).await.status, 303);
+        cookies.extend(browser.session_cookie());
+    }
+    // Sign-ins are told apart from requests by whole seconds.
+    tokio::time::sleep(std::time::Duration::from_millis(1_100)).await;
+    let old = cookies.pop().expect("one");
+    let table = [("prompt", "login", false), ("prompt", "login", true), ("prompt", "select_account", false), ("max_age", "0", false)];
+    for ((name, value, with_another), stolen) in table.into_iter().zip(cookies) {
+        let mut thief = Browser::new(&stack);
+        thief.cookies.extend(with_another.then(|| old.clone()));
+        let location = thief.get(&app.url(&[(name, value)])).await.header("location").expect("away").to_owned();
+        assert!(location.starts_with("/sign-in?"), "{name}={value}: {location}");
+        thief.cookies.retain(|(name, _)| *name != stolen.0);
+        thief.cookies.push(stolen);
+        let answer = thief.get(&location.replace("/sign-in", "/authorize/resume")).await;
+        assert_eq!((answer.status, answer.header("location")), (303, Some(&*location)), "{name}={value}, {with_another}");
+        // Whoever knows the password goes on.
+        let page = thief.get(&location).await;
+        let answer = fill_in_sign_in(&mut thief, &page).await;
+        assert!(!Returned::of(&go_on(&mut thief, answer).await).get("code").is_empty(), "{name}={value}, {with_another}");
+    }
+}
+
 /// A consent form that another site sends, or another session's: the token of the form is missing or another's.
 #[tokio::test]
 async fn nobody_consents_in_somebody_elses_name() {
