@@ -211,6 +211,7 @@ impl AuthorizationServer {
             redirect_uri: request.redirect_uri_named.then(|| request.redirect_uri.clone()),
             code_challenge: request.code_challenge.clone(),
             dpop_jkt: request.dpop_jkt,
+            issued: Some(now),
             expires,
             nonce: request.nonce.clone(),
             granted: Granted::new(login, request),

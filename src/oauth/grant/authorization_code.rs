@@ -74,6 +74,9 @@ pub struct CodeState {
     pub code_challenge: Option<CodeChallenge>,
     /// `dpop_jkt` (RFC 9449 §10).
     pub dpop_jkt: Option<Thumbprint>,
+    /// When it was issued; absent in codes of before this was noted.
+    #[serde(default)]
+    pub issued: Option<Timestamp>,
     /// When it ends.
     pub expires: Timestamp,
     /// `nonce`.
@@ -122,6 +125,11 @@ impl AuthorizationServer {
         }
         if record.redeemed.is_some() {
             return Err(self.replayed(&record.family, client.client_id(), Reason::CodeReplayed, now, request_id).await);
+        }
+        // Of a client of this name that was removed since.
+        let issued = state.issued.unwrap_or(Timestamp::from_seconds(0));
+        if let Err(revoked) = self.revocations.load().check_client(client.client_id(), issued) {
+            return Err(of(Refusal { reason: revoked.reason(), ..unknown() }).into());
         }
         if now >= state.expires {
             return Err(of(invalid_grant(Reason::CodeExpired, "the code has expired")).into());

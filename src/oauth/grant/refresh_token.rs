@@ -150,6 +150,10 @@ impl AuthorizationServer {
         if record.client_id != *client.client_id() {
             return Err(unknown(Reason::RefreshTokenForeign).into());
         }
+        // Of a client of this name that was removed since; granted at the very moment of its removal.
+        if let Err(revoked) = self.revocations.load().check_client(client.client_id(), record.created) {
+            return Err(unknown(revoked.reason()).into());
+        }
         let state: FamilyState = from_json(&record.state)?;
         if !state.refreshes {
             return Err(unknown(Reason::RefreshTokenUnknown).into());
@@ -287,6 +291,7 @@ mod tests {
             state: Zeroizing::new(Vec::new()),
             generation,
             rotated: Timestamp::from_seconds(rotated),
+            created: Timestamp::from_seconds(0),
             expires: Timestamp::from_seconds(10_000),
         }
     }

@@ -5,6 +5,7 @@ use serde_json::json;
 use super::{passed, refused};
 use crate::harness::app::{PASSWORD, Returned, VERIFIER, add_bob, decide, fill_in_sign_in, go_on};
 use crate::harness::browser::{Browser, field};
+use crate::harness::command::symbolon;
 use crate::harness::{App, Call, Engine, Leaf, Prover, Setup, token};
 
 /// A code that comes again ends everything that came of it (RFC 6749 §4.1.2): the gateway refuses the first token within a second.
@@ -142,6 +143,54 @@ async fn an_old_session_shown_late_is_no_new_sign_in() {
         let answer = fill_in_sign_in(&mut thief, &page).await;
         assert!(!Returned::of(&go_on(&mut thief, answer).await).get("code").is_empty(), "{name}={value}, {with_another}");
     }
+}
+
+/// A client is removed, and another program gets its name: what the first was given, by tokens, codes or people's consent, is not the
+/// second's, and neither is it a thief's.
+async fn a_namesake_inherits_nothing(engine: Engine) {
+    let public = json!({
+        "client_id": "alice", "token_endpoint_auth_method": "none", "tls_client_certificate_bound_access_tokens": false,
+        "grant_types": ["authorization_code", "refresh_token"], "redirect_uris": ["https://alice.example/cb"],
+        "scope": "read", "resources": ["{accounts}"],
+    });
+    let setup = Setup { engine, without_gateway: true, clients: vec![public.clone()], ..Setup::default() };
+    let Some(stack) = setup.try_start().await else { return };
+    add_bob(&stack).await;
+    let app = App::alice(&stack);
+    let mut browser = Browser::new(&stack);
+    let tokens = app.tokens(&stack, &mut browser, &[("scope", "read")]).await;
+    let refresh_token = tokens["refresh_token"].as_str().expect("one").to_owned();
+    let location = browser.get(&app.url(&[("scope", "read")])).await.header("location").expect("led on").to_owned();
+    assert!(location.starts_with("https://alice.example/cb?"), "consent is remembered: {location}");
+    let code = app.code(&mut browser, &[("scope", "read")]).await;
+    symbolon(stack.dir.path(), &["client", "remove", "alice"]).await.ok();
+    // Until the server knows, and the rule's two seconds are over.
+    let started = std::time::Instant::now();
+    while app.refresh(&stack, "sy_rt_unknown").await.error() != "invalid_client" {
+        assert!(started.elapsed() < crate::harness::client::PATIENCE);
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    tokio::time::sleep(std::time::Duration::from_millis(3_100)).await;
+    stack.register(&[serde_json::from_str(&stack.fill(&public.to_string())).expect("JSON")]).await;
+    let answer = app.refresh(&stack, &refresh_token).await;
+    refused(&stack, &answer, 400, "invalid_grant", "refresh_token_unknown", "its refresh token").await;
+    refused(&stack, &app.redeem(&stack, &code).await, 400, "invalid_grant", "token_revoked", "its code").await;
+    let answer = browser.get(&app.url(&[("scope", "read")])).await;
+    assert!(answer.header("location").is_some_and(|location| location.starts_with("/consent?")), "its consent");
+    // What is granted from now on is the new client's.
+    let tokens = app.tokens(&stack, &mut browser, &[("scope", "read")]).await;
+    assert_eq!(stack.introspect(tokens["access_token"].as_str().expect("one")).await["active"], true);
+    assert_eq!(app.refresh(&stack, tokens["refresh_token"].as_str().expect("one")).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_namesake_inherits_nothing_on_sqlite() {
+    a_namesake_inherits_nothing(Engine::Sqlite).await;
+}
+
+#[tokio::test]
+async fn a_namesake_inherits_nothing_on_postgres() {
+    a_namesake_inherits_nothing(Engine::Postgres).await;
 }
 
 /// A consent form that another site sends, or another session's: the token of the form is missing or another's.
