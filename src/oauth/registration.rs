@@ -17,14 +17,14 @@ use super::client_auth::{Throttle, ThrottleLimits};
 use super::error::{ErrorCode, Fault, OauthError, Refusal};
 use super::metadata::path;
 use super::server::AuthorizationServer;
-use crate::clients::{Client, GrantType, LONGEST_TOKEN_LIFETIME, MetadataError, generate_secret, removal_window};
+use crate::clients::{Client, GrantType, LONGEST_TOKEN_LIFETIME, MetadataError, SubjectType, generate_secret, removal_window};
 use crate::config::settings::{RegistrationModeSetting, RegistrationSettings};
 use crate::domain::{ClientId, Scope, Timestamp, TokenId};
 use crate::event::Reason;
 use crate::jose::digest::sha256;
 use crate::jose::json;
 use crate::oidc::claims;
-use crate::store::{PutMode, Registered, SecretRecord};
+use crate::store::{Registered, RegistrationReplaced, SecretRecord};
 
 /// What every registration access token begins with.
 const PREFIX: &str = "sy_reg_";
@@ -202,7 +202,12 @@ impl AuthorizationServer {
         if client.authentication.method() != before.authentication.method() {
             return Err(invalid("token_endpoint_auth_method stays as it is: register a new client").into());
         }
-        self.store.put_client(&client.to_record(), PutMode::AddOrChange, self.clock.now()?).await?;
+        keeps_its_names(&before, &client)?;
+        match self.store.replace_registration(token, &record, &client.to_record(), self.clock.now()?).await? {
+            RegistrationReplaced::Now => {}
+            RegistrationReplaced::Foreign => return Err(foreign().into()),
+            RegistrationReplaced::ChangedMeanwhile => return Err(Fault::Unavailable(Reason::RegistrationChanged).into()),
+        }
         self.until_known(&client_id, Some(&client)).await?;
         Ok(self.whole_registration(&client, token, None, created))
     }
@@ -341,6 +346,19 @@ impl AuthorizationServer {
 
 fn foreign() -> Refusal {
     invalid_token("the registration access token is not this client's, or there is no such client")
+}
+
+/// How a client is told who signed in stays: a client that could change it would learn by which names another sector knows people
+/// (OpenID Connect Core §8.1).
+fn keeps_its_names(before: &Client, after: &Client) -> Result<(), Refusal> {
+    let (before, after) = (&before.authorization, &after.authorization);
+    if before.subject_type != after.subject_type {
+        return Err(invalid("subject_type stays as it is: register a new client"));
+    }
+    if after.subject_type == SubjectType::Pairwise && before.sector() != after.sector() {
+        return Err(invalid("the sector of a client with pairwise subjects stays as it is: register a new client"));
+    }
+    Ok(())
 }
 
 /// What a client's secret is to be.

@@ -100,6 +100,16 @@ impl Store {
         row.map(|row| self.client_record(row)).transpose()
     }
 
+    /// The client of this name, within a unit of work.
+    pub(super) async fn client_within(
+        &self,
+        unit: &mut NumberedWork,
+        client_id: &ClientId,
+    ) -> Result<Option<ClientRecord>, StoreError> {
+        let row: Option<Row> = within!(&mut unit.work, fetch_optional: sqlx::query_as(ONE).bind(client_id.as_str()))?;
+        row.map(|row| self.client_record(row)).transpose()
+    }
+
     /// Writes a registration with its secret, its change and its event (`client_added` or `client_changed`) in one transaction.
     pub async fn put_client(&self, client: &ClientRecord, mode: PutMode, now: Timestamp) -> Result<Put, StoreError> {
         let mut unit = NumberedWork::begin(&self.inner.db).await?;

@@ -19,6 +19,17 @@ pub enum Registered {
     Exists,
 }
 
+/// What became of a client's change of its own registration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RegistrationReplaced {
+    /// It is kept, or was so already.
+    Now,
+    /// The client is gone, or the token is not its own; nothing was written.
+    Foreign,
+    /// Somebody else changed it first; nothing was written.
+    ChangedMeanwhile,
+}
+
 impl Store {
     /// Registers a client that holds `token`, in one transaction with its event, unless there are `most` such clients already.
     pub async fn register_client(
@@ -43,6 +54,34 @@ impl Store {
             .bind(now.seconds()))?;
         unit.commit(self, &event).await?;
         Ok(put)
+    }
+
+    /// Replaces the registration of the client that holds `token`, if it is `known` still, in one transaction with its event.
+    pub async fn replace_registration(
+        &self,
+        token: &str,
+        known: &ClientRecord,
+        next: &ClientRecord,
+        now: Timestamp,
+    ) -> Result<RegistrationReplaced, StoreError> {
+        let mut unit = NumberedWork::begin(&self.inner.db).await?;
+        let mut is_its_own = false;
+        for index in self.indexes(TOKEN, token.as_bytes()) {
+            let row: Option<(i64,)> = within!(&mut unit.work, fetch_optional:
+                sqlx::query_as(ONE).bind(next.client_id.as_str()).bind(index))?;
+            is_its_own |= row.is_some();
+        }
+        if !is_its_own {
+            return Ok(RegistrationReplaced::Foreign);
+        }
+        if self.client_within(&mut unit, &next.client_id).await?.as_ref() != Some(known) {
+            return Ok(RegistrationReplaced::ChangedMeanwhile);
+        }
+        let (_, event) = self.write_client(&mut unit, next, PutMode::AddOrChange, now).await?;
+        if let Some(event) = event {
+            unit.commit(self, &event).await?;
+        }
+        Ok(RegistrationReplaced::Now)
     }
 
     /// When a client registered itself, if this is its registration access token.

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::oidc_core::id_token_claims;
 use crate::harness::app::{Returned, add_bob, go_on, url_of};
 use crate::harness::browser::Browser;
+use crate::harness::command::symbolon;
 use crate::harness::{Answer, Call, Publisher, Setup, Stack, token};
 
 const OPEN: &str = "[registration]\nmode = \"open\"\n";
@@ -165,6 +166,86 @@ async fn a_client_manages_its_registration() {
     let answer =
         send(&stack, Call::get(&format!("/authorize?client_id={}&response_type=code", text(&client, "client_id")))).await;
     assert_eq!(stack.reason_of(answer.request_id()).await, "client_unknown");
+}
+
+/// The path of a client's registration.
+fn place_of(stack: &Stack, client: &Value) -> String {
+    text(client, "registration_client_uri").strip_prefix(&stack.fill("{issuer}")).expect("below us").to_owned()
+}
+
+/// RFC 7592 §2.3: a client that was removed stays removed, also when it was just changing its registration: by itself, or by the operator.
+#[tokio::test]
+async fn a_change_that_takes_long_brings_no_removed_client_back() {
+    let stack = started(&format!("{OPEN}{OUTBOUND}")).await;
+    let publisher = Publisher::start(&stack.server_ca).await;
+    publisher.publish(&json!([CALLBACK]));
+    let asked = json!({ "redirect_uris": [CALLBACK], "sector_identifier_uri": publisher.url("/sector") });
+    for remover in ["itself", "the operator", "nobody"] {
+        publisher.delay(std::time::Duration::ZERO);
+        let client = register(&stack, &asked).await.json();
+        let (place, token) = (place_of(&stack, &client), text(&client, "registration_access_token"));
+        let mut changed = asked.clone();
+        changed["client_id"] = client["client_id"].clone();
+        changed["client_name"] = json!("After");
+        let before = publisher.requests().len();
+        publisher.delay(std::time::Duration::from_secs(3));
+        let removal = async {
+            while publisher.requests().len() == before {
+                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            }
+            match remover {
+                "itself" => assert_eq!(send(&stack, call("DELETE", &place, token, &Value::Null)).await.status, 204),
+                "the operator" => {
+                    drop(symbolon(stack.dir.path(), &["client", "remove", text(&client, "client_id")]).await.ok());
+                }
+                _ => {}
+            }
+        };
+        let (answer, ()) = futures_util::future::join(send(&stack, call("PUT", &place, token, &changed)), removal).await;
+        let registered = stack.count("SELECT COUNT(*) FROM client_registration").await;
+        let clients = stack.count("SELECT COUNT(*) FROM client WHERE metadata LIKE '%After%'").await;
+        if remover == "nobody" {
+            assert_eq!((answer.status, &answer.json()["client_name"], registered, clients), (200, &json!("After"), 1, 1));
+        } else {
+            let expected = (401, "invalid_token".into(), "registration_token".into());
+            assert_eq!(stack.verdict(&answer).await, expected, "{remover}: {}", answer.text());
+            assert_eq!((registered, clients), (0, 0), "{remover}");
+        }
+    }
+}
+
+/// OpenID Connect Core §8.1: "The Subject Identifier value MUST NOT be reversible by any party other than the OpenID Provider", nor told to
+/// another sector: a client that could name another site's redirect URI later would be told by which names that site knows people.
+#[tokio::test]
+async fn a_client_stays_in_its_sector() {
+    let stack = started(OPEN).await;
+    let put = async |client: &Value, changes: &[(&str, Value)]| {
+        let mut body = json!({ "client_id": client["client_id"], "redirect_uris": [CALLBACK] });
+        for (name, value) in changes {
+            body[name] = value.clone();
+        }
+        send(&stack, call("PUT", &place_of(&stack, client), text(client, "registration_access_token"), &body)).await
+    };
+    let pairwise = register(&stack, &json!({ "redirect_uris": [CALLBACK], "subject_type": "pairwise" })).await.json();
+    let public = register(&stack, &json!({ "redirect_uris": [CALLBACK] })).await.json();
+    let elsewhere = json!(["https://victim.example/cb"]);
+    let tokens = tokens(&stack, &pairwise, "openid").await;
+    for (client, changes) in [
+        (&pairwise, vec![("subject_type", json!("pairwise")), ("redirect_uris", elsewhere.clone())]),
+        (&pairwise, vec![("subject_type", json!("public"))]),
+        (&pairwise, vec![]),
+        (&public, vec![("subject_type", json!("pairwise"))]),
+        (&public, vec![("subject_type", json!("pairwise")), ("redirect_uris", elsewhere.clone())]),
+    ] {
+        let answer = put(client, &changes).await;
+        let expected = (400, "invalid_client_metadata".into(), "client_metadata".into());
+        assert_eq!(stack.verdict(&answer).await, expected, "{changes:?}: {}", answer.text());
+    }
+    let told = send(&stack, Call::get("/userinfo").bearer(text(&tokens, "access_token"))).await;
+    assert_eq!(told.json()["sub"], token::claims(text(&tokens, "id_token"))["sub"], "the name of its own sector still");
+    let changes = [("subject_type", json!("pairwise")), ("redirect_uris", json!(["https://client.example.org/other"]))];
+    assert_eq!(put(&pairwise, &changes).await.status, 200, "another place at the same host");
+    assert_eq!(put(&public, &[("redirect_uris", elsewhere)]).await.status, 200, "everybody is told the same public name");
 }
 
 /// RFC 7591 §3.2.2: `invalid_redirect_uri`, `invalid_client_metadata`; OpenID Connect Registration §5: `sector_identifier_uri`.
