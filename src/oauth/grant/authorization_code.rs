@@ -175,9 +175,15 @@ impl AuthorizationServer {
         let granted = &state.granted;
         let registration = client.client();
         let resources = granted.resources.iter().map(String::as_str);
-        let selected = self.resources.select_for_person(registration, resources, granted.is_openid()).map_err(of)?;
+        let mut selected = self.resources.select_for_person(registration, resources, granted.is_openid()).map_err(of)?;
+        let refreshes = registration.grant_types.contains(&GrantType::RefreshToken)
+            && (!granted.is_openid() || granted.scope.contains("offline_access"));
+        // No access token outlives its grant: as long as it counts, the end of the session or of the account finds the grant and ends it.
+        if refreshes {
+            selected.lifetime = selected.lifetime.min(self.lifetimes.refresh_token);
+        }
+        let expires = now.plus(if refreshes { self.lifetimes.refresh_token } else { selected.lifetime });
         let subject = self.subject_for(registration, &granted.subject)?;
-        let access_token_expires = now.plus(selected.lifetime);
         let approved =
             Approved::by_person(GrantType::AuthorizationCode, subject, family.clone(), granted.scope.clone(), selected);
         let (mut issued, event) = self.mint_for(client, approved, binding, now, request_id)?;
@@ -185,9 +191,6 @@ impl AuthorizationServer {
             let nonce = state.nonce.as_deref();
             issued.id_token = Some(self.id_token(registration, granted, nonce, &issued.access_token, now).await?);
         }
-        let refreshes = registration.grant_types.contains(&GrantType::RefreshToken)
-            && (!granted.is_openid() || granted.scope.contains("offline_access"));
-        let expires = if refreshes { now.plus(self.lifetimes.refresh_token) } else { access_token_expires };
         // A confidential client proves itself each time, whatever certificate it has by then; a public one is the key it shows now
         // (RFC 8705 §4, RFC 9449 §5).
         let bound_to = if registration.authentication.is_confidential() { None } else { binding.cnf() };

@@ -16,7 +16,7 @@ use super::Approved;
 use super::authorization_code::Granted;
 use crate::binding::dpop::ProvenDpop;
 use crate::clients::{Client, GrantType};
-use crate::domain::{ClientId, Cnf, FamilyId, Issuer, RequestId, Scope, Timestamp};
+use crate::domain::{ClientId, Cnf, FamilyId, Issuer, Lifetime, RequestId, Scope, Timestamp};
 use crate::event::{Reason, Trailed};
 use crate::oauth::authorization::{from_json, to_json};
 use crate::oauth::client_auth::RequestingClient;
@@ -189,8 +189,11 @@ impl AuthorizationServer {
         let scope = narrowed_scope(parameters, &state.granted.scope, registration).map_err(of)?;
         let resources = narrowed_resources(parameters, &state.granted.resources).map_err(of)?;
         let is_openid = scope.contains("openid");
-        let selected =
+        let mut selected =
             self.resources.select_for_person(registration, resources.iter().map(String::as_str), is_openid).map_err(of)?;
+        // No access token outlives its grant.
+        let lasts = u32::try_from(record.expires.seconds_since(now)).unwrap_or(u32::MAX);
+        selected.lifetime = selected.lifetime.min(Lifetime::from_seconds(lasts));
         let subject = self.subject_for(registration, &state.granted.subject)?;
         let approved = Approved::by_person(GrantType::RefreshToken, subject, record.family.clone(), scope, selected);
         let (mut issued, event) = self.mint_for(client, approved, binding, now, request_id)?;

@@ -374,3 +374,37 @@ async fn the_cookie_of_an_interaction_cannot_be_altered() {
     let answer = browser.get(&location.replace("/sign-in", "/authorize/resume")).await;
     assert_eq!((answer.status, stack.reason_of(answer.request_id()).await.as_str()), (400, "interaction_foreign"));
 }
+
+/// An access token never outlives the grant that the end of a session looks for, so that signing out ends every one of them.
+#[tokio::test]
+async fn no_access_token_outlives_its_grant() {
+    for (grant_seconds, most) in [(60, 60), (3_600, 300)] {
+        let server = format!("[authorization]\nrefresh_token_lifetime_seconds = {grant_seconds}\n");
+        let stack = Setup { without_gateway: true, server, ..App::setup() }.start().await;
+        add_bob(&stack).await;
+        let app = App::alice(&stack);
+        let mut browser = Browser::new(&stack);
+        let first = app.tokens(&stack, &mut browser, &[("scope", "read")]).await;
+        let life = |tokens: &serde_json::Value| {
+            let claims = token::claims(tokens["access_token"].as_str().expect("one"));
+            let exact = claims["exp"].as_i64().expect("a time") - claims["iat"].as_i64().expect("a time");
+            assert_eq!(tokens["expires_in"], exact);
+            exact
+        };
+        assert_eq!(life(&first), most, "of a grant of {grant_seconds} seconds");
+        tokio::time::sleep(std::time::Duration::from_millis(2_100)).await;
+        let answer = app.refresh(&stack, first["refresh_token"].as_str().expect("one")).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        let second = answer.json();
+        assert!(if most == 60 { life(&second) <= 58 } else { life(&second) == 300 }, "{second}");
+        // What is left hangs on the session still.
+        assert!(browser.is_signed_in().await);
+        let page = browser.account().await;
+        browser.post("/sign-out", &[("csrf", &field(&page, "csrf"))]).await;
+        assert!(!browser.is_signed_in().await);
+        for tokens in [&first, &second] {
+            let token = tokens["access_token"].as_str().expect("one");
+            assert_eq!(stack.introspect(token).await, json!({ "active": false }), "of a grant of {grant_seconds} seconds");
+        }
+    }
+}
