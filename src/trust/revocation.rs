@@ -6,8 +6,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-pub use crate::domain::{RevocationRule, RuleKind, RuleKindUnknown};
 use crate::domain::{ClientId, Thumbprint, Timestamp};
+pub use crate::domain::{RevocationRule, RuleKind, RuleKindUnknown};
 use crate::event::Reason;
 use crate::token::TokenFacts;
 

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Approved;
-use super::refresh_token::{FamilyState, RefreshToken};
+use super::refresh_token::{FamilyState, RefreshToken, narrowed_resources};
 use crate::binding::dpop::ProvenDpop;
 use crate::clients::{GrantType, removal_window};
 use crate::domain::{ClientId, FamilyId, Lifetime, RequestId, Scope, SessionId, Subject, Thumbprint, Timestamp};
@@ -36,7 +36,7 @@ pub struct Granted {
     pub acr: Option<String>,
     /// What for.
     pub scope: Scope,
-    /// At which resources; none named is the default.
+    /// At which resources.
     pub resources: Vec<String>,
     /// `claims`.
     pub claims: ClaimsRequest,
@@ -92,6 +92,8 @@ pub struct Redeemable {
     code: String,
     family: FamilyId,
     state: CodeState,
+    /// Those that the first token is for, of all that were granted.
+    resources: Vec<String>,
     _verified: CodeVerified,
 }
 
@@ -145,7 +147,10 @@ impl AuthorizationServer {
             )),
         };
         match checked {
-            Ok(verified) => Ok(Redeemable { code: code.to_owned(), family: record.family, state, _verified: verified }),
+            Ok(verified) => {
+                let resources = narrowed_resources(parameters, &state.granted.resources).map_err(of)?;
+                Ok(Redeemable { code: code.to_owned(), family: record.family, state, resources, _verified: verified })
+            }
             Err(refusal) => {
                 self.store.redeem_code(code, now, None, &[]).await?;
                 Err(of(refusal).into())
@@ -164,7 +169,7 @@ impl AuthorizationServer {
         now: Timestamp,
         request_id: &RequestId,
     ) -> Result<IssuedToken, OauthError> {
-        let Redeemable { code, family, state, .. } = redeemable;
+        let Redeemable { code, family, state, resources, .. } = redeemable;
         let of = |refusal: Refusal| refusal.of(client.client_id());
         if let Some(jkt) = &state.dpop_jkt
             && !proven.is_some_and(|proven| jkt.matches(proven.thumbprint()))
@@ -174,7 +179,7 @@ impl AuthorizationServer {
         }
         let granted = &state.granted;
         let registration = client.client();
-        let resources = granted.resources.iter().map(String::as_str);
+        let resources = resources.iter().map(String::as_str);
         let mut selected = self.resources.select_for_person(registration, resources, granted.is_openid()).map_err(of)?;
         let refreshes = registration.grant_types.contains(&GrantType::RefreshToken)
             && (!granted.is_openid() || granted.scope.contains("offline_access"));
@@ -184,8 +189,8 @@ impl AuthorizationServer {
         }
         let expires = now.plus(if refreshes { self.lifetimes.refresh_token } else { selected.lifetime });
         let subject = self.subject_for(registration, &granted.subject)?;
-        let approved =
-            Approved::by_person(GrantType::AuthorizationCode, subject, family.clone(), granted.scope.clone(), selected);
+        let scope = granted.scope.intersection(&selected.scopes);
+        let approved = Approved::by_person(GrantType::AuthorizationCode, subject, family.clone(), scope, selected);
         let (mut issued, event) = self.mint_for(client, approved, binding, now, request_id)?;
         if granted.is_openid() {
             let nonce = state.nonce.as_deref();

@@ -195,6 +195,8 @@ impl AuthorizationServer {
         let lasts = u32::try_from(record.expires.seconds_since(now)).unwrap_or(u32::MAX);
         selected.lifetime = selected.lifetime.min(Lifetime::from_seconds(lasts));
         let subject = self.subject_for(registration, &state.granted.subject)?;
+        // A scope counts only where it exists (RFC 8707 §2.2).
+        let scope = scope.intersection(&selected.scopes);
         let approved = Approved::by_person(GrantType::RefreshToken, subject, record.family.clone(), scope, selected);
         let (mut issued, event) = self.mint_for(client, approved, binding, now, request_id)?;
         if is_openid {
@@ -270,12 +272,12 @@ fn narrowed_scope(parameters: &Parameters, granted: &Scope, client: &Client) -> 
 }
 
 /// RFC 8707 §2.2: those that were granted, or some of them.
-fn narrowed_resources(parameters: &Parameters, granted: &[String]) -> Result<Vec<String>, Refusal> {
+pub(super) fn narrowed_resources(parameters: &Parameters, granted: &[String]) -> Result<Vec<String>, Refusal> {
     let requested: Vec<String> = parameters.all("resource").map(str::to_owned).collect();
     if requested.is_empty() {
         return Ok(granted.to_vec());
     }
-    if granted.is_empty() || requested.iter().all(|resource| granted.contains(resource)) {
+    if requested.iter().all(|resource| granted.contains(resource)) {
         return Ok(requested);
     }
     Err(Refusal::new(ErrorCode::InvalidTarget, Reason::ResourceNotAllowed, "the resource goes beyond what was granted"))
@@ -343,6 +345,7 @@ mod tests {
         assert_eq!(resources("resource=a", &["a", "b"]), Ok(vec!["a".to_owned()]));
         assert_eq!(resources("", &["a", "b"]).map(|resources| resources.len()), Ok(2));
         assert_eq!(resources("resource=c", &["a", "b"]), Err(ErrorCode::InvalidTarget));
+        assert_eq!(resources("resource=a", &[]), Err(ErrorCode::InvalidTarget), "granted for none");
     }
 
     #[test]

@@ -214,8 +214,7 @@ async fn a_change_that_takes_long_brings_no_removed_client_back() {
     }
 }
 
-/// OpenID Connect Core §8.1: "The Subject Identifier value MUST NOT be reversible by any party other than the OpenID Provider", nor told to
-/// another sector: a client that could name another site's redirect URI later would be told by which names that site knows people.
+/// OpenID Connect Core §8.1: "Distinct Sector Identifier values MUST result in distinct Subject Identifier values": a client that could name another site's redirect URI later would be told by which names that site knows people.
 #[tokio::test]
 async fn a_client_stays_in_its_sector() {
     let stack = started(OPEN).await;

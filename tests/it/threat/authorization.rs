@@ -128,7 +128,8 @@ async fn an_old_session_shown_late_is_no_new_sign_in() {
     // Sign-ins are told apart from requests by whole seconds.
     tokio::time::sleep(std::time::Duration::from_millis(1_100)).await;
     let old = cookies.pop().expect("one");
-    let table = [("prompt", "login", false), ("prompt", "login", true), ("prompt", "select_account", false), ("max_age", "0", false)];
+    let table =
+        [("prompt", "login", false), ("prompt", "login", true), ("prompt", "select_account", false), ("max_age", "0", false)];
     for ((name, value, with_another), stolen) in table.into_iter().zip(cookies) {
         let mut thief = Browser::new(&stack);
         thief.cookies.extend(with_another.then(|| old.clone()));

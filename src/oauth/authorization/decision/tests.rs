@@ -127,7 +127,11 @@ fn another_person_than_the_hinted_one_is_none() {
     assert_eq!(hinted(&[Prompt::None], false, Progress::Arrived), "login_required");
     assert_eq!(hinted(&[], false, Progress::Arrived), "sign in");
     assert_eq!(hinted(&[], false, Progress::Interacted(Some(&prior(900)), BEGUN)), "sign in");
-    assert_eq!(hinted(&[], false, Progress::Interacted(Some(&prior(800)), BEGUN)), "login_required", "they came back as themselves");
+    assert_eq!(
+        hinted(&[], false, Progress::Interacted(Some(&prior(800)), BEGUN)),
+        "login_required",
+        "they came back as themselves"
+    );
 }
 
 #[test]
