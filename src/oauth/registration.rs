@@ -41,6 +41,7 @@ pub struct Registration {
     scope: Scope,
     resources: Vec<String>,
     most: u32,
+    redirect_errors: bool,
     throttle: Throttle,
 }
 
@@ -92,12 +93,18 @@ impl Registration {
         }
         let limits = ThrottleLimits { address_failures_per_minute: per_minute, client_failures_per_minute: per_minute };
         let (resources, most) = (settings.resources.clone(), settings.max_clients);
-        Ok(Self { who, scope, resources, most, throttle: Throttle::new(limits) })
+        let redirect_errors = settings.redirect_errors;
+        Ok(Self { who, scope, resources, most, redirect_errors, throttle: Throttle::new(limits) })
     }
 
     /// Whether anybody may register a client.
     pub const fn is_on(&self) -> bool {
         !matches!(self.who, Who::Nobody)
+    }
+
+    /// Whether redirect URIs may be anybody's, so that refusals are not sent there before a person is signed in.
+    pub(super) const fn distrusts_redirects(&self) -> bool {
+        matches!(self.who, Who::Anybody) && !self.redirect_errors
     }
 
     /// Whether whoever shows this may register a client.

@@ -84,6 +84,12 @@ impl Store {
         Ok(RegistrationReplaced::Now)
     }
 
+    /// Whether a client registered itself.
+    pub async fn is_self_registered(&self, client_id: &ClientId) -> Result<bool, StoreError> {
+        let row: Option<(i64,)> = read!(&self.inner.db, fetch_optional: sqlx::query_as(KNOWN).bind(client_id.as_str()))?;
+        Ok(row.is_some())
+    }
+
     /// When a client registered itself, if this is its registration access token.
     pub async fn registration(&self, client_id: &ClientId, token: &str) -> Result<Option<Timestamp>, StoreError> {
         for index in self.indexes(TOKEN, token.as_bytes()) {
@@ -106,4 +112,5 @@ pub(super) async fn forget(unit: &mut NumberedWork, client_id: &ClientId) -> Res
 const COUNT: &str = "SELECT COUNT(*) FROM client_registration";
 const INSERT: &str = "INSERT INTO client_registration (client_id, token_index, created) VALUES ($1, $2, $3)";
 const ONE: &str = "SELECT created FROM client_registration WHERE client_id = $1 AND token_index = $2";
+const KNOWN: &str = "SELECT created FROM client_registration WHERE client_id = $1";
 const DELETE: &str = "DELETE FROM client_registration WHERE client_id = $1";

@@ -117,7 +117,13 @@ impl AuthorizationServer {
         let now = self.clock.now()?;
         let requested = match self.requested(parameters, now).await? {
             Ok(requested) => requested,
-            Err((destination, refusal)) => return self.refuse(&destination, refusal, now).await,
+            Err((destination, refusal)) => {
+                let is_silent = parameters.get("prompt") == Some("none");
+                if login.is_none() && !is_silent && self.is_a_strangers(&destination.client).await? {
+                    return Err(refusal.of(&destination.client.client_id).into());
+                }
+                return self.refuse(&destination, refusal, now).await;
+            }
         };
         if method == Method::Post {
             let interaction = Interaction::posted(&requested.request, requested.pushed.clone());
@@ -133,6 +139,12 @@ impl AuthorizationServer {
     /// An interaction that is unknown, over, or another browser's.
     pub async fn resume(
         &self,
+    /// Whether a client may be anybody's, so that nobody is led there by a link alone: RFC 9700 §4.11.2 has the server authenticate the
+    /// person first, but for silent requests.
+    async fn is_a_strangers(&self, client: &Client) -> Result<bool, OauthError> {
+        Ok(self.registration.distrusts_redirects() && self.store.is_self_registered(&client.client_id).await?)
+    }
+
         id: &InteractionId,
         login: Option<&SignedIn>,
         request_id: &RequestId,

@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use super::oidc_core::id_token_claims;
-use crate::harness::app::{Returned, add_bob, go_on, url_of};
+use crate::harness::app::{Returned, add_bob, go_on, posted, url_of};
 use crate::harness::browser::Browser;
 use crate::harness::command::symbolon;
 use crate::harness::{Answer, Call, Publisher, Setup, Stack, token};
@@ -326,4 +326,40 @@ async fn registration_is_for_whom_the_configuration_says() {
     );
     let answer = send(&stack, call("POST", "/register", "let me in", &asked)).await;
     assert_eq!((answer.status, answer.header("retry-after").is_some()), (429, true));
+}
+
+/// RFC 9700 §4.11.2, the authorization server as open redirector: where anybody may register any redirect URI, a link to this server leads
+/// nobody there who is not signed in, but for `prompt=none`.
+#[tokio::test]
+async fn a_link_leads_nobody_to_a_strangers_site() {
+    const PHISH: &str = "https://phish.example/";
+    for redirects in [false, true] {
+        let stack = started(&format!("{OPEN}{}", if redirects { "redirect_errors = true\n" } else { "" })).await;
+        let client = register(&stack, &json!({ "redirect_uris": [PHISH] })).await.json();
+        let parameters = |response_type: &'static str, more: &[(&'static str, &'static str)]| {
+            let mut parameters =
+                vec![("response_type", response_type), ("client_id", text(&client, "client_id")), ("redirect_uri", PHISH)];
+            parameters.extend([("scope", "openid"), ("state", "s")]);
+            parameters.extend(more);
+            parameters.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect::<Vec<_>>()
+        };
+        for call in [Call::get(&url_of(&parameters("x", &[]))), posted(&parameters("x", &[]))] {
+            let answer = send(&stack, call).await;
+            assert_eq!(stack.reason_of(answer.request_id()).await, "response_type_unsupported");
+            match redirects {
+                true => assert_eq!(Returned::of(&answer).to, PHISH),
+                false => assert_eq!((answer.status, answer.header("location")), (400, None)),
+            }
+        }
+        // In order, the person signs in first; and a silent request is answered.
+        let answer = send(&stack, Call::get(&url_of(&parameters("code", &[])))).await;
+        assert!(answer.header("location").is_some_and(|location| location.starts_with("/sign-in?")));
+        let answer = send(&stack, Call::get(&url_of(&parameters("code", &[("prompt", "none")])))).await;
+        assert_eq!(Returned::of(&answer).get("error"), "login_required");
+        // Whoever is signed in is led on.
+        let mut browser = Browser::new(&stack);
+        browser.sign_in("bob", crate::harness::app::PASSWORD).await;
+        let returned = Returned::of(&browser.get(&url_of(&parameters("x", &[]))).await);
+        assert_eq!((returned.to.as_str(), returned.get("error")), (PHISH, "unsupported_response_type"));
+    }
 }
