@@ -6,7 +6,7 @@ use anyhow::{Context as _, bail};
 use arc_swap::ArcSwap;
 use tokio::sync::Semaphore;
 
-use super::client_authentication::{assertion_rules, outbound, throttle_limits};
+use super::client_authentication::{anonymous_limits, assertion_rules, outbound, throttle_limits};
 use super::tasks::load_rules;
 use crate::binding::dpop::{Dpop, DpopChecked, Nonces};
 use crate::clients::{ClientKeys, Clients, Profile};
@@ -77,6 +77,7 @@ struct Checked {
     issuer: Issuer,
     endpoints: Endpoints,
     assertions: AssertionRules,
+    anonymous: ThrottleLimits,
     assertion_issuers: AssertionIssuers,
     throttle: ThrottleLimits,
     resources: Resources,
@@ -117,6 +118,7 @@ fn checked(loaded: &Loaded) -> anyhow::Result<Checked> {
     let endpoints = Endpoints::new(&issuer, mtls_url.as_ref());
     let assertions = assertion_rules(&settings.client_assertion, &issuer, &endpoints)?;
     let read = |file: &std::path::Path| std::fs::read(loaded.resolve(file));
+    let anonymous = anonymous_limits(&settings.limits)?;
     let assertion_issuers = AssertionIssuers::from_settings(&settings.assertion_issuer, read).context("[[assertion_issuer]]")?;
     let throttle = throttle_limits(&settings.limits)?;
     super::identity::check(settings, &issuer)?;
@@ -137,6 +139,7 @@ fn checked(loaded: &Loaded) -> anyhow::Result<Checked> {
         issuer,
         endpoints,
         assertions,
+        anonymous,
         assertion_issuers,
         throttle,
         resources,
@@ -211,6 +214,7 @@ pub async fn build(
         outbound,
         registration: checked.registration,
         assertions: checked.assertions,
+        anonymous: Throttle::new(checked.anonymous),
         assertion_issuers: checked.assertion_issuers,
         throttle: Throttle::new(checked.throttle),
         keys: ArcSwap::from_pointee(keys),

@@ -1,5 +1,6 @@
 //! The authorization server as a value: its settings, and the snapshots its endpoints read.
 
+use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
@@ -8,6 +9,8 @@ use tokio::sync::Semaphore;
 
 use super::assertion_issuers::AssertionIssuers;
 use super::authorization::Lifetimes;
+use super::error::OauthError;
+use super::fetch_room::FetchRoom;
 use super::client_auth::{AssertionRules, Throttle};
 use super::logout::Logouts;
 use super::metadata::{Capabilities, Endpoints};
@@ -75,6 +78,8 @@ pub struct AuthorizationServer {
     /// Whose assertions are grants.
     pub assertion_issuers: AssertionIssuers,
     /// Holds back who fails too often.
+    /// Holds back who leaves too much in the database without saying who they are.
+    pub anonymous: Throttle,
     pub throttle: Throttle,
     /// Our signing keys, as of the last change.
     pub keys: ArcSwap<SigningKeys>,
@@ -103,6 +108,17 @@ impl AuthorizationServer {
         }
         rules
     }
+    /// Counts what an address leaves in the database without a person or a client that answers for it.
+    ///
+    /// # Errors
+    /// 429 when it is too much.
+    pub fn admit_anonymous(&self, address: IpAddr) -> Result<(), OauthError> {
+        let monotonic = self.clock.monotonic();
+        self.anonymous.check(address, None, monotonic).map_err(|throttled| OauthError::Throttled(throttled, None))?;
+        self.anonymous.failed(address, None, monotonic);
+        Ok(())
+    }
+
 
     /// The metadata document.
     pub fn metadata(&self) -> Value {

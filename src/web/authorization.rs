@@ -10,29 +10,39 @@ use http::{HeaderMap, Request, header};
 
 use super::pages::see_other;
 use super::reject::{Rejected, WebError, refusal_of, rejection_of};
-use super::{Web, extract, form_post, path};
+use super::{Peer, Web, extract, form_post, path};
 use crate::domain::RequestId;
 use crate::identity::SignedIn;
 use crate::oauth::authorization::{Answer, InteractionId, Method, Outcome};
 use crate::oauth::parameters::Parameters;
 
 /// Answers an authorization request that a browser brings with its cookies.
-pub async fn get(State(web): State<Arc<Web>>, Extension(id): Extension<RequestId>, request: Request<Body>) -> Response {
+pub async fn get(
+    State(web): State<Arc<Web>>,
+    Extension(peer): Extension<Arc<Peer>>,
+    Extension(id): Extension<RequestId>,
+    request: Request<Body>,
+) -> Response {
     let (parameters, headers) = (extract::query(&request), request.into_parts().0.headers);
     let outcome = async {
         let parameters = parameters?;
         let login = signed_in(&web, &headers).await?;
-        let outcome = web.server.authorize(&parameters, Method::Get, login.as_ref(), &id).await?;
+        let outcome = web.server.authorize(&parameters, Method::Get, login.as_ref(), peer.facts().peer_address.ip(), &id).await?;
         tell(&web, outcome, None)
     };
     outcome.await.unwrap_or_else(|error| page_of(&web, &error, &id))
 }
 
 /// Keeps a request that another site posted: cookies do not travel with that, so that the browser comes again by GET.
-pub async fn post(State(web): State<Arc<Web>>, Extension(id): Extension<RequestId>, request: Request<Body>) -> Response {
+pub async fn post(
+    State(web): State<Arc<Web>>,
+    Extension(peer): Extension<Arc<Peer>>,
+    Extension(id): Extension<RequestId>,
+    request: Request<Body>,
+) -> Response {
     let outcome = async {
         let parameters = extract::form(request, web.body_limits).await?;
-        let outcome = web.server.authorize(&parameters, Method::Post, None, &id).await?;
+        let outcome = web.server.authorize(&parameters, Method::Post, None, peer.facts().peer_address.ip(), &id).await?;
         tell(&web, outcome, None)
     };
     outcome.await.unwrap_or_else(|error| page_of(&web, &error, &id))

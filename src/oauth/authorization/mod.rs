@@ -17,6 +17,7 @@ mod interaction;
 pub mod request;
 mod settings;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -42,7 +43,7 @@ use crate::keys::TokenType;
 use crate::store::{Finished, Finishes, NewCode};
 use decision::{ConsentSource, Consented, Granting, Next, Prior, Progress};
 use interaction::Interaction;
-use request::{AuthorizationRequest, Destination, Hints};
+use request::{AuthorizationRequest, Destination, Hints, Prompt};
 
 /// What every authorization code begins with, so that people and secret scanners recognise it.
 pub const CODE_PREFIX: &str = "sy_ac_";
@@ -112,6 +113,7 @@ impl AuthorizationServer {
         parameters: &Parameters,
         method: Method,
         login: Option<&SignedIn>,
+        address: IpAddr,
         request_id: &RequestId,
     ) -> Result<Outcome, OauthError> {
         let now = self.clock.now()?;
@@ -125,6 +127,10 @@ impl AuthorizationServer {
                 return self.refuse(&destination, refusal, now).await;
             }
         };
+        // What is kept until somebody signs in.
+        if method == Method::Post || (login.is_none() && !requested.request.prompts(Prompt::None)) {
+            self.admit_anonymous(address)?;
+        }
         if method == Method::Post {
             let interaction = Interaction::posted(&requested.request, requested.pushed.clone());
             return Ok(Outcome::Resume(self.begin_interaction(&interaction, now).await?));
@@ -133,18 +139,18 @@ impl AuthorizationServer {
         self.proceed(&underway, login, now, request_id).await
     }
 
-    /// Goes on with a request after its person was sent away.
-    ///
-    /// # Errors
-    /// An interaction that is unknown, over, or another browser's.
-    pub async fn resume(
-        &self,
     /// Whether a client may be anybody's, so that nobody is led there by a link alone: RFC 9700 §4.11.2 has the server authenticate the
     /// person first, but for silent requests.
     async fn is_a_strangers(&self, client: &Client) -> Result<bool, OauthError> {
         Ok(self.registration.distrusts_redirects() && self.store.is_self_registered(&client.client_id).await?)
     }
 
+    /// Goes on with a request after its person was sent away.
+    ///
+    /// # Errors
+    /// An interaction that is unknown, over, or another browser's.
+    pub async fn resume(
+        &self,
         id: &InteractionId,
         login: Option<&SignedIn>,
         request_id: &RequestId,

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::{passed, refused};
-use crate::harness::app::{PASSWORD, Returned, VERIFIER, add_bob, decide, fill_in_sign_in, go_on};
+use crate::harness::app::{PASSWORD, Returned, VERIFIER, add_bob, decide, fill_in_sign_in, go_on, posted};
 use crate::harness::browser::{Browser, field};
 use crate::harness::command::symbolon;
 use crate::harness::{App, Call, Engine, Leaf, Prover, Setup, token};
@@ -408,4 +408,49 @@ async fn no_access_token_outlives_its_grant() {
             assert_eq!(stack.introspect(token).await, json!({ "active": false }), "of a grant of {grant_seconds} seconds");
         }
     }
+}
+
+/// Nobody fills the database from one address by requests that no person and no client answers for.
+#[tokio::test]
+async fn what_is_kept_for_nobody_is_limited() {
+    let public = json!({
+        "client_id": "public", "token_endpoint_auth_method": "none", "tls_client_certificate_bound_access_tokens": false,
+        "grant_types": ["authorization_code"], "redirect_uris": ["https://public.example/cb"], "scope": "read",
+        "resources": ["{accounts}"],
+    });
+    let clients = vec![App::metadata("alice", json!({})), public];
+    let server = "[limits]\nanonymous_authorizations_per_minute = 3\n".to_owned();
+    let stack = Setup { without_gateway: true, clients, server, ..Setup::default() }.start().await;
+    add_bob(&stack).await;
+    let app = App::alice(&stack);
+    let mut bob = Browser::new(&stack);
+    assert_eq!(bob.sign_in("bob", PASSWORD).await.status, 303);
+    let mut request = app.request(&[]);
+    let get = Call::get(&app.url(&[]));
+    let post = posted(&request);
+    request.retain(|(name, _)| !matches!(name.as_str(), "client_id" | "redirect_uri" | "scope"));
+    let mut form: Vec<(&str, &str)> = request.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    form.extend([("client_id", "public"), ("redirect_uri", "https://public.example/cb"), ("scope", "read")]);
+    let push = Call::form("/par", &form);
+    for full in [false, true] {
+        for (call, status) in [(&get, 303), (&post, 303), (&push, 201)] {
+            let answer = stack.nobody().send(&stack.issuer_authority, call).await;
+            match full {
+                false => assert_eq!(answer.status, status, "{}", answer.text()),
+                true => {
+                    assert_eq!((answer.status, answer.header("retry-after").is_some()), (429, true), "{}", answer.text());
+                    assert_eq!(stack.reason_of(answer.request_id()).await, "client_throttled");
+                }
+            }
+        }
+        assert_eq!(stack.count("SELECT COUNT(*) FROM interaction").await, 2);
+        assert_eq!(stack.count("SELECT COUNT(*) FROM pushed_request").await, 1);
+    }
+    // Whoever says who they are goes on.
+    let form: Vec<(String, String)> = app.request(&[]);
+    let form: Vec<(&str, &str)> = form.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    assert_eq!(stack.post(&app.identity, "/par", &form).await.status, 201);
+    let answer = bob.get(&app.url(&[])).await;
+    assert!(!Returned::of(&go_on(&mut bob, answer).await).get("code").is_empty());
+    assert_eq!(Browser::new(&stack).get(&app.url(&[("prompt", "none")])).await.status, 303, "nothing is kept");
 }
