@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 use subtle::ConstantTimeEq as _;
+use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
 use super::authorization::random_text;
@@ -30,6 +31,8 @@ use crate::store::{Registered, RegistrationReplaced, SecretRecord};
 const PREFIX: &str = "sy_reg_";
 /// What a registration says of this server's own, which nobody sets for themselves.
 const OURS: [&str; 5] = ["client_id", "client_secret", "profile", "resources", "anchor_set"];
+/// Lists of redirect URIs that are fetched at once.
+const MOST_SECTOR_FETCHES: usize = 16;
 /// How long an answer waits until this process knows the client, and how often it looks.
 const PATIENCE: Duration = Duration::from_secs(5);
 const LOOK: Duration = Duration::from_millis(5);
@@ -43,6 +46,7 @@ pub struct Registration {
     most: u32,
     redirect_errors: bool,
     throttle: Throttle,
+    sector_fetches: Semaphore,
 }
 
 #[derive(Debug)]
@@ -94,7 +98,8 @@ impl Registration {
         let limits = ThrottleLimits { address_failures_per_minute: per_minute, client_failures_per_minute: per_minute };
         let (resources, most) = (settings.resources.clone(), settings.max_clients);
         let redirect_errors = settings.redirect_errors;
-        Ok(Self { who, scope, resources, most, redirect_errors, throttle: Throttle::new(limits) })
+        let (throttle, sector_fetches) = (Throttle::new(limits), Semaphore::new(MOST_SECTOR_FETCHES));
+        Ok(Self { who, scope, resources, most, redirect_errors, throttle, sector_fetches })
     }
 
     /// Whether anybody may register a client.
@@ -163,10 +168,7 @@ impl AuthorizationServer {
     pub async fn register(&self, body: &[u8], bearer: Option<&str>, address: IpAddr) -> Result<Value, OauthError> {
         let now = self.clock.now()?;
         let rules = &self.registration;
-        let monotonic = self.clock.monotonic();
-        rules.throttle.check(address, None, monotonic).map_err(|throttled| OauthError::Throttled(throttled, None))?;
-        // Each counts, whatever comes of it.
-        rules.throttle.failed(address, None, monotonic);
+        self.count_registration(address)?;
         rules.check(bearer)?;
         let client_id: ClientId =
             TokenId::random(&*self.randomness)?.as_str().parse().map_err(|_| Fault::Defect(Reason::Defect))?;
@@ -180,6 +182,14 @@ impl AuthorizationServer {
         }
         self.until_known(&client_id, Some(&client)).await?;
         Ok(self.whole_registration(&client, &token, has_secret.then_some(&secret), now))
+    }
+
+    /// Registrations and changes of them are few from each address. Each counts, whatever comes of it.
+    fn count_registration(&self, address: IpAddr) -> Result<(), OauthError> {
+        let (throttle, monotonic) = (&self.registration.throttle, self.clock.monotonic());
+        throttle.check(address, None, monotonic).map_err(|throttled| OauthError::Throttled(throttled, None))?;
+        throttle.failed(address, None, monotonic);
+        Ok(())
     }
 
     /// A client's registration (RFC 7592 §2.1).
@@ -197,7 +207,14 @@ impl AuthorizationServer {
     ///
     /// # Errors
     /// `invalid_token`, and those of a registration.
-    pub async fn update_registration(&self, client_id: &str, bearer: Option<&str>, body: &[u8]) -> Result<Value, OauthError> {
+    pub async fn update_registration(
+        &self,
+        client_id: &str,
+        bearer: Option<&str>,
+        body: &[u8],
+        address: IpAddr,
+    ) -> Result<Value, OauthError> {
+        self.count_registration(address)?;
         let (client_id, token, created) = self.manager(client_id, bearer).await?;
         let record = self.store.client(&client_id).await?.ok_or_else(foreign)?;
         let before = Client::from_record(&record).map_err(|_| Fault::Defect(Reason::Defect))?;
@@ -304,6 +321,8 @@ impl AuthorizationServer {
     /// OpenID Connect Registration §5: the redirect URIs "MUST be included in the elements of the array".
     async fn check_sector(&self, client: &Client) -> Result<(), OauthError> {
         let Some(uri) = &client.authorization.sector_identifier_uri else { return Ok(()) };
+        let permit = self.registration.sector_fetches.try_acquire();
+        let _permit = permit.map_err(|_| Fault::Unavailable(Reason::Overloaded))?;
         let listed = self.fetch_sector(uri.url()).await.map_err(|problem| {
             tracing::info!(problem, "a sector_identifier_uri cannot be read");
             invalid("sector_identifier_uri cannot be read, or is not an array of URIs")

@@ -363,3 +363,33 @@ async fn a_link_leads_nobody_to_a_strangers_site() {
         assert_eq!((returned.to.as_str(), returned.get("error")), (PHISH, "unsupported_response_type"));
     }
 }
+
+/// Changes are as few as registrations, and not everybody's lists are fetched at once.
+#[tokio::test]
+async fn changes_and_fetches_are_limited() {
+    for limit in [3, 30] {
+        let stack = started(&format!("{OPEN}per_address_per_minute = {limit}\n")).await;
+        let client = register(&stack, &json!({ "redirect_uris": [CALLBACK] })).await.json();
+        let (place, token) = (place_of(&stack, &client), text(&client, "registration_access_token"));
+        let body = json!({ "client_id": client["client_id"], "redirect_uris": [CALLBACK] });
+        for (token, status) in [(token, 200), ("sy_reg_AAAA", 401)] {
+            assert_eq!(send(&stack, call("PUT", &place, token, &body)).await.status, status);
+        }
+        let answer = send(&stack, call("PUT", &place, token, &body)).await;
+        match limit {
+            3 => assert_eq!((answer.status, answer.header("retry-after").is_some()), (429, true), "{}", answer.text()),
+            _ => assert_eq!(answer.status, 200, "{}", answer.text()),
+        }
+    }
+    let stack = started(&format!("{OPEN}{OUTBOUND}")).await;
+    let publisher = Publisher::start(&stack.server_ca).await;
+    publisher.publish(&json!([CALLBACK]));
+    publisher.delay(std::time::Duration::from_secs(2));
+    let asked = json!({ "redirect_uris": [CALLBACK], "sector_identifier_uri": publisher.url("/sector") });
+    let answers = futures_util::future::join_all((0..20).map(|_| register(&stack, &asked))).await;
+    let count = |status: u16| answers.iter().filter(|answer| answer.status == status).count();
+    assert_eq!((count(201), count(503)), (16, 4));
+    assert_eq!(publisher.connections(), 16);
+    publisher.delay(std::time::Duration::ZERO);
+    assert_eq!(register(&stack, &asked).await.status, 201);
+}
