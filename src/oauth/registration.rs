@@ -33,6 +33,8 @@ const PREFIX: &str = "sy_reg_";
 const OURS: [&str; 5] = ["client_id", "client_secret", "profile", "resources", "anchor_set"];
 /// Lists of redirect URIs that are fetched at once.
 const MOST_SECTOR_FETCHES: usize = 16;
+/// What tokens are bound to.
+const BOUND: [&str; 2] = ["tls_client_certificate_bound_access_tokens", "dpop_bound_access_tokens"];
 /// How long an answer waits until this process knows the client, and how often it looks.
 const PATIENCE: Duration = Duration::from_secs(5);
 const LOOK: Duration = Duration::from_millis(5);
@@ -222,7 +224,7 @@ impl AuthorizationServer {
         if members.get("client_id").and_then(Value::as_str) != Some(client_id.as_str()) {
             return Err(invalid("client_id must be there and be this client's (RFC 7592 section 2.2)").into());
         }
-        let (client, _) = self.read_metadata(body, &client_id, Secret::Kept(record.secret.as_ref())).await?;
+        let (client, _) = self.read_metadata(body, &client_id, Secret::Kept(record.secret.as_ref(), &before)).await?;
         if client.authentication.method() != before.authentication.method() {
             return Err(invalid("token_endpoint_auth_method stays as it is: register a new client").into());
         }
@@ -262,13 +264,20 @@ impl AuthorizationServer {
         let mut members = json::parse_object(body).map_err(|_| invalid("the body is not a JSON object"))?;
         members.retain(|name, value| !value.is_null() && Client::knows(name) && !OURS.contains(&name.as_str()));
         let has_secret = self.apply_policy(&mut members)?;
+        if let Secret::Kept(_, before) = secret {
+            keep_limits(&mut members, before)?;
+        }
+        // RFC 8705 §3.4, RFC 9449 §5.2: bearer tokens unless the client asks for better ones.
+        if !BOUND.iter().any(|name| members.contains_key(*name)) {
+            members.insert(BOUND[0].to_owned(), json!(false));
+        }
         let kept = match secret {
             Secret::New(secret) if has_secret => {
                 members.insert("client_secret".into(), json!(secret.as_str()));
                 None
             }
             Secret::New(_) => None,
-            Secret::Kept(kept) => kept,
+            Secret::Kept(kept, _) => kept,
         };
         let document = Zeroizing::new(Value::Object(members).to_string());
         let client = Client::from_metadata_keeping(document.as_bytes(), Some(client_id), kept).map_err(Refusal::from)?;
@@ -310,11 +319,6 @@ impl AuthorizationServer {
         members.insert("scope".into(), json!(scope.to_string()));
         members.insert("profile".into(), json!("openid"));
         members.insert("resources".into(), json!(rules.resources));
-        // RFC 8705 §3.4, RFC 9449 §5.2: bearer tokens unless the client asks for better ones.
-        let bound = ["tls_client_certificate_bound_access_tokens", "dpop_bound_access_tokens"];
-        if !bound.iter().any(|name| members.contains_key(*name)) {
-            members.insert(bound[0].to_owned(), json!(false));
-        }
         Ok(method.starts_with("client_secret_"))
     }
 
@@ -387,11 +391,32 @@ fn keeps_its_names(before: &Client, after: &Client) -> Result<(), Refusal> {
     Ok(())
 }
 
+/// A client that changes its registration keeps what was narrowed since: its profile, its anchor set, what its tokens are bound to where it
+/// does not say; its resources and its scope only become less.
+fn keep_limits(members: &mut Map<String, Value>, before: &Client) -> Result<(), Refusal> {
+    let known: Map<String, Value> = serde_json::from_str(&before.to_metadata()).unwrap_or_default();
+    let is_bound_anew = BOUND.iter().any(|name| members.contains_key(*name));
+    let kept = BOUND.iter().filter(|_| !is_bound_anew).chain(&["profile", "anchor_set"]);
+    for name in kept {
+        match known.get(*name) {
+            Some(value) => drop(members.insert((*name).to_owned(), value.clone())),
+            None => drop(members.remove(*name)),
+        }
+    }
+    if let Some(resources) = members.get_mut("resources").and_then(Value::as_array_mut) {
+        resources.retain(|resource| before.resources.iter().any(|kept| resource == kept));
+    }
+    let scope = members.get("scope").and_then(Value::as_str).unwrap_or_default();
+    let scope: Scope = scope.parse().map_err(|_| invalid("scope is malformed (RFC 6749 section 3.3)"))?;
+    members.insert("scope".into(), json!(scope.intersection(&before.scope).to_string()));
+    Ok(())
+}
+
 /// What a client's secret is to be.
 #[derive(Clone, Copy)]
 enum Secret<'a> {
     /// This one.
     New(&'a Zeroizing<String>),
-    /// What was kept.
-    Kept(Option<&'a SecretRecord>),
+    /// What was kept, of a client that was this before.
+    Kept(Option<&'a SecretRecord>, &'a Client),
 }

@@ -393,3 +393,50 @@ async fn changes_and_fetches_are_limited() {
     publisher.delay(std::time::Duration::ZERO);
     assert_eq!(register(&stack, &asked).await.status, 201);
 }
+
+/// What the operator narrowed, no client undoes by sending its registration again.
+#[tokio::test]
+async fn a_change_keeps_the_operators_limits() {
+    let more = "scopes = [\"read\", \"write\"]\nresources = [\"{accounts}\", \"{reports}\"]\n";
+    let stack = started(&format!("{OPEN}{more}")).await;
+    let asked = json!({
+        "redirect_uris": [CALLBACK], "token_endpoint_auth_method": "none", "scope": "openid read write",
+        "grant_types": ["authorization_code"],
+    });
+    let client = register(&stack, &asked).await.json();
+    assert_eq!(client["scope"], "openid read write", "{client}");
+    let mut narrowed = asked.clone();
+    for (name, value) in [
+        ("client_id", client["client_id"].clone()),
+        ("profile", json!("oauth2.1")),
+        ("scope", json!("openid read")),
+        ("resources", json!([stack.accounts])),
+        ("dpop_bound_access_tokens", json!(true)),
+    ] {
+        narrowed[name] = value;
+    }
+    stack.apply(&[narrowed.clone()]).await.ok();
+    let stored = async || {
+        let said = symbolon(stack.dir.path(), &["client", "show", text(&client, "client_id")]).await.ok();
+        serde_json::from_str::<Value>(&said).expect("JSON")
+    };
+    let put = async |changes: &[(&str, Value)]| {
+        let mut body = asked.clone();
+        body["client_id"] = client["client_id"].clone();
+        for (name, value) in changes {
+            body[name] = value.clone();
+        }
+        let answer =
+            send(&stack, call("PUT", &place_of(&stack, &client), text(&client, "registration_access_token"), &body)).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        stored().await
+    };
+    let wide = [("scope", json!("openid email read write")), ("profile", json!("openid")), ("client_name", json!("After"))];
+    let found = put(&wide).await;
+    assert_eq!(found["client_name"], "After", "{found}");
+    for name in ["profile", "scope", "resources", "dpop_bound_access_tokens"] {
+        assert_eq!(found[name], narrowed[name], "{name}: {found}");
+    }
+    // What it asks for in less, it gets.
+    assert_eq!(put(&[("scope", json!("openid"))]).await["scope"], "openid");
+}
