@@ -28,7 +28,11 @@ pub async fn get(
         let parameters = parameters?;
         let login = signed_in(&web, &headers).await?;
         let outcome = web.server.authorize(&parameters, Method::Get, login.as_ref(), peer.facts().peer_address.ip(), &id).await?;
-        tell(&web, outcome, None)
+        let mut response = tell(&web, outcome, None)?;
+        for cookie in web.server.clear_oldest_interaction_cookies(&headers) {
+            response.headers_mut().append(header::SET_COOKIE, cookie);
+        }
+        Ok(response)
     };
     outcome.await.unwrap_or_else(|error| page_of(&web, &error, &id))
 }

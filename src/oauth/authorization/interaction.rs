@@ -24,6 +24,10 @@ pub const LIFETIME: Lifetime = Lifetime::from_seconds(600);
 
 /// The longest id that is looked up, in bytes.
 const LONGEST_ID: usize = 64;
+/// What the names of its cookies begin with.
+const COOKIE: &str = "interaction";
+/// Cookies of interactions that a browser keeps: each of its requests brings them all.
+const MOST_COOKIES: usize = 16;
 /// How much of the id's hash is in the name of its cookie.
 const NAME_LENGTH: usize = 12;
 
@@ -161,7 +165,7 @@ impl AuthorizationServer {
         let expires = self.clock.now()?.plus(LIFETIME);
         let sealed = self.ring.seal_bearer(&self.browser_context(), id.as_str(), expires, b"");
         let sealed = sealed.map_err(|error| Fault::Unavailable(error.reason()))?;
-        let cookie = self.cookie_name(id).set(&sealed);
+        let cookie = self.cookie_name(id).set_for(&sealed, LIFETIME);
         cookie.ok_or_else(|| Fault::Defect(Reason::Defect).into())
     }
 
@@ -170,11 +174,18 @@ impl AuthorizationServer {
         self.cookie_name(id).clear()
     }
 
+    /// Takes away the oldest cookies of a browser that began more interactions than it can go on with, so that there is room for one more.
+    pub fn clear_oldest_interaction_cookies(&self, headers: &HeaderMap) -> Vec<HeaderValue> {
+        let cookies = CookieName::all(COOKIE, self.store.deployment(), headers);
+        let beyond = (cookies.len() + 1).saturating_sub(MOST_COOKIES);
+        cookies.iter().take(beyond).filter_map(CookieName::clear).collect()
+    }
+
     /// One cookie for each interaction, so that several tabs do not take each other's.
     fn cookie_name(&self, id: &InteractionId) -> CookieName {
         let mut short = base64url::encode(sha256(id.as_str().as_bytes()));
         short.truncate(NAME_LENGTH);
-        CookieName::new(&format!("interaction-{short}"), self.store.deployment())
+        CookieName::new(&format!("{COOKIE}-{short}"), self.store.deployment())
     }
 
     fn browser_context(&self) -> BearerContext<'_> {

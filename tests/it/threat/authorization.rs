@@ -454,3 +454,27 @@ async fn what_is_kept_for_nobody_is_limited() {
     assert!(!Returned::of(&go_on(&mut bob, answer).await).get("code").is_empty());
     assert_eq!(Browser::new(&stack).get(&app.url(&[("prompt", "none")])).await.status, 303, "nothing is kept");
 }
+
+/// A browser in which one sign-in after the other is left alone keeps a few cookies of them, for ten minutes, and not so many that its
+/// requests are too long to be read.
+#[tokio::test]
+async fn abandoned_sign_ins_leave_few_cookies() {
+    let stack = Setup { without_gateway: true, ..App::setup() }.start().await;
+    add_bob(&stack).await;
+    let app = App::alice(&stack);
+    let mut browser = Browser::new(&stack);
+    let mut location = String::new();
+    for number in 0..40 {
+        let answer = browser.get(&app.url(&[])).await;
+        location = answer.header("location").expect("to the sign-in").to_owned();
+        let set: Vec<&str> =
+            answer.headers.iter().filter(|(name, _)| name == "set-cookie").map(|(_, value)| value.as_str()).collect();
+        assert!(set[0].ends_with("; Max-Age=600"), "{set:?}");
+        let kept = browser.cookies.iter().filter(|(name, _)| name.contains("-interaction-")).count();
+        assert_eq!(kept, (number + 1).min(16));
+    }
+    // The last one leads on.
+    let page = browser.get(&location).await;
+    let answer = fill_in_sign_in(&mut browser, &page).await;
+    assert!(!Returned::of(&go_on(&mut browser, answer).await).get("code").is_empty());
+}
