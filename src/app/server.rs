@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use arc_swap::ArcSwap;
-use tokio::sync::Semaphore;
 
 use super::client_authentication::{anonymous_limits, assertion_rules, outbound, throttle_limits};
 use super::tasks::load_rules;
@@ -20,9 +19,8 @@ use crate::oauth::client_auth::{AssertionRules, Throttle, ThrottleLimits};
 use crate::oauth::logout::Logouts;
 use crate::oauth::metadata::{Endpoints, path};
 use crate::oauth::registration::Registration;
-use crate::oauth::request_object::MOST_FETCHES;
 use crate::oauth::resources::Resources;
-use crate::oauth::{AuthorizationServer, IssuedTokens, Revocations};
+use crate::oauth::{AuthorizationServer, FetchRoom, IssuedTokens, Revocations};
 use crate::oidc::SubjectNames;
 use crate::seal::{KeySource, MasterKeys, SealKeyId};
 use crate::store::Store;
@@ -77,9 +75,9 @@ struct Checked {
     issuer: Issuer,
     endpoints: Endpoints,
     assertions: AssertionRules,
-    anonymous: ThrottleLimits,
     assertion_issuers: AssertionIssuers,
     throttle: ThrottleLimits,
+    anonymous: ThrottleLimits,
     resources: Resources,
     feed_clients: Vec<ClientId>,
     key_plan: KeyPlan,
@@ -118,9 +116,9 @@ fn checked(loaded: &Loaded) -> anyhow::Result<Checked> {
     let endpoints = Endpoints::new(&issuer, mtls_url.as_ref());
     let assertions = assertion_rules(&settings.client_assertion, &issuer, &endpoints)?;
     let read = |file: &std::path::Path| std::fs::read(loaded.resolve(file));
-    let anonymous = anonymous_limits(&settings.limits)?;
     let assertion_issuers = AssertionIssuers::from_settings(&settings.assertion_issuer, read).context("[[assertion_issuer]]")?;
     let throttle = throttle_limits(&settings.limits)?;
+    let anonymous = anonymous_limits(&settings.limits)?;
     super::identity::check(settings, &issuer)?;
     let mut dpop = DpopChecked::from_settings(&settings.dpop).context("[dpop]")?;
     let profile = Profile::from(settings.authorization.profile);
@@ -139,9 +137,9 @@ fn checked(loaded: &Loaded) -> anyhow::Result<Checked> {
         issuer,
         endpoints,
         assertions,
-        anonymous,
         assertion_issuers,
         throttle,
+        anonymous,
         resources,
         feed_clients,
         key_plan,
@@ -209,14 +207,14 @@ pub async fn build(
         randomness,
         clients,
         client_keys: ClientKeys::new(outbound.clone()),
-        request_fetches: Semaphore::new(MOST_FETCHES),
+        request_fetches: FetchRoom::default(),
         logouts: Logouts::new(outbound.clone()),
         outbound,
         registration: checked.registration,
         assertions: checked.assertions,
-        anonymous: Throttle::new(checked.anonymous),
         assertion_issuers: checked.assertion_issuers,
         throttle: Throttle::new(checked.throttle),
+        anonymous: Throttle::new(checked.anonymous),
         keys: ArcSwap::from_pointee(keys),
         key_plan: checked.key_plan,
         revocations: Revocations::new(rules),
