@@ -265,6 +265,9 @@ async fn what_cannot_be_registered_is_told() {
         ("token_endpoint_auth_method", json!(1), "invalid_client_metadata"),
         ("id_token_signed_response_alg", json!("none"), "invalid_client_metadata"),
         ("id_token_signed_response_alg", json!("PS512"), "invalid_client_metadata"),
+        ("userinfo_signed_response_alg", json!("PS512"), "invalid_client_metadata"),
+        ("authorization_signed_response_alg", json!("PS512"), "invalid_client_metadata"),
+        ("introspection_signed_response_alg", json!("PS512"), "invalid_client_metadata"),
         ("logo_uri", json!("javascript:alert(1)"), "invalid_client_metadata"),
         ("initiate_login_uri", json!("http://client.example.org/"), "invalid_client_metadata"),
         ("default_max_age", json!("soon"), "invalid_client_metadata"),
@@ -300,7 +303,9 @@ async fn what_cannot_be_registered_is_told() {
             "id_token"
         ))["sub"]
     );
-    assert_eq!(register(&stack, &json!({ "redirect_uris": [CALLBACK] })).await.status, 201);
+    // An algorithm that there is a key for.
+    let asked = json!({ "redirect_uris": [CALLBACK], "authorization_signed_response_alg": "RS256" });
+    assert_eq!(register(&stack, &asked).await.status, 201);
 }
 
 /// RFC 7591 §3: an initial access token; and the limits on how much is registered.
