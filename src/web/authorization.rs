@@ -28,11 +28,7 @@ pub async fn get(
         let parameters = parameters?;
         let login = signed_in(&web, &headers).await?;
         let outcome = web.server.authorize(&parameters, Method::Get, login.as_ref(), peer.facts().peer_address.ip(), &id).await?;
-        let mut response = tell(&web, outcome, None)?;
-        for cookie in web.server.clear_oldest_interaction_cookies(&headers) {
-            response.headers_mut().append(header::SET_COOKIE, cookie);
-        }
-        Ok(response)
+        tell_in_turn(&web, &headers, outcome, None)
     };
     outcome.await.unwrap_or_else(|error| page_of(&web, &error, &id))
 }
@@ -59,9 +55,24 @@ pub async fn resume(State(web): State<Arc<Web>>, Extension(id): Extension<Reques
         let interaction = interaction(&web, &parameters?, &headers)?;
         let login = signed_in(&web, &headers).await?;
         let outcome = web.server.resume(&interaction, login.as_ref(), &id).await?;
-        tell(&web, outcome, Some(&interaction))
+        tell_in_turn(&web, &headers, outcome, Some(&interaction))
     };
     outcome.await.unwrap_or_else(|error| page_of(&web, &error, &id))
+}
+
+/// Leads the browser on. Where it begins one more interaction than it may keep, the oldest go.
+fn tell_in_turn(web: &Web, headers: &HeaderMap, outcome: Outcome, from: Option<&InteractionId>) -> Result<Response, WebError> {
+    let begins_another = match &outcome {
+        Outcome::SignIn(id) | Outcome::Consent(id) | Outcome::Resume(id) => from != Some(id),
+        Outcome::Answer(_) => false,
+    };
+    let mut response = tell(web, outcome, from)?;
+    if begins_another {
+        for cookie in web.server.clear_oldest_interaction_cookies(headers) {
+            response.headers_mut().append(header::SET_COOKIE, cookie);
+        }
+    }
+    Ok(response)
 }
 
 /// The interaction that a request names, if this browser began it.

@@ -473,6 +473,14 @@ async fn abandoned_sign_ins_leave_few_cookies() {
         let kept = browser.cookies.iter().filter(|(name, _)| name.contains("-interaction-")).count();
         assert_eq!(kept, (number + 1).min(16));
     }
+    // What another site posts brings no cookies, and the browser comes again by GET.
+    for _ in 0..20 {
+        let mut foreign = Browser::new(&stack);
+        let resumption = foreign.send(posted(&app.request(&[]))).await.header("location").expect("to ourselves").to_owned();
+        browser.cookies.append(&mut foreign.cookies);
+        location = browser.get(&resumption).await.header("location").expect("to the sign-in").to_owned();
+        assert_eq!(browser.cookies.iter().filter(|(name, _)| name.contains("-interaction-")).count(), 16);
+    }
     // The last one leads on.
     let page = browser.get(&location).await;
     let answer = fill_in_sign_in(&mut browser, &page).await;
