@@ -57,7 +57,8 @@ impl AuthorizationServer {
         };
         let policy = client.client().binding;
         let certificate = client.certificate().map(AsRef::as_ref);
-        let binding = self.confirm(policy, certificate, proven.as_ref(), now).map_err(of_client)?;
+        let binding = self.confirm(policy, certificate, proven.as_ref(), now);
+        let binding = binding.and_then(|binding| self.constrain(client.client(), binding)).map_err(of_client)?;
         let issued = match asked {
             Asked::Approved(approved) => self.issue(&client, approved, &binding, now, &request_id)?,
             Asked::Assertion(granting) => {
