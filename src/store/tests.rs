@@ -73,6 +73,7 @@ mod authorization;
 mod feed;
 mod opening;
 mod people;
+mod released;
 mod replay;
 mod seal_key;
 mod soak;
