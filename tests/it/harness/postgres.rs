@@ -9,9 +9,12 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
+
+/// Whether the server writes its log to the disk before it answers, as one that is meant to last does. Set before its first use.
+pub static DURABLE: AtomicBool = AtomicBool::new(false);
 
 /// A fresh, empty database: its URL. `None`, with the reason printed, when there is no PostgreSQL at hand.
 ///
@@ -137,11 +140,19 @@ impl Cluster {
 
     fn start(&self, options: &str) -> Result<(), String> {
         let Self { bin, as_user, directory, data } = self;
-        let options = format!("{options} -c unix_socket_directories={directory} -c fsync=off -c log_min_messages=fatal");
+        let fsync = if DURABLE.load(Ordering::Relaxed) { "on" } else { "off" };
+        let options = format!("{options} -c unix_socket_directories={directory} -c fsync={fsync} -c log_min_messages=fatal");
         watch(as_user, bin, directory, data)?;
         let log = format!("{directory}/log");
         run(as_user, &bin.join("pg_ctl"), &["-D", data, "-o", &options, "-l", &log, "-w", "-t", "60", "start"]).map(drop)
     }
+}
+
+/// One of the programs that come with the server, such as `pg_dump`.
+#[allow(dead_code, reason = "the store's own tests and benches have no use for it")]
+pub fn program(name: &str) -> PathBuf {
+    let beside = binaries().map(|bin| bin.join(name)).filter(|program| program.is_file());
+    beside.unwrap_or_else(|| PathBuf::from(name))
 }
 
 /// Starts a shell that waits for the end of its input, which comes when this process ends (also by SIGKILL), then stops the server
