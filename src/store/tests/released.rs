@@ -370,7 +370,6 @@ on_both_engines! {
             "DROP TABLE pushed_request",
             "CREATE UNIQUE INDEX too_strict ON grant_family (subject)",
             "DELETE FROM change_counter",
-            "UPDATE seal_key SET purpose = 'other'",
         ] {
             let old = release.clone();
             let [alone, filled_first, migrated_first] = match harm.split_once(' ') {
