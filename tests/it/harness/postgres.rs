@@ -117,6 +117,47 @@ fn start_secured(certificate: &str, key: &str, authority: &str, port: u16) -> Re
     Ok(cluster.directory)
 }
 
+/// A server that its test stops and starts.
+#[allow(dead_code, reason = "the store's own tests and benches let theirs run")]
+pub struct Own {
+    cluster: Cluster,
+}
+
+#[allow(dead_code, reason = "the store's own tests and benches let theirs run")]
+impl Own {
+    /// Starts one, with an empty database: its URL. `None` where no server can be started.
+    pub async fn start() -> Option<(Self, String)> {
+        let started = tokio::task::spawn_blocking(|| {
+            let cluster = Cluster::create()?;
+            cluster.start(Self::OPTIONS)?;
+            Ok::<_, String>(cluster)
+        });
+        match started.await.expect("the starter did not panic") {
+            Ok(cluster) => {
+                let url = format!("postgres://postgres@localhost/postgres?host={}", cluster.directory);
+                Some((Self { cluster }, url))
+            }
+            Err(reason) => {
+                leave_out(&reason);
+                None
+            }
+        }
+    }
+
+    const OPTIONS: &str = "-c listen_addresses=";
+
+    /// Ends it at once, as when its machine is lost: every connection breaks, nothing is written back.
+    pub fn crash(&self) {
+        let Cluster { bin, as_user, data, .. } = &self.cluster;
+        run(as_user, &bin.join("pg_ctl"), &["-D", data, "-m", "immediate", "-w", "stop"]).expect("stopped");
+    }
+
+    /// Starts it again.
+    pub fn start_again(&self) {
+        self.cluster.start(Self::OPTIONS).expect("started");
+    }
+}
+
 /// A server's files, which go with this process.
 struct Cluster {
     bin: PathBuf,
