@@ -74,6 +74,7 @@ mod client_registration;
 mod feed;
 mod opening;
 mod people;
+mod released;
 mod replay;
 mod seal_key;
 mod soak;
