@@ -29,7 +29,8 @@ use crate::store::{PutMode, Registered, SecretRecord};
 /// What every registration access token begins with.
 const PREFIX: &str = "sy_reg_";
 /// What a registration says of this server's own, which nobody sets for themselves.
-const OURS: [&str; 5] = ["client_id", "client_secret", "profile", "resources", "anchor_set"];
+const OURS: [&str; 7] =
+    ["client_id", "client_secret", "profile", "resources", "anchor_set", "refresh_token_grants", "refresh_token_rebinding"];
 /// How long an answer waits until this process knows the client, and how often it looks.
 const PATIENCE: Duration = Duration::from_secs(5);
 const LOOK: Duration = Duration::from_millis(5);
@@ -214,8 +215,8 @@ impl AuthorizationServer {
     pub async fn remove_registration(&self, client_id: &str, bearer: Option<&str>) -> Result<(), OauthError> {
         let (client_id, ..) = self.manager(client_id, bearer).await?;
         let now = self.clock.now()?;
-        if let Some(rule) = self.store.remove_client(&client_id, removal_window(now, LONGEST_TOKEN_LIFETIME), now).await? {
-            self.revocations.update(|rules| rules.with([rule.clone()]));
+        if let Some(made) = self.store.remove_client(&client_id, removal_window(now, LONGEST_TOKEN_LIFETIME), now).await? {
+            self.revocations.update(|rules| rules.with(made.clone()));
         }
         self.until_known(&client_id, None).await
     }

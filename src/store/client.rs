@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 use super::engine::read;
 use super::sealed::CLIENT_SECRET;
 use super::work::{NumberedWork, within};
-use super::{ChangeKind, NewRule, RuleWindow, Store, StoreError, client_registration};
+use super::{ChangeKind, NewRule, RuleWindow, Store, StoreError, client_registration, grant_family};
 use crate::domain::{ClientId, RevocationRule, RuleKind, Timestamp};
 use crate::event::{AuditEvent, Trailed};
 
@@ -164,15 +164,17 @@ impl Store {
         Ok(SecretReplaced::Now)
     }
 
-    /// Removes a client and, in the same transaction, revokes its tokens by a rule; `None` when there is no such client.
+    /// Removes a client and, in the same transaction, revokes its tokens by a rule, and ends its grants and those that came of them, each
+    /// by a rule of its own; `None` when there is no such client.
     ///
-    /// The rule stays in force when a client of that name is added again: tokens issued until `window.before` remain revoked.
+    /// The rules stay in force when a client of that name is added again: tokens issued until `window.before` remain revoked, and none is
+    /// refreshed.
     pub async fn remove_client(
         &self,
         client_id: &ClientId,
         window: RuleWindow,
         now: Timestamp,
-    ) -> Result<Option<RevocationRule>, StoreError> {
+    ) -> Result<Option<Vec<RevocationRule>>, StoreError> {
         let mut unit = NumberedWork::begin(&self.inner.db).await?;
         let removed = within!(&mut unit.work, execute: sqlx::query(DELETE).bind(client_id.as_str()))?;
         if removed == 0 {
@@ -182,10 +184,11 @@ impl Store {
         client_registration::forget(&mut unit, client_id).await?;
         unit.record_change(ChangeKind::Client, client_id.as_str(), now).await?;
         let rule = NewRule { kind: RuleKind::Client, value: client_id.as_str().to_owned(), window };
-        let rule = super::revocation::write(&mut unit, &rule, now).await?;
+        let mut rules = vec![super::revocation::write(&mut unit, &rule, now).await?];
+        rules.extend(grant_family::end_of_client(&mut unit, client_id, window, now).await?);
         let event = AuditEvent::ClientRemoved { client_id: client_id.clone() };
         unit.commit(self, &Trailed { time: now, event }).await?;
-        Ok(Some(rule))
+        Ok(Some(rules))
     }
 
     fn client_record(&self, (client_id, metadata_json, sealed): Row) -> Result<ClientRecord, StoreError> {

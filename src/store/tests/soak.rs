@@ -30,6 +30,7 @@ async fn fill(store: &Store, now: Timestamp, round: i64) {
             state: &state,
             created: now,
             expires,
+            parent: None,
         };
         store.redeem_code(&name, now, Some(&new), &[]).await.expect("redeemed");
     }

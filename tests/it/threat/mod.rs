@@ -15,6 +15,7 @@ mod inside_host;
 mod killed;
 mod outage;
 mod peer;
+mod rebinding;
 mod resumption;
 mod revocation_list;
 mod route_policy;
