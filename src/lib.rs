@@ -100,9 +100,10 @@
 //! | RFC 7636 (PKCE) | `oauth::pkce` | `tests/it/spec/rfc7636.rs` |
 //! | RFC 7662 (introspection) | `oauth::introspect`, [`token::introspection`] | `tests/it/spec/rfc7662.rs` |
 //! | RFC 7800, 8705 §3 (confirmation) | [`domain::Cnf`], [`binding`] | `tests/it/spec/rfc8705.rs` |
-//! | RFC 8414 (metadata) | `oauth::metadata` | `tests/it/spec/rfc8414.rs` |
+//! | RFC 8414 (metadata) | `oauth::metadata` | `tests/it/spec/rfc8414.rs`, `metadata.rs` |
 //! | RFC 8693 (token exchange) | `oauth::grant::token_exchange`, [`domain::Actors`] | `tests/it/spec/rfc8693.rs` |
 //! | RFC 8705 §2 (mutual-TLS client authentication) | `oauth::client_auth` | `tests/it/spec/rfc8705.rs`, `tests/it/threat/inside_host.rs` |
+//! | RFC 8705 §4 (certificates of public clients) | `oauth::grant` | `tests/it/threat/authorization.rs`, `rebinding.rs` |
 //! | RFC 8707 (resource indicators) | `oauth::resources` | `tests/it/spec/rfc8707.rs` |
 //! | RFC 9068 (JWT access tokens) | [`token::jwt`] | `tests/it/spec/rfc9068.rs` |
 //! | RFC 7516 (JWE, to clients) | `jose::jwe`, `oauth::encryption` | `tests/it/spec/encryption.rs` |

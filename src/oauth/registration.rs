@@ -244,7 +244,12 @@ impl AuthorizationServer {
         };
         let document = Zeroizing::new(Value::Object(members).to_string());
         let client = Client::from_metadata_keeping(document.as_bytes(), Some(client_id), kept).map_err(Refusal::from)?;
-        let asked = [client.authorization.id_token_signed_response_alg, client.authorization.userinfo_signed_response_alg];
+        let asked = [
+            client.authorization.id_token_signed_response_alg,
+            client.authorization.userinfo_signed_response_alg,
+            client.messages.authorization_signed_response_alg,
+            client.messages.introspection_signed_response_alg,
+        ];
         if asked.into_iter().flatten().any(|algorithm| !self.key_plan.algorithms.contains(&algorithm)) {
             return Err(invalid("this server has no key for the algorithm that was asked for").into());
         }

@@ -3,6 +3,7 @@
 mod encryption;
 mod fapi2;
 mod jarm;
+mod metadata;
 mod oidc_conformance;
 mod oidc_core;
 mod oidc_discovery;

@@ -191,7 +191,7 @@ async fn a_refresh_token_goes_with_it_by_registration_alone(engine: Engine) {
     let gone = (400, "invalid_grant".to_owned(), "refresh_token_unknown".to_owned());
 
     // bob's token goes to the gateway's client, and on to the backend; both keep acting.
-    let tokens = app.tokens(&stack, &mut browser, &[("scope", "read offline_access"), ("resource", &stack.accounts)]).await;
+    let tokens = app.tokens(&stack, &mut browser, &[("scope", "read"), ("resource", &stack.accounts)]).await;
     let first = exchanged(gateway, &text(&tokens, "access_token")).await;
     let second = exchanged(&backend, &text(&first, "access_token")).await;
     let (of_gateway, of_backend) = (text(&first, "refresh_token"), text(&second, "refresh_token"));
@@ -237,7 +237,8 @@ async fn a_refresh_token_goes_with_it_by_registration_alone(engine: Engine) {
     // With the session that the grant hangs on, and with the person.
     let tokens = app.tokens(&stack, &mut browser, &[("scope", "read"), ("resource", &stack.accounts)]).await;
     let online = text(&exchanged(gateway, &text(&tokens, "access_token")).await, "refresh_token");
-    let tokens = app.tokens(&stack, &mut browser, &[("scope", "read offline_access"), ("resource", &stack.accounts)]).await;
+    let tokens =
+        app.tokens(&stack, &mut browser, &[("scope", "openid read offline_access"), ("resource", &stack.accounts)]).await;
     let offline = text(&exchanged(gateway, &text(&tokens, "access_token")).await, "refresh_token");
     let csrf = crate::harness::browser::field(&browser.account().await, "csrf");
     browser.post("/sign-out", &[("csrf", &csrf)]).await;

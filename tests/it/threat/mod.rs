@@ -10,6 +10,7 @@ mod credentials;
 mod cut_off;
 mod dump;
 mod forged_token;
+mod hostile_form;
 mod idle;
 mod inside_host;
 mod killed;

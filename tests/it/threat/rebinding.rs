@@ -208,6 +208,7 @@ async fn nobody_else_moves_a_refresh_token() {
     }
     assert_eq!(refresh(&stack, alice, &mine).await.status, 200, "nothing of it cost alice her token");
     // Once.
+    let jwt = good();
     assert_eq!(rebind(&stack, alice, "alice", &mine, &jwt).await.status, 200);
     assert_eq!(refresh(&stack, &next, &mine).await.status, 200);
     // A captured one moves nothing, not even by whoever holds the certificate of now.
