@@ -282,6 +282,14 @@ reasons! {
     /// The refresh token was bound to another certificate a moment ago.
     RebindingLate = "rebinding_late";
 
+    // -- software statements ---------------------------------------------------------------------------------------
+    /// The software statement is missing where there must be one, cannot be read, or does not verify.
+    SoftwareStatement = "software_statement";
+    /// Nobody here trusts whoever made the software statement.
+    SoftwareStatementIssuer = "software_statement_issuer";
+    /// The software statement has expired, or is not valid yet.
+    SoftwareStatementDate = "software_statement_date";
+
     // -- token exchange --------------------------------------------------------------------------------------------
     /// A token type that is not exchanged here, or is missing, or there without its token.
     ExchangeTokenType = "exchange_token_type";

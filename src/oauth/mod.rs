@@ -29,6 +29,7 @@ pub mod resources;
 mod revocation_feed;
 mod revoke;
 mod server;
+pub mod software_statement;
 mod token;
 pub mod userinfo;
 

@@ -3,7 +3,8 @@
 //!
 //! What they ask for is read like an operator's registration, under a policy: the profile `openid`, the resources and scopes that the
 //! configuration names, the grants of the code flow, no name in certificates. Members that are not understood are passed over, as the
-//! standards have it; what is registered is told in the answer. Software statements are not taken.
+//! standards have it; what is registered is told in the answer. What a software statement says (`software_statement`) cannot be said
+//! otherwise.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -16,7 +17,9 @@ use super::authorization::random_text;
 use super::client_auth::{Throttle, ThrottleLimits};
 use super::error::{ErrorCode, Fault, OauthError, Refusal};
 use super::metadata::path;
+use super::profiles::Demand;
 use super::server::AuthorizationServer;
+use super::software_statement::{self, SoftwareStatementError, SoftwareStatements};
 use crate::clients::{Client, GrantType, LONGEST_TOKEN_LIFETIME, MetadataError, generate_secret, removal_window};
 use crate::config::settings::{RegistrationModeSetting, RegistrationSettings};
 use crate::domain::{ClientId, Scope, Timestamp, TokenId};
@@ -43,6 +46,8 @@ pub struct Registration {
     resources: Vec<String>,
     most: u32,
     throttle: Throttle,
+    statements: SoftwareStatements,
+    statement: Demand,
 }
 
 #[derive(Debug)]
@@ -64,17 +69,32 @@ pub enum RegistrationSettingsError {
     /// Not a scope.
     #[error("scopes: `{0}` is not a scope")]
     Scope(String),
+    /// An issuer of software statements.
+    #[error("{0}")]
+    SoftwareStatements(#[from] SoftwareStatementError),
+    /// Nobody could register.
+    #[error("require_software_statement needs a software_statement_issuer")]
+    NoStatementIssuer,
     /// Out of range.
     #[error("per_address_per_minute must be from 1 to 60000")]
     Rate,
 }
 
 impl Registration {
-    /// Checks the configuration's section.
+    /// Checks the configuration's section. `read` gives the contents of a file that it names.
     ///
     /// # Errors
     /// See [`RegistrationSettingsError`].
-    pub fn from_settings(settings: &RegistrationSettings) -> Result<Self, RegistrationSettingsError> {
+    pub fn from_settings(
+        settings: &RegistrationSettings,
+        read: impl Fn(&std::path::Path) -> std::io::Result<Vec<u8>>,
+    ) -> Result<Self, RegistrationSettingsError> {
+        let statements = SoftwareStatements::from_settings(&settings.software_statement_issuer, read)?;
+        let statement = match settings.require_software_statement {
+            true if statements.is_empty() => return Err(RegistrationSettingsError::NoStatementIssuer),
+            true => Demand::Required,
+            false => Demand::Optional,
+        };
         let digests = settings.initial_access_token_sha256.iter().map(|text| digest(text)).collect::<Result<Vec<_>, _>>()?;
         let who = match settings.mode {
             RegistrationModeSetting::Off => Who::Nobody,
@@ -93,7 +113,7 @@ impl Registration {
         }
         let limits = ThrottleLimits { address_failures_per_minute: per_minute, client_failures_per_minute: per_minute };
         let (resources, most) = (settings.resources.clone(), settings.max_clients);
-        Ok(Self { who, scope, resources, most, throttle: Throttle::new(limits) })
+        Ok(Self { who, scope, resources, most, throttle: Throttle::new(limits), statements, statement })
     }
 
     /// Whether anybody may register a client.
@@ -165,7 +185,7 @@ impl AuthorizationServer {
         let client_id: ClientId =
             TokenId::random(&*self.randomness)?.as_str().parse().map_err(|_| Fault::Defect(Reason::Defect))?;
         let secret = generate_secret(&*self.randomness)?;
-        let (client, has_secret) = self.read_metadata(body, &client_id, Secret::New(&secret)).await?;
+        let (client, has_secret) = self.read_metadata(body, &client_id, Secret::New(&secret), rules.statement, now).await?;
         let token = random_text(PREFIX, &*self.randomness)?;
         match self.store.register_client(&client.to_record(), &token, rules.most, now).await? {
             Registered::Now => {}
@@ -199,7 +219,10 @@ impl AuthorizationServer {
         if members.get("client_id").and_then(Value::as_str) != Some(client_id.as_str()) {
             return Err(invalid("client_id must be there and be this client's (RFC 7592 section 2.2)").into());
         }
-        let (client, _) = self.read_metadata(body, &client_id, Secret::Kept(record.secret.as_ref())).await?;
+        // What was registered with a statement is changed with one.
+        let statement = if before.about.software_statement().is_some() { Demand::Required } else { self.registration.statement };
+        let (secret, now) = (Secret::Kept(record.secret.as_ref()), self.clock.now()?);
+        let (client, _) = self.read_metadata(body, &client_id, secret, statement, now).await?;
         if client.authentication.method() != before.authentication.method() {
             return Err(invalid("token_endpoint_auth_method stays as it is: register a new client").into());
         }
@@ -230,8 +253,16 @@ impl AuthorizationServer {
     }
 
     /// Reads what a client asks for, under the policy. Gives whether it authenticates with a secret.
-    async fn read_metadata(&self, body: &[u8], client_id: &ClientId, secret: Secret<'_>) -> Result<(Client, bool), OauthError> {
+    async fn read_metadata(
+        &self,
+        body: &[u8],
+        client_id: &ClientId,
+        secret: Secret<'_>,
+        statement: Demand,
+        now: Timestamp,
+    ) -> Result<(Client, bool), OauthError> {
         let mut members = json::parse_object(body).map_err(|_| invalid("the body is not a JSON object"))?;
+        self.apply_statement(&mut members, statement, now)?;
         members.retain(|name, value| !value.is_null() && Client::knows(name) && !OURS.contains(&name.as_str()));
         let has_secret = self.apply_policy(&mut members)?;
         let kept = match secret {
@@ -255,6 +286,29 @@ impl AuthorizationServer {
         }
         self.check_sector(&client).await?;
         Ok((client, has_secret))
+    }
+
+    /// RFC 7591 §2.3: what the statement says takes precedence.
+    fn apply_statement(&self, members: &mut Map<String, Value>, demand: Demand, now: Timestamp) -> Result<(), Refusal> {
+        let statements = &self.registration.statements;
+        let sent = match members.get(software_statement::MEMBER) {
+            _ if statements.is_empty() && demand == Demand::Optional => {
+                members.remove(software_statement::MEMBER);
+                return Ok(());
+            }
+            None | Some(Value::Null) if demand == Demand::Optional => return Ok(()),
+            Some(Value::String(text)) => text,
+            _ => return Err(software_statement::refused(Reason::SoftwareStatement, "a software statement is needed, as a text")),
+        };
+        let mut claims = statements.read(sent, &self.issuer, now)?;
+        claims.retain(|name, value| !value.is_null() && name != software_statement::MEMBER && Client::knows(name));
+        for (one, other) in [("jwks", "jwks_uri"), ("jwks_uri", "jwks")] {
+            if claims.contains_key(one) {
+                members.remove(other);
+            }
+        }
+        members.extend(claims);
+        Ok(())
     }
 
     fn apply_policy(&self, members: &mut Map<String, Value>) -> Result<bool, Refusal> {

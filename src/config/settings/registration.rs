@@ -1,5 +1,7 @@
 //! `[registration]`.
 
+use std::path::PathBuf;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +23,20 @@ pub struct RegistrationSettings {
     pub per_address_per_minute: u32,
     /// Self-registered clients there may be at once.
     pub max_clients: u32,
+    /// Those whose software statements (RFC 7591 §2.3) are believed: what they say, whoever registers cannot say otherwise. Without any,
+    /// statements are passed over.
+    pub software_statement_issuer: Vec<SoftwareStatementIssuerSettings>,
+    /// Whether a client registers with a software statement or not at all.
+    pub require_software_statement: bool,
+}
+
+/// Somebody whose software statements are believed.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct SoftwareStatementIssuerSettings {
+    /// `iss` of its statements, exactly as written.
+    pub issuer: String,
+    /// Its public keys: a file with a JWK Set.
+    pub jwks_file: PathBuf,
 }
 
 impl Default for RegistrationSettings {
@@ -32,6 +48,8 @@ impl Default for RegistrationSettings {
             resources: Vec::new(),
             per_address_per_minute: 30,
             max_clients: 10_000,
+            software_statement_issuer: Vec::new(),
+            require_software_statement: false,
         }
     }
 }

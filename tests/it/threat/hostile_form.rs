@@ -75,7 +75,7 @@ async fn at_every_endpoint_of_clients() {
             for (fields, reason) in [
                 (format!("{name}=a&{name}=a"), "parameter_duplicate"),
                 (format!("{name}=&{name}=a"), "parameter_duplicate"),
-                (format!("{name}=a&{}={name}", percent(name)), "parameter_duplicate"),
+                (format!("{name}=a&{}=a", percent(name)), "parameter_duplicate"),
                 (format!("{name}=a%ff"), "parameter_malformed"),
                 (format!("{name}=a%c0%80"), "parameter_malformed"),
                 (format!("{name}=a%00b"), "parameter_malformed"),
