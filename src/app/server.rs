@@ -127,7 +127,7 @@ fn checked(loaded: &Loaded) -> anyhow::Result<Checked> {
     if dpop.rules.algorithms.is_empty() {
         bail!("[dpop]: the profile `{}` knows none of `algorithms`: add `ES256`, `PS256` or `EdDSA`", profile.name());
     }
-    let registration = Registration::from_settings(&settings.registration).context("[registration]")?;
+    let registration = Registration::from_settings(&settings.registration, read).context("[registration]")?;
     for identifier in &settings.registration.resources {
         if resources.get(identifier).is_none() {
             bail!("[registration]: resources: there is no [[resource]] `{identifier}`");

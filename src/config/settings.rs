@@ -23,7 +23,7 @@ pub use client::{AssertionAudienceSetting, ClientAssertionSettings, OutboundSett
 pub use dpop::DpopSettings;
 pub use gateway::*;
 pub use operation::*;
-pub use registration::{RegistrationModeSetting, RegistrationSettings};
+pub use registration::{RegistrationModeSetting, RegistrationSettings, SoftwareStatementIssuerSettings};
 pub use resource::ResourceSettings;
 
 /// The whole file. `symbolon serve` and `symbolon gateway` read the same shape; each ignores nothing and uses what it needs.

@@ -30,6 +30,7 @@ pub mod resources;
 mod revocation_feed;
 mod revoke;
 mod server;
+pub mod software_statement;
 mod token;
 pub mod userinfo;
 

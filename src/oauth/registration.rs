@@ -3,7 +3,8 @@
 //!
 //! What they ask for is read like an operator's registration, under a policy: the profile `openid`, the resources and scopes that the
 //! configuration names, the grants of the code flow, no name in certificates. Members that are not understood are passed over, as the
-//! standards have it; what is registered is told in the answer. Software statements are not taken.
+//! standards have it; what is registered is told in the answer. What a software statement says (`software_statement`) cannot be said
+//! otherwise.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -17,7 +18,9 @@ use super::authorization::random_text;
 use super::client_auth::{Throttle, ThrottleLimits};
 use super::error::{ErrorCode, Fault, OauthError, Refusal};
 use super::metadata::path;
+use super::profiles::Demand;
 use super::server::AuthorizationServer;
+use super::software_statement::{self, SoftwareStatementError, SoftwareStatements};
 use crate::clients::{Client, GrantType, LONGEST_TOKEN_LIFETIME, MetadataError, SubjectType, generate_secret, removal_window};
 use crate::config::settings::{RegistrationModeSetting, RegistrationSettings};
 use crate::domain::{ClientId, Scope, Timestamp, TokenId};
@@ -30,7 +33,8 @@ use crate::store::{Registered, RegistrationReplaced, SecretRecord};
 /// What every registration access token begins with.
 const PREFIX: &str = "sy_reg_";
 /// What a registration says of this server's own, which nobody sets for themselves.
-const OURS: [&str; 5] = ["client_id", "client_secret", "profile", "resources", "anchor_set"];
+const OURS: [&str; 7] =
+    ["client_id", "client_secret", "profile", "resources", "anchor_set", "refresh_token_grants", "refresh_token_rebinding"];
 /// Lists of redirect URIs that are fetched at once.
 const MOST_SECTOR_FETCHES: usize = 16;
 /// What tokens are bound to.
@@ -49,6 +53,8 @@ pub struct Registration {
     redirect_errors: bool,
     throttle: Throttle,
     sector_fetches: Semaphore,
+    statements: SoftwareStatements,
+    statement: Demand,
 }
 
 #[derive(Debug)]
@@ -70,17 +76,32 @@ pub enum RegistrationSettingsError {
     /// Not a scope.
     #[error("scopes: `{0}` is not a scope")]
     Scope(String),
+    /// An issuer of software statements.
+    #[error("{0}")]
+    SoftwareStatements(#[from] SoftwareStatementError),
+    /// Nobody could register.
+    #[error("require_software_statement needs a software_statement_issuer")]
+    NoStatementIssuer,
     /// Out of range.
     #[error("per_address_per_minute must be from 1 to 60000")]
     Rate,
 }
 
 impl Registration {
-    /// Checks the configuration's section.
+    /// Checks the configuration's section. `read` gives the contents of a file that it names.
     ///
     /// # Errors
     /// See [`RegistrationSettingsError`].
-    pub fn from_settings(settings: &RegistrationSettings) -> Result<Self, RegistrationSettingsError> {
+    pub fn from_settings(
+        settings: &RegistrationSettings,
+        read: impl Fn(&std::path::Path) -> std::io::Result<Vec<u8>>,
+    ) -> Result<Self, RegistrationSettingsError> {
+        let statements = SoftwareStatements::from_settings(&settings.software_statement_issuer, read)?;
+        let statement = match settings.require_software_statement {
+            true if statements.is_empty() => return Err(RegistrationSettingsError::NoStatementIssuer),
+            true => Demand::Required,
+            false => Demand::Optional,
+        };
         let digests = settings.initial_access_token_sha256.iter().map(|text| digest(text)).collect::<Result<Vec<_>, _>>()?;
         let who = match settings.mode {
             RegistrationModeSetting::Off => Who::Nobody,
@@ -101,7 +122,7 @@ impl Registration {
         let (resources, most) = (settings.resources.clone(), settings.max_clients);
         let redirect_errors = settings.redirect_errors;
         let (throttle, sector_fetches) = (Throttle::new(limits), Semaphore::new(MOST_SECTOR_FETCHES));
-        Ok(Self { who, scope, resources, most, redirect_errors, throttle, sector_fetches })
+        Ok(Self { who, scope, resources, most, redirect_errors, throttle, sector_fetches, statements, statement })
     }
 
     /// Whether anybody may register a client.
@@ -175,7 +196,7 @@ impl AuthorizationServer {
         let client_id: ClientId =
             TokenId::random(&*self.randomness)?.as_str().parse().map_err(|_| Fault::Defect(Reason::Defect))?;
         let secret = generate_secret(&*self.randomness)?;
-        let (client, has_secret) = self.read_metadata(body, &client_id, Secret::New(&secret)).await?;
+        let (client, has_secret) = self.read_metadata(body, &client_id, Secret::New(&secret), rules.statement, now).await?;
         let token = random_text(PREFIX, &*self.randomness)?;
         match self.store.register_client(&client.to_record(), &token, rules.most, now).await? {
             Registered::Now => {}
@@ -224,7 +245,10 @@ impl AuthorizationServer {
         if members.get("client_id").and_then(Value::as_str) != Some(client_id.as_str()) {
             return Err(invalid("client_id must be there and be this client's (RFC 7592 section 2.2)").into());
         }
-        let (client, _) = self.read_metadata(body, &client_id, Secret::Kept(record.secret.as_ref(), &before)).await?;
+        // What was registered with a statement is changed with one.
+        let statement = if before.about.software_statement().is_some() { Demand::Required } else { self.registration.statement };
+        let (secret, now) = (Secret::Kept(record.secret.as_ref(), &before), self.clock.now()?);
+        let (client, _) = self.read_metadata(body, &client_id, secret, statement, now).await?;
         if client.authentication.method() != before.authentication.method() {
             return Err(invalid("token_endpoint_auth_method stays as it is: register a new client").into());
         }
@@ -245,8 +269,8 @@ impl AuthorizationServer {
     pub async fn remove_registration(&self, client_id: &str, bearer: Option<&str>) -> Result<(), OauthError> {
         let (client_id, ..) = self.manager(client_id, bearer).await?;
         let now = self.clock.now()?;
-        if let Some(rule) = self.store.remove_client(&client_id, removal_window(now, LONGEST_TOKEN_LIFETIME), now).await? {
-            self.revocations.update(|rules| rules.with([rule.clone()]));
+        if let Some(made) = self.store.remove_client(&client_id, removal_window(now, LONGEST_TOKEN_LIFETIME), now).await? {
+            self.revocations.update(|rules| rules.with(made.clone()));
         }
         self.until_known(&client_id, None).await
     }
@@ -260,8 +284,16 @@ impl AuthorizationServer {
     }
 
     /// Reads what a client asks for, under the policy. Gives whether it authenticates with a secret.
-    async fn read_metadata(&self, body: &[u8], client_id: &ClientId, secret: Secret<'_>) -> Result<(Client, bool), OauthError> {
+    async fn read_metadata(
+        &self,
+        body: &[u8],
+        client_id: &ClientId,
+        secret: Secret<'_>,
+        statement: Demand,
+        now: Timestamp,
+    ) -> Result<(Client, bool), OauthError> {
         let mut members = json::parse_object(body).map_err(|_| invalid("the body is not a JSON object"))?;
+        self.apply_statement(&mut members, statement, now)?;
         members.retain(|name, value| !value.is_null() && Client::knows(name) && !OURS.contains(&name.as_str()));
         let has_secret = self.apply_policy(&mut members)?;
         if let Secret::Kept(_, before) = secret {
@@ -293,6 +325,29 @@ impl AuthorizationServer {
         }
         self.check_sector(&client).await?;
         Ok((client, has_secret))
+    }
+
+    /// RFC 7591 §2.3: what the statement says takes precedence.
+    fn apply_statement(&self, members: &mut Map<String, Value>, demand: Demand, now: Timestamp) -> Result<(), Refusal> {
+        let statements = &self.registration.statements;
+        let sent = match members.get(software_statement::MEMBER) {
+            _ if statements.is_empty() && demand == Demand::Optional => {
+                members.remove(software_statement::MEMBER);
+                return Ok(());
+            }
+            None | Some(Value::Null) if demand == Demand::Optional => return Ok(()),
+            Some(Value::String(text)) => text,
+            _ => return Err(software_statement::refused(Reason::SoftwareStatement, "a software statement is needed, as a text")),
+        };
+        let mut claims = statements.read(sent, &self.issuer, now)?;
+        claims.retain(|name, value| !value.is_null() && name != software_statement::MEMBER && Client::knows(name));
+        for (one, other) in [("jwks", "jwks_uri"), ("jwks_uri", "jwks")] {
+            if claims.contains_key(one) {
+                members.remove(other);
+            }
+        }
+        members.extend(claims);
+        Ok(())
     }
 
     fn apply_policy(&self, members: &mut Map<String, Value>) -> Result<bool, Refusal> {

@@ -173,6 +173,15 @@ impl Resources {
         Ok(selected)
     }
 
+    /// The identifiers that [`Resources::select`] goes by, written out.
+    pub fn meant<'a>(&self, client: &Client, requested: impl Iterator<Item = &'a str>) -> Vec<String> {
+        let mut meant: Vec<String> = requested.map(str::to_owned).collect();
+        if meant.is_empty() {
+            meant.extend(client.resources.iter().find(|identifier| self.get(identifier).is_some()).cloned());
+        }
+        meant
+    }
+
     /// The resources a token request means: those it names, all of which the client must be registered for; else the first one
     /// the client is registered for.
     pub fn select<'a>(&self, client: &Client, requested: impl Iterator<Item = &'a str>) -> Result<Selected, Refusal> {

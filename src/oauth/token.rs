@@ -60,15 +60,15 @@ impl AuthorizationServer {
         let binding = self.confirm(policy, certificate, proven.as_ref(), now);
         let binding = binding.and_then(|binding| self.constrain(client.client(), binding)).map_err(of_client)?;
         let issued = match asked {
-            Asked::Approved(approved) => self.issue(&client, approved, &binding, now, &request_id)?,
+            Asked::Approved(approved) => self.issue(&client, approved, &binding, now, &request_id).await?,
             Asked::Assertion(granting) => {
                 let approved = Box::pin(self.use_grant(*granting)).await.map_err(|error| error.of(client.client_id()))?;
-                self.issue(&client, approved, &binding, now, &request_id)?
+                self.issue(&client, approved, &binding, now, &request_id).await?
             }
             Asked::Exchange(exchangeable) => {
                 let approved = self.exchange(&client, *exchangeable, certificate, proven.as_ref(), now);
                 let approved = approved.map_err(|error| error.of(client.client_id()))?;
-                self.issue(&client, approved, &binding, now, &request_id)?
+                self.issue(&client, approved, &binding, now, &request_id).await?
             }
             Asked::Code(redeemable) => {
                 Box::pin(self.redeem(&client, *redeemable, &binding, proven.as_ref(), now, &request_id)).await?
@@ -82,15 +82,18 @@ impl AuthorizationServer {
         Ok((issued, self.next_nonce(proven.as_ref(), now)))
     }
 
-    /// Mints an access token that leaves nothing in the database.
-    fn issue(
+    /// Mints an access token that leaves nothing in the database, but where a refresh token goes with it.
+    async fn issue(
         &self,
         client: &RequestingClient,
-        approved: Approved,
+        mut approved: Approved,
         binding: &Binding,
         now: Timestamp,
         request_id: &RequestId,
     ) -> Result<IssuedToken, OauthError> {
+        if let Some(delegation) = approved.take_delegation() {
+            return self.issue_delegation(client, approved, delegation, binding, now, request_id).await;
+        }
         let (issued, event) = self.mint_for(client, approved, binding, now, request_id)?;
         self.audit.record(event).map_err(|_| Fault::Unavailable(Reason::AuditUnavailable))?;
         Ok(issued)

@@ -55,7 +55,7 @@ pub use client::{ClientRecord, Put, PutMode, SecretRecord, SecretReplaced};
 pub use client_registration::{Registered, RegistrationReplaced};
 pub use error::StoreError;
 pub use feed::{Change, ChangeCursor, ChangeKind, ChangeWatch, Changes};
-pub use grant_family::{FamilyRecord, NewFamily, Rotated};
+pub use grant_family::{Begun, FamilyRecord, NewFamily, Parent, Rebound, Rotated};
 pub use logout_notice::LogoutNotice;
 pub use person_key::{PersonKeys, SealedPersonKey};
 pub use replay::Claimed;

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Approved;
-use super::refresh_token::{FamilyState, RefreshToken, narrowed_resources};
+use super::refresh_token::{FamilyState, Origin, RefreshToken, narrowed_resources};
 use crate::binding::dpop::ProvenDpop;
 use crate::clients::{GrantType, removal_window};
 use crate::domain::{ClientId, FamilyId, Lifetime, RequestId, Scope, SessionId, Subject, Thumbprint, Timestamp};
@@ -199,7 +199,7 @@ impl AuthorizationServer {
         // A confidential client proves itself each time, whatever certificate it has by then; a public one is the key it shows now
         // (RFC 8705 §4, RFC 9449 §5).
         let bound_to = if registration.authentication.is_confidential() { None } else { binding.cnf() };
-        let family_state = FamilyState { granted: granted.clone(), refreshes, bound_to };
+        let family_state = FamilyState { granted: Origin::Person(granted.clone()), refreshes, bound_to };
         if refreshes {
             let token = RefreshToken { family: family.clone(), generation: 1 };
             issued.refresh_token = Some(token.seal(&self.ring, &self.issuer, client.client_id(), expires)?);
@@ -214,6 +214,7 @@ impl AuthorizationServer {
             state: &family_state,
             created: now,
             expires,
+            parent: None,
         };
         match self.store.redeem_code(&code, now, Some(&new), &[event]).await? {
             CodeSpent::Now => Ok(issued),
@@ -241,8 +242,8 @@ impl AuthorizationServer {
         let window = removal_window(now, Lifetime::from_seconds(LONGEST_LIFETIME_SECONDS));
         match self.store.end_family(family, window, &Trailed { time: now, event }).await {
             Err(error) => error.into(),
-            Ok(rule) => {
-                self.revocations.update(|rules| rules.with([rule.clone()]));
+            Ok(ended) => {
+                self.revocations.update(|rules| rules.with(ended.clone()));
                 let description = match reason {
                     Reason::CodeReplayed => "the code is unknown, was used, or is another client's",
                     _ => "the refresh token was replaced; everything that came of its grant is revoked",

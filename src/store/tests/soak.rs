@@ -43,6 +43,7 @@ async fn fill(store: &Store, (person, key): &(Subject, PersonKey), now: Timestam
             state: &state,
             created: now,
             expires,
+            parent: None,
         };
         store.redeem_code(&name, now, Some(&new), &[]).await.expect("redeemed");
         let until = RuleWindow { before: now, expires };
