@@ -87,7 +87,8 @@ pub fn spawn(
     Ok(())
 }
 
-fn until(stop: &CancellationToken, tracker: &TaskTracker, task: impl Future<Output = ()> + Send + 'static) {
+/// Runs a task until `stop`.
+pub fn until(stop: &CancellationToken, tracker: &TaskTracker, task: impl Future<Output = ()> + Send + 'static) {
     let stop = stop.clone();
     tracker.spawn(async move {
         tokio::select! {
