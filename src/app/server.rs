@@ -22,7 +22,7 @@ use crate::oauth::metadata::{Endpoints, path};
 use crate::oauth::registration::Registration;
 use crate::oauth::request_object::MOST_FETCHES;
 use crate::oauth::resources::Resources;
-use crate::oauth::{AuthorizationServer, IssuedTokens, Revocations};
+use crate::oauth::{AuthorizationServer, IssuedTokens, Revocations, SeenCertificates};
 use crate::oidc::SubjectNames;
 use crate::seal::{KeySource, MasterKeys, SealKeyId};
 use crate::store::Store;
@@ -218,6 +218,7 @@ pub async fn build(
         revocations: Revocations::new(rules),
         anchors,
         issued: IssuedTokens::default(),
+        seen_certificates: SeenCertificates::default(),
     };
     Ok((Arc::new(server), sequence))
 }

@@ -53,6 +53,9 @@ impl AuthorizationServer {
         let policy = client.client().binding;
         let certificate = client.certificate().map(AsRef::as_ref);
         let binding = self.confirm(policy, certificate, proven.as_ref(), now).map_err(of_client)?;
+        if let Some(certificate) = certificate.filter(|_| binding.cnf().is_some_and(|cnf| cnf.x5t_s256().is_some())) {
+            self.note_certificate(certificate.leaf()).await?;
+        }
         let issued = match asked {
             Asked::Approved(approved) => self.issue(&client, approved, &binding, now, &request_id)?,
             Asked::Assertion(granting) => {

@@ -182,7 +182,7 @@ impl Store {
         client_registration::forget(&mut unit, client_id).await?;
         unit.record_change(ChangeKind::Client, client_id.as_str(), now).await?;
         let rule = NewRule { kind: RuleKind::Client, value: client_id.as_str().to_owned(), window };
-        let rule = super::revocation::write(&mut unit, &rule, now).await?;
+        let rule = super::revocation::write(&mut unit, &rule, None, now).await?;
         let event = AuditEvent::ClientRemoved { client_id: client_id.clone() };
         unit.commit(self, &Trailed { time: now, event }).await?;
         Ok(Some(rule))

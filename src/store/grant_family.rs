@@ -209,7 +209,7 @@ async fn end(
     within!(&mut unit.work, execute: sqlx::query(DELETE).bind(family.as_str()))?;
     authorization_code::end_codes(&mut unit.work, family).await?;
     let rule = NewRule { kind: RuleKind::Family, value: family.as_str().to_owned(), window };
-    super::revocation::write(unit, &rule, at).await
+    super::revocation::write(unit, &rule, None, at).await
 }
 
 const ONE: &str = "SELECT client_id, state_sealed, generation, rotated, expires FROM grant_family \

@@ -209,7 +209,7 @@ async fn revocation(lines: &mut Lines, store: Option<&Store>, certificate: &Cert
             }
             let (count, sequence) = (rules.len(), rules.sequence());
             lines.say("source", format!("{count} rules in the database, read now, up to number {sequence}"));
-            let verdict = match rules.check_certificate(certificate.thumbprint()) {
+            let verdict = match rules.check_certificate(certificate) {
                 Ok(()) => "no rule names this certificate".to_owned(),
                 Err(revoked) => format!("refused: {}: {revoked}", revoked.reason()),
             };
