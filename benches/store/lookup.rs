@@ -162,12 +162,14 @@ pub async fn measure(options: &Options, engine: Engine) -> anyhow::Result<Vec<Ro
             eprintln!("{}: {rows} rows of {} in {:.0} s", engine.name(), kind.name(), started.elapsed().as_secs_f64());
         }
         // Both engines plan by what they know of their tables, and the log is written back.
-        raw.run(if engine == Engine::Sqlite {
-            "PRAGMA optimize; PRAGMA wal_checkpoint(TRUNCATE)"
-        } else {
-            "VACUUM ANALYZE; CHECKPOINT"
-        })
-        .await?;
+        // Each by itself: PostgreSQL does not vacuum within a transaction, and several statements at once are one.
+        let settling = match engine {
+            Engine::Sqlite => ["PRAGMA optimize", "PRAGMA wal_checkpoint(TRUNCATE)"],
+            Engine::Postgres => ["VACUUM ANALYZE", "CHECKPOINT"],
+        };
+        for statement in settling {
+            raw.run(statement).await?;
+        }
         places.push((place, rows));
     }
     let [(few, _), (many, rows)] = places.as_slice() else { anyhow::bail!("two databases") };
