@@ -80,6 +80,8 @@ pub struct FamilyRecord {
     pub rotated: Timestamp,
     /// How often it was bound to another key.
     pub rebound: i64,
+    /// When it was granted.
+    pub created: Timestamp,
     /// When its refresh token ends.
     pub expires: Timestamp,
 }
@@ -139,9 +141,9 @@ impl PreparedFamily<'_> {
 impl Store {
     /// A family that has not ended and not expired at `now`.
     pub async fn family(&self, family: &FamilyId, now: Timestamp) -> Result<Option<FamilyRecord>, StoreError> {
-        let row: Option<(String, Vec<u8>, i64, i64, i64, i64)> = read!(&self.inner.db, fetch_optional:
+        let row: Option<(String, Vec<u8>, i64, i64, i64, i64, i64)> = read!(&self.inner.db, fetch_optional:
             sqlx::query_as(ONE).bind(family.as_str()).bind(now.seconds()))?;
-        let Some((client_id, sealed, generation, rotated, rebound, expires)) = row else { return Ok(None) };
+        let Some((client_id, sealed, generation, rotated, rebound, created, expires)) = row else { return Ok(None) };
         let corrupt = |problem| StoreError::Corrupt(format!("table grant_family: client_id {client_id:?} {problem}"));
         Ok(Some(FamilyRecord {
             family: family.clone(),
@@ -150,6 +152,7 @@ impl Store {
             generation,
             rotated: Timestamp::from_seconds(rotated),
             rebound,
+            created: Timestamp::from_seconds(created),
             expires: Timestamp::from_seconds(expires),
         }))
     }
@@ -285,8 +288,7 @@ pub(super) async fn end_of_subject(
     end_all(unit, OF_SUBJECT, subject.as_str(), window, at).await
 }
 
-/// Ends the families of a client that is removed, and those that came of them or of its tokens. Its own access tokens are the rule's that
-/// names the client.
+/// Ends what came of a client's families and tokens, within the unit of work that removes the client.
 pub(super) async fn end_of_client(
     unit: &mut NumberedWork,
     client_id: &ClientId,
@@ -294,6 +296,12 @@ pub(super) async fn end_of_client(
     at: Timestamp,
 ) -> Result<Vec<RevocationRule>, StoreError> {
     end_all(unit, OF_CLIENT, client_id.as_str(), window, at).await
+}
+
+/// Forgets every family of a client, within the unit of work that removes the client and revokes its tokens by one rule.
+pub(super) async fn forget_client(unit: &mut NumberedWork, client_id: &ClientId) -> Result<(), StoreError> {
+    within!(&mut unit.work, execute: sqlx::query(DELETE_OF_CLIENT).bind(client_id.as_str()))?;
+    Ok(())
 }
 
 async fn end_all(
@@ -326,7 +334,7 @@ async fn end(
     Ok(rules)
 }
 
-const ONE: &str = "SELECT client_id, state_sealed, generation, rotated, rebound, expires FROM grant_family \
+const ONE: &str = "SELECT client_id, state_sealed, generation, rotated, rebound, created, expires FROM grant_family \
      WHERE family_id = $1 AND expires > $2";
 const INSERT: &str = "INSERT INTO grant_family \
      (family_id, client_id, subject, session_id, state_sealed, generation, rotated, created, expires, parent_id, parent_client_id) \
@@ -337,9 +345,11 @@ const ENDED: &str = "SELECT sequence FROM revocation_rule WHERE before >= $3 \
 const REBIND: &str = "UPDATE grant_family SET state_sealed = $3, rebound = $4 WHERE family_id = $1 AND rebound = $2";
 const ROTATE: &str = "UPDATE grant_family SET generation = $3, rotated = $4 WHERE family_id = $1 AND generation = $2";
 const DELETE: &str = "DELETE FROM grant_family WHERE family_id = $1";
+const DELETE_OF_CLIENT: &str = "DELETE FROM grant_family WHERE client_id = $1";
 const OF_SESSION: &str = "SELECT family_id FROM grant_family WHERE session_id = $1 ORDER BY family_id";
 const OF_SUBJECT: &str = "SELECT family_id FROM grant_family WHERE subject = $1 ORDER BY family_id";
-const OF_CLIENT: &str = "SELECT family_id FROM grant_family WHERE client_id = $1 OR parent_client_id = $1 ORDER BY family_id";
+const OF_CLIENT: &str = "SELECT family_id FROM grant_family WHERE parent_client_id = $1 \
+     OR parent_id IN (SELECT family_id FROM grant_family WHERE client_id = $1) ORDER BY family_id";
 const OF_PARENT: &str = "SELECT family_id FROM grant_family WHERE parent_id = $1 ORDER BY family_id";
 const DELETE_EXPIRED: &str = "DELETE FROM grant_family WHERE family_id IN \
      (SELECT family_id FROM grant_family WHERE expires <= $1 ORDER BY expires LIMIT $2)";

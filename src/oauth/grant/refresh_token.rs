@@ -19,7 +19,7 @@ use super::delegation::Delegated;
 use super::rebinding::Rebinding;
 use crate::binding::dpop::ProvenDpop;
 use crate::clients::{Client, GrantType};
-use crate::domain::{ClientId, Cnf, FamilyId, Issuer, RequestId, Scope, Timestamp};
+use crate::domain::{ClientId, Cnf, FamilyId, Issuer, Lifetime, RequestId, Scope, Timestamp};
 use crate::event::{AuditEvent, Reason, Trailed};
 use crate::oauth::authorization::{from_json, to_json};
 use crate::oauth::client_auth::RequestingClient;
@@ -163,6 +163,10 @@ impl AuthorizationServer {
         if record.client_id != *client.client_id() {
             return Err(unknown(Reason::RefreshTokenForeign).into());
         }
+        // Of a client of this name that was removed since; granted at the very moment of its removal.
+        if let Err(revoked) = self.revocations.load().check_client(client.client_id(), record.created) {
+            return Err(unknown(revoked.reason()).into());
+        }
         let state: FamilyState = from_json(&record.state)?;
         if !state.refreshes {
             return Err(unknown(Reason::RefreshTokenUnknown).into());
@@ -196,7 +200,7 @@ impl AuthorizationServer {
             return Err(self.replayed(&record.family, client.client_id(), Reason::RefreshTokenReused, now, request_id).await);
         }
         let rebinding = self.rebinding(registration, state.bound_to.as_ref(), parameters, now).map_err(of)?;
-        let (approved, told) = match &state.granted {
+        let (mut approved, told) = match &state.granted {
             Origin::Delegation(delegated) => {
                 let approved = self.approve_again(registration, delegated, record.family.clone(), parameters);
                 (approved.map_err(of)?, None)
@@ -208,10 +212,15 @@ impl AuthorizationServer {
                 let resources = resources.iter().map(String::as_str);
                 let selected = self.resources.select_for_person(registration, resources, is_openid).map_err(of)?;
                 let subject = self.subject_for(registration, &granted.subject)?;
+                // A scope counts only where it exists (RFC 8707 §2.2).
+                let scope = scope.intersection(&selected.scopes);
                 let approved = Approved::by_person(GrantType::RefreshToken, subject, record.family.clone(), scope, selected);
                 (approved, is_openid.then_some(granted))
             }
         };
+        // No access token outlives its grant.
+        let lasts = u32::try_from(record.expires.seconds_since(now)).unwrap_or(u32::MAX);
+        approved.selected.lifetime = approved.selected.lifetime.min(Lifetime::from_seconds(lasts));
         let (mut issued, event) = self.mint_for(client, approved, binding, now, request_id)?;
         if let Some(granted) = told {
             issued.id_token = Some(self.id_token(registration, granted, None, &issued.access_token, now).await?);
@@ -333,7 +342,7 @@ pub(super) fn narrowed_resources(parameters: &Parameters, granted: &[String]) ->
     if requested.is_empty() {
         return Ok(granted.to_vec());
     }
-    if granted.is_empty() || requested.iter().all(|resource| granted.contains(resource)) {
+    if requested.iter().all(|resource| granted.contains(resource)) {
         return Ok(requested);
     }
     Err(Refusal::new(ErrorCode::InvalidTarget, Reason::ResourceNotAllowed, "the resource goes beyond what was granted"))
@@ -353,6 +362,7 @@ mod tests {
             generation,
             rotated: Timestamp::from_seconds(rotated),
             rebound: 0,
+            created: Timestamp::from_seconds(0),
             expires: Timestamp::from_seconds(10_000),
         }
     }
@@ -401,6 +411,7 @@ mod tests {
         assert_eq!(resources("resource=a", &["a", "b"]), Ok(vec!["a".to_owned()]));
         assert_eq!(resources("", &["a", "b"]).map(|resources| resources.len()), Ok(2));
         assert_eq!(resources("resource=c", &["a", "b"]), Err(ErrorCode::InvalidTarget));
+        assert_eq!(resources("resource=a", &[]), Err(ErrorCode::InvalidTarget), "granted for none");
     }
 
     #[test]
