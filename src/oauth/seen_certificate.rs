@@ -35,7 +35,7 @@ impl AuthorizationServer {
             serial: certificate_value(RuleKind::CertificateSerial, certificate),
             not_after: certificate.not_after(),
         };
-        self.store.note_certificate(&seen).await.map_err(|error| Fault::Unavailable(error.reason()))?;
+        Box::pin(self.store.note_certificate(&seen)).await.map_err(|error| Fault::Unavailable(error.reason()))?;
         self.seen_certificates.0.insert(thumbprint, ());
         Ok(())
     }

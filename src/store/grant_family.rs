@@ -345,8 +345,8 @@ const DELETE: &str = "DELETE FROM grant_family WHERE family_id = $1";
 const DELETE_OF_CLIENT: &str = "DELETE FROM grant_family WHERE client_id = $1";
 const OF_SESSION: &str = "SELECT family_id FROM grant_family WHERE session_id = $1 ORDER BY family_id";
 const OF_SUBJECT: &str = "SELECT family_id FROM grant_family WHERE subject = $1 ORDER BY family_id";
-const CAME_OF_CLIENT: &str =
-    "SELECT family_id FROM grant_family WHERE parent_client_id = $1 AND client_id <> $1 ORDER BY family_id";
+const CAME_OF_CLIENT: &str = "SELECT family_id FROM grant_family WHERE client_id <> $1 AND (parent_client_id = $1 \
+     OR parent_id IN (SELECT family_id FROM grant_family WHERE client_id = $1)) ORDER BY family_id";
 const OF_PARENT: &str = "SELECT family_id FROM grant_family WHERE parent_id = $1 ORDER BY family_id";
 const DELETE_EXPIRED: &str = "DELETE FROM grant_family WHERE family_id IN \
      (SELECT family_id FROM grant_family WHERE expires <= $1 ORDER BY expires LIMIT $2)";
