@@ -26,6 +26,7 @@ mod stolen_proof;
 mod stolen_token;
 mod tls_policy;
 mod tunnel;
+mod vouched_name;
 mod withdrawn_certificate;
 
 use crate::harness::{Answer, Stack};
