@@ -12,10 +12,14 @@ const ROUNDS: i64 = 6;
 async fn fill(store: &Store, now: Timestamp, round: i64) {
     let expires = Timestamp::from_seconds(now.seconds() + 60);
     let event = Trailed { time: now, event: AuditEvent::Reloaded { what: "soak".into() } };
+    let (subject, key) =
+        ("soak".parse().expect("a subject"), crate::seal::PersonKey::random(&crate::jose::random::SystemRandomness));
+    let person = crate::store::NewAccount { subject: &subject, username: "soak", profile: b"{}", password: None };
+    store.add_account(&person, &key.expect("a key"), now).await.expect("answered");
     for number in 0..ROWS {
         let name = format!("soak-{round}-{number}");
         let family = name.parse().expect("a family");
-        let (client_id, subject) = ("soak".parse().expect("a client"), "soak".parse().expect("a subject"));
+        let client_id = "soak".parse().expect("a client");
         let state = [7; 400];
         assert_eq!(store.claim("soak", name.as_bytes(), expires).await.expect("claimed"), Claimed::First);
         store.add_interaction(&name, &state, expires).await.expect("kept");

@@ -9,6 +9,7 @@ mod certificate;
 mod credentials;
 mod cut_off;
 mod dump;
+mod ended_account;
 mod forged_token;
 mod idle;
 mod inside_host;
