@@ -23,6 +23,7 @@ mod route_rules;
 mod shared_connection;
 mod sign_in;
 mod single_use;
+mod slow_reload;
 mod spoofed_header;
 mod stolen_proof;
 mod stolen_token;
