@@ -13,6 +13,7 @@ mod ended_account;
 mod forged_token;
 mod idle;
 mod inside_host;
+mod invented_token;
 mod killed;
 mod outage;
 mod peer;
