@@ -53,6 +53,33 @@ impl<'a> Shown<'a> {
     }
 }
 
+/// The fields that a dialect may set.
+pub const fn names(dialect: CertificateHeaderSetting) -> &'static [&'static str] {
+    use CertificateHeaderSetting::*;
+    match dialect {
+        Rfc9440 => &["client-cert"],
+        Rfc9440WithChain => &["client-cert", "client-cert-chain"],
+        Xfcc => &["x-forwarded-client-cert"],
+        Nginx => &[
+            "ssl-client-verify",
+            "ssl-client-cert",
+            "ssl-client-subject-dn",
+            "ssl-client-issuer-dn",
+            "ssl-client-serial",
+            "ssl-client-fingerprint",
+        ],
+        Traefik => &["x-forwarded-tls-client-cert", "x-forwarded-tls-client-cert-info"],
+        Alb => &[
+            "x-amzn-mtls-clientcert-serial-number",
+            "x-amzn-mtls-clientcert-issuer",
+            "x-amzn-mtls-clientcert-subject",
+            "x-amzn-mtls-clientcert-validity",
+            "x-amzn-mtls-clientcert-leaf",
+        ],
+        XSslClientCert => &["x-ssl-client-cert"],
+    }
+}
+
 /// Writes the fields of one dialect.
 pub fn write(dialect: CertificateHeaderSetting, shown: &Shown<'_>) -> Fields {
     use CertificateHeaderSetting::*;

@@ -286,6 +286,7 @@ impl Gateway {
         metrics.admitted(decided.saturating_sub(started));
 
         let statement = Statement {
+            request_id: &case.request_id,
             path: &target.path,
             rewritten: route.rewrite.as_ref().map(|rewrite| rewrite.apply(&target.path)),
             authority: &target.authority,

@@ -25,6 +25,16 @@ fn shown(peer: &PeerCertificate, verdict: Verdict, bound: Bound, dialect: Certif
     fields.iter().map(|(name, value)| (name.to_string(), value.to_str().expect("ASCII").to_owned())).collect()
 }
 
+/// Every field that is written is one of those that a dialect is said to set.
+#[test]
+fn dialects_set_the_fields_that_are_theirs() {
+    let peer = peer();
+    for dialect in [Rfc9440, Rfc9440WithChain, Xfcc, Nginx, Traefik, Alb, XSslClientCert] {
+        let written = shown(&peer, Verdict::Success, Bound::No, dialect);
+        assert_eq!(written.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), names(dialect), "{dialect:?}");
+    }
+}
+
 #[test]
 fn every_dialect_carries_the_certificate() {
     let peer = peer();

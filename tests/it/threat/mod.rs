@@ -16,6 +16,7 @@ mod inside_host;
 mod invented_token;
 mod killed;
 mod outage;
+mod own_field;
 mod peer;
 mod resumption;
 mod revocation_list;
