@@ -25,10 +25,6 @@ async fn fill(store: &Store, (person, key): &(Subject, PersonKey), now: Timestam
     let expires = Timestamp::from_seconds(now.seconds() + 60);
     let most = u32::try_from(ROWS).expect("few") + 1;
     let event = Trailed { time: now, event: AuditEvent::Reloaded { what: "soak".into() } };
-    let (subject, key) =
-        ("soak".parse().expect("a subject"), crate::seal::PersonKey::random(&crate::jose::random::SystemRandomness));
-    let person = crate::store::NewAccount { subject: &subject, username: "soak", profile: b"{}", password: None };
-    store.add_account(&person, &key.expect("a key"), now).await.expect("answered");
     for number in 0..ROWS {
         let name = format!("soak-{round}-{number}");
         let family = name.parse().expect("a family");
@@ -42,7 +38,7 @@ async fn fill(store: &Store, (person, key): &(Subject, PersonKey), now: Timestam
         let new = NewFamily {
             family: &family,
             client_id: &client_id,
-            subject: &subject,
+            subject: person,
             session: None,
             state: &state,
             created: now,
