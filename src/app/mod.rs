@@ -8,6 +8,7 @@ mod identity;
 mod listener;
 mod patience;
 mod reload;
+mod revocation_lists;
 mod sealing;
 mod server;
 mod tasks;
@@ -32,10 +33,12 @@ use crate::trust::{AnchorSets, CurrentAnchors};
 use crate::web::{Edge, Web};
 use front::{Front, Health};
 use listener::{Listener, Service};
+use revocation_lists::ListFetcher;
 
 pub use client_authentication::fetches;
 pub use control::{ControlError, Question, ask};
 pub use identity::{OpenPeople, open_people};
+pub use revocation_lists::fetch_lists;
 pub use server::{master_keys, open_store};
 
 /// What this process is.
@@ -56,6 +59,7 @@ pub struct App {
     first_seen: reload::Stamps,
     server: Option<(Arc<AuthorizationServer>, i64)>,
     gateway: Option<Arc<Gateway>>,
+    lists: Option<Arc<ListFetcher>>,
     audit: AuditSink,
     clock: Arc<dyn Clock>,
 }
@@ -93,7 +97,8 @@ impl App {
         } else {
             None
         };
-        Ok(Self { loaded, listeners, anchors, first_seen, server, gateway, audit, clock })
+        let lists = ListFetcher::build(&loaded, anchors.clone(), clock.clone())?;
+        Ok(Self { loaded, listeners, anchors, first_seen, server, gateway, lists, audit, clock })
     }
 
     /// The addresses that are listened on, by listener name.
@@ -130,6 +135,9 @@ impl App {
         let control = control::Control { health: health.clone(), reloader: reloader.clone(), audit: self.audit.clone() };
         control::listen(&self.loaded, control, &stop, &background)?;
         tasks::spawn(self.server.clone().zip(sealing), self.gateway.clone(), reloader, &stop, &background)?;
+        if let Some(lists) = &self.lists {
+            tasks::until(&stop, &background, lists.clone().run());
+        }
         for (name, address) in self.addresses() {
             tracing::info!(listener = %name, %address, "listening");
         }
@@ -140,6 +148,7 @@ impl App {
                 server: web.clone().filter(|_| has(Service::AuthorizationServer)),
                 gateway: self.gateway.clone().filter(|_| has(Service::Gateway)),
                 metrics: has(Service::Metrics).then(|| health.clone()),
+                lists: self.lists.clone(),
             };
             let accept = connection::accept(listener, Arc::new(front), limits.clone(), stop.clone(), connections.clone());
             background.spawn(accept);
@@ -206,9 +215,11 @@ pub fn check(loaded: &Loaded) -> anyhow::Result<()> {
     if serves(ServiceSetting::AuthorizationServer) {
         server::check(loaded)?;
     }
+    let anchors = Arc::new(CurrentAnchors::new(anchors));
+    ListFetcher::build(loaded, anchors.clone(), clock.clone())?;
     if serves(ServiceSetting::Gateway) {
         let audit = AuditSink::to_stream(std::io::sink(), 1).context("[audit]")?;
-        build_gateway(settings, base, audit, clock, Arc::new(CurrentAnchors::new(anchors)))?;
+        build_gateway(settings, base, audit, clock, anchors)?;
     }
     Ok(())
 }

@@ -66,7 +66,7 @@ impl Judge {
     fn check(&self, now: Timestamp) -> Result<Timestamp, Reason> {
         let peer = self.trust.peer();
         if let Some(revocations) = &self.revocations {
-            revocations.rules().check_certificate(peer.thumbprint()).map_err(|revoked| revoked.reason())?;
+            revocations.rules().check_certificate(peer.leaf()).map_err(|revoked| revoked.reason())?;
         }
         if self.sets.is_empty() && self.wants_sets == WantsSets::No {
             peer.leaf().check_dates(now).map_err(|error| error.reason())?;

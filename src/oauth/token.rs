@@ -59,6 +59,9 @@ impl AuthorizationServer {
         let certificate = client.certificate().map(AsRef::as_ref);
         let binding = self.confirm(policy, certificate, proven.as_ref(), now);
         let binding = binding.and_then(|binding| self.constrain(client.client(), binding)).map_err(of_client)?;
+        if let Some(certificate) = certificate.filter(|_| binding.cnf().is_some_and(|cnf| cnf.x5t_s256().is_some())) {
+            Box::pin(self.note_certificate(certificate.leaf())).await?;
+        }
         let issued = match asked {
             Asked::Approved(approved) => self.issue(&client, approved, &binding, now, &request_id).await?,
             Asked::Assertion(granting) => {

@@ -286,7 +286,7 @@ impl Store {
     ) -> Result<(), StoreError> {
         unit.record_change(ChangeKind::Account, subject.as_str(), now).await?;
         let rule = NewRule { kind: RuleKind::Subject, value: subject.as_str().to_owned(), window };
-        super::revocation::write(&mut unit, &rule, now).await?;
+        super::revocation::write(&mut unit, &rule, None, now).await?;
         unit.commit(self, &Trailed { time: now, event }).await
     }
 }

@@ -326,7 +326,7 @@ async fn end(
         let children: Vec<(String,)> = within!(&mut unit.work, fetch_all: sqlx::query_as(OF_PARENT).bind(&family))?;
         families.extend(children.into_iter().map(|(family,)| family));
         let rule = NewRule { kind: RuleKind::Family, value: family, window };
-        rules.push(super::revocation::write(unit, &rule, at).await?);
+        rules.push(super::revocation::write(unit, &rule, None, at).await?);
     }
     Ok(rules)
 }
