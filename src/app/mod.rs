@@ -130,6 +130,7 @@ impl App {
             clock: self.clock.clone(),
             epoch: listener::FIRST_EPOCH.into(),
             first_seen: self.first_seen.clone(),
+            turn: std::sync::Mutex::new(()),
         });
         let control = control::Control { health: health.clone(), reloader: reloader.clone(), audit: self.audit.clone() };
         control::listen(&self.loaded, control, &stop, &background)?;

@@ -75,7 +75,7 @@ pub fn spawn(
     let told = reloader.clone();
     until(stop, tracker, async move {
         while hang_up.recv().await.is_some() {
-            let _ = told.reload();
+            let _ = told.reload_apart().await;
         }
     });
     let expiring = reloader.clone();

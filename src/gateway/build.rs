@@ -1,5 +1,6 @@
 //! From settings to a gateway, and the tasks that keep it fresh.
 
+mod fields;
 mod route;
 mod server;
 
@@ -142,11 +143,9 @@ impl Gateway {
             if !names.insert(route.name.as_str()) {
                 return Err(setting("route.name", format!("two routes are named `{}`", route.name)));
             }
-            routes.push((
-                route.host.as_str(),
-                route.path.as_str(),
-                build_route(index, route, &servers, dpop.as_ref(), &surroundings)?,
-            ));
+            let built = build_route(index, route, &servers, dpop.as_ref(), &surroundings)?;
+            fields::check(&built, asserter.header())?;
+            routes.push((route.host.as_str(), route.path.as_str(), built));
         }
         let own: Vec<HeaderName> =
             routes.iter().flat_map(|(_, _, route)| &route.request_headers).map(|(name, _)| name.clone()).collect();

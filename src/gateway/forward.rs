@@ -10,13 +10,14 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 
+use super::REQUEST_ID;
 use super::body::{Body, Broken, Passing, Progress};
 use super::certificate::{VERIFY, Verdict};
 use super::certificate_header::Fields;
 use super::strip::{Reserved, Stripped};
 use super::tunnel::{Upgrade, is_websocket};
 use super::upstream::{Protocol, Upstream};
-use crate::domain::Clock;
+use crate::domain::{Clock, RequestId};
 use crate::event::Reason;
 use crate::resource::{Admission, AdmissionEnded};
 use crate::wire::{Arriving, Authority, CanonicalPath};
@@ -80,6 +81,8 @@ fn malformed(error: &hyper_util::client::legacy::Error) -> Option<()> {
 /// What the gateway itself says to the upstream: set after everything of that kind was stripped.
 #[derive(Debug)]
 pub struct Statement<'a> {
+    /// The request's id, as its caller and the audit trail know it.
+    pub request_id: &'a RequestId,
     /// The path that was matched and decided about.
     pub path: &'a CanonicalPath,
     /// The path that the upstream is asked for, where that is another.
@@ -137,6 +140,7 @@ pub async fn forward(
     headers.insert(X_FORWARDED_FOR, HeaderValue::try_from(statement.peer_address.ip().to_string()).map_err(http::Error::from)?);
     headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("https"));
     headers.insert(X_FORWARDED_HOST, HeaderValue::try_from(statement.authority.as_str()).map_err(http::Error::from)?);
+    headers.insert(REQUEST_ID, HeaderValue::try_from(statement.request_id.as_str()).map_err(http::Error::from)?);
     let (name, assertion) = statement.assertion;
     headers.insert(name, assertion);
     if let Some(verdict) = statement.certificate.and_then(Verdict::header_value) {

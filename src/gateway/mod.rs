@@ -56,7 +56,7 @@ use address::AddressRange;
 use assertion::{Asserted, Asserter, AssertionTerms, Style};
 use body::Body;
 use certificate::Verdict;
-use certificate_header::{Bound, Fields, Shown};
+use certificate_header::{Fields, Shown};
 use certificate_rule::CertificateRules;
 use decision::{Admitted, RouteMetrics};
 use forward::{Forwarded, Statement, forward};
@@ -285,6 +285,7 @@ impl Gateway {
         metrics.admitted(decided.saturating_sub(started));
 
         let statement = Statement {
+            request_id: &case.request_id,
             path: &target.path,
             rewritten: route.rewrite.as_ref().map(|rewrite| rewrite.apply(&target.path)),
             authority: &target.authority,
@@ -332,11 +333,7 @@ impl Gateway {
         let shown = Shown {
             peer: case.connection.peer.as_ref().ok().and_then(Option::as_deref),
             verdict: certificate::worth(admission, route, case.connection, case.trust, &self.anchors, now),
-            // Proven, or there would be no admission; where bindings are ignored nothing is.
-            bound: match (admission.facts().certificate(), case.connection.peer.as_ref().ok().and_then(Option::as_deref)) {
-                (Some(named), Some(peer)) if named.matches(&peer.thumbprint()) => Bound::Yes,
-                _ => Bound::No,
-            },
+            bound: certificate::bound(admission, route, case.connection, case.trust, &self.anchors, now),
         };
         let mut fields: Fields =
             route.certificate_headers.iter().flat_map(|dialect| certificate_header::write(*dialect, &shown)).collect();

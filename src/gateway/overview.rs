@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use super::{Gateway, JWKS_PATH, Route};
+use super::assertion::Style;
+use super::{Gateway, JWKS_PATH, POMERIUM_JWKS_PATH, Route};
 use crate::binding::Policy;
 use crate::tls::CertificateMode;
 
@@ -31,6 +32,9 @@ impl Gateway {
         }
         for url in routes.iter().filter_map(|route| route.protection.resource_metadata.as_deref()).collect::<BTreeSet<_>>() {
             let _ = writeln!(text, "  {url}: anybody (what the resource asks for)");
+        }
+        if self.asserter.style() == Style::Pomerium {
+            let _ = writeln!(text, "  {POMERIUM_JWKS_PATH} on every host: anybody (public keys alone)");
         }
         let _ = writeln!(text, "  {JWKS_PATH} on every host: anybody (public keys alone)");
         text.push_str("Everything else: nobody (404).\n");

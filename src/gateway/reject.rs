@@ -363,6 +363,7 @@ mod tests {
             Refusal::Verify(VerifyError::Introspection(IntrospectionError::Overloaded)).into(),
             Refusal::Binding(BindingError::CnfAbsent).into(),
             Refusal::Binding(BindingError::CertificateAbsent).into(),
+            Refusal::Binding(BindingError::NothingShown).into(),
             Refusal::Binding(BindingError::CertificateMismatch).into(),
             Refusal::Binding(BindingError::ProofUnsupported).into(),
             Refusal::Binding(BindingError::ProofAbsent).into(),

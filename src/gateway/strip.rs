@@ -71,6 +71,8 @@ const NAMES: &[&str] = &[
     "x-original-url",
     "x-real-ip",
     "x-remote-user",
+    // Ours leads to the audit event: nobody else's may.
+    "x-request-id",
     "x-rewrite-url",
 ];
 
@@ -241,6 +243,7 @@ mod tests {
             "Proxy",
             "DPoP",
             "DPoP-Nonce",
+            "X-Request-Id",
         ];
         for name in names {
             for spelling in [

@@ -23,6 +23,12 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Bytes of a response's head, at most.
 const HEAD_BYTES: u32 = 65_536;
+/// Bytes of one HTTP/2 response that may wait here for its client. All together are not limited again: one client that does not read
+/// would keep everybody else's responses from arriving on the connection that they share.
+const STREAM_WINDOW: u32 = 65_535;
+const CONNECTION_WINDOW: u32 = (1 << 31) - 1;
+/// How long an HTTP/2 connection may be silent before it is asked whether it still lives, and how long it may take to say so.
+const PING_INTERVAL: Duration = Duration::from_secs(5);
 /// Header fields of a response, at most.
 const HEADERS: usize = 200;
 
@@ -121,7 +127,13 @@ impl Upstream {
             .http2_only(protocol == Protocol::Http2)
             .http1_max_buf_size(HEAD_BYTES as usize)
             .http1_max_headers(HEADERS)
-            .http2_max_header_list_size(HEAD_BYTES);
+            .http2_max_header_list_size(HEAD_BYTES)
+            .http2_initial_stream_window_size(STREAM_WINDOW)
+            .http2_initial_connection_window_size(CONNECTION_WINDOW)
+            .http2_keep_alive_interval(PING_INTERVAL)
+            .http2_keep_alive_timeout(PING_INTERVAL)
+            // A request that is given up leaves the connection idle, and no wiser.
+            .http2_keep_alive_while_idle(true);
         let client = match (scheme == Scheme::HTTPS, tls) {
             (false, None) if scheme == Scheme::HTTP => Client::Plain(builder.build(tcp)),
             (true, Some(tls)) => {

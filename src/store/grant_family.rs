@@ -353,11 +353,16 @@ const DELETE_EXPIRED: &str = "DELETE FROM grant_family WHERE family_id IN \
 
 #[cfg(test)]
 pub(super) fn sample(store: &Store) -> futures_util::future::BoxFuture<'_, ()> {
+    use crate::jose::random::SystemRandomness;
+    use crate::seal::PersonKey;
     Box::pin(async move {
+        let (subject, key) = ("sample".parse().expect("a subject"), PersonKey::random(&SystemRandomness).expect("a key"));
+        let person = super::NewAccount { subject: &subject, username: "sample", profile: b"{}", password: None };
+        store.add_account(&person, &key, Timestamp::from_seconds(1_800_000_000)).await.expect("answered");
         for _ in 0..2 {
             let name = super::secret::sample_name();
             let (family, time): (FamilyId, _) = (name.parse().expect("a family"), Timestamp::from_seconds(1_800_000_000));
-            let (client_id, subject) = ("sample".parse().expect("a client id"), "sample".parse().expect("a subject"));
+            let client_id = "sample".parse().expect("a client id");
             let new = NewFamily {
                 family: &family,
                 client_id: &client_id,

@@ -124,7 +124,9 @@ impl RevocationLists {
             by_issuer.entry(issuer).or_default().entry(list.scope().clone()).or_default().push(list);
         }
         for lists in by_issuer.values_mut().flat_map(BTreeMap::values_mut) {
-            lists.sort_by_key(|list| std::cmp::Reverse(list.this_update()));
+            // Of two of one second the number tells: in decimal and without leading zeros, the longer is the higher.
+            let number = |list: &CertificateRevocationList| list.number().map(|number| (number.len(), number.to_owned()));
+            lists.sort_by_cached_key(|list| std::cmp::Reverse((list.this_update(), number(list))));
         }
         Self { mode, by_issuer, problems: BTreeMap::new() }
     }
