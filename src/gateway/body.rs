@@ -8,19 +8,12 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::HeaderMap;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use super::strip::Reserved;
 use crate::domain::Clock;
 use crate::resource::{Admission, AdmissionEnded};
-
-/// Trailers that may pass to an upstream. Whatever else a client sends behind its body could be taken for a header field.
-const REQUEST_TRAILERS: &[&str] = &["content-digest", "repr-digest"];
-/// Trailers that may pass to a client.
-const RESPONSE_TRAILERS: &[&str] =
-    &["content-digest", "grpc-message", "grpc-status", "grpc-status-details-bin", "repr-digest", "server-timing"];
 
 /// Why a body broke off.
 #[derive(Debug, thiserror::Error)]
@@ -80,7 +73,6 @@ pub struct Passing<B = Incoming> {
     inner: B,
     admission: Admission,
     clock: Arc<dyn Clock>,
-    trailers: &'static [&'static str],
     reserved: Arc<Reserved>,
     progress: Option<Progress>,
     /// Made when the body first has to wait: most never do.
@@ -110,28 +102,18 @@ impl<B> Passing<B> {
         reserved: Arc<Reserved>,
         progress: Option<Progress>,
     ) -> Self {
-        Self { inner, admission, clock, trailers: REQUEST_TRAILERS, reserved, progress, ended: None, begun: Begun::No }
+        Self { inner, admission, clock, reserved, progress, ended: None, begun: Begun::No }
     }
 
     /// An upstream's body on its way to a client.
     pub fn response(inner: B, admission: Admission, clock: Arc<dyn Clock>, reserved: Arc<Reserved>) -> Self {
-        Self { inner, admission, clock, trailers: RESPONSE_TRAILERS, reserved, progress: None, ended: None, begun: Begun::No }
+        Self { inner, admission, clock, reserved, progress: None, ended: None, begun: Begun::No }
     }
 
     fn breaks(&self, why: Broken) {
         if let Some(progress) = &self.progress {
             let _ = progress.broken.set(why);
         }
-    }
-
-    fn allowed(&self, trailers: HeaderMap) -> HeaderMap {
-        let mut allowed = HeaderMap::new();
-        for name in self.trailers.iter().filter(|name| !self.reserved.covers(name)) {
-            for value in trailers.get_all(*name) {
-                allowed.append(*name, value.clone());
-            }
-        }
-        allowed
     }
 }
 
@@ -161,7 +143,7 @@ where
                     match frame.into_trailers() {
                         Err(frame) => return Poll::Ready(Some(Ok(frame))),
                         Ok(trailers) => {
-                            let allowed = this.allowed(trailers);
+                            let allowed = this.reserved.trailers(trailers);
                             if !allowed.is_empty() {
                                 return Poll::Ready(Some(Ok(Frame::trailers(allowed))));
                             }

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use http::header::{AUTHORIZATION, COOKIE, HOST, HeaderMap, HeaderName, TE, TRANSFER_ENCODING};
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, COOKIE, HOST, HeaderMap, HeaderName, TE, TRANSFER_ENCODING};
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Request, Response, StatusCode, Uri, Version};
 use http_body::Body as _;
@@ -44,6 +44,9 @@ pub enum ForwardError {
     /// No response head in time.
     #[error("the upstream did not answer in time")]
     Timeout,
+    /// An answer with a length and a transfer coding.
+    #[error("the upstream's answer has two lengths")]
+    Length,
     /// An upgrade that nobody asked for.
     #[error("the upstream switched protocols unasked")]
     Upgraded,
@@ -61,7 +64,7 @@ impl ForwardError {
             Self::Upload => Reason::BodyIncomplete,
             Self::Ended(ended) => ended.reason(),
             Self::Timeout => Reason::UpstreamUnavailable,
-            Self::Upgraded => Reason::UpstreamMalformed,
+            Self::Length | Self::Upgraded => Reason::UpstreamMalformed,
         }
     }
 }
@@ -166,6 +169,13 @@ pub async fn forward(
         answer => answer?,
     };
     let mut answer = answer;
+    // One that names two ends has none that we could name to the client (RFC 9112 §6.3).
+    if answer.version() < Version::HTTP_2
+        && answer.headers().contains_key(TRANSFER_ENCODING)
+        && answer.headers().contains_key(CONTENT_LENGTH)
+    {
+        return Err(ForwardError::Length);
+    }
     let upgraded = match (answer.status(), statement.upgrade) {
         (StatusCode::SWITCHING_PROTOCOLS, Upgrade::WebSocket) if is_websocket(answer.headers()) => {
             Some(hyper::upgrade::on(&mut answer))

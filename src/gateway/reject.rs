@@ -189,7 +189,7 @@ impl Rejection {
             Self::Forward(ForwardError::Timeout) => {
                 (StatusCode::BAD_GATEWAY, "upstream_error", "The application did not answer in time")
             }
-            Self::Forward(ForwardError::Failed(_) | ForwardError::Upgraded) => {
+            Self::Forward(ForwardError::Failed(_) | ForwardError::Length | ForwardError::Upgraded) => {
                 (StatusCode::BAD_GATEWAY, "upstream_error", "The application cannot be reached or does not answer properly")
             }
         }
@@ -401,6 +401,7 @@ mod tests {
             ForwardError::Ended(AdmissionEnded::Certificate(Reason::CertificateRevoked)).into(),
             ForwardError::Ended(AdmissionEnded::Clock).into(),
             ForwardError::Timeout.into(),
+            ForwardError::Length.into(),
             ForwardError::Upgraded.into(),
         ];
         for rejection in rejections {

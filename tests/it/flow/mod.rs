@@ -1,6 +1,7 @@
 //! Journeys, in numbered steps.
 
 mod another_issuer;
+mod assertion;
 mod browser;
 mod change_feed;
 mod client_changes;
