@@ -30,8 +30,9 @@ impl<B> Stripped<Request<B>> {
 pub struct Reserved {
     /// The configured names: of the assertion header, and of headers that routes set. Folded.
     own: Vec<String>,
-    /// Names by which routes are told apart, folded: what has been matched is not said again behind the body.
-    matched: Vec<String>,
+    /// Names by which routes are told apart, as they are and folded: what has been matched is said neither in another spelling nor
+    /// again behind the body.
+    matched: Vec<(String, String)>,
 }
 
 /// Fields of one connection (RFC 9110 §7.6.1), and those older programs treat so. `expect` is answered here.
@@ -147,7 +148,7 @@ impl Reserved {
 
     /// The same, with the names by which routes are told apart.
     pub fn matching<'a>(self, names: impl IntoIterator<Item = &'a HeaderName>) -> Self {
-        Self { matched: names.into_iter().map(folded).collect(), ..self }
+        Self { matched: names.into_iter().map(|name| (name.as_str().to_owned(), folded(name))).collect(), ..self }
     }
 
     /// Removes from a request what its sender may not say, its credentials (the caller has read them) and its `Host`. Whoever
@@ -195,7 +196,7 @@ impl Reserved {
             || EXACT.contains(&name)
             || NOT_BEHIND.contains(&name)
             || NOT_BEHIND_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
-            || self.matched.iter().any(|matched| matched == name)
+            || self.matched.iter().any(|(_, matched)| matched == name)
     }
 
     /// Those of the names announced in `Trailer` that may come (RFC 9110 §6.6.2). The field itself is written anew, since what was
@@ -209,9 +210,10 @@ impl Reserved {
 
     /// Whether a field of this name is removed. `name` is lower case, as in every [`HeaderName`].
     pub fn covers(&self, name: &str) -> bool {
+        let looks_alike = |folded: &str| self.matched.iter().any(|(own, matched)| matched == folded && own != name);
         match fold(name) {
-            None => self.covers_folded(name),
-            Some(folded) => self.covers_folded(&folded) || EXACT.contains(&folded.as_str()),
+            None => self.covers_folded(name) || looks_alike(name),
+            Some(folded) => self.covers_folded(&folded) || EXACT.contains(&folded.as_str()) || looks_alike(&folded),
         }
     }
 

@@ -26,3 +26,4 @@ mod seal_keys;
 mod signing_keys;
 mod streaming;
 mod upstream_identity;
+mod upstreams;
