@@ -92,7 +92,7 @@ enum Place {
     /// Where an authorization server's metadata say.
     Metadata(Arc<AuthorizationServer>),
     /// Here.
-    Url(Url, Client),
+    Url(Box<(Url, Client)>),
 }
 
 #[derive(Debug)]
@@ -132,7 +132,7 @@ impl IssuerKeys {
 
     /// Keys that are published at `url`, without metadata: a gateway's. None until the first fetch.
     pub fn published(url: Url, client: Client, algorithms: Vec<Algorithm>) -> Self {
-        Self::from(Place::Url(url, client), algorithms)
+        Self::from(Place::Url(Box::new((url, client))), algorithms)
     }
 
     fn from(place: Place, algorithms: Vec<Algorithm>) -> Self {
@@ -207,7 +207,7 @@ impl Inner {
         // The endpoint may have moved.
         let metadata = match &source.place {
             Place::Metadata(server) => server.refresh().await.map(drop),
-            Place::Url(..) => Ok(()),
+            Place::Url(_) => Ok(()),
         };
         let fetched = self.fetch(Wanted::Now, monotonic).await;
         metadata.map_err(KeysError::from).and(fetched)
@@ -258,7 +258,7 @@ impl Source {
                 let url = server.metadata().await?.jwks_uri.clone().ok_or(KeysError::NoJwksUri)?;
                 server.client()?.get(&url).await
             }
-            Place::Url(url, client) => client.get(url).await,
+            Place::Url(place) => place.1.get(&place.0).await,
         };
         let answer = answer.map_err(|error| KeysError::Fetch(Arc::new(error)))?;
         if answer.status != http::StatusCode::OK {
