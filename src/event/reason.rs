@@ -184,6 +184,8 @@ reasons! {
     ClientMetadata = "client_metadata";
     /// Not an initial access token, or not the registration access token of this client.
     RegistrationToken = "registration_token";
+    /// A client's registration was changed by somebody else while the client changed it.
+    RegistrationChanged = "registration_changed";
     /// `post_logout_redirect_uri` is not one that the client registered, or no client is named.
     PostLogoutRedirectUri = "post_logout_redirect_uri";
     // -- the authorization endpoint --------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ use tokio::time::{Sleep, sleep};
 use super::strip::Reserved;
 use crate::domain::Clock;
 use crate::resource::{Admission, AdmissionEnded};
+use crate::wire::Arriving;
 
 /// Why a body broke off.
 #[derive(Debug, thiserror::Error)]
@@ -74,7 +75,7 @@ impl Progress {
 }
 
 /// A body that passes through the gateway.
-pub struct Passing<B = Incoming> {
+pub struct Passing<B> {
     inner: B,
     admission: Admission,
     clock: Arc<dyn Clock>,
@@ -202,7 +203,7 @@ where
 #[derive(Debug)]
 pub enum Sent {
     /// A client's body.
-    Passing(Box<Passing>),
+    Passing(Box<Passing<Arriving>>),
     /// None.
     Nothing,
 }
@@ -239,7 +240,7 @@ pub enum Body {
     /// Ours, whole.
     Whole(Option<Bytes>),
     /// An upstream's.
-    Passing(Box<Passing>),
+    Passing(Box<Passing<Incoming>>),
 }
 
 impl Body {

@@ -11,6 +11,7 @@ pub mod client_auth;
 pub mod dpop;
 mod encryption;
 pub mod error;
+mod fetch_room;
 pub mod grant;
 mod inspect;
 pub mod introspect;
@@ -32,6 +33,7 @@ mod server;
 mod token;
 pub mod userinfo;
 
+pub use fetch_room::FetchRoom;
 pub use inspect::Recognised;
 pub use revocation_feed::FeedPage;
 pub use revoke::BEYOND_EXPIRY;

@@ -18,6 +18,9 @@ use crate::event::{Reason, Trailed};
 impl AuthorizationServer {
     /// Answers a token request, with the nonce for the client's next DPoP proof where one is due. The token exists for the client only
     /// once its audit event is queued.
+    ///
+    /// Whatever waits for the database or for somebody else does so on the heap: a future has room for its largest branch, is moved
+    /// several times, and a client that asks for itself would pay for the room that codes and refresh tokens need.
     pub async fn token(
         &self,
         request: &ClientRequest<'_>,
@@ -35,11 +38,13 @@ impl AuthorizationServer {
                 Asked::Approved(grant::approve_client_credentials(&client, request.parameters, &self.resources, family)?)
             }
             GrantType::AuthorizationCode => {
-                Asked::Code(Box::new(self.redeemable(&client, request.parameters, now, &request_id).await?))
+                Asked::Code(Box::new(Box::pin(self.redeemable(&client, request.parameters, now, &request_id)).await?))
             }
-            GrantType::RefreshToken => Asked::Refresh(Box::new(self.refreshable(&client, request.parameters, now).await?)),
+            GrantType::RefreshToken => {
+                Asked::Refresh(Box::new(Box::pin(self.refreshable(&client, request.parameters, now)).await?))
+            }
             GrantType::JwtBearer => {
-                let granting = self.granting(&client, request.parameters, now).await;
+                let granting = Box::pin(self.granting(&client, request.parameters, now)).await;
                 Asked::Assertion(Box::new(granting.map_err(|error| error.of(client.client_id()))?))
             }
             GrantType::TokenExchange => {
@@ -47,16 +52,17 @@ impl AuthorizationServer {
             }
         };
         let proven = match checked {
-            Some(proof) => Some(self.claim_proof(proof, now).await.map_err(|error| error.of(client.client_id()))?),
+            Some(proof) => Some(Box::pin(self.claim_proof(proof, now)).await.map_err(|error| error.of(client.client_id()))?),
             None => None,
         };
         let policy = client.client().binding;
         let certificate = client.certificate().map(AsRef::as_ref);
-        let binding = self.confirm(policy, certificate, proven.as_ref(), now).map_err(of_client)?;
+        let binding = self.confirm(policy, certificate, proven.as_ref(), now);
+        let binding = binding.and_then(|binding| self.constrain(client.client(), binding)).map_err(of_client)?;
         let issued = match asked {
             Asked::Approved(approved) => self.issue(&client, approved, &binding, now, &request_id)?,
             Asked::Assertion(granting) => {
-                let approved = self.use_grant(*granting).await.map_err(|error| error.of(client.client_id()))?;
+                let approved = Box::pin(self.use_grant(*granting)).await.map_err(|error| error.of(client.client_id()))?;
                 self.issue(&client, approved, &binding, now, &request_id)?
             }
             Asked::Exchange(exchangeable) => {
@@ -64,10 +70,12 @@ impl AuthorizationServer {
                 let approved = approved.map_err(|error| error.of(client.client_id()))?;
                 self.issue(&client, approved, &binding, now, &request_id)?
             }
-            Asked::Code(redeemable) => self.redeem(&client, *redeemable, &binding, proven.as_ref(), now, &request_id).await?,
+            Asked::Code(redeemable) => {
+                Box::pin(self.redeem(&client, *redeemable, &binding, proven.as_ref(), now, &request_id)).await?
+            }
             Asked::Refresh(refreshable) => {
-                self.refresh(&client, *refreshable, request.parameters, &binding, certificate, proven.as_ref(), now, &request_id)
-                    .await?
+                let (parameters, proof) = (request.parameters, proven.as_ref());
+                Box::pin(self.refresh(&client, *refreshable, parameters, &binding, certificate, proof, now, &request_id)).await?
             }
         };
         self.issued.count(issued.grant, issued.format);

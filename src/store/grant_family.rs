@@ -47,6 +47,8 @@ pub struct FamilyRecord {
     pub generation: i64,
     /// Since when.
     pub rotated: Timestamp,
+    /// When it was granted.
+    pub created: Timestamp,
     /// When its refresh token ends.
     pub expires: Timestamp,
 }
@@ -100,9 +102,9 @@ impl PreparedFamily<'_> {
 impl Store {
     /// A family that has not ended and not expired at `now`.
     pub async fn family(&self, family: &FamilyId, now: Timestamp) -> Result<Option<FamilyRecord>, StoreError> {
-        let row: Option<(String, Vec<u8>, i64, i64, i64)> = read!(&self.inner.db, fetch_optional:
+        let row: Option<(String, Vec<u8>, i64, i64, i64, i64)> = read!(&self.inner.db, fetch_optional:
             sqlx::query_as(ONE).bind(family.as_str()).bind(now.seconds()))?;
-        let Some((client_id, sealed, generation, rotated, expires)) = row else { return Ok(None) };
+        let Some((client_id, sealed, generation, rotated, created, expires)) = row else { return Ok(None) };
         let corrupt = |problem| StoreError::Corrupt(format!("table grant_family: client_id {client_id:?} {problem}"));
         Ok(Some(FamilyRecord {
             family: family.clone(),
@@ -110,6 +112,7 @@ impl Store {
             state: self.unseal(&GRANT_FAMILY, family.as_str(), &sealed)?,
             generation,
             rotated: Timestamp::from_seconds(rotated),
+            created: Timestamp::from_seconds(created),
             expires: Timestamp::from_seconds(expires),
         }))
     }
@@ -182,6 +185,12 @@ pub(super) async fn end_of_subject(
     end_all(unit, OF_SUBJECT, subject.as_str(), window, at).await
 }
 
+/// Forgets every family of a client, within the unit of work that removes the client and revokes its tokens by one rule.
+pub(super) async fn forget_client(unit: &mut NumberedWork, client_id: &ClientId) -> Result<(), StoreError> {
+    within!(&mut unit.work, execute: sqlx::query(DELETE_OF_CLIENT).bind(client_id.as_str()))?;
+    Ok(())
+}
+
 async fn end_all(
     unit: &mut NumberedWork,
     statement: &'static str,
@@ -212,13 +221,14 @@ async fn end(
     super::revocation::write(unit, &rule, at).await
 }
 
-const ONE: &str = "SELECT client_id, state_sealed, generation, rotated, expires FROM grant_family \
+const ONE: &str = "SELECT client_id, state_sealed, generation, rotated, created, expires FROM grant_family \
      WHERE family_id = $1 AND expires > $2";
 const INSERT: &str = "INSERT INTO grant_family \
      (family_id, client_id, subject, session_id, state_sealed, generation, rotated, created, expires) \
      VALUES ($1, $2, $3, $4, $5, 1, $6, $6, $7)";
 const ROTATE: &str = "UPDATE grant_family SET generation = $3, rotated = $4 WHERE family_id = $1 AND generation = $2";
 const DELETE: &str = "DELETE FROM grant_family WHERE family_id = $1";
+const DELETE_OF_CLIENT: &str = "DELETE FROM grant_family WHERE client_id = $1";
 const OF_SESSION: &str = "SELECT family_id FROM grant_family WHERE session_id = $1 ORDER BY family_id";
 const OF_SUBJECT: &str = "SELECT family_id FROM grant_family WHERE subject = $1 ORDER BY family_id";
 const DELETE_EXPIRED: &str = "DELETE FROM grant_family WHERE family_id IN \

@@ -52,7 +52,7 @@ pub use audit::PendingEvent;
 pub use authorization_code::{CodeRecord, CodeSpent, Finished, Finishes, NewCode};
 pub use browser_session::{Ended, Ending, NewSession, SessionRecord};
 pub use client::{ClientRecord, Put, PutMode, SecretRecord, SecretReplaced};
-pub use client_registration::Registered;
+pub use client_registration::{Registered, RegistrationReplaced};
 pub use error::StoreError;
 pub use feed::{Change, ChangeCursor, ChangeKind, ChangeWatch, Changes};
 pub use grant_family::{FamilyRecord, NewFamily, Rotated};

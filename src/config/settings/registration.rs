@@ -21,6 +21,10 @@ pub struct RegistrationSettings {
     pub per_address_per_minute: u32,
     /// Self-registered clients there may be at once.
     pub max_clients: u32,
+    /// Where anybody may register (`open`): whether what is wrong with a request of such a client goes back to the client also from a
+    /// browser in which nobody is signed in. Otherwise a page tells it, so that links to this server lead nobody to a stranger's site
+    /// (RFC 9700 §4.11.2). `prompt=none` is answered to the client either way.
+    pub redirect_errors: bool,
 }
 
 impl Default for RegistrationSettings {
@@ -32,6 +36,7 @@ impl Default for RegistrationSettings {
             resources: Vec::new(),
             per_address_per_minute: 30,
             max_clients: 10_000,
+            redirect_errors: false,
         }
     }
 }

@@ -253,7 +253,8 @@ fn read_all(
         response_mode: destination.response_mode,
         state: destination.state.clone(),
         scope,
-        resources: written,
+        // The default too, so that no refresh goes beyond what was granted.
+        resources: selected.identifiers,
         code_challenge,
         dpop_jkt: match parameters.get("dpop_jkt") {
             None => None,

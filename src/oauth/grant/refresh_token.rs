@@ -16,7 +16,7 @@ use super::Approved;
 use super::authorization_code::Granted;
 use crate::binding::dpop::ProvenDpop;
 use crate::clients::{Client, GrantType};
-use crate::domain::{ClientId, Cnf, FamilyId, Issuer, RequestId, Scope, Timestamp};
+use crate::domain::{ClientId, Cnf, FamilyId, Issuer, Lifetime, RequestId, Scope, Timestamp};
 use crate::event::{Reason, Trailed};
 use crate::oauth::authorization::{from_json, to_json};
 use crate::oauth::client_auth::RequestingClient;
@@ -150,6 +150,10 @@ impl AuthorizationServer {
         if record.client_id != *client.client_id() {
             return Err(unknown(Reason::RefreshTokenForeign).into());
         }
+        // Of a client of this name that was removed since; granted at the very moment of its removal.
+        if let Err(revoked) = self.revocations.load().check_client(client.client_id(), record.created) {
+            return Err(unknown(revoked.reason()).into());
+        }
         let state: FamilyState = from_json(&record.state)?;
         if !state.refreshes {
             return Err(unknown(Reason::RefreshTokenUnknown).into());
@@ -185,9 +189,14 @@ impl AuthorizationServer {
         let scope = narrowed_scope(parameters, &state.granted.scope, registration).map_err(of)?;
         let resources = narrowed_resources(parameters, &state.granted.resources).map_err(of)?;
         let is_openid = scope.contains("openid");
-        let selected =
+        let mut selected =
             self.resources.select_for_person(registration, resources.iter().map(String::as_str), is_openid).map_err(of)?;
+        // No access token outlives its grant.
+        let lasts = u32::try_from(record.expires.seconds_since(now)).unwrap_or(u32::MAX);
+        selected.lifetime = selected.lifetime.min(Lifetime::from_seconds(lasts));
         let subject = self.subject_for(registration, &state.granted.subject)?;
+        // A scope counts only where it exists (RFC 8707 §2.2).
+        let scope = scope.intersection(&selected.scopes);
         let approved = Approved::by_person(GrantType::RefreshToken, subject, record.family.clone(), scope, selected);
         let (mut issued, event) = self.mint_for(client, approved, binding, now, request_id)?;
         if is_openid {
@@ -263,12 +272,12 @@ fn narrowed_scope(parameters: &Parameters, granted: &Scope, client: &Client) -> 
 }
 
 /// RFC 8707 §2.2: those that were granted, or some of them.
-fn narrowed_resources(parameters: &Parameters, granted: &[String]) -> Result<Vec<String>, Refusal> {
+pub(super) fn narrowed_resources(parameters: &Parameters, granted: &[String]) -> Result<Vec<String>, Refusal> {
     let requested: Vec<String> = parameters.all("resource").map(str::to_owned).collect();
     if requested.is_empty() {
         return Ok(granted.to_vec());
     }
-    if granted.is_empty() || requested.iter().all(|resource| granted.contains(resource)) {
+    if requested.iter().all(|resource| granted.contains(resource)) {
         return Ok(requested);
     }
     Err(Refusal::new(ErrorCode::InvalidTarget, Reason::ResourceNotAllowed, "the resource goes beyond what was granted"))
@@ -287,6 +296,7 @@ mod tests {
             state: Zeroizing::new(Vec::new()),
             generation,
             rotated: Timestamp::from_seconds(rotated),
+            created: Timestamp::from_seconds(0),
             expires: Timestamp::from_seconds(10_000),
         }
     }
@@ -335,6 +345,7 @@ mod tests {
         assert_eq!(resources("resource=a", &["a", "b"]), Ok(vec!["a".to_owned()]));
         assert_eq!(resources("", &["a", "b"]).map(|resources| resources.len()), Ok(2));
         assert_eq!(resources("resource=c", &["a", "b"]), Err(ErrorCode::InvalidTarget));
+        assert_eq!(resources("resource=a", &[]), Err(ErrorCode::InvalidTarget), "granted for none");
     }
 
     #[test]
