@@ -73,7 +73,7 @@
 //! request through the gateway
 //!   tls      accept                                                      -> PeerCertificate?
 //!   wire     inspect     one reading of host, path and framing           -> Target
-//!   gateway  route       host, then the longest path                     -> &Route
+//!   gateway  route       host, the longest path, methods and fields      -> &Route
 //!   resource present     one token, with the Bearer or the DPoP scheme   -> Presented
 //!   resource verify      issuer's keys (claims cached) or introspection  -> VerifiedToken
 //!   binding  dpop        the proof of this request, claimed once         -> ProvenDpop?
@@ -112,6 +112,7 @@
 //! | RFC 9110 §15.5.20 (misdirected request) | `tls::PolicySet`, `web::edge`, `gateway` | `tests/it/spec/rfc9110.rs` |
 //! | RFC 9701 (signed introspection) | `oauth::introspect`, [`resource`] | `tests/it/spec/rfc9701.rs` |
 //! | FAPI 2.0 Security Profile, Message Signing | `oauth::profiles`, `clients` | `tests/it/spec/fapi2` |
+//! | RFC 6797 (HSTS), Fetch §3.2 (CORS), at the gateway | `gateway::answer_rules` | `tests/it/threat/route_limits.rs` |
 //! | RFC 9440 (Client-Cert) | `gateway::certificate_header` | `tests/it/spec/rfc9440.rs` |
 //! | RFC 9449 (DPoP) | [`binding::dpop`], `oauth::dpop`, [`resource`] | `tests/it/spec/rfc9449.rs` |
 //! | RFC 9470 (step-up) | [`resource`] | `tests/it/spec/rfc9470.rs` |

@@ -57,6 +57,7 @@ impl Field {
 
     async fn redeem(&self, (code, family): &Code) -> anyhow::Result<()> {
         let family = NewFamily {
+            parent: None,
             family,
             client_id: &self.client_id,
             subject: &self.subject,

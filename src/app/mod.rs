@@ -6,6 +6,7 @@ mod control;
 mod front;
 mod identity;
 mod listener;
+mod passthrough;
 mod patience;
 mod reload;
 mod revocation_lists;
@@ -211,6 +212,7 @@ pub fn check(loaded: &Loaded) -> anyhow::Result<()> {
     let serves = |service| settings.listener.iter().any(|listener| listener.services.contains(&service));
     for written in &settings.listener {
         listener::policies(written, base, &anchors, None, listener::FIRST_EPOCH, &clock)?;
+        listener::passthrough(written, &clock)?;
     }
     if serves(ServiceSetting::AuthorizationServer) {
         server::check(loaded)?;

@@ -26,6 +26,18 @@ pub struct ListenerSettings {
     pub certificate_mode: Option<CertificateModeSetting>,
     /// The TLS policies of this address, told apart by the server name that the client asks for (SNI).
     pub host: Vec<HostSettings>,
+    /// Server names whose connections are passed on unread: TLS ends at the other side, and no rule of this file applies to them.
+    #[serde(default)]
+    pub passthrough: Vec<PassthroughSettings>,
+}
+
+/// Where connections of some server names go, unread.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct PassthroughSettings {
+    /// Server names (SNI): exact (`db.example`), or one wildcard label (`*.example`) for those that are not served here.
+    pub names: Vec<String>,
+    /// `HOST:PORT`, which is connected to for each connection.
+    pub upstream: String,
 }
 
 /// What a listener serves.

@@ -430,10 +430,18 @@ reasons! {
     PolicyMethod = "policy_method";
     /// The route is not for this address.
     PolicyAddress = "policy_address";
+    /// The route is not for pages of this origin, or not for the method that they ask about.
+    PolicyOrigin = "policy_origin";
+    /// One request too many of a caller, by the route's `rate_limit`.
+    RateLimited = "rate_limited";
+    /// The route serves as many requests at once as it may.
+    RouteCrowded = "route_crowded";
     /// The upstream did not answer, or not in time.
     UpstreamUnavailable = "upstream_unavailable";
     /// The upstream's answer is not HTTP we would pass on.
     UpstreamMalformed = "upstream_malformed";
+    /// Every upstream of the route is set aside: they have failed again and again, or their health check does.
+    UpstreamSetAside = "upstream_set_aside";
     /// The issuer's keys could not be fetched.
     IssuerKeysUnavailable = "issuer_keys_unavailable";
     /// Introspection did not answer.
