@@ -126,7 +126,7 @@ impl AuthorizationServer {
             let words = problem.to_string().replacen("client_assertion", PARAMETER, 1);
             Refusal::new(ErrorCode::InvalidRequest, problem.reason(), words)
         })?;
-        let expected = base64url::encode(&sha256(parameters.require("refresh_token")?.as_bytes()));
+        let expected = base64url::encode(sha256(parameters.require("refresh_token")?.as_bytes()));
         let told = claims.get(HASH).and_then(Value::as_str).unwrap_or_default();
         if !bool::from(told.as_bytes().ct_eq(expected.as_bytes())) {
             let description = "certificate_rebinding: rth is not the hash of this refresh token";
