@@ -101,6 +101,7 @@
 //! | RFC 7662 (introspection) | `oauth::introspect`, [`token::introspection`] | `tests/it/spec/rfc7662.rs` |
 //! | RFC 7800, 8705 §3 (confirmation) | [`domain::Cnf`], [`binding`] | `tests/it/spec/rfc8705.rs` |
 //! | RFC 8414 (metadata) | `oauth::metadata` | `tests/it/spec/rfc8414.rs` |
+//! | RFC 8628 (devices) | `oauth::device`, `oauth::grant::device_code`, `web::device` | `tests/it/spec/rfc8628.rs`, `tests/it/threat/device.rs` |
 //! | RFC 8693 (token exchange) | `oauth::grant::token_exchange`, [`domain::Actors`] | `tests/it/spec/rfc8693.rs` |
 //! | RFC 8705 §2 (mutual-TLS client authentication) | `oauth::client_auth` | `tests/it/spec/rfc8705.rs`, `tests/it/threat/inside_host.rs` |
 //! | RFC 8707 (resource indicators) | `oauth::resources` | `tests/it/spec/rfc8707.rs` |

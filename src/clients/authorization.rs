@@ -162,7 +162,7 @@ pub(super) fn read(
     if with_code == redirect_uris.is_empty() {
         return Err(MetadataError::RedirectUris);
     }
-    if grants.contains(&GrantType::RefreshToken) && !with_code {
+    if grants.contains(&GrantType::RefreshToken) && !with_code && !grants.contains(&GrantType::DeviceCode) {
         return Err(MetadataError::RefreshTokenAlone);
     }
     if let Some(types) = strings(members, RESPONSE_TYPES)? {

@@ -234,7 +234,7 @@ pub enum MetadataError {
     #[error("`redirect_uris` and the grant `authorization_code` in `grant_types` need each other")]
     RedirectUris,
     /// Nothing would issue the first refresh token.
-    #[error("`grant_types`: `refresh_token` needs `authorization_code`, which issues the first one")]
+    #[error("`grant_types`: `refresh_token` needs `authorization_code` or the device grant, which issue the first one")]
     RefreshTokenAlone,
     /// A response type that is not served (RFC 9700 §2.1.2).
     #[error("`response_types` must be `[\"code\"]` with the grant `authorization_code`, and `[]` or absent without it")]

@@ -274,6 +274,14 @@ reasons! {
     /// A refresh token that had been replaced.
     RefreshTokenReused = "refresh_token_reused";
 
+    // -- devices ---------------------------------------------------------------------------------------------------
+    /// No person has decided about the device yet.
+    DevicePending = "device_pending";
+    /// The device asks more often than it may.
+    DevicePolledTooFast = "device_polled_too_fast";
+    /// No device waits under this user code, or not any more.
+    UserCodeUnknown = "user_code_unknown";
+
     // -- token exchange --------------------------------------------------------------------------------------------
     /// A token type that is not exchanged here, or is missing, or there without its token.
     ExchangeTokenType = "exchange_token_type";

@@ -20,6 +20,8 @@ pub enum Form {
     Account,
     /// Allow or deny what a client asks for.
     Consent,
+    /// Allow or deny what a device asks for.
+    Device,
     /// Sign out, as a client asked.
     SignOut,
 }
@@ -30,6 +32,7 @@ impl Form {
             Self::SignIn => "sign-in",
             Self::Account => "account",
             Self::Consent => "consent",
+            Self::Device => "device",
             Self::SignOut => "sign-out",
         }
     }

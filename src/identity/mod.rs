@@ -28,7 +28,7 @@ pub use password_rule::{PasswordRefused, PasswordRule, PasswordRuleError};
 pub use people::{Attempt, Authenticated, PasswordPolicy, People, Person, PersonError, SignInError};
 pub use sessions::{Leave, SessionPolicy, SessionView, Sessions, Surroundings};
 pub use signed_in::{Acr, Amr, SignedIn};
-pub use throttle::{Quota, ThrottlePolicy, Throttled};
+pub use throttle::{Guess, Guesses, Quota, ThrottlePolicy, Throttled};
 pub use username::{Username, UsernameError};
 
 #[cfg(test)]

@@ -55,6 +55,12 @@ pub enum ErrorCode {
     InvalidRedirectUri,
     /// RFC 7591 §3.2.2.
     InvalidClientMetadata,
+    /// RFC 8628 §3.5.
+    AuthorizationPending,
+    /// RFC 8628 §3.5.
+    SlowDown,
+    /// RFC 8628 §3.5.
+    ExpiredToken,
     /// RFC 6749 §4.1.2.1; at the token endpoint our documented extension, with 503 and `Retry-After`.
     TemporarilyUnavailable,
     /// RFC 6749 §4.1.2.1; at the token endpoint our documented extension, with 500.
@@ -86,6 +92,9 @@ impl ErrorCode {
         Self::InvalidToken,
         Self::InvalidRedirectUri,
         Self::InvalidClientMetadata,
+        Self::AuthorizationPending,
+        Self::SlowDown,
+        Self::ExpiredToken,
         Self::TemporarilyUnavailable,
         Self::ServerError,
     ];
@@ -115,6 +124,9 @@ impl ErrorCode {
             Self::InvalidToken => "invalid_token",
             Self::InvalidRedirectUri => "invalid_redirect_uri",
             Self::InvalidClientMetadata => "invalid_client_metadata",
+            Self::AuthorizationPending => "authorization_pending",
+            Self::SlowDown => "slow_down",
+            Self::ExpiredToken => "expired_token",
             Self::TemporarilyUnavailable => "temporarily_unavailable",
             Self::ServerError => "server_error",
         }

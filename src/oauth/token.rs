@@ -4,6 +4,7 @@ use super::client_auth::{ClientRequest, RequestingClient};
 use super::dpop::PresentedProof;
 use super::error::{Fault, OauthError, Refusal};
 use super::grant::authorization_code::Redeemable;
+use super::grant::device_code::AllowedDevice;
 use super::grant::jwt_bearer::Granting;
 use super::grant::refresh_token::Refreshable;
 use super::grant::token_exchange::Exchangeable;
@@ -38,6 +39,9 @@ impl AuthorizationServer {
                 Asked::Code(Box::new(self.redeemable(&client, request.parameters, now, &request_id).await?))
             }
             GrantType::RefreshToken => Asked::Refresh(Box::new(self.refreshable(&client, request.parameters, now).await?)),
+            GrantType::DeviceCode => {
+                Asked::Device(Box::new(self.allowed_device(&client, request.parameters, now, &request_id).await?))
+            }
             GrantType::JwtBearer => {
                 let granting = self.granting(&client, request.parameters, now).await;
                 Asked::Assertion(Box::new(granting.map_err(|error| error.of(client.client_id()))?))
@@ -65,6 +69,7 @@ impl AuthorizationServer {
                 self.issue(&client, approved, &binding, now, &request_id)?
             }
             Asked::Code(redeemable) => self.redeem(&client, *redeemable, &binding, proven.as_ref(), now, &request_id).await?,
+            Asked::Device(allowed) => self.redeem_device(&client, *allowed, &binding, now, &request_id).await?,
             Asked::Refresh(refreshable) => {
                 self.refresh(&client, *refreshable, request.parameters, &binding, certificate, proven.as_ref(), now, &request_id)
                     .await?
@@ -109,6 +114,8 @@ enum Asked {
     Approved(Approved),
     /// By a code.
     Code(Box<Redeemable>),
+    /// By a device code.
+    Device(Box<AllowedDevice>),
     /// By a refresh token.
     Refresh(Box<Refreshable>),
     /// By somebody's assertion.

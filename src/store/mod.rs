@@ -26,6 +26,7 @@ mod browser_session;
 mod client;
 mod client_registration;
 mod consent;
+mod device_authorization;
 mod engine;
 mod error;
 mod feed;
@@ -53,6 +54,7 @@ pub use authorization_code::{CodeRecord, CodeSpent, Finished, Finishes, NewCode}
 pub use browser_session::{Ended, Ending, NewSession, SessionRecord};
 pub use client::{ClientRecord, Put, PutMode, SecretRecord, SecretReplaced};
 pub use client_registration::Registered;
+pub use device_authorization::{DeviceAdded, DeviceRecord, DeviceState, NewDeviceAuthorization, Polled};
 pub use error::StoreError;
 pub use feed::{Change, ChangeCursor, ChangeKind, ChangeWatch, Changes};
 pub use grant_family::{FamilyRecord, NewFamily, Rotated};

@@ -87,7 +87,7 @@ fn shown_session(view: SessionView) -> AccountSession {
 }
 
 /// `22 November 2026, 21:46 UTC`.
-fn moment(at: Timestamp) -> String {
+pub(super) fn moment(at: Timestamp) -> String {
     let Ok(time) = OffsetDateTime::from_unix_timestamp(at.seconds()) else { return at.to_string() };
     format!("{} {} {}, {:02}:{:02} UTC", time.day(), time.month(), time.year(), time.hour(), time.minute())
 }

@@ -8,6 +8,8 @@ pub mod authorization;
 mod colour;
 mod consent;
 mod cors;
+mod device;
+mod device_authorization;
 pub mod edge;
 mod end_session;
 pub mod endpoint;

@@ -11,8 +11,9 @@ use super::endpoint::EndpointMetrics;
 use super::extract::BodyLimits;
 use super::pages::{PageError, Pages};
 use super::{
-    account, assets, authorization, consent, edge, end_session, introspection, jwks, liveness, metadata, not_found, path as page,
-    pushed_request, registration, revocation, revocation_feed, sign_in, sign_out, token, userinfo,
+    account, assets, authorization, consent, device, device_authorization, edge, end_session, introspection, jwks, liveness,
+    metadata, not_found, path as page, pushed_request, registration, revocation, revocation_feed, sign_in, sign_out, token,
+    userinfo,
 };
 use crate::config::Loaded;
 use crate::oauth::AuthorizationServer;
@@ -70,6 +71,8 @@ pub fn router(web: Arc<Web>) -> Router {
         .route(path::TOKEN, post(token::post).fallback(edge::only_post))
         .route(path::AUTHORIZATION, get(authorization::get).post(authorization::post).fallback(edge::get_or_post))
         .route(path::PUSHED_REQUEST, post(pushed_request::post).fallback(edge::only_post))
+        .route(path::DEVICE_AUTHORIZATION, post(device_authorization::post).fallback(edge::only_post))
+        .route(path::DEVICE, get(device::get).post(device::post).fallback(edge::get_or_post))
         .route(path::USERINFO, get(userinfo::serve).post(userinfo::serve).fallback(edge::get_or_post))
         .route(path::OPENID_CONFIGURATION, get(metadata::get).fallback(edge::only_get))
         .route(page::RESUME, get(authorization::resume).fallback(edge::only_get))

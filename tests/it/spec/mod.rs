@@ -19,6 +19,7 @@ mod rfc7523_grant;
 mod rfc7636;
 mod rfc7662;
 mod rfc8414;
+pub mod rfc8628;
 mod rfc8693;
 mod rfc8705;
 mod rfc8707;

@@ -8,6 +8,7 @@ mod authorization;
 mod certificate;
 mod credentials;
 mod cut_off;
+mod device;
 mod dump;
 mod forged_token;
 mod idle;
