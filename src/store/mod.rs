@@ -42,6 +42,7 @@ mod reseal;
 mod revocation;
 mod seal_key;
 mod sealed;
+mod second_factor;
 mod secret;
 mod signing_key;
 #[cfg(test)]
@@ -64,6 +65,7 @@ pub use replay::Claimed;
 pub use reseal::{Pass, Resealed};
 pub use revocation::{NewRule, RuleWindow};
 pub use seal_key::{ACTIVATION_DELAY, SETTLE, SealKeyRecord, SealKeyState};
+pub use second_factor::{NewSecondFactor, TotpRecord};
 pub use signing_key::{KeyStep, SigningKeyRecord, SigningKeyState};
 
 use engine::{Db, Target, read};

@@ -101,6 +101,8 @@ sealed_columns! {
     PROFILE = Ring "account" "profile_sealed" by Text "subject", super::account::sample;
     /// A person's password hash: a PHC string, sealed with the person's key.
     PASSWORD = Ring "account" "password_sealed" by Text "subject", super::account::sample;
+    /// The secret of a person's one-time passwords, sealed with the person's key.
+    TOTP = Ring "totp" "secret_sealed" by Text "subject", super::second_factor::sample;
     /// When and how a session's person signed in, and from where: JSON, sealed with the person's key.
     BROWSER_SESSION = Ring "browser_session" "state_sealed" by Text "session_id", super::browser_session::sample;
     /// What a person at the authorization endpoint has asked for.

@@ -23,6 +23,7 @@ pub struct Pages {
     /// The stylesheet and pictures.
     pub assets: Assets,
     base: String,
+    name: String,
 }
 
 /// Why there are no pages.
@@ -60,7 +61,7 @@ const POLICY_HERE: &str =
 const POLICY_TO_CLIENT: &str = "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; frame-ancestors 'none'";
 
 /// The templates by name.
-const TEMPLATES: [(&str, &str); 12] = [
+const TEMPLATES: [(&str, &str); 15] = [
     ("layout.html", include_str!("../../templates/layout.html")),
     ("home.html", include_str!("../../templates/home.html")),
     ("error.html", include_str!("../../templates/error.html")),
@@ -70,6 +71,9 @@ const TEMPLATES: [(&str, &str); 12] = [
     ("confirm_sign_out.html", include_str!("../../templates/confirm_sign_out.html")),
     ("account.html", include_str!("../../templates/account.html")),
     ("consent.html", include_str!("../../templates/consent.html")),
+    ("sign_in_code.html", include_str!("../../templates/sign_in_code.html")),
+    ("totp.html", include_str!("../../templates/totp.html")),
+    ("recovery_codes.html", include_str!("../../templates/recovery_codes.html")),
     ("device.html", include_str!("../../templates/device.html")),
     ("device_confirm.html", include_str!("../../templates/device_confirm.html")),
     ("device_done.html", include_str!("../../templates/device_done.html")),
@@ -173,6 +177,8 @@ pub struct AccountPage<'a> {
     pub sessions: Vec<AccountSession>,
     /// Characters that a new password has at least.
     pub min_length: u32,
+    /// Recovery codes that are left; nothing without a second factor.
+    pub second_factor: Option<u32>,
     /// What was just done.
     pub notice: Option<&'a str>,
     /// Why the password was not changed.
@@ -237,7 +243,7 @@ impl Pages {
                 base => &base,
             },
         );
-        let pages = Self { environment, assets, base };
+        let pages = Self { environment, assets, base, name: settings.name.clone() };
         pages.try_all()?;
         Ok(pages)
     }
@@ -287,11 +293,28 @@ impl Pages {
         };
         let [id, browser, address, since, used] = ["i", "b", "a", "s", "u"].map(str::to_owned);
         let session = AccountSession { id, browser, address, since, used, is_current: true };
-        self.account(&AccountPage { csrf: "c", person, sessions: vec![session], min_length: 8, notice: None, problem: None })?;
+        let mut account = AccountPage {
+            csrf: "c",
+            person,
+            sessions: vec![session],
+            min_length: 8,
+            second_factor: None,
+            notice: None,
+            problem: None,
+        };
+        self.account(&account)?;
+        account.second_factor = Some(1);
+        self.account(&account)?;
+        self.try_second_factor()?;
         Ok(())
     }
 
-    fn render(&self, name: &str, values: Value) -> Result<String, PageError> {
+    /// What the pages call this server.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(super) fn render(&self, name: &str, values: Value) -> Result<String, PageError> {
         Ok(self.environment.get_template(name)?.render(values)?)
     }
 
@@ -363,6 +386,8 @@ impl Pages {
             sign_out_path => self.path(path::SIGN_OUT),
             sessions_path => self.path(path::ACCOUNT_SESSIONS),
             password_path => self.path(path::ACCOUNT_PASSWORD),
+            totp_path => self.path(path::ACCOUNT_TOTP),
+            totp_remove_path => self.path(path::ACCOUNT_TOTP_REMOVE),
         };
         self.render("account.html", context! { ..paths, ..Value::from(Serde(page)) })
     }

@@ -10,10 +10,10 @@ use http::{HeaderMap, Request, StatusCode, header};
 
 use super::pages::{Leads, SignInPage, answer, refused, see_other};
 use super::reject::{PersonRefusal, WebError, rejection_of};
-use super::{Peer, Web, extract, path};
+use super::{Peer, Web, extract, path, second_factor};
 use crate::domain::{RequestId, Timestamp};
 use crate::event::Reason;
-use crate::identity::{Attempt, Form, SignInError, Surroundings};
+use crate::identity::{Attempt, Form, Proven, SignInError, Surroundings};
 use crate::oauth::error::{ErrorCode, Refusal};
 use crate::oauth::parameters::Parameters;
 use crate::telemetry::metrics;
@@ -24,13 +24,13 @@ const MAX_NAME: usize = 128;
 /// What waits for somebody to sign in: the authorization request that `interaction` names, or a device with the code in `device`. Nothing but
 /// letters, digits, `-` and `_`: it goes into a path of ours, and leads nowhere else.
 #[derive(Clone, Copy, Debug)]
-struct Waiting<'a> {
-    interaction: Option<&'a str>,
-    device: Option<&'a str>,
+pub struct Waiting<'a> {
+    pub(super) interaction: Option<&'a str>,
+    pub(super) device: Option<&'a str>,
 }
 
 impl<'a> Waiting<'a> {
-    fn of(parameters: &'a Parameters) -> Result<Self, Refusal> {
+    pub(super) fn of(parameters: &'a Parameters) -> Result<Self, Refusal> {
         let fits = |text: &str| {
             text.len() <= MAX_NAME && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
         };
@@ -48,7 +48,7 @@ impl<'a> Waiting<'a> {
     }
 
     /// Where a sign-in leads.
-    fn onward(self, web: &Web) -> String {
+    pub(super) fn onward(self, web: &Web) -> String {
         match (self.interaction, self.device) {
             (Some(id), _) => format!("{}?interaction={id}", web.pages.path(path::RESUME)),
             (None, Some(device)) => super::device::onward(web, device),
@@ -113,7 +113,7 @@ pub async fn post(
     let outcome = sign_in(&web, &parameters, waiting, surroundings).await;
     metrics::SIGN_INS.with([outcome_name(&outcome)]).increment(1);
     let error = match outcome {
-        Ok(response) => return response,
+        Ok(Step::SignedIn(response) | Step::CodeAsked(response)) => return response,
         Err(error) => error,
     };
     let rejection = rejection_of(&error);
@@ -128,7 +128,7 @@ pub async fn post(
     }
 }
 
-async fn sign_in(web: &Web, parameters: &Parameters, waiting: Waiting<'_>, at: Surroundings<'_>) -> Result<Response, WebError> {
+async fn sign_in(web: &Web, parameters: &Parameters, waiting: Waiting<'_>, at: Surroundings<'_>) -> Result<Step, WebError> {
     let now: Timestamp = web.server.clock.now().map_err(WebError::from_clock)?;
     let field = |name| parameters.get(name).unwrap_or_default();
     let form = web.server.sessions.check_form(Form::SignIn, at.headers, field("csrf")).map_err(PersonRefusal::from)?;
@@ -138,16 +138,26 @@ async fn sign_in(web: &Web, parameters: &Parameters, waiting: Waiting<'_>, at: S
         address: at.peer_address.ip(),
         monotonic: web.server.clock.monotonic(),
     };
-    let authenticated = web.server.people.authenticate(&form, &attempt).await.map_err(PersonRefusal::from)?;
+    let authenticated = match web.server.people.authenticate(&form, &attempt).await.map_err(PersonRefusal::from)? {
+        Proven::Whole(authenticated) => authenticated,
+        Proven::First(first) => return Ok(Step::CodeAsked(second_factor::ask(web, at.headers, &first, waiting, now)?)),
+    };
     let (_, cookie) = web.server.sessions.begin(authenticated, at, now).await?;
     let mut response = see_other(&waiting.onward(web));
     response.headers_mut().append(header::SET_COOKIE, cookie);
-    Ok(response)
+    Ok(Step::SignedIn(response))
 }
 
-const fn outcome_name(outcome: &Result<Response, WebError>) -> &'static str {
+/// How far a right password leads.
+enum Step {
+    SignedIn(Response),
+    CodeAsked(Response),
+}
+
+const fn outcome_name(outcome: &Result<Step, WebError>) -> &'static str {
     match outcome {
-        Ok(_) => "signed_in",
+        Ok(Step::SignedIn(_)) => "signed_in",
+        Ok(Step::CodeAsked(_)) => "code_asked",
         Err(WebError::Person(PersonRefusal::SignIn(SignInError::Wrong(_)))) => "wrong",
         Err(WebError::Person(PersonRefusal::SignIn(SignInError::TooMany { .. }))) => "too_many",
         Err(_) => "failed",

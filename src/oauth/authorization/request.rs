@@ -254,7 +254,10 @@ fn read_all(
         nonce: kept(parameters, "nonce")?,
         prompt,
         max_age,
-        acr_values: list(parameters, "acr_values")?,
+        acr_values: match list(parameters, "acr_values")? {
+            none if none.is_empty() => client.about.default_acr_values(),
+            named => named,
+        },
         claims,
         login_hint: kept(parameters, "login_hint")?,
         ui_locales: kept(parameters, "ui_locales")?,

@@ -9,6 +9,7 @@ use crate::clients::{GrantType, removal_window};
 use crate::domain::{ClientId, FamilyId, Lifetime, RequestId, Scope, SessionId, Subject, Thumbprint, Timestamp};
 use crate::event::{AuditEvent, Reason, Trailed};
 use crate::identity::SignedIn;
+use crate::oauth::authorization::decision::told_acr;
 use crate::oauth::authorization::{from_json, request::AuthorizationRequest, to_json};
 use crate::oauth::client_auth::RequestingClient;
 use crate::oauth::error::{ErrorCode, OauthError, Refusal};
@@ -50,7 +51,7 @@ impl Granted {
             session_id: login.session_id.clone(),
             auth_time: login.auth_time,
             amr: login.amr.iter().map(|method| method.as_str().to_owned()).collect(),
-            acr: login.acr.map(|acr| acr.as_str().to_owned()),
+            acr: told_acr(request, login).map(|acr| acr.as_str().to_owned()),
             scope: request.scope.clone(),
             resources: request.resources.clone(),
             claims: request.claims.clone(),

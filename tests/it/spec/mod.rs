@@ -8,6 +8,7 @@ mod oidc_core;
 mod oidc_discovery;
 mod oidc_logout;
 mod oidc_registration;
+mod rfc6238;
 mod rfc6749;
 mod rfc6749_authorization;
 mod rfc6749_client;

@@ -20,6 +20,7 @@ mod resumption;
 mod revocation_list;
 mod route_policy;
 mod route_rules;
+mod second_factor;
 mod sign_in;
 mod single_use;
 mod spoofed_header;
