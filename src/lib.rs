@@ -95,16 +95,17 @@
 //! | RFC 6750 (bearer usage, challenges) | [`resource`] | `tests/it/spec/rfc6750.rs` |
 //! | RFC 7009 (revocation) | `oauth::revoke` | `tests/it/spec/rfc7009.rs` |
 //! | RFC 7515, 7517, 7518, 7519, 7638, 8037 (JOSE) | [`jose`] | beside the code; `tests/it/spec/rfc7517.rs` |
-//! | RFC 7591, 7592, OpenID Connect Dynamic Client Registration | `clients`, `oauth::registration`, `web::registration` | `tests/it/spec/oidc_registration.rs`; beside the code |
+//! | RFC 7591, 7592, OpenID Connect Dynamic Client Registration | `clients`, `oauth::registration`, `oauth::software_statement`, `web::registration` | `tests/it/spec/oidc_registration.rs`, `rfc7591.rs`; beside the code |
 //! | RFC 7521, 7523 §2.2, §3 (client assertions) | `oauth::client_auth`, [`binding::replay`], `clients::ClientKeys` | `tests/it/spec/rfc7523.rs` |
 //! | RFC 7521, 7523 §2.1 (assertions as grants) | `oauth::grant::jwt_bearer`, `oauth::assertion_issuers` | `tests/it/spec/rfc7523_grant.rs` |
 //! | RFC 7636 (PKCE) | `oauth::pkce` | `tests/it/spec/rfc7636.rs` |
 //! | RFC 7662 (introspection) | `oauth::introspect`, [`token::introspection`] | `tests/it/spec/rfc7662.rs` |
 //! | RFC 7800, 8705 §3 (confirmation) | [`domain::Cnf`], [`binding`] | `tests/it/spec/rfc8705.rs` |
-//! | RFC 8414 (metadata) | `oauth::metadata` | `tests/it/spec/rfc8414.rs` |
+//! | RFC 8414 (metadata) | `oauth::metadata` | `tests/it/spec/rfc8414.rs`, `metadata.rs` |
 //! | RFC 8628 (devices) | `oauth::device`, `oauth::grant::device_code`, `web::device` | `tests/it/spec/rfc8628.rs`, `tests/it/threat/device.rs` |
 //! | RFC 8693 (token exchange) | `oauth::grant::token_exchange`, [`domain::Actors`] | `tests/it/spec/rfc8693.rs` |
 //! | RFC 8705 §2 (mutual-TLS client authentication) | `oauth::client_auth` | `tests/it/spec/rfc8705.rs`, `tests/it/threat/inside_host.rs` |
+//! | RFC 8705 §4 (certificates of public clients) | `oauth::grant` | `tests/it/threat/authorization.rs`, `rebinding.rs` |
 //! | RFC 8707 (resource indicators) | `oauth::resources` | `tests/it/spec/rfc8707.rs` |
 //! | RFC 9068 (JWT access tokens) | [`token::jwt`] | `tests/it/spec/rfc9068.rs` |
 //! | RFC 7516 (JWE, to clients) | `jose::jwe`, `oauth::encryption` | `tests/it/spec/encryption.rs` |

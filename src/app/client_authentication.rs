@@ -51,6 +51,15 @@ pub fn throttle_limits(settings: &LimitSettings) -> anyhow::Result<ThrottleLimit
     }
 }
 
+/// Checks the limit on what is kept for nobody in particular.
+pub fn anonymous_limits(settings: &LimitSettings) -> anyhow::Result<ThrottleLimits> {
+    let most = settings.anonymous_authorizations_per_minute;
+    match most {
+        1..=60_000 => Ok(ThrottleLimits { address_failures_per_minute: most, client_failures_per_minute: most }),
+        _ => bail!("[limits]: anonymous_authorizations_per_minute must be from 1 to 60000"),
+    }
+}
+
 /// Whether `[outbound]` lets anything be fetched.
 pub fn fetches(settings: &OutboundSettings) -> bool {
     settings.public_roots || !settings.ca_files.is_empty()

@@ -25,6 +25,7 @@ use crate::config::settings::LimitSettings;
 use crate::gateway::{Tunnel, TunnelSlot};
 use crate::telemetry::metrics;
 use crate::web::Peer;
+use crate::wire::Arriving;
 
 /// Seconds between HTTP/2 pings on a quiet connection, and to wait for their answer.
 const HTTP2_PING: Duration = Duration::from_secs(30);
@@ -147,6 +148,10 @@ impl Connection {
             // hyper has dropped a `Content-Length` that stood beside it: after such a request the connection must not be used again
             // (RFC 9112 §6.1), and which request was such a one cannot be told any more.
             let is_last = request.headers().contains_key(TRANSFER_ENCODING);
+            if is_last {
+                moving.arrivals().lose();
+            }
+            let request = request.map(|body| Arriving::new(body, moving.arrivals()));
             async move {
                 let mut response = front.call(request, peer).await.map(|body| open.answered(body));
                 if is_last {

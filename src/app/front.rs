@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
-use hyper::body::Incoming;
 
 use super::sealing::Sealing;
 use crate::gateway::Gateway;
 use crate::store::Store;
 use crate::telemetry::metrics;
 use crate::web::{Edge, Peer};
+use crate::wire::Arriving;
 
 /// The services of one listener.
 #[derive(Debug, Default)]
@@ -49,7 +49,7 @@ impl Health {
         Ok(())
     }
 
-    async fn answer(&self, request: &Request<Incoming>) -> Response<Body> {
+    async fn answer(&self, request: &Request<Arriving>) -> Response<Body> {
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
             return text(StatusCode::METHOD_NOT_ALLOWED, "GET alone\n");
         }
@@ -81,7 +81,7 @@ fn text(status: StatusCode, body: impl Into<Body>) -> Response<Body> {
 
 impl Front {
     /// Answers one request. `peer` is absent on a plain listener, which serves metrics alone.
-    pub async fn call(&self, request: Request<Incoming>, peer: Option<Arc<Peer>>) -> Response<Body> {
+    pub async fn call(&self, request: Request<Arriving>, peer: Option<Arc<Peer>>) -> Response<Body> {
         let Some(peer) = peer else {
             return match &self.metrics {
                 Some(health) => health.answer(&request).await,

@@ -16,6 +16,8 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
+use crate::wire::Arrivals;
+
 /// How long a peer may take no byte of what is written to it.
 pub(super) const WRITE_STALL: Duration = Duration::from_secs(60);
 
@@ -30,6 +32,8 @@ pub(super) struct Movement {
     ours: AtomicUsize,
     /// Bytes that the peer has not taken yet.
     untaken: AtomicBool,
+    /// Which requests have arrived whole.
+    arrivals: Arc<Arrivals>,
 }
 
 impl Movement {
@@ -47,7 +51,8 @@ impl Movement {
         }
     }
 
-    /// Completes when a request has been answered since the call, the peer has taken all of it, and nothing has moved during `limit`.
+    /// Completes when a request has been answered since the call, the peer has taken all of it, nothing has moved during `limit`, and
+    /// every request so far has arrived whole: an answer may be complete long before the request is.
     pub(super) fn quiet(&self, limit: Duration) -> impl Future<Output = ()> {
         // Now, and not when the future is first polled: by then the first request may have been answered.
         let began = self.moves.load(Ordering::Acquire);
@@ -57,11 +62,16 @@ impl Movement {
                 sleep(limit).await;
                 let now = self.moves.load(Ordering::Acquire);
                 let waits = self.open.load(Ordering::Acquire) > 0 || self.untaken.load(Ordering::Acquire);
-                if now == seen && now != began && !waits {
+                if now == seen && now != began && !waits && self.arrivals.are_whole() {
                     return;
                 }
             }
         }
+    }
+
+    /// The request bodies of the connection.
+    pub(super) const fn arrivals(&self) -> &Arc<Arrivals> {
+        &self.arrivals
     }
 
     /// A request has come.

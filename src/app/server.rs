@@ -4,9 +4,8 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use arc_swap::ArcSwap;
-use tokio::sync::Semaphore;
 
-use super::client_authentication::{assertion_rules, outbound, throttle_limits};
+use super::client_authentication::{anonymous_limits, assertion_rules, outbound, throttle_limits};
 use super::tasks::load_rules;
 use crate::binding::dpop::{Dpop, DpopChecked, Nonces};
 use crate::clients::{ClientKeys, Clients, Profile};
@@ -22,9 +21,8 @@ use crate::oauth::device;
 use crate::oauth::logout::Logouts;
 use crate::oauth::metadata::{Endpoints, path};
 use crate::oauth::registration::Registration;
-use crate::oauth::request_object::MOST_FETCHES;
 use crate::oauth::resources::Resources;
-use crate::oauth::{AuthorizationServer, IssuedTokens, Revocations};
+use crate::oauth::{AuthorizationServer, FetchRoom, IssuedTokens, Revocations};
 use crate::oidc::SubjectNames;
 use crate::seal::{KeySource, MasterKeys, SealKeyId};
 use crate::store::Store;
@@ -81,6 +79,7 @@ struct Checked {
     assertions: AssertionRules,
     assertion_issuers: AssertionIssuers,
     throttle: ThrottleLimits,
+    anonymous: ThrottleLimits,
     resources: Resources,
     feed_clients: Vec<ClientId>,
     key_plan: KeyPlan,
@@ -121,6 +120,7 @@ fn checked(loaded: &Loaded) -> anyhow::Result<Checked> {
     let read = |file: &std::path::Path| std::fs::read(loaded.resolve(file));
     let assertion_issuers = AssertionIssuers::from_settings(&settings.assertion_issuer, read).context("[[assertion_issuer]]")?;
     let throttle = throttle_limits(&settings.limits)?;
+    let anonymous = anonymous_limits(&settings.limits)?;
     super::identity::check(settings, &issuer)?;
     let mut dpop = DpopChecked::from_settings(&settings.dpop).context("[dpop]")?;
     let profile = Profile::from(settings.authorization.profile);
@@ -129,7 +129,7 @@ fn checked(loaded: &Loaded) -> anyhow::Result<Checked> {
     if dpop.rules.algorithms.is_empty() {
         bail!("[dpop]: the profile `{}` knows none of `algorithms`: add `ES256`, `PS256` or `EdDSA`", profile.name());
     }
-    let registration = Registration::from_settings(&settings.registration).context("[registration]")?;
+    let registration = Registration::from_settings(&settings.registration, read).context("[registration]")?;
     for identifier in &settings.registration.resources {
         if resources.get(identifier).is_none() {
             bail!("[registration]: resources: there is no [[resource]] `{identifier}`");
@@ -141,6 +141,7 @@ fn checked(loaded: &Loaded) -> anyhow::Result<Checked> {
         assertions,
         assertion_issuers,
         throttle,
+        anonymous,
         resources,
         feed_clients,
         key_plan,
@@ -208,7 +209,7 @@ pub async fn build(
         randomness,
         clients,
         client_keys: ClientKeys::new(outbound.clone()),
-        request_fetches: Semaphore::new(MOST_FETCHES),
+        request_fetches: FetchRoom::default(),
         logouts: Logouts::new(outbound.clone()),
         outbound,
         registration: checked.registration,
@@ -216,6 +217,7 @@ pub async fn build(
         assertion_issuers: checked.assertion_issuers,
         throttle: Throttle::new(checked.throttle),
         device_guesses: Guesses::new(device::GUESSES),
+        anonymous: Throttle::new(checked.anonymous),
         keys: ArcSwap::from_pointee(keys),
         key_plan: checked.key_plan,
         revocations: Revocations::new(rules),

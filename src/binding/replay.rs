@@ -30,6 +30,11 @@ impl ReplayKey {
         Self::of("authorization-grant", &[issuer.as_bytes(), jti.as_bytes()])
     }
 
+    /// The `jti` of a JWT that binds a refresh token to the certificate of this thumbprint, which is the choice of whoever has its key.
+    pub fn certificate_rebinding(certificate: &Thumbprint, jti: &str) -> Self {
+        Self::of("certificate-rebinding", &[certificate.as_bytes(), jti.as_bytes()])
+    }
+
     /// The `jti` of a DPoP proof, which is the choice of whoever has the key of this thumbprint.
     pub fn dpop_proof(key: &Thumbprint, jti: &str) -> Self {
         Self::of("dpop-proof", &[key.as_bytes(), jti.as_bytes()])

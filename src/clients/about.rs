@@ -18,15 +18,30 @@ const CONTACTS: &str = "contacts";
 const DEFAULT_ACR_VALUES: &str = "default_acr_values";
 
 const PAGES: [&str; 4] = [CLIENT_URI, LOGO_URI, POLICY_URI, TOS_URI];
+/// RFC 7591 §2.3: as it came. What it says stands beside it.
+const SOFTWARE_STATEMENT: &str = "software_statement";
+
 const TEXTS: [&str; 2] = [SOFTWARE_ID, SOFTWARE_VERSION];
 const LISTS: [&str; 2] = [CONTACTS, DEFAULT_ACR_VALUES];
 
 /// The members that are read here.
-pub(super) const NAMES: [&str; 9] =
-    [CLIENT_URI, LOGO_URI, POLICY_URI, TOS_URI, INITIATE_LOGIN_URI, SOFTWARE_ID, SOFTWARE_VERSION, CONTACTS, DEFAULT_ACR_VALUES];
+pub(super) const NAMES: [&str; 10] = [
+    CLIENT_URI,
+    LOGO_URI,
+    POLICY_URI,
+    TOS_URI,
+    INITIATE_LOGIN_URI,
+    SOFTWARE_ID,
+    SOFTWARE_VERSION,
+    SOFTWARE_STATEMENT,
+    CONTACTS,
+    DEFAULT_ACR_VALUES,
+];
 
 /// The longest text, in bytes.
 const LONGEST: usize = 2_000;
+/// The longest software statement, in bytes.
+const LONGEST_STATEMENT: usize = 16_384;
 
 /// What a client says of itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -59,6 +74,11 @@ impl AboutMetadata {
         values.filter_map(|value| value.as_str().map(str::to_owned)).collect()
     }
 
+    /// The software statement it was registered with.
+    pub fn software_statement(&self) -> Option<&str> {
+        self.get(SOFTWARE_STATEMENT)
+    }
+
     fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).and_then(Value::as_str)
     }
@@ -84,6 +104,13 @@ pub(super) fn read(members: &Map<String, Value>) -> Result<AboutMetadata, Metada
             Some(written) => drop(about.insert(name.to_owned(), written.into())),
             None => {}
         }
+    }
+    match text(members, SOFTWARE_STATEMENT)? {
+        Some(written) if written.len() > LONGEST_STATEMENT => {
+            return Err(MetadataError::Type { name: SOFTWARE_STATEMENT, wanted: "a text of at most 16384 bytes" });
+        }
+        Some(written) => drop(about.insert(SOFTWARE_STATEMENT.to_owned(), written.into())),
+        None => {}
     }
     for name in LISTS {
         if let Some(values) = strings(members, name)? {

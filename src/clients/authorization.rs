@@ -162,9 +162,6 @@ pub(super) fn read(
     if with_code == redirect_uris.is_empty() {
         return Err(MetadataError::RedirectUris);
     }
-    if grants.contains(&GrantType::RefreshToken) && !with_code && !grants.contains(&GrantType::DeviceCode) {
-        return Err(MetadataError::RefreshTokenAlone);
-    }
     if let Some(types) = strings(members, RESPONSE_TYPES)? {
         let expected: &[&str] = if with_code { &["code"] } else { &[] };
         if types != expected {

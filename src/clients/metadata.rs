@@ -9,7 +9,7 @@ use super::{
     Authentication, AuthenticationMethod, CertificateMatcher, Client, GrantType, JwksUriError, RegisteredCertificateError,
     RegisteredCertificates as Certificates, RegisteredKeysError, RequestUriError, SecretError,
 };
-use super::{RedirectUriError, about, authorization, logout, messages};
+use super::{RedirectUriError, about, authorization, logout, messages, refreshing};
 use crate::binding::BindingPolicy;
 use crate::domain::{ClientId, IdentifierError, Scope, ScopeError};
 use crate::event::Reason;
@@ -234,8 +234,22 @@ pub enum MetadataError {
     #[error("`redirect_uris` and the grant `authorization_code` in `grant_types` need each other")]
     RedirectUris,
     /// Nothing would issue the first refresh token.
-    #[error("`grant_types`: `refresh_token` needs `authorization_code` or the device grant, which issue the first one")]
+    #[error(
+        "`grant_types`: `refresh_token` needs `authorization_code` or the device grant, or another grant in `refresh_token_grants`, which issues the first one"
+    )]
     RefreshTokenAlone,
+    /// A grant that gives no refresh token, or is not the client's.
+    #[error(
+        "`refresh_token_grants`: `{0}` is not `{jwt}` or `{exchange}`, or `grant_types` does not have it and `refresh_token`",
+        jwt = GrantType::JwtBearer,
+        exchange = GrantType::TokenExchange
+    )]
+    RefreshTokenGrant(String),
+    /// Rebinding where a refresh token is not bound to a certificate.
+    #[error(
+        "`refresh_token_rebinding` is for a client whose `{METHOD}` is `none`, with the grant `refresh_token` and tokens bound to its certificate"
+    )]
+    Rebinding,
     /// A response type that is not served (RFC 9700 §2.1.2).
     #[error("`response_types` must be `[\"code\"]` with the grant `authorization_code`, and `[]` or absent without it")]
     ResponseTypes,
@@ -341,6 +355,7 @@ pub(super) fn read(json: &[u8], expected: Option<&ClientId>, kept: Option<&Secre
     Ok(Client {
         logout: logout::read(&members, &authorization)?,
         about: about::read(&members)?,
+        refreshing: refreshing::read(&members, &grant_types, binding, &authentication)?,
         messages: messages::read(&members, authorization.profile, keys)?,
         other_keys,
         authorization,
@@ -387,6 +402,7 @@ pub(super) fn write(client: &Client) -> Value {
     authorization::write(&client.authorization, &mut put);
     messages::write(&client.messages, &mut put);
     about::write(&client.about, &mut put);
+    refreshing::write(&client.refreshing, &mut put);
     logout::write(&client.logout, &mut put);
     Value::Object(members)
 }
@@ -413,7 +429,13 @@ fn check_names(members: &Map<String, Value>) -> Result<(), MetadataError> {
 }
 
 fn known() -> impl Iterator<Item = &'static str> {
-    KNOWN.into_iter().chain(authorization::NAMES).chain(messages::NAMES).chain(logout::NAMES).chain(about::NAMES)
+    KNOWN
+        .into_iter()
+        .chain(authorization::NAMES)
+        .chain(messages::NAMES)
+        .chain(logout::NAMES)
+        .chain(about::NAMES)
+        .chain(refreshing::NAMES)
 }
 
 /// The known name with the fewest edits, when they are few beside its length.

@@ -1,6 +1,7 @@
 //! What a client may be: the metadata it was registered with, checked once and then held as types.
 //!
-//! Metadata is JSON in the words of RFC 7591 §2, OpenID Connect Registration §2 and RFC 8705 §2 and §3.4, with two members of ours, `anchor_set` and `resources`.
+//! Metadata is JSON in the words of RFC 7591 §2, OpenID Connect Registration §2 and RFC 8705 §2 and §3.4, with four members of ours: `anchor_set`, `resources`,
+//! `refresh_token_grants` and `refresh_token_rebinding`.
 //! Whatever is not understood is refused: a misspelt restriction would otherwise restrict nothing.
 //!
 //! The data plane looks clients up in a [`Directory`], an immutable snapshot that [`Clients`] replaces as the change feed tells.
@@ -22,6 +23,7 @@ mod logout;
 mod messages;
 mod metadata;
 mod redirect_uri;
+mod refreshing;
 mod registered_certificate;
 mod registered_keys;
 mod secret;
@@ -39,6 +41,7 @@ pub use logout::{LogoutMetadata, SecureUri};
 pub use messages::{Carrier, Encryption, Message, MessageMetadata, RequestSigning, RequestUri, RequestUriError, ResponseMode};
 pub use metadata::MetadataError;
 pub use redirect_uri::{AcceptedRedirectUri, ApplicationType, RedirectUri, RedirectUriError};
+pub use refreshing::RefreshMetadata;
 pub use registered_certificate::{RegisteredCertificate, RegisteredCertificateError, RegisteredCertificates};
 pub use registered_keys::{RegisteredKeys, RegisteredKeysError};
 pub use secret::{SecretDigest, SecretError, SecretKnown, SecretMismatch, SharedSecret, generate_secret};
@@ -72,6 +75,8 @@ pub struct Client {
     pub other_keys: Option<Published<RegisteredKeys>>,
     /// How it takes part when people sign out.
     pub logout: LogoutMetadata,
+    /// What it may do with refresh tokens.
+    pub refreshing: RefreshMetadata,
     /// What it says of itself, for people.
     pub about: AboutMetadata,
 }

@@ -70,6 +70,11 @@ impl RegisteredCertificate {
         &self.certificate
     }
 
+    /// Its public key.
+    pub const fn key(&self) -> &PublicJwk {
+        &self.jwk
+    }
+
     /// The members of its JWK.
     pub fn to_jwk(&self) -> Map<String, Value> {
         self.jwk.to_members()

@@ -55,6 +55,7 @@ fn what_is_left_out_has_the_safe_meaning() {
     let client = read(&alice(json!({}))).expect("usable");
     let name = DistinguishedName::parse("CN=Alice,O=Example").expect("a name");
     let expected = Client {
+        refreshing: RefreshMetadata::default(),
         client_id: "alice".parse().expect("a client id"),
         name: None,
         authentication: Authentication::TlsClientAuth(CertificateMatcher::SubjectDn(name)),
@@ -206,6 +207,13 @@ fn what_is_not_understood_is_refused_with_the_remedy() {
         (alice(json!({ "grant_types": ["authorization_code"] })), "need each other"),
         (alice(json!({ "redirect_uris": ["https://a.example/"] })), "need each other"),
         (alice(json!({ "grant_types": ["refresh_token"] })), "`refresh_token` needs `authorization_code`"),
+        (alice(json!({ "refresh_token_grants": ["client_credentials"] })), "`client_credentials` is not"),
+        (
+            alice(json!({ "refresh_token_grants": ["urn:ietf:params:oauth:grant-type:token-exchange"] })),
+            "`grant_types` does not have it",
+        ),
+        (app(json!({ "refresh_token_rebinding": true })), "`refresh_token_rebinding` is for"),
+        (app(json!({ "refresh_token_rebinding": "yes" })), "true or false, without quotation marks"),
         (app(json!({ "redirect_uris": ["http://a.example/"] })), "`http://a.example/` must be `https`"),
         (app(json!({ "response_types": ["code", "token"] })), "must be `[\"code\"]`"),
         (alice(json!({ "response_types": ["code"] })), "must be `[\"code\"]`"),

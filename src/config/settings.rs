@@ -23,7 +23,7 @@ pub use client::{AssertionAudienceSetting, ClientAssertionSettings, OutboundSett
 pub use dpop::DpopSettings;
 pub use gateway::*;
 pub use operation::*;
-pub use registration::{RegistrationModeSetting, RegistrationSettings};
+pub use registration::{RegistrationModeSetting, RegistrationSettings, SoftwareStatementIssuerSettings};
 pub use resource::ResourceSettings;
 
 /// The whole file. `symbolon serve` and `symbolon gateway` read the same shape; each ignores nothing and uses what it needs.
@@ -289,6 +289,9 @@ pub struct LimitSettings {
     pub address_failures_per_minute: u32,
     /// Failed authentications of one client from one address in a minute. What others do in its name elsewhere does not count.
     pub client_failures_per_minute: u32,
+    /// Authorization requests from one address (IPv6: one /64) in a minute that are kept for people who are not signed in yet, or pushed by
+    /// public clients, before more are answered 429. To be raised where many people come through one address.
+    pub anonymous_authorizations_per_minute: u32,
     /// Seconds that requests under way may still take at shutdown.
     pub shutdown_seconds: u32,
 }
@@ -310,6 +313,7 @@ impl Default for LimitSettings {
             certificate_bytes: 16_384,
             address_failures_per_minute: 300,
             client_failures_per_minute: 60,
+            anonymous_authorizations_per_minute: 600,
             shutdown_seconds: 10,
         }
     }

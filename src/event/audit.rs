@@ -179,6 +179,15 @@ pub enum AuditEvent {
     ConsentGiven { request_id: RequestId, client_id: ClientId, subject: Subject, scope: Scope },
     /// A code or a refresh token came again: everything that descends from its grant is revoked. Commits with the rule.
     FamilyRevoked { request_id: RequestId, client_id: ClientId, family: FamilyId, reason: Reason },
+    /// A refresh token was bound to the next certificate of its client, which ends at `not_after`. Commits with it.
+    RefreshTokenRebound {
+        request_id: RequestId,
+        client_id: ClientId,
+        family: FamilyId,
+        certificate: Option<Thumbprint>,
+        next_certificate: Thumbprint,
+        not_after: Timestamp,
+    },
     /// A client revoked a refresh token, and with it everything that descends from its grant. Commits with the rule.
     GrantRevoked { request_id: RequestId, client_id: ClientId, family: FamilyId },
     /// A token was introspected.

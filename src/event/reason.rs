@@ -194,6 +194,8 @@ reasons! {
     ClientMetadata = "client_metadata";
     /// Not an initial access token, or not the registration access token of this client.
     RegistrationToken = "registration_token";
+    /// A client's registration was changed by somebody else while the client changed it.
+    RegistrationChanged = "registration_changed";
     /// `post_logout_redirect_uri` is not one that the client registered, or no client is named.
     PostLogoutRedirectUri = "post_logout_redirect_uri";
     // -- the authorization endpoint --------------------------------------------------------------------------------
@@ -283,6 +285,22 @@ reasons! {
     RefreshTokenForeign = "refresh_token_foreign";
     /// A refresh token that had been replaced.
     RefreshTokenReused = "refresh_token_reused";
+    /// The client, or its refresh token, is not one that is bound to another certificate.
+    RebindingNotAllowed = "rebinding_not_allowed";
+    /// The next certificate is missing, cannot be used, or is not valid now.
+    RebindingCertificate = "rebinding_certificate";
+    /// The next certificate's key spoke of another refresh token.
+    RebindingToken = "rebinding_token";
+    /// The refresh token was bound to another certificate a moment ago.
+    RebindingLate = "rebinding_late";
+
+    // -- software statements ---------------------------------------------------------------------------------------
+    /// The software statement is missing where there must be one, cannot be read, or does not verify.
+    SoftwareStatement = "software_statement";
+    /// Nobody here trusts whoever made the software statement.
+    SoftwareStatementIssuer = "software_statement_issuer";
+    /// The software statement has expired, or is not valid yet.
+    SoftwareStatementDate = "software_statement_date";
 
     // -- devices ---------------------------------------------------------------------------------------------------
     /// No person has decided about the device yet.

@@ -76,7 +76,7 @@ impl Progress {
 }
 
 /// A body that passes through the gateway.
-pub struct Passing<B = Incoming> {
+pub struct Passing<B> {
     inner: B,
     admission: Admission,
     clock: Arc<dyn Clock>,
@@ -199,7 +199,7 @@ pub enum Body {
     /// Ours, whole.
     Whole(Option<Bytes>),
     /// An upstream's.
-    Passing(Box<Passing>),
+    Passing(Box<Passing<Incoming>>),
 }
 
 impl From<Bytes> for Body {

@@ -19,8 +19,7 @@ use super::upstream::{Protocol, Upstream};
 use crate::domain::Clock;
 use crate::event::Reason;
 use crate::resource::{Admission, AdmissionEnded};
-use crate::wire::Authority;
-use crate::wire::CanonicalPath;
+use crate::wire::{Arriving, Authority, CanonicalPath};
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -115,7 +114,7 @@ pub struct Forwarded {
 /// # Errors
 /// See [`ForwardError`]; all are faults on our side of the client.
 pub async fn forward(
-    request: Stripped<Request<Incoming>>,
+    request: Stripped<Request<Arriving>>,
     admission: Admission,
     upstream: &Upstream,
     statement: Statement<'_>,

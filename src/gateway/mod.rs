@@ -40,7 +40,6 @@ use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderName, HeaderValue, Method, Request, Response, Version, request};
 use http_body::Body as _;
-use hyper::body::Incoming;
 
 use crate::binding::Presenter;
 use crate::binding::dpop::{self, DPOP_NONCE};
@@ -52,7 +51,7 @@ use crate::telemetry::audit::AuditSink;
 use crate::tls::{CertificateMode, ConnectionFacts, PeerCertificate, PolicySet};
 use crate::trust::{CurrentAnchors, PeerTrust};
 
-use crate::wire::{self, Target};
+use crate::wire::{self, Arriving, Target};
 use address::AddressRange;
 use assertion::{Asserted, Asserter, AssertionTerms, Style};
 use body::Body;
@@ -181,7 +180,7 @@ impl Gateway {
     /// requests that came the wrong way.
     pub async fn handle(
         &self,
-        request: Request<Incoming>,
+        request: Request<Arriving>,
         connection: &ConnectionFacts,
         trust: Option<&Arc<PeerTrust>>,
         policies: &PolicySet,
@@ -222,7 +221,7 @@ impl Gateway {
     /// The story of one request.
     async fn answer(
         &self,
-        request: Request<Incoming>,
+        request: Request<Arriving>,
         policies: &PolicySet,
         case: &mut Case<'_>,
     ) -> Result<Response<Body>, Rejection> {

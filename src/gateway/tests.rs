@@ -266,7 +266,7 @@ async fn nobody_is_let_through_unrecorded() {
 async fn handling_can_move_between_threads() {
     fn check<T: Send>(_: &T) {}
     let stage = Stage::set().await;
-    let never: Option<Request<Incoming>> = None;
+    let never: Option<Request<crate::wire::Arriving>> = None;
     if let Some(request) = never {
         let facts = stage.facts(None);
         check(&stage.gateway.handle(request, &facts, None, &stage.policies));

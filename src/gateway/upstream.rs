@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use http::uri::{Authority, Scheme};
 use http::{HeaderValue, Uri, Version};
-use hyper::body::Incoming;
 use hyper_rustls::{FixedServerNameResolver, HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -13,6 +12,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::pki_types::ServerName;
 
 use super::body::Passing;
+use crate::wire::Arriving;
 
 /// Idle connections kept for one upstream.
 const IDLE_CONNECTIONS: usize = 256;
@@ -42,8 +42,8 @@ pub enum UpstreamError {
 
 #[derive(Clone, Debug)]
 enum Client {
-    Plain(legacy::Client<HttpConnector, Passing>),
-    Tls(legacy::Client<HttpsConnector<HttpConnector>, Passing>),
+    Plain(legacy::Client<HttpConnector, Passing<Arriving>>),
+    Tls(legacy::Client<HttpsConnector<HttpConnector>, Passing<Arriving>>),
 }
 
 /// What is spoken with an upstream.
@@ -177,7 +177,7 @@ impl Upstream {
     }
 
     /// Sends a request. Only `forward` does.
-    pub(super) fn send(&self, request: http::Request<Passing<Incoming>>) -> legacy::ResponseFuture {
+    pub(super) fn send(&self, request: http::Request<Passing<Arriving>>) -> legacy::ResponseFuture {
         match &self.client {
             Client::Plain(client) => client.request(request),
             Client::Tls(client) => client.request(request),

@@ -4,9 +4,11 @@ use http::HeaderMap;
 
 use super::error::{ErrorCode, Fault, OauthError, Refusal};
 use super::mint::Binding;
+use super::profiles::Demand;
 use super::server::AuthorizationServer;
 use crate::binding::dpop::{self, CheckedProof, DpopError, NonceRule, ProofRequest, ProvenDpop};
 use crate::binding::{BindingPolicy, ConfirmError};
+use crate::clients::Client;
 use crate::domain::Timestamp;
 use crate::event::Reason;
 use crate::tls::PeerCertificate;
@@ -73,6 +75,21 @@ impl AuthorizationServer {
                 }
             }
         })
+    }
+
+    /// Whether the rules of a client's profile, and of this server's, let it have tokens of this binding.
+    ///
+    /// # Errors
+    /// `unauthorized_client` for tokens bound to nothing where every token must be bound (FAPI 2.0 Security Profile §5.3.2.1).
+    pub fn constrain(&self, client: &Client, binding: Binding) -> Result<Binding, Refusal> {
+        match (&binding, self.rules(client).sender_constrained) {
+            (Binding::Unbound(_), Demand::Required) => {
+                let description = "this server's tokens are bound to a key, and this client is registered for plain bearer tokens: \
+                    send a DPoP proof, or register tls_client_certificate_bound_access_tokens";
+                Err(Refusal::new(ErrorCode::UnauthorizedClient, Reason::BindingRequired, description))
+            }
+            (Binding::Confirmed(_), _) | (Binding::Unbound(_), Demand::Optional) => Ok(binding),
+        }
     }
 
     /// The nonce that goes with a good answer, where one is due (RFC 9449 §8.2).

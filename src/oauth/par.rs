@@ -2,7 +2,7 @@
 
 use super::authorization::{PushedState, request};
 use super::authorization::{REQUEST_URI_PREFIX, random_text, to_json};
-use super::client_auth::ClientRequest;
+use super::client_auth::{ClientRequest, RequestingClient};
 use super::dpop::PresentedProof;
 use super::error::{ErrorCode, OauthError, Refusal};
 use super::metadata::path;
@@ -32,7 +32,12 @@ impl AuthorizationServer {
     pub async fn push(&self, request: &ClientRequest<'_>, proof: &PresentedProof) -> Result<Pushed, OauthError> {
         let now = self.clock.now()?;
         let parameters = request.parameters;
-        let client = self.authenticate(request, now).await?.client().clone();
+        let requesting = self.authenticate(request, now).await?;
+        if let RequestingClient::Public(public) = &requesting {
+            let address = request.presenter.address;
+            self.admit_anonymous(address).map_err(|error| error.of(public.client_id()))?;
+        }
+        let client = requesting.client().clone();
         let of = |refusal: Refusal| refusal.of(&client.client_id);
         let refused = |code, reason, description: &'static str| of(Refusal::new(code, reason, description));
         if !client.grant_types.contains(&GrantType::AuthorizationCode) {

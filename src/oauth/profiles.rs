@@ -73,6 +73,8 @@ pub struct Rules {
     pub outside_parameters: OutsideParameters,
     /// That a request object says for whom and for how long it is (FAPI 2.0 Message Signing §5.3.1).
     pub request_object_bounds: Demand,
+    /// That access tokens are bound to a key.
+    pub sender_constrained: Demand,
     /// What assertions, request objects and answers are signed with.
     pub algorithms: &'static [Algorithm],
 }
@@ -92,6 +94,7 @@ pub fn rules(client: &Client, floor: Profile) -> Rules {
             signed_request: Demand::Optional,
             outside_parameters: OutsideParameters::FillGaps,
             request_object_bounds: Demand::Optional,
+            sender_constrained: Demand::Optional,
             algorithms,
         },
         Profile::Oauth21 => Rules {
@@ -104,6 +107,7 @@ pub fn rules(client: &Client, floor: Profile) -> Rules {
             signed_request: Demand::Optional,
             outside_parameters: OutsideParameters::Ignored,
             request_object_bounds: Demand::Optional,
+            sender_constrained: Demand::Optional,
             algorithms,
         },
         Profile::Fapi2 | Profile::Fapi2MessageSigning => Rules {
@@ -116,6 +120,7 @@ pub fn rules(client: &Client, floor: Profile) -> Rules {
             signed_request: if profile == Profile::Fapi2 { Demand::Optional } else { Demand::Required },
             outside_parameters: OutsideParameters::Ignored,
             request_object_bounds: Demand::Required,
+            sender_constrained: Demand::Required,
             algorithms,
         },
     };
@@ -179,6 +184,14 @@ mod tests {
         );
     }
 
+    /// FAPI 2.0 Security Profile §5.3.2.1: "shall only issue sender-constrained access tokens".
+    #[test]
+    fn a_servers_profile_binds_the_tokens_of_clients_registered_under_a_looser_one() {
+        let bearer = client(json!({ "profile": "openid", "tls_client_certificate_bound_access_tokens": false }));
+        let demanded = Profile::ALL.map(|floor| rules(&bearer, floor).sender_constrained);
+        assert_eq!(demanded, [Demand::Optional, Demand::Optional, Demand::Required, Demand::Required]);
+    }
+
     #[test]
     fn no_rule_is_looser_in_a_stricter_profile() {
         let of = |name: &str| rules(&client(json!({ "profile": name })), Profile::Openid);
@@ -190,6 +203,7 @@ mod tests {
                 demand(|rules| rules.pushed_request),
                 demand(|rules| rules.signed_request),
                 demand(|rules| rules.request_object_bounds),
+                demand(|rules| rules.sender_constrained),
             ] {
                 assert!(!before || after, "{:?}", pair[1].profile);
             }

@@ -3,33 +3,42 @@
 //!
 //! What they ask for is read like an operator's registration, under a policy: the profile `openid`, the resources and scopes that the
 //! configuration names, the grants of the code flow, no name in certificates. Members that are not understood are passed over, as the
-//! standards have it; what is registered is told in the answer. Software statements are not taken.
+//! standards have it; what is registered is told in the answer. What a software statement says (`software_statement`) cannot be said
+//! otherwise.
 
 use std::net::IpAddr;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 use subtle::ConstantTimeEq as _;
+use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
 use super::authorization::random_text;
 use super::client_auth::{Throttle, ThrottleLimits};
 use super::error::{ErrorCode, Fault, OauthError, Refusal};
 use super::metadata::path;
+use super::profiles::Demand;
 use super::server::AuthorizationServer;
-use crate::clients::{Client, GrantType, LONGEST_TOKEN_LIFETIME, MetadataError, generate_secret, removal_window};
+use super::software_statement::{self, SoftwareStatementError, SoftwareStatements};
+use crate::clients::{Client, GrantType, LONGEST_TOKEN_LIFETIME, MetadataError, SubjectType, generate_secret, removal_window};
 use crate::config::settings::{RegistrationModeSetting, RegistrationSettings};
 use crate::domain::{ClientId, Scope, Timestamp, TokenId};
 use crate::event::Reason;
 use crate::jose::digest::sha256;
 use crate::jose::json;
 use crate::oidc::claims;
-use crate::store::{PutMode, Registered, SecretRecord};
+use crate::store::{Registered, RegistrationReplaced, SecretRecord};
 
 /// What every registration access token begins with.
 const PREFIX: &str = "sy_reg_";
 /// What a registration says of this server's own, which nobody sets for themselves.
-const OURS: [&str; 5] = ["client_id", "client_secret", "profile", "resources", "anchor_set"];
+const OURS: [&str; 7] =
+    ["client_id", "client_secret", "profile", "resources", "anchor_set", "refresh_token_grants", "refresh_token_rebinding"];
+/// Lists of redirect URIs that are fetched at once.
+const MOST_SECTOR_FETCHES: usize = 16;
+/// What tokens are bound to.
+const BOUND: [&str; 2] = ["tls_client_certificate_bound_access_tokens", "dpop_bound_access_tokens"];
 /// How long an answer waits until this process knows the client, and how often it looks.
 const PATIENCE: Duration = Duration::from_secs(5);
 const LOOK: Duration = Duration::from_millis(5);
@@ -41,7 +50,11 @@ pub struct Registration {
     scope: Scope,
     resources: Vec<String>,
     most: u32,
+    redirect_errors: bool,
     throttle: Throttle,
+    sector_fetches: Semaphore,
+    statements: SoftwareStatements,
+    statement: Demand,
 }
 
 #[derive(Debug)]
@@ -63,17 +76,32 @@ pub enum RegistrationSettingsError {
     /// Not a scope.
     #[error("scopes: `{0}` is not a scope")]
     Scope(String),
+    /// An issuer of software statements.
+    #[error("{0}")]
+    SoftwareStatements(#[from] SoftwareStatementError),
+    /// Nobody could register.
+    #[error("require_software_statement needs a software_statement_issuer")]
+    NoStatementIssuer,
     /// Out of range.
     #[error("per_address_per_minute must be from 1 to 60000")]
     Rate,
 }
 
 impl Registration {
-    /// Checks the configuration's section.
+    /// Checks the configuration's section. `read` gives the contents of a file that it names.
     ///
     /// # Errors
     /// See [`RegistrationSettingsError`].
-    pub fn from_settings(settings: &RegistrationSettings) -> Result<Self, RegistrationSettingsError> {
+    pub fn from_settings(
+        settings: &RegistrationSettings,
+        read: impl Fn(&std::path::Path) -> std::io::Result<Vec<u8>>,
+    ) -> Result<Self, RegistrationSettingsError> {
+        let statements = SoftwareStatements::from_settings(&settings.software_statement_issuer, read)?;
+        let statement = match settings.require_software_statement {
+            true if statements.is_empty() => return Err(RegistrationSettingsError::NoStatementIssuer),
+            true => Demand::Required,
+            false => Demand::Optional,
+        };
         let digests = settings.initial_access_token_sha256.iter().map(|text| digest(text)).collect::<Result<Vec<_>, _>>()?;
         let who = match settings.mode {
             RegistrationModeSetting::Off => Who::Nobody,
@@ -92,12 +120,19 @@ impl Registration {
         }
         let limits = ThrottleLimits { address_failures_per_minute: per_minute, client_failures_per_minute: per_minute };
         let (resources, most) = (settings.resources.clone(), settings.max_clients);
-        Ok(Self { who, scope, resources, most, throttle: Throttle::new(limits) })
+        let redirect_errors = settings.redirect_errors;
+        let (throttle, sector_fetches) = (Throttle::new(limits), Semaphore::new(MOST_SECTOR_FETCHES));
+        Ok(Self { who, scope, resources, most, redirect_errors, throttle, sector_fetches, statements, statement })
     }
 
     /// Whether anybody may register a client.
     pub const fn is_on(&self) -> bool {
         !matches!(self.who, Who::Nobody)
+    }
+
+    /// Whether redirect URIs may be anybody's, so that refusals are not sent there before a person is signed in.
+    pub(super) const fn distrusts_redirects(&self) -> bool {
+        matches!(self.who, Who::Anybody) && !self.redirect_errors
     }
 
     /// Whether whoever shows this may register a client.
@@ -156,15 +191,12 @@ impl AuthorizationServer {
     pub async fn register(&self, body: &[u8], bearer: Option<&str>, address: IpAddr) -> Result<Value, OauthError> {
         let now = self.clock.now()?;
         let rules = &self.registration;
-        let monotonic = self.clock.monotonic();
-        rules.throttle.check(address, None, monotonic).map_err(|throttled| OauthError::Throttled(throttled, None))?;
-        // Each counts, whatever comes of it.
-        rules.throttle.failed(address, None, monotonic);
+        self.count_registration(address)?;
         rules.check(bearer)?;
         let client_id: ClientId =
             TokenId::random(&*self.randomness)?.as_str().parse().map_err(|_| Fault::Defect(Reason::Defect))?;
         let secret = generate_secret(&*self.randomness)?;
-        let (client, has_secret) = self.read_metadata(body, &client_id, Secret::New(&secret)).await?;
+        let (client, has_secret) = self.read_metadata(body, &client_id, Secret::New(&secret), rules.statement, now).await?;
         let token = random_text(PREFIX, &*self.randomness)?;
         match self.store.register_client(&client.to_record(), &token, rules.most, now).await? {
             Registered::Now => {}
@@ -173,6 +205,14 @@ impl AuthorizationServer {
         }
         self.until_known(&client_id, Some(&client)).await?;
         Ok(self.whole_registration(&client, &token, has_secret.then_some(&secret), now))
+    }
+
+    /// Registrations and changes of them are few from each address. Each counts, whatever comes of it.
+    fn count_registration(&self, address: IpAddr) -> Result<(), OauthError> {
+        let (throttle, monotonic) = (&self.registration.throttle, self.clock.monotonic());
+        throttle.check(address, None, monotonic).map_err(|throttled| OauthError::Throttled(throttled, None))?;
+        throttle.failed(address, None, monotonic);
+        Ok(())
     }
 
     /// A client's registration (RFC 7592 §2.1).
@@ -190,7 +230,14 @@ impl AuthorizationServer {
     ///
     /// # Errors
     /// `invalid_token`, and those of a registration.
-    pub async fn update_registration(&self, client_id: &str, bearer: Option<&str>, body: &[u8]) -> Result<Value, OauthError> {
+    pub async fn update_registration(
+        &self,
+        client_id: &str,
+        bearer: Option<&str>,
+        body: &[u8],
+        address: IpAddr,
+    ) -> Result<Value, OauthError> {
+        self.count_registration(address)?;
         let (client_id, token, created) = self.manager(client_id, bearer).await?;
         let record = self.store.client(&client_id).await?.ok_or_else(foreign)?;
         let before = Client::from_record(&record).map_err(|_| Fault::Defect(Reason::Defect))?;
@@ -198,11 +245,19 @@ impl AuthorizationServer {
         if members.get("client_id").and_then(Value::as_str) != Some(client_id.as_str()) {
             return Err(invalid("client_id must be there and be this client's (RFC 7592 section 2.2)").into());
         }
-        let (client, _) = self.read_metadata(body, &client_id, Secret::Kept(record.secret.as_ref())).await?;
+        // What was registered with a statement is changed with one.
+        let statement = if before.about.software_statement().is_some() { Demand::Required } else { self.registration.statement };
+        let (secret, now) = (Secret::Kept(record.secret.as_ref(), &before), self.clock.now()?);
+        let (client, _) = self.read_metadata(body, &client_id, secret, statement, now).await?;
         if client.authentication.method() != before.authentication.method() {
             return Err(invalid("token_endpoint_auth_method stays as it is: register a new client").into());
         }
-        self.store.put_client(&client.to_record(), PutMode::AddOrChange, self.clock.now()?).await?;
+        keeps_its_names(&before, &client)?;
+        match self.store.replace_registration(token, &record, &client.to_record(), self.clock.now()?).await? {
+            RegistrationReplaced::Now => {}
+            RegistrationReplaced::Foreign => return Err(foreign().into()),
+            RegistrationReplaced::ChangedMeanwhile => return Err(Fault::Unavailable(Reason::RegistrationChanged).into()),
+        }
         self.until_known(&client_id, Some(&client)).await?;
         Ok(self.whole_registration(&client, token, None, created))
     }
@@ -214,8 +269,8 @@ impl AuthorizationServer {
     pub async fn remove_registration(&self, client_id: &str, bearer: Option<&str>) -> Result<(), OauthError> {
         let (client_id, ..) = self.manager(client_id, bearer).await?;
         let now = self.clock.now()?;
-        if let Some(rule) = self.store.remove_client(&client_id, removal_window(now, LONGEST_TOKEN_LIFETIME), now).await? {
-            self.revocations.update(|rules| rules.with([rule.clone()]));
+        if let Some(made) = self.store.remove_client(&client_id, removal_window(now, LONGEST_TOKEN_LIFETIME), now).await? {
+            self.revocations.update(|rules| rules.with(made.clone()));
         }
         self.until_known(&client_id, None).await
     }
@@ -229,26 +284,70 @@ impl AuthorizationServer {
     }
 
     /// Reads what a client asks for, under the policy. Gives whether it authenticates with a secret.
-    async fn read_metadata(&self, body: &[u8], client_id: &ClientId, secret: Secret<'_>) -> Result<(Client, bool), OauthError> {
+    async fn read_metadata(
+        &self,
+        body: &[u8],
+        client_id: &ClientId,
+        secret: Secret<'_>,
+        statement: Demand,
+        now: Timestamp,
+    ) -> Result<(Client, bool), OauthError> {
         let mut members = json::parse_object(body).map_err(|_| invalid("the body is not a JSON object"))?;
+        self.apply_statement(&mut members, statement, now)?;
         members.retain(|name, value| !value.is_null() && Client::knows(name) && !OURS.contains(&name.as_str()));
         let has_secret = self.apply_policy(&mut members)?;
+        if let Secret::Kept(_, before) = secret {
+            keep_limits(&mut members, before)?;
+        }
+        // RFC 8705 §3.4, RFC 9449 §5.2: bearer tokens unless the client asks for better ones.
+        if !BOUND.iter().any(|name| members.contains_key(*name)) {
+            members.insert(BOUND[0].to_owned(), json!(false));
+        }
         let kept = match secret {
             Secret::New(secret) if has_secret => {
                 members.insert("client_secret".into(), json!(secret.as_str()));
                 None
             }
             Secret::New(_) => None,
-            Secret::Kept(kept) => kept,
+            Secret::Kept(kept, _) => kept,
         };
         let document = Zeroizing::new(Value::Object(members).to_string());
         let client = Client::from_metadata_keeping(document.as_bytes(), Some(client_id), kept).map_err(Refusal::from)?;
-        let asked = [client.authorization.id_token_signed_response_alg, client.authorization.userinfo_signed_response_alg];
+        let (of_people, of_messages) = (&client.authorization, &client.messages);
+        let asked = [
+            of_people.id_token_signed_response_alg,
+            of_people.userinfo_signed_response_alg,
+            of_messages.authorization_signed_response_alg,
+            of_messages.introspection_signed_response_alg,
+        ];
         if asked.into_iter().flatten().any(|algorithm| !self.key_plan.algorithms.contains(&algorithm)) {
             return Err(invalid("this server has no key for the algorithm that was asked for").into());
         }
         self.check_sector(&client).await?;
         Ok((client, has_secret))
+    }
+
+    /// RFC 7591 §2.3: what the statement says takes precedence.
+    fn apply_statement(&self, members: &mut Map<String, Value>, demand: Demand, now: Timestamp) -> Result<(), Refusal> {
+        let statements = &self.registration.statements;
+        let sent = match members.get(software_statement::MEMBER) {
+            _ if statements.is_empty() && demand == Demand::Optional => {
+                members.remove(software_statement::MEMBER);
+                return Ok(());
+            }
+            None | Some(Value::Null) if demand == Demand::Optional => return Ok(()),
+            Some(Value::String(text)) => text,
+            _ => return Err(software_statement::refused(Reason::SoftwareStatement, "a software statement is needed, as a text")),
+        };
+        let mut claims = statements.read(sent, &self.issuer, now)?;
+        claims.retain(|name, value| !value.is_null() && name != software_statement::MEMBER && Client::knows(name));
+        for (one, other) in [("jwks", "jwks_uri"), ("jwks_uri", "jwks")] {
+            if claims.contains_key(one) {
+                members.remove(other);
+            }
+        }
+        members.extend(claims);
+        Ok(())
     }
 
     fn apply_policy(&self, members: &mut Map<String, Value>) -> Result<bool, Refusal> {
@@ -281,17 +380,14 @@ impl AuthorizationServer {
         members.insert("scope".into(), json!(scope.to_string()));
         members.insert("profile".into(), json!("openid"));
         members.insert("resources".into(), json!(rules.resources));
-        // RFC 8705 §3.4, RFC 9449 §5.2: bearer tokens unless the client asks for better ones.
-        let bound = ["tls_client_certificate_bound_access_tokens", "dpop_bound_access_tokens"];
-        if !bound.iter().any(|name| members.contains_key(*name)) {
-            members.insert(bound[0].to_owned(), json!(false));
-        }
         Ok(method.starts_with("client_secret_"))
     }
 
     /// OpenID Connect Registration §5: the redirect URIs "MUST be included in the elements of the array".
     async fn check_sector(&self, client: &Client) -> Result<(), OauthError> {
         let Some(uri) = &client.authorization.sector_identifier_uri else { return Ok(()) };
+        let permit = self.registration.sector_fetches.try_acquire();
+        let _permit = permit.map_err(|_| Fault::Unavailable(Reason::Overloaded))?;
         let listed = self.fetch_sector(uri.url()).await.map_err(|problem| {
             tracing::info!(problem, "a sector_identifier_uri cannot be read");
             invalid("sector_identifier_uri cannot be read, or is not an array of URIs")
@@ -343,11 +439,45 @@ fn foreign() -> Refusal {
     invalid_token("the registration access token is not this client's, or there is no such client")
 }
 
+/// How a client is told who signed in stays: a client that could change it would learn by which names another sector knows people
+/// (OpenID Connect Core §8.1).
+fn keeps_its_names(before: &Client, after: &Client) -> Result<(), Refusal> {
+    let (before, after) = (&before.authorization, &after.authorization);
+    if before.subject_type != after.subject_type {
+        return Err(invalid("subject_type stays as it is: register a new client"));
+    }
+    if after.subject_type == SubjectType::Pairwise && before.sector() != after.sector() {
+        return Err(invalid("the sector of a client with pairwise subjects stays as it is: register a new client"));
+    }
+    Ok(())
+}
+
+/// A client that changes its registration keeps what was narrowed since: its profile, its anchor set, what its tokens are bound to where it
+/// does not say; its resources and its scope only become less.
+fn keep_limits(members: &mut Map<String, Value>, before: &Client) -> Result<(), Refusal> {
+    let known: Map<String, Value> = serde_json::from_str(&before.to_metadata()).unwrap_or_default();
+    let is_bound_anew = BOUND.iter().any(|name| members.contains_key(*name));
+    let kept = BOUND.iter().filter(|_| !is_bound_anew).chain(&["profile", "anchor_set"]);
+    for name in kept {
+        match known.get(*name) {
+            Some(value) => drop(members.insert((*name).to_owned(), value.clone())),
+            None => drop(members.remove(*name)),
+        }
+    }
+    if let Some(resources) = members.get_mut("resources").and_then(Value::as_array_mut) {
+        resources.retain(|resource| before.resources.iter().any(|kept| resource == kept));
+    }
+    let scope = members.get("scope").and_then(Value::as_str).unwrap_or_default();
+    let scope: Scope = scope.parse().map_err(|_| invalid("scope is malformed (RFC 6749 section 3.3)"))?;
+    members.insert("scope".into(), json!(scope.intersection(&before.scope).to_string()));
+    Ok(())
+}
+
 /// What a client's secret is to be.
 #[derive(Clone, Copy)]
 enum Secret<'a> {
     /// This one.
     New(&'a Zeroizing<String>),
-    /// What was kept.
-    Kept(Option<&'a SecretRecord>),
+    /// What was kept, of a client that was this before.
+    Kept(Option<&'a SecretRecord>, &'a Client),
 }

@@ -26,8 +26,6 @@ const LEEWAY: Lifetime = Lifetime::from_seconds(10);
 const TYPES: [&str; 3] = ["oauth-authz-req+jwt", "application/oauth-authz-req+jwt", "JWT"];
 /// What is asked for at a `request_uri` (RFC 9101 §9.4.1).
 const MEDIA_TYPE: &str = "application/oauth-authz-req+jwt";
-/// Request objects that are fetched at once. One more is answered with 503.
-pub const MOST_FETCHES: usize = 64;
 /// Claims of the JWT, which are no parameters (RFC 7519 §4.1).
 const REGISTERED_CLAIMS: [&str; 7] = ["iss", "sub", "aud", "exp", "nbf", "iat", "jti"];
 /// What this server reads as text.
@@ -208,7 +206,7 @@ impl AuthorizationServer {
             let description = "this request_uri is none of those that this client is registered for";
             Refusal::new(ErrorCode::InvalidRequestUri, Reason::RequestUriUnregistered, description)
         })?;
-        let _permit = self.request_fetches.try_acquire().map_err(|_| Fault::Unavailable(Reason::Overloaded))?;
+        let _permit = self.request_fetches.enter(&client.client_id).ok_or(Fault::Unavailable(Reason::Overloaded))?;
         let unavailable = |problem: &dyn std::fmt::Display| {
             tracing::warn!(client_id = %client.client_id, %problem, "cannot fetch the request object of a client");
             let description = "what this request_uri names could not be fetched";

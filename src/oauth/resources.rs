@@ -157,6 +157,7 @@ impl Resources {
         let userinfo = self.userinfo.as_ref().filter(|_| is_openid);
         let mut selected = match userinfo {
             Some(userinfo) if requested.peek().is_none() && client.resources.is_empty() => Selected {
+                identifiers: Vec::new(),
                 audience: Vec::new(),
                 scopes: Scope::default(),
                 lifetime: USERINFO_LIFETIME,
@@ -170,6 +171,15 @@ impl Resources {
             selected.scopes = selected.scopes.union(&claims::scopes());
         }
         Ok(selected)
+    }
+
+    /// The identifiers that [`Resources::select`] goes by, written out.
+    pub fn meant<'a>(&self, client: &Client, requested: impl Iterator<Item = &'a str>) -> Vec<String> {
+        let mut meant: Vec<String> = requested.map(str::to_owned).collect();
+        if meant.is_empty() {
+            meant.extend(client.resources.iter().find(|identifier| self.get(identifier).is_some()).cloned());
+        }
+        meant
     }
 
     /// The resources a token request means: those it names, all of which the client must be registered for; else the first one
@@ -194,6 +204,7 @@ impl Resources {
         let first =
             resources.next().ok_or_else(|| target(Reason::ResourceNotAllowed, "this client is registered for no resource"))?;
         let mut selected = Selected {
+            identifiers: vec![first.identifier.clone()],
             audience: first.audiences.clone(),
             scopes: first.scopes.clone(),
             lifetime: first.lifetime,
@@ -207,6 +218,7 @@ impl Resources {
                     "these resources take tokens of different formats or signature algorithms: ask for one token each",
                 ));
             }
+            selected.identifiers.push(resource.identifier.clone());
             for audience in &resource.audiences {
                 if !selected.audience.contains(audience) {
                     selected.audience.push(audience.clone());
@@ -230,6 +242,8 @@ pub struct IntrospectionRight(());
 /// What one request's resources come to together.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Selected {
+    /// Their identifiers; none for the userinfo endpoint.
+    pub identifiers: Vec<String>,
     /// The values of `aud`.
     pub audience: Vec<Audience>,
     /// Every scope that exists at one of them.

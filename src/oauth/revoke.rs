@@ -49,6 +49,7 @@ impl AuthorizationServer {
         self.revocations.update(|rules| rules.with([rule.clone()]));
         Ok(())
     }
+
     /// Ends the grant of a refresh token: that token, its successors, and every access token of the grant.
     async fn revoke_grant(
         &self,
@@ -65,8 +66,8 @@ impl AuthorizationServer {
         let event =
             AuditEvent::GrantRevoked { request_id: request_id.clone(), client_id: caller.clone(), family: record.family.clone() };
         let window = removal_window(now, Lifetime::from_seconds(LONGEST_LIFETIME_SECONDS));
-        let rule = self.store.end_family(&record.family, window, &Trailed { time: now, event }).await?;
-        self.revocations.update(|rules| rules.with([rule.clone()]));
+        let ended = self.store.end_family(&record.family, window, &Trailed { time: now, event }).await?;
+        self.revocations.update(|rules| rules.with(ended.clone()));
         Ok(())
     }
 }

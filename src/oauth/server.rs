@@ -1,14 +1,16 @@
 //! The authorization server as a value: its settings, and the snapshots its endpoints read.
 
+use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use serde_json::Value;
-use tokio::sync::Semaphore;
 
 use super::assertion_issuers::AssertionIssuers;
 use super::authorization::Lifetimes;
 use super::client_auth::{AssertionRules, Throttle};
+use super::error::OauthError;
+use super::fetch_room::FetchRoom;
 use super::logout::Logouts;
 use super::metadata::{Capabilities, Endpoints};
 use super::profiles::{self, Demand, Rules};
@@ -69,7 +71,7 @@ pub struct AuthorizationServer {
     /// The keys that clients publish.
     pub client_keys: ClientKeys,
     /// Room for request objects that are being fetched.
-    pub request_fetches: Semaphore,
+    pub request_fetches: FetchRoom,
     /// What client assertions must say.
     pub assertions: AssertionRules,
     /// Whose assertions are grants.
@@ -78,6 +80,8 @@ pub struct AuthorizationServer {
     pub throttle: Throttle,
     /// Holds back who types codes of devices that do not wait.
     pub device_guesses: Guesses,
+    /// Holds back who leaves too much in the database without saying who they are.
+    pub anonymous: Throttle,
     /// Our signing keys, as of the last change.
     pub keys: ArcSwap<SigningKeys>,
     /// Which keys there are to be.
@@ -104,6 +108,17 @@ impl AuthorizationServer {
             rules.signed_request = Demand::Required;
         }
         rules
+    }
+
+    /// Counts what an address leaves in the database without a person or a client that answers for it.
+    ///
+    /// # Errors
+    /// 429 when it is too much.
+    pub fn admit_anonymous(&self, address: IpAddr) -> Result<(), OauthError> {
+        let monotonic = self.clock.monotonic();
+        self.anonymous.check(address, None, monotonic).map_err(|throttled| OauthError::Throttled(throttled, None))?;
+        self.anonymous.failed(address, None, monotonic);
+        Ok(())
     }
 
     /// The metadata document.

@@ -19,6 +19,9 @@ use crate::event::{Reason, Trailed};
 impl AuthorizationServer {
     /// Answers a token request, with the nonce for the client's next DPoP proof where one is due. The token exists for the client only
     /// once its audit event is queued.
+    ///
+    /// Whatever waits for the database or for somebody else does so on the heap: a future has room for its largest branch, is moved
+    /// several times, and a client that asks for itself would pay for the room that codes and refresh tokens need.
     pub async fn token(
         &self,
         request: &ClientRequest<'_>,
@@ -36,14 +39,16 @@ impl AuthorizationServer {
                 Asked::Approved(grant::approve_client_credentials(&client, request.parameters, &self.resources, family)?)
             }
             GrantType::AuthorizationCode => {
-                Asked::Code(Box::new(self.redeemable(&client, request.parameters, now, &request_id).await?))
+                Asked::Code(Box::new(Box::pin(self.redeemable(&client, request.parameters, now, &request_id)).await?))
             }
-            GrantType::RefreshToken => Asked::Refresh(Box::new(self.refreshable(&client, request.parameters, now).await?)),
+            GrantType::RefreshToken => {
+                Asked::Refresh(Box::new(Box::pin(self.refreshable(&client, request.parameters, now)).await?))
+            }
             GrantType::DeviceCode => {
-                Asked::Device(Box::new(self.allowed_device(&client, request.parameters, now, &request_id).await?))
+                Asked::Device(Box::new(Box::pin(self.allowed_device(&client, request.parameters, now, &request_id)).await?))
             }
             GrantType::JwtBearer => {
-                let granting = self.granting(&client, request.parameters, now).await;
+                let granting = Box::pin(self.granting(&client, request.parameters, now)).await;
                 Asked::Assertion(Box::new(granting.map_err(|error| error.of(client.client_id()))?))
             }
             GrantType::TokenExchange => {
@@ -51,43 +56,49 @@ impl AuthorizationServer {
             }
         };
         let proven = match checked {
-            Some(proof) => Some(self.claim_proof(proof, now).await.map_err(|error| error.of(client.client_id()))?),
+            Some(proof) => Some(Box::pin(self.claim_proof(proof, now)).await.map_err(|error| error.of(client.client_id()))?),
             None => None,
         };
         let policy = client.client().binding;
         let certificate = client.certificate().map(AsRef::as_ref);
-        let binding = self.confirm(policy, certificate, proven.as_ref(), now).map_err(of_client)?;
+        let binding = self.confirm(policy, certificate, proven.as_ref(), now);
+        let binding = binding.and_then(|binding| self.constrain(client.client(), binding)).map_err(of_client)?;
         let issued = match asked {
-            Asked::Approved(approved) => self.issue(&client, approved, &binding, now, &request_id)?,
+            Asked::Approved(approved) => self.issue(&client, approved, &binding, now, &request_id).await?,
             Asked::Assertion(granting) => {
-                let approved = self.use_grant(*granting).await.map_err(|error| error.of(client.client_id()))?;
-                self.issue(&client, approved, &binding, now, &request_id)?
+                let approved = Box::pin(self.use_grant(*granting)).await.map_err(|error| error.of(client.client_id()))?;
+                self.issue(&client, approved, &binding, now, &request_id).await?
             }
             Asked::Exchange(exchangeable) => {
                 let approved = self.exchange(&client, *exchangeable, certificate, proven.as_ref(), now);
                 let approved = approved.map_err(|error| error.of(client.client_id()))?;
-                self.issue(&client, approved, &binding, now, &request_id)?
+                self.issue(&client, approved, &binding, now, &request_id).await?
             }
-            Asked::Code(redeemable) => self.redeem(&client, *redeemable, &binding, proven.as_ref(), now, &request_id).await?,
-            Asked::Device(allowed) => self.redeem_device(&client, *allowed, &binding, now, &request_id).await?,
+            Asked::Code(redeemable) => {
+                Box::pin(self.redeem(&client, *redeemable, &binding, proven.as_ref(), now, &request_id)).await?
+            }
+            Asked::Device(allowed) => Box::pin(self.redeem_device(&client, *allowed, &binding, now, &request_id)).await?,
             Asked::Refresh(refreshable) => {
-                self.refresh(&client, *refreshable, request.parameters, &binding, certificate, proven.as_ref(), now, &request_id)
-                    .await?
+                let (parameters, proof) = (request.parameters, proven.as_ref());
+                Box::pin(self.refresh(&client, *refreshable, parameters, &binding, certificate, proof, now, &request_id)).await?
             }
         };
         self.issued.count(issued.grant, issued.format);
         Ok((issued, self.next_nonce(proven.as_ref(), now)))
     }
 
-    /// Mints an access token that leaves nothing in the database.
-    fn issue(
+    /// Mints an access token that leaves nothing in the database, but where a refresh token goes with it.
+    async fn issue(
         &self,
         client: &RequestingClient,
-        approved: Approved,
+        mut approved: Approved,
         binding: &Binding,
         now: Timestamp,
         request_id: &RequestId,
     ) -> Result<IssuedToken, OauthError> {
+        if let Some(delegation) = approved.take_delegation() {
+            return self.issue_delegation(client, approved, delegation, binding, now, request_id).await;
+        }
         let (issued, event) = self.mint_for(client, approved, binding, now, request_id)?;
         self.audit.record(event).map_err(|_| Fault::Unavailable(Reason::AuditUnavailable))?;
         Ok(issued)

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::authorization::from_json;
 use super::error::{Fault, OauthError};
-use super::grant::refresh_token::FamilyState;
+use super::grant::refresh_token::{FamilyState, Origin};
 use super::metadata::path;
 use super::server::AuthorizationServer;
 use crate::binding::dpop::{DpopError, NonceRule, ProofRequest, ProvenDpop};
@@ -156,6 +156,7 @@ impl AuthorizationServer {
         let client = self.clients.client(client_id).ok_or(gone(Reason::ClientUnknown))?;
         let record = self.store.family(family, now).await.map_err(OauthError::from)?.ok_or(gone(Reason::TokenRevoked))?;
         let FamilyState { granted, .. } = from_json(&record.state)?;
+        let Origin::Person(granted) = granted else { return Err(gone(Reason::TokenAudience)) };
         let person = self.person(&granted.subject).await?;
         // Of the scope that this token has: a refreshed one may have less than was granted.
         let mut members = claims::told(&person, Some(&facts.scope), &granted.claims.userinfo);

@@ -194,8 +194,8 @@ impl Store {
 }
 
 /// Ends the codes of a family that nobody redeemed yet, within a unit of work.
-pub(super) async fn end_codes(work: &mut Work, family: &FamilyId) -> Result<(), StoreError> {
-    within!(work, execute: sqlx::query(DELETE_OF_FAMILY).bind(family.as_str()))?;
+pub(super) async fn end_codes(work: &mut Work, family: &str) -> Result<(), StoreError> {
+    within!(work, execute: sqlx::query(DELETE_OF_FAMILY).bind(family))?;
     Ok(())
 }
 

@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 use super::engine::read;
 use super::sealed::CLIENT_SECRET;
 use super::work::{NumberedWork, within};
-use super::{ChangeKind, NewRule, RuleWindow, Store, StoreError, client_registration};
+use super::{ChangeKind, NewRule, RuleWindow, Store, StoreError, client_registration, consent, grant_family};
 use crate::domain::{ClientId, RevocationRule, RuleKind, Timestamp};
 use crate::event::{AuditEvent, Trailed};
 
@@ -100,6 +100,16 @@ impl Store {
         row.map(|row| self.client_record(row)).transpose()
     }
 
+    /// The client of this name, within a unit of work.
+    pub(super) async fn client_within(
+        &self,
+        unit: &mut NumberedWork,
+        client_id: &ClientId,
+    ) -> Result<Option<ClientRecord>, StoreError> {
+        let row: Option<Row> = within!(&mut unit.work, fetch_optional: sqlx::query_as(ONE).bind(client_id.as_str()))?;
+        row.map(|row| self.client_record(row)).transpose()
+    }
+
     /// Writes a registration with its secret, its change and its event (`client_added` or `client_changed`) in one transaction.
     pub async fn put_client(&self, client: &ClientRecord, mode: PutMode, now: Timestamp) -> Result<Put, StoreError> {
         let mut unit = NumberedWork::begin(&self.inner.db).await?;
@@ -164,15 +174,17 @@ impl Store {
         Ok(SecretReplaced::Now)
     }
 
-    /// Removes a client and, in the same transaction, revokes its tokens by a rule; `None` when there is no such client.
+    /// Removes a client and, in the same transaction, its grants and what people allowed it, revokes its tokens by a rule, and ends what
+    /// others were granted by them, each by a rule of its own; `None` when there is no such client.
     ///
-    /// The rule stays in force when a client of that name is added again: tokens issued until `window.before` remain revoked.
+    /// The rules stay in force when a client of that name is added again: tokens issued until `window.before` remain revoked, and none is
+    /// refreshed.
     pub async fn remove_client(
         &self,
         client_id: &ClientId,
         window: RuleWindow,
         now: Timestamp,
-    ) -> Result<Option<RevocationRule>, StoreError> {
+    ) -> Result<Option<Vec<RevocationRule>>, StoreError> {
         let mut unit = NumberedWork::begin(&self.inner.db).await?;
         let removed = within!(&mut unit.work, execute: sqlx::query(DELETE).bind(client_id.as_str()))?;
         if removed == 0 {
@@ -180,12 +192,14 @@ impl Store {
         }
         within!(&mut unit.work, execute: sqlx::query(DELETE_SECRET).bind(client_id.as_str()))?;
         client_registration::forget(&mut unit, client_id).await?;
+        consent::forget_client(&mut unit, client_id).await?;
         unit.record_change(ChangeKind::Client, client_id.as_str(), now).await?;
         let rule = NewRule { kind: RuleKind::Client, value: client_id.as_str().to_owned(), window };
-        let rule = super::revocation::write(&mut unit, &rule, now).await?;
+        let mut rules = vec![super::revocation::write(&mut unit, &rule, now).await?];
+        rules.extend(grant_family::end_of_client(&mut unit, client_id, window, now).await?);
         let event = AuditEvent::ClientRemoved { client_id: client_id.clone() };
         unit.commit(self, &Trailed { time: now, event }).await?;
-        Ok(Some(rule))
+        Ok(Some(rules))
     }
 
     fn client_record(&self, (client_id, metadata_json, sealed): Row) -> Result<ClientRecord, StoreError> {

@@ -19,6 +19,17 @@ pub enum Registered {
     Exists,
 }
 
+/// What became of a client's change of its own registration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RegistrationReplaced {
+    /// It is kept, or was so already.
+    Now,
+    /// The client is gone, or the token is not its own; nothing was written.
+    Foreign,
+    /// Somebody else changed it first; nothing was written.
+    ChangedMeanwhile,
+}
+
 impl Store {
     /// Registers a client that holds `token`, in one transaction with its event, unless there are `most` such clients already.
     pub async fn register_client(
@@ -45,6 +56,40 @@ impl Store {
         Ok(put)
     }
 
+    /// Replaces the registration of the client that holds `token`, if it is `known` still, in one transaction with its event.
+    pub async fn replace_registration(
+        &self,
+        token: &str,
+        known: &ClientRecord,
+        next: &ClientRecord,
+        now: Timestamp,
+    ) -> Result<RegistrationReplaced, StoreError> {
+        let mut unit = NumberedWork::begin(&self.inner.db).await?;
+        let mut is_its_own = false;
+        for index in self.indexes(TOKEN, token.as_bytes()) {
+            let row: Option<(i64,)> = within!(&mut unit.work, fetch_optional:
+                sqlx::query_as(ONE).bind(next.client_id.as_str()).bind(index))?;
+            is_its_own |= row.is_some();
+        }
+        if !is_its_own {
+            return Ok(RegistrationReplaced::Foreign);
+        }
+        if self.client_within(&mut unit, &next.client_id).await?.as_ref() != Some(known) {
+            return Ok(RegistrationReplaced::ChangedMeanwhile);
+        }
+        let (_, event) = self.write_client(&mut unit, next, PutMode::AddOrChange, now).await?;
+        if let Some(event) = event {
+            unit.commit(self, &event).await?;
+        }
+        Ok(RegistrationReplaced::Now)
+    }
+
+    /// Whether a client registered itself.
+    pub async fn is_self_registered(&self, client_id: &ClientId) -> Result<bool, StoreError> {
+        let row: Option<(i64,)> = read!(&self.inner.db, fetch_optional: sqlx::query_as(KNOWN).bind(client_id.as_str()))?;
+        Ok(row.is_some())
+    }
+
     /// When a client registered itself, if this is its registration access token.
     pub async fn registration(&self, client_id: &ClientId, token: &str) -> Result<Option<Timestamp>, StoreError> {
         for index in self.indexes(TOKEN, token.as_bytes()) {
@@ -67,4 +112,5 @@ pub(super) async fn forget(unit: &mut NumberedWork, client_id: &ClientId) -> Res
 const COUNT: &str = "SELECT COUNT(*) FROM client_registration";
 const INSERT: &str = "INSERT INTO client_registration (client_id, token_index, created) VALUES ($1, $2, $3)";
 const ONE: &str = "SELECT created FROM client_registration WHERE client_id = $1 AND token_index = $2";
+const KNOWN: &str = "SELECT created FROM client_registration WHERE client_id = $1";
 const DELETE: &str = "DELETE FROM client_registration WHERE client_id = $1";

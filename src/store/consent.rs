@@ -4,7 +4,7 @@ use zeroize::Zeroizing;
 
 use super::engine::read;
 use super::sealed::CONSENT;
-use super::work::{Work, within};
+use super::work::{NumberedWork, Work, within};
 use super::{Store, StoreError};
 use crate::domain::{ClientId, Subject, Timestamp};
 use crate::event::Trailed;
@@ -63,10 +63,17 @@ impl Store {
     }
 }
 
+/// Forgets what anybody has allowed a client, within the unit of work that removes the client.
+pub(super) async fn forget_client(unit: &mut NumberedWork, client_id: &ClientId) -> Result<(), StoreError> {
+    within!(&mut unit.work, execute: sqlx::query(DELETE_OF_CLIENT).bind(client_id.as_str()))?;
+    Ok(())
+}
+
 const ONE: &str = "SELECT state_sealed FROM consent WHERE subject = $1 AND client_id = $2";
 const ALL: &str = "SELECT client_id, given, state_sealed FROM consent WHERE subject = $1 ORDER BY client_id";
 const UPSERT: &str = "INSERT INTO consent (subject, client_id, state_sealed, given) VALUES ($1, $2, $3, $4) \
      ON CONFLICT (subject, client_id) DO UPDATE SET state_sealed = excluded.state_sealed, given = excluded.given";
+const DELETE_OF_CLIENT: &str = "DELETE FROM consent WHERE client_id = $1";
 const DELETE: &str = "DELETE FROM consent WHERE subject = $1 AND client_id = $2";
 
 #[cfg(test)]

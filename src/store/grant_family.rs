@@ -1,7 +1,7 @@
 //! Grants with a refresh token: one row for each family of tokens.
 //!
 //! The refresh token itself is a sealed value that names its family and its generation; it is not stored. Rotation counts the
-//! generation up, so that of many who present one token one rotates it.
+//! generation up, so that of many who present one token one rotates it. A family that came of another one ends with it.
 
 use std::fmt;
 
@@ -32,6 +32,37 @@ pub struct NewFamily<'a> {
     pub created: Timestamp,
     /// When its refresh token ends, whatever happens.
     pub expires: Timestamp,
+    /// The grant of the token that was given for it in exchange.
+    pub parent: Option<Parent<'a>>,
+}
+
+/// What a family came of: it ends with it.
+#[derive(Clone, Copy, Debug)]
+pub struct Parent<'a> {
+    /// The family of the token that was given.
+    pub family: &'a FamilyId,
+    /// Whose token that was.
+    pub client_id: &'a ClientId,
+    /// When that token was issued.
+    pub issued: Timestamp,
+}
+
+/// Whether a family began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Begun {
+    /// Now.
+    Now,
+    /// What it came of has just ended; nothing was written.
+    ParentEnded,
+}
+
+/// Whether a family was bound to another key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rebound {
+    /// Now.
+    Now,
+    /// Somebody else was faster, or the family has ended; nothing was written.
+    Before,
 }
 
 /// A family as stored, opened.
@@ -47,6 +78,10 @@ pub struct FamilyRecord {
     pub generation: i64,
     /// Since when.
     pub rotated: Timestamp,
+    /// When it was granted.
+    pub created: Timestamp,
+    /// How often it was bound to another key.
+    pub rebound: i64,
     /// When its refresh token ends.
     pub expires: Timestamp,
 }
@@ -84,15 +119,21 @@ pub(super) struct PreparedFamily<'a> {
 
 impl PreparedFamily<'_> {
     pub(super) async fn insert(&self, work: &mut Work) -> Result<(), StoreError> {
+        self.insert_for(work, self.new.subject.as_str(), self.new.session.map(SessionId::as_str)).await
+    }
+
+    async fn insert_for(&self, work: &mut Work, subject: &str, session: Option<&str>) -> Result<(), StoreError> {
         let new = self.new;
         within!(work, execute: sqlx::query(INSERT)
                 .bind(new.family.as_str())
                 .bind(new.client_id.as_str())
-                .bind(new.subject.as_str())
-                .bind(new.session.map(SessionId::as_str))
+                .bind(subject)
+                .bind(session)
                 .bind(&self.sealed)
                 .bind(new.created.seconds())
-                .bind(new.expires.seconds()))?;
+                .bind(new.expires.seconds())
+                .bind(new.parent.map(|parent| parent.family.as_str()))
+                .bind(new.parent.map(|parent| parent.client_id.as_str())))?;
         Ok(())
     }
 }
@@ -100,9 +141,9 @@ impl PreparedFamily<'_> {
 impl Store {
     /// A family that has not ended and not expired at `now`.
     pub async fn family(&self, family: &FamilyId, now: Timestamp) -> Result<Option<FamilyRecord>, StoreError> {
-        let row: Option<(String, Vec<u8>, i64, i64, i64)> = read!(&self.inner.db, fetch_optional:
+        let row: Option<(String, Vec<u8>, i64, i64, i64, i64, i64)> = read!(&self.inner.db, fetch_optional:
             sqlx::query_as(ONE).bind(family.as_str()).bind(now.seconds()))?;
-        let Some((client_id, sealed, generation, rotated, expires)) = row else { return Ok(None) };
+        let Some((client_id, sealed, generation, rotated, created, rebound, expires)) = row else { return Ok(None) };
         let corrupt = |problem| StoreError::Corrupt(format!("table grant_family: client_id {client_id:?} {problem}"));
         Ok(Some(FamilyRecord {
             family: family.clone(),
@@ -110,8 +151,68 @@ impl Store {
             state: self.unseal(&GRANT_FAMILY, family.as_str(), &sealed)?,
             generation,
             rotated: Timestamp::from_seconds(rotated),
+            created: Timestamp::from_seconds(created),
+            rebound,
             expires: Timestamp::from_seconds(expires),
         }))
+    }
+
+    /// Begins a family that no code was redeemed for, with its event. One that came of another one has that one's person and session, and
+    /// does not begin when that one, or its client, has ended.
+    pub async fn begin_family(&self, new: &NewFamily<'_>, event: &Trailed) -> Result<Begun, StoreError> {
+        let prepared = self.prepare_family(new)?;
+        let Some(parent) = new.parent else {
+            let mut work = Work::begin(&self.inner.db).await?;
+            prepared.insert(&mut work).await?;
+            work.record_event(event).await?;
+            work.commit().await?;
+            return Ok(Begun::Now);
+        };
+        // Grants end under this lock: none does between the look and the insertion.
+        let mut unit = NumberedWork::begin(&self.inner.db).await?;
+        let family = parent.family.as_str();
+        let ended: Option<(i64,)> = within!(&mut unit.work, fetch_optional: sqlx::query_as(ENDED)
+            .bind(family)
+            .bind(parent.client_id.as_str())
+            .bind(parent.issued.seconds()))?;
+        if ended.is_some() {
+            return Ok(Begun::ParentEnded);
+        }
+        let of_parent: Option<(String, Option<String>)> =
+            within!(&mut unit.work, fetch_optional: sqlx::query_as(WHOSE).bind(family))?;
+        match of_parent {
+            Some((subject, session)) => prepared.insert_for(&mut unit.work, &subject, session.as_deref()).await?,
+            None => prepared.insert(&mut unit.work).await?,
+        }
+        unit.work.record_event(event).await?;
+        unit.commit_numbered(self).await?;
+        Ok(Begun::Now)
+    }
+
+    /// Gives a family another state if it was bound to another key `rebound` times so far: of many who try, in this process or another,
+    /// one succeeds. The events commit with it.
+    pub async fn rebind_family(
+        &self,
+        family: &FamilyId,
+        rebound: i64,
+        state: &[u8],
+        events: &[Trailed],
+    ) -> Result<Rebound, StoreError> {
+        let sealed = self.seal(&GRANT_FAMILY, family.as_str(), state)?;
+        let mut work = Work::begin(&self.inner.db).await?;
+        let changed = within!(&mut work, execute: sqlx::query(REBIND)
+            .bind(family.as_str())
+            .bind(rebound)
+            .bind(&sealed)
+            .bind(rebound.saturating_add(1)))?;
+        if changed == 0 {
+            return Ok(Rebound::Before);
+        }
+        for event in events {
+            work.record_event(event).await?;
+        }
+        work.commit().await?;
+        Ok(Rebound::Now)
     }
 
     /// Makes the next refresh token the current one if `generation` is: of many who try, in this process or another, one succeeds.
@@ -140,13 +241,18 @@ impl Store {
         Ok(Rotated::To(next))
     }
 
-    /// Ends a family: its refresh token and unredeemed code are gone and its access tokens revoked by a rule, in one transaction with
-    /// the event. A family without a row is ended as well: it may have access tokens alone.
-    pub async fn end_family(&self, family: &FamilyId, window: RuleWindow, event: &Trailed) -> Result<RevocationRule, StoreError> {
+    /// Ends a family and those that came of it: their refresh tokens and unredeemed codes are gone and their access tokens revoked by
+    /// rules, in one transaction with the event. A family without a row is ended as well: it may have access tokens alone.
+    pub async fn end_family(
+        &self,
+        family: &FamilyId,
+        window: RuleWindow,
+        event: &Trailed,
+    ) -> Result<Vec<RevocationRule>, StoreError> {
         let mut unit = NumberedWork::begin(&self.inner.db).await?;
-        let rule = end(&mut unit, family, window, event.time).await?;
+        let rules = end(&mut unit, vec![family.as_str().to_owned()], window, event.time).await?;
         unit.commit(self, event).await?;
-        Ok(rule)
+        Ok(rules)
     }
 
     /// Deletes at most `batch` families that have expired at `now`; gives how many.
@@ -182,6 +288,19 @@ pub(super) async fn end_of_subject(
     end_all(unit, OF_SUBJECT, subject.as_str(), window, at).await
 }
 
+/// Ends the families of a client that is removed, and those of others that came of them or of its tokens, each of these by a rule. Its own
+/// tokens are the rule's that names the client, however many they are.
+pub(super) async fn end_of_client(
+    unit: &mut NumberedWork,
+    client_id: &ClientId,
+    window: RuleWindow,
+    at: Timestamp,
+) -> Result<Vec<RevocationRule>, StoreError> {
+    let rules = end_all(unit, CAME_OF_CLIENT, client_id.as_str(), window, at).await?;
+    within!(&mut unit.work, execute: sqlx::query(DELETE_OF_CLIENT).bind(client_id.as_str()))?;
+    Ok(rules)
+}
+
 async fn end_all(
     unit: &mut NumberedWork,
     statement: &'static str,
@@ -190,37 +309,45 @@ async fn end_all(
     at: Timestamp,
 ) -> Result<Vec<RevocationRule>, StoreError> {
     let rows: Vec<(String,)> = within!(&mut unit.work, fetch_all: sqlx::query_as(statement).bind(value))?;
-    let mut rules = Vec::with_capacity(rows.len());
-    for (family,) in rows {
-        let family = family
-            .parse()
-            .map_err(|problem| StoreError::Corrupt(format!("table grant_family: family_id {family:?} {problem}")))?;
-        rules.push(end(unit, &family, window, at).await?);
+    end(unit, rows.into_iter().map(|(family,)| family).collect(), window, at).await
+}
+
+/// Ends these families and every one that came of them.
+async fn end(
+    unit: &mut NumberedWork,
+    mut families: Vec<String>,
+    window: RuleWindow,
+    at: Timestamp,
+) -> Result<Vec<RevocationRule>, StoreError> {
+    let mut rules = Vec::with_capacity(families.len());
+    while let Some(family) = families.pop() {
+        within!(&mut unit.work, execute: sqlx::query(DELETE).bind(&family))?;
+        authorization_code::end_codes(&mut unit.work, &family).await?;
+        let children: Vec<(String,)> = within!(&mut unit.work, fetch_all: sqlx::query_as(OF_PARENT).bind(&family))?;
+        families.extend(children.into_iter().map(|(family,)| family));
+        let rule = NewRule { kind: RuleKind::Family, value: family, window };
+        rules.push(super::revocation::write(unit, &rule, at).await?);
     }
     Ok(rules)
 }
 
-async fn end(
-    unit: &mut NumberedWork,
-    family: &FamilyId,
-    window: RuleWindow,
-    at: Timestamp,
-) -> Result<RevocationRule, StoreError> {
-    within!(&mut unit.work, execute: sqlx::query(DELETE).bind(family.as_str()))?;
-    authorization_code::end_codes(&mut unit.work, family).await?;
-    let rule = NewRule { kind: RuleKind::Family, value: family.as_str().to_owned(), window };
-    super::revocation::write(unit, &rule, at).await
-}
-
-const ONE: &str = "SELECT client_id, state_sealed, generation, rotated, expires FROM grant_family \
+const ONE: &str = "SELECT client_id, state_sealed, generation, rotated, created, rebound, expires FROM grant_family \
      WHERE family_id = $1 AND expires > $2";
 const INSERT: &str = "INSERT INTO grant_family \
-     (family_id, client_id, subject, session_id, state_sealed, generation, rotated, created, expires) \
-     VALUES ($1, $2, $3, $4, $5, 1, $6, $6, $7)";
+     (family_id, client_id, subject, session_id, state_sealed, generation, rotated, created, expires, parent_id, parent_client_id) \
+     VALUES ($1, $2, $3, $4, $5, 1, $6, $6, $7, $8, $9)";
+const WHOSE: &str = "SELECT subject, session_id FROM grant_family WHERE family_id = $1";
+const ENDED: &str = "SELECT sequence FROM revocation_rule WHERE before >= $3 \
+     AND ((kind = 'family' AND value = $1) OR (kind = 'client' AND value = $2)) ORDER BY sequence LIMIT 1";
+const REBIND: &str = "UPDATE grant_family SET state_sealed = $3, rebound = $4 WHERE family_id = $1 AND rebound = $2";
 const ROTATE: &str = "UPDATE grant_family SET generation = $3, rotated = $4 WHERE family_id = $1 AND generation = $2";
 const DELETE: &str = "DELETE FROM grant_family WHERE family_id = $1";
+const DELETE_OF_CLIENT: &str = "DELETE FROM grant_family WHERE client_id = $1";
 const OF_SESSION: &str = "SELECT family_id FROM grant_family WHERE session_id = $1 ORDER BY family_id";
 const OF_SUBJECT: &str = "SELECT family_id FROM grant_family WHERE subject = $1 ORDER BY family_id";
+const CAME_OF_CLIENT: &str =
+    "SELECT family_id FROM grant_family WHERE parent_client_id = $1 AND client_id <> $1 ORDER BY family_id";
+const OF_PARENT: &str = "SELECT family_id FROM grant_family WHERE parent_id = $1 ORDER BY family_id";
 const DELETE_EXPIRED: &str = "DELETE FROM grant_family WHERE family_id IN \
      (SELECT family_id FROM grant_family WHERE expires <= $1 ORDER BY expires LIMIT $2)";
 
@@ -239,6 +366,7 @@ pub(super) fn sample(store: &Store) -> futures_util::future::BoxFuture<'_, ()> {
                 state: b"{}",
                 created: time,
                 expires: Timestamp::from_seconds(1_900_000_000),
+                parent: None,
             };
             let event = Trailed { time, event: crate::event::AuditEvent::Reloaded { what: "sample".into() } };
             let code = super::NewCode { code: &name, family: &family, session: None, state: b"{}", expires: new.expires };

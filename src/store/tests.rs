@@ -70,9 +70,11 @@ macro_rules! on_both_engines {
 // After the macro, which they use.
 mod aggregates;
 mod authorization;
+mod client_registration;
 mod feed;
 mod opening;
 mod people;
+mod released;
 mod replay;
 mod seal_key;
 mod soak;

@@ -42,9 +42,11 @@ pub(super) use within;
 
 impl Work {
     pub(super) async fn begin(db: &Db) -> Result<Self, StoreError> {
+        // On the heap: the pool's machinery takes 8 KiB, which every future that may write would carry, and which would be moved with
+        // requests that write nothing.
         Ok(match db {
-            Db::Sqlite { writer, .. } => Self::Sqlite(writer.begin_with("BEGIN IMMEDIATE").await?),
-            Db::Postgres(pool) => Self::Postgres(answered(patience(pool), pool.begin()).await?, patience(pool)),
+            Db::Sqlite { writer, .. } => Self::Sqlite(Box::pin(writer.begin_with("BEGIN IMMEDIATE")).await?),
+            Db::Postgres(pool) => Self::Postgres(Box::pin(answered(patience(pool), pool.begin())).await?, patience(pool)),
         })
     }
 

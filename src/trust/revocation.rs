@@ -6,8 +6,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use crate::domain::{ClientId, Thumbprint, Timestamp};
 pub use crate::domain::{RevocationRule, RuleKind, RuleKindUnknown};
-use crate::domain::{Thumbprint, Timestamp};
 use crate::event::Reason;
 use crate::token::TokenFacts;
 
@@ -208,6 +208,17 @@ impl RevocationRules {
         match self.effect(RuleKind::Certificate, &certificate.to_string()) {
             Some(effect) => Err(CertificateRevoked { sequence: effect.sequence }),
             None => Ok(()),
+        }
+    }
+
+    /// Judges what was given to a client at a moment, or hangs on something that was.
+    ///
+    /// # Errors
+    /// [`Revoked`], naming the rule.
+    pub fn check_client(&self, client_id: &ClientId, given: Timestamp) -> Result<NotRevoked, Revoked> {
+        match self.effect(RuleKind::Client, client_id.as_str()) {
+            Some(effect) if given <= effect.before => Err(Revoked { kind: RuleKind::Client, sequence: effect.sequence }),
+            _ => Ok(NotRevoked { sequence: self.sequence }),
         }
     }
 

@@ -10,29 +10,39 @@ use http::{HeaderMap, Request, header};
 
 use super::pages::see_other;
 use super::reject::{Rejected, WebError, refusal_of, rejection_of};
-use super::{Web, extract, form_post, path};
+use super::{Peer, Web, extract, form_post, path};
 use crate::domain::RequestId;
 use crate::identity::SignedIn;
 use crate::oauth::authorization::{Answer, InteractionId, Method, Outcome};
 use crate::oauth::parameters::Parameters;
 
 /// Answers an authorization request that a browser brings with its cookies.
-pub async fn get(State(web): State<Arc<Web>>, Extension(id): Extension<RequestId>, request: Request<Body>) -> Response {
+pub async fn get(
+    State(web): State<Arc<Web>>,
+    Extension(peer): Extension<Arc<Peer>>,
+    Extension(id): Extension<RequestId>,
+    request: Request<Body>,
+) -> Response {
     let (parameters, headers) = (extract::query(&request), request.into_parts().0.headers);
     let outcome = async {
         let parameters = parameters?;
         let login = signed_in(&web, &headers).await?;
-        let outcome = web.server.authorize(&parameters, Method::Get, login.as_ref(), &id).await?;
-        tell(&web, outcome, None)
+        let outcome = web.server.authorize(&parameters, Method::Get, login.as_ref(), peer.facts().peer_address.ip(), &id).await?;
+        tell_in_turn(&web, &headers, outcome, None)
     };
     outcome.await.unwrap_or_else(|error| page_of(&web, &error, &id))
 }
 
 /// Keeps a request that another site posted: cookies do not travel with that, so that the browser comes again by GET.
-pub async fn post(State(web): State<Arc<Web>>, Extension(id): Extension<RequestId>, request: Request<Body>) -> Response {
+pub async fn post(
+    State(web): State<Arc<Web>>,
+    Extension(peer): Extension<Arc<Peer>>,
+    Extension(id): Extension<RequestId>,
+    request: Request<Body>,
+) -> Response {
     let outcome = async {
         let parameters = extract::form(request, web.body_limits).await?;
-        let outcome = web.server.authorize(&parameters, Method::Post, None, &id).await?;
+        let outcome = web.server.authorize(&parameters, Method::Post, None, peer.facts().peer_address.ip(), &id).await?;
         tell(&web, outcome, None)
     };
     outcome.await.unwrap_or_else(|error| page_of(&web, &error, &id))
@@ -45,9 +55,24 @@ pub async fn resume(State(web): State<Arc<Web>>, Extension(id): Extension<Reques
         let interaction = interaction(&web, &parameters?, &headers)?;
         let login = signed_in(&web, &headers).await?;
         let outcome = web.server.resume(&interaction, login.as_ref(), &id).await?;
-        tell(&web, outcome, Some(&interaction))
+        tell_in_turn(&web, &headers, outcome, Some(&interaction))
     };
     outcome.await.unwrap_or_else(|error| page_of(&web, &error, &id))
+}
+
+/// Leads the browser on. Where it begins one more interaction than it may keep, the oldest go.
+fn tell_in_turn(web: &Web, headers: &HeaderMap, outcome: Outcome, from: Option<&InteractionId>) -> Result<Response, WebError> {
+    let begins_another = match &outcome {
+        Outcome::SignIn(id) | Outcome::Consent(id) | Outcome::Resume(id) => from != Some(id),
+        Outcome::Answer(_) => false,
+    };
+    let mut response = tell(web, outcome, from)?;
+    if begins_another {
+        for cookie in web.server.clear_oldest_interaction_cookies(headers) {
+            response.headers_mut().append(header::SET_COOKIE, cookie);
+        }
+    }
+    Ok(response)
 }
 
 /// The interaction that a request names, if this browser began it.

@@ -37,12 +37,14 @@ pub async fn get(State(web): State<Arc<Web>>, Path(client_id): Path<String>, hea
 /// Replaces it.
 pub async fn put(
     State(web): State<Arc<Web>>,
+    Extension(peer): Extension<Arc<Peer>>,
     Path(client_id): Path<String>,
     request: Request<Body>,
 ) -> Result<Response, WebError> {
     let headers = request.headers().clone();
     let body = extract::json(request, web.body_limits).await?;
-    Ok(no_store_json(&web.server.update_registration(&client_id, bearer(&headers), &body).await?, ROOM))
+    let address = peer.facts().peer_address.ip();
+    Ok(no_store_json(&web.server.update_registration(&client_id, bearer(&headers), &body, address).await?, ROOM))
 }
 
 /// Removes it.

@@ -288,6 +288,8 @@ pub fn refusal_of(refusal: &Refusal) -> Rejection {
         | ErrorCode::InvalidRequestObject
         | ErrorCode::InvalidRedirectUri
         | ErrorCode::InvalidClientMetadata
+        | ErrorCode::InvalidSoftwareStatement
+        | ErrorCode::UnapprovedSoftwareStatement
         | ErrorCode::RequestNotSupported
         | ErrorCode::RequestUriNotSupported
         | ErrorCode::RegistrationNotSupported

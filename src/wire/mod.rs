@@ -1,10 +1,12 @@
 //! The first look at a request, wherever it arrives: its authority and path in one spelling, and a refusal of whatever two programs
-//! could read differently.
+//! could read differently. And the end of its body, without which no other request begins.
 
+mod arriving;
 mod authority;
 mod path;
 mod sanity;
 
+pub use arriving::{Arrivals, Arriving};
 pub use authority::{Authority, AuthorityError};
 pub use path::{CanonicalPath, PathError};
 pub use sanity::{SanityError, Target, inspect};

@@ -1,5 +1,7 @@
 //! `[registration]`.
 
+use std::path::PathBuf;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +23,24 @@ pub struct RegistrationSettings {
     pub per_address_per_minute: u32,
     /// Self-registered clients there may be at once.
     pub max_clients: u32,
+    /// Where anybody may register (`open`): whether what is wrong with a request of such a client goes back to the client also from a
+    /// browser in which nobody is signed in. Otherwise a page tells it, so that links to this server lead nobody to a stranger's site
+    /// (RFC 9700 §4.11.2). `prompt=none` is answered to the client either way.
+    pub redirect_errors: bool,
+    /// Those whose software statements (RFC 7591 §2.3) are believed: what they say, whoever registers cannot say otherwise. Without any,
+    /// statements are passed over.
+    pub software_statement_issuer: Vec<SoftwareStatementIssuerSettings>,
+    /// Whether a client registers with a software statement or not at all.
+    pub require_software_statement: bool,
+}
+
+/// Somebody whose software statements are believed.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct SoftwareStatementIssuerSettings {
+    /// `iss` of its statements, exactly as written.
+    pub issuer: String,
+    /// Its public keys: a file with a JWK Set.
+    pub jwks_file: PathBuf,
 }
 
 impl Default for RegistrationSettings {
@@ -32,6 +52,9 @@ impl Default for RegistrationSettings {
             resources: Vec::new(),
             per_address_per_minute: 30,
             max_clients: 10_000,
+            redirect_errors: false,
+            software_statement_issuer: Vec::new(),
+            require_software_statement: false,
         }
     }
 }

@@ -253,7 +253,8 @@ impl Stage {
         let (stage, facts) = (Arc::clone(self), self.facts(peer));
         tokio::spawn(async move {
             let trust = facts.peer.clone().expect("readable").map(|peer| Arc::new(crate::trust::PeerTrust::new(peer)));
-            let service = service_fn(move |request| {
+            let service = service_fn(move |request: http::Request<hyper::body::Incoming>| {
+                let request = request.map(|body| crate::wire::Arriving::new(body, &Arc::default()));
                 let (stage, facts, trust) = (Arc::clone(&stage), Arc::clone(&facts), trust.clone());
                 async move {
                     let answer = stage.gateway.handle(request, &facts, trust.as_ref(), &stage.policies).await;

@@ -29,8 +29,8 @@ impl Prior {
 pub enum Progress<'a> {
     /// Nothing: it has just arrived.
     Arrived,
-    /// The person was sent away to sign in or to consent, at a moment when this session, or none, was there.
-    Interacted(Option<&'a Prior>),
+    /// The person was sent away to sign in or to consent, at this moment, when this session, or none, was there.
+    Interacted(Option<&'a Prior>, Timestamp),
 }
 
 /// What the person has allowed the client.
@@ -116,8 +116,9 @@ pub fn decide(
     let Some(login) = login else { return sign_in() };
     let is_fresh = match progress {
         Progress::Arrived => false,
-        Progress::Interacted(None) => true,
-        Progress::Interacted(Some(prior)) => prior.session_id != login.session_id || login.sign_ins > prior.sign_ins,
+        Progress::Interacted(Some(prior), _) if prior.session_id == login.session_id => login.sign_ins > prior.sign_ins,
+        // Another session than was there, or the first: one that is older than the request is only shown now, and proves nothing.
+        Progress::Interacted(_, begun) => login.auth_time >= begun,
     };
     let again = request.prompts(Prompt::Login) || request.prompts(Prompt::SelectAccount);
     // A sign-in on our page for this very request is as recent as it can be.

@@ -24,6 +24,10 @@ pub const LIFETIME: Lifetime = Lifetime::from_seconds(600);
 
 /// The longest id that is looked up, in bytes.
 const LONGEST_ID: usize = 64;
+/// What the names of its cookies begin with.
+const COOKIE: &str = "interaction";
+/// Cookies of interactions that a browser keeps: each of its requests brings them all.
+const MOST_COOKIES: usize = 16;
 /// How much of the id's hash is in the name of its cookie.
 const NAME_LENGTH: usize = 12;
 
@@ -77,8 +81,8 @@ pub(super) struct Interaction {
 enum Stage {
     /// It came by POST, without cookies: nobody knows yet who is there.
     Posted,
-    /// The person was sent away while this session, or none, was there.
-    Begun(Option<Prior>),
+    /// The person was sent away at this moment, while this session, or none, was there.
+    Begun { prior: Option<Prior>, at: Timestamp },
 }
 
 impl Interaction {
@@ -86,14 +90,14 @@ impl Interaction {
         Self { request: request.clone(), pushed, stage: Stage::Posted }
     }
 
-    pub(super) fn begun(request: &AuthorizationRequest, pushed: Option<String>, prior: Option<Prior>) -> Self {
-        Self { request: request.clone(), pushed, stage: Stage::Begun(prior) }
+    pub(super) fn begun(request: &AuthorizationRequest, pushed: Option<String>, prior: Option<Prior>, at: Timestamp) -> Self {
+        Self { request: request.clone(), pushed, stage: Stage::Begun { prior, at } }
     }
 
     pub(super) fn progress(&self) -> Progress<'_> {
         match &self.stage {
             Stage::Posted => Progress::Arrived,
-            Stage::Begun(prior) => Progress::Interacted(prior.as_ref()),
+            Stage::Begun { prior, at } => Progress::Interacted(prior.as_ref(), *at),
         }
     }
 }
@@ -161,7 +165,7 @@ impl AuthorizationServer {
         let expires = self.clock.now()?.plus(LIFETIME);
         let sealed = self.ring.seal_bearer(&self.browser_context(), id.as_str(), expires, b"");
         let sealed = sealed.map_err(|error| Fault::Unavailable(error.reason()))?;
-        let cookie = self.cookie_name(id).set(&sealed);
+        let cookie = self.cookie_name(id).set_for(&sealed, LIFETIME);
         cookie.ok_or_else(|| Fault::Defect(Reason::Defect).into())
     }
 
@@ -170,11 +174,18 @@ impl AuthorizationServer {
         self.cookie_name(id).clear()
     }
 
+    /// Takes away the oldest cookies of a browser that began more interactions than it can go on with, so that there is room for one more.
+    pub fn clear_oldest_interaction_cookies(&self, headers: &HeaderMap) -> Vec<HeaderValue> {
+        let cookies = CookieName::all(COOKIE, self.store.deployment(), headers);
+        let beyond = (cookies.len() + 1).saturating_sub(MOST_COOKIES);
+        cookies.iter().take(beyond).filter_map(CookieName::clear).collect()
+    }
+
     /// One cookie for each interaction, so that several tabs do not take each other's.
     fn cookie_name(&self, id: &InteractionId) -> CookieName {
         let mut short = base64url::encode(sha256(id.as_str().as_bytes()));
         short.truncate(NAME_LENGTH);
-        CookieName::new(&format!("interaction-{short}"), self.store.deployment())
+        CookieName::new(&format!("{COOKIE}-{short}"), self.store.deployment())
     }
 
     fn browser_context(&self) -> BearerContext<'_> {

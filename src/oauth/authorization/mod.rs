@@ -17,6 +17,7 @@ mod interaction;
 pub mod request;
 mod settings;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -42,7 +43,7 @@ use crate::keys::TokenType;
 use crate::store::{Finished, Finishes, NewCode};
 use decision::{ConsentSource, Consented, Granting, Next, Prior, Progress};
 use interaction::Interaction;
-use request::{AuthorizationRequest, Destination, Hints};
+use request::{AuthorizationRequest, Destination, Hints, Prompt};
 
 /// What every authorization code begins with, so that people and secret scanners recognise it.
 pub const CODE_PREFIX: &str = "sy_ac_";
@@ -112,19 +113,36 @@ impl AuthorizationServer {
         parameters: &Parameters,
         method: Method,
         login: Option<&SignedIn>,
+        address: IpAddr,
         request_id: &RequestId,
     ) -> Result<Outcome, OauthError> {
         let now = self.clock.now()?;
         let requested = match self.requested(parameters, now).await? {
             Ok(requested) => requested,
-            Err((destination, refusal)) => return self.refuse(&destination, refusal, now).await,
+            Err((destination, refusal)) => {
+                let is_silent = parameters.get("prompt") == Some("none");
+                if login.is_none() && !is_silent && self.is_a_strangers(&destination.client).await? {
+                    return Err(refusal.of(&destination.client.client_id).into());
+                }
+                return self.refuse(&destination, refusal, now).await;
+            }
         };
+        // What is kept until somebody signs in.
+        if method == Method::Post || (login.is_none() && !requested.request.prompts(Prompt::None)) {
+            self.admit_anonymous(address)?;
+        }
         if method == Method::Post {
             let interaction = Interaction::posted(&requested.request, requested.pushed.clone());
             return Ok(Outcome::Resume(self.begin_interaction(&interaction, now).await?));
         }
         let underway = Underway { requested: &requested, interaction: None, progress: Progress::Arrived, given: None };
         self.proceed(&underway, login, now, request_id).await
+    }
+
+    /// Whether a client may be anybody's, so that nobody is led there by a link alone: RFC 9700 §4.11.2 has the server authenticate the
+    /// person first, but for silent requests.
+    async fn is_a_strangers(&self, client: &Client) -> Result<bool, OauthError> {
+        Ok(self.registration.distrusts_redirects() && self.store.is_self_registered(&client.client_id).await?)
     }
 
     /// Goes on with a request after its person was sent away.
@@ -185,11 +203,11 @@ impl AuthorizationServer {
 
     /// Keeps a request while its person is away; one that was kept before stays as it was.
     async fn keep(&self, underway: &Underway<'_>, login: Option<&SignedIn>, now: Timestamp) -> Result<InteractionId, OauthError> {
-        if let (Some(id), Progress::Interacted(_)) = (underway.interaction, underway.progress) {
+        if let (Some(id), Progress::Interacted(..)) = (underway.interaction, underway.progress) {
             return Ok(id.clone());
         }
         let requested = underway.requested;
-        let interaction = Interaction::begun(&requested.request, requested.pushed.clone(), login.map(Prior::of));
+        let interaction = Interaction::begun(&requested.request, requested.pushed.clone(), login.map(Prior::of), now);
         self.begin_interaction(&interaction, now).await
     }
 
@@ -211,6 +229,7 @@ impl AuthorizationServer {
             redirect_uri: request.redirect_uri_named.then(|| request.redirect_uri.clone()),
             code_challenge: request.code_challenge.clone(),
             dpop_jkt: request.dpop_jkt,
+            issued: Some(now),
             expires,
             nonce: request.nonce.clone(),
             granted: Granted::new(login, request),

@@ -213,7 +213,7 @@ fn read_all(
         }
     }
     let code_challenge = pkce::challenge(parameters, rules.pkce)?;
-    let (scope, written) = scope_within_registration(parameters, client, rules, resources)?;
+    let (scope, resources) = scope_within_registration(parameters, client, rules, resources)?;
     let is_openid = scope.contains("openid");
     let prompt = prompts(parameters)?;
     let max_age = match parameters.get("max_age") {
@@ -243,7 +243,8 @@ fn read_all(
         response_mode: destination.response_mode,
         state: destination.state.clone(),
         scope,
-        resources: written,
+        // The default too, so that no refresh goes beyond what was granted.
+        resources,
         code_challenge,
         dpop_jkt: match parameters.get("dpop_jkt") {
             None => None,
@@ -265,7 +266,7 @@ fn read_all(
     })
 }
 
-/// `scope` and `resource` (RFC 8707 §2.1): what is asked for, of what the client is registered for, at these resources.
+/// `scope` and `resource` (RFC 8707 §2.1): what is asked for, of what the client is registered for, and at which resources, written out.
 pub fn scope_within_registration(
     parameters: &Parameters,
     client: &Client,
@@ -284,7 +285,7 @@ pub fn scope_within_registration(
             UnknownScope::Refused => return Err(scope_refused()),
         },
     };
-    Ok((scope, written))
+    Ok((scope, selected.identifiers))
 }
 
 /// What would change the meaning of the rest, and is not understood.

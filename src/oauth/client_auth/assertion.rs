@@ -89,7 +89,7 @@ impl AssertionRules {
     }
 
     /// The same rules with [`AudienceRule::IssuerAlone`].
-    pub(super) fn for_issuer_alone(&self) -> Self {
+    pub(in crate::oauth) fn for_issuer_alone(&self) -> Self {
         Self { audience: AudienceRule::IssuerAlone, ..self.clone() }
     }
 

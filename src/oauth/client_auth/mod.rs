@@ -225,7 +225,8 @@ impl AuthorizationServer {
         Ok(self.authenticate(request, now).await?.confidential()?)
     }
 
-    /// Checks the proof of exactly the registered method.
+    /// Checks the proof of exactly the registered method. What may have to fetch or to write does so on the heap: see
+    /// [`token`](Self::token).
     async fn prove(
         &self,
         request: &ClientRequest<'_>,
@@ -244,7 +245,8 @@ impl AuthorizationServer {
                 tls_client_auth::check(client, matcher, presenter, &self.anchors.load(), now)?;
             }
             (Authentication::SelfSignedTlsClientAuth(registered), Credentials::Nothing) => {
-                self_signed_tls_client_auth::check(client, registered, &self.client_keys, presenter, clock, now).await?;
+                Box::pin(self_signed_tls_client_auth::check(client, registered, &self.client_keys, presenter, clock, now))
+                    .await?;
             }
             (Authentication::ClientSecretBasic(registered), Credentials::Basic(secret))
             | (Authentication::ClientSecretPost(registered), Credentials::Post(secret)) => {
@@ -254,15 +256,16 @@ impl AuthorizationServer {
                 if !rules.algorithms.contains(&assertion.algorithm()) {
                     return Err(failed(Reason::AssertionAlgorithm).into());
                 }
-                let claims = private_key_jwt::verify(assertion, client, keys, *algorithm, &self.client_keys, clock).await?;
-                self.use_assertion(&claims, client, &rules, request.own_audience, now).await?;
+                let verified = private_key_jwt::verify(assertion, client, keys, *algorithm, &self.client_keys, clock);
+                let claims = Box::pin(verified).await?;
+                Box::pin(self.use_assertion(&claims, client, &rules, request.own_audience, now)).await?;
             }
             (
                 Authentication::ClientSecretJwt { secret, algorithm },
                 Credentials::Assertion(Assertion::Authenticated(assertion)),
             ) => {
                 let claims = client_secret_jwt::verify(assertion, secret, *algorithm, now)?;
-                self.use_assertion(&claims, client, &rules, request.own_audience, now).await?;
+                Box::pin(self.use_assertion(&claims, client, &rules, request.own_audience, now)).await?;
             }
             (
                 Authentication::PrivateKeyJwt { .. } | Authentication::ClientSecretJwt { .. },

@@ -20,7 +20,7 @@ pub use user_code::UserCode;
 
 use super::authorization::request::scope_within_registration;
 use super::authorization::{Decided, from_json, random_text, to_json};
-use super::client_auth::{ClientRequest, Throttled};
+use super::client_auth::{ClientRequest, RequestingClient, Throttled};
 use super::error::{ErrorCode, Fault, OauthError, Refusal};
 use super::grant::authorization_code::Granted;
 use super::metadata::path;
@@ -70,7 +70,7 @@ pub struct DeviceRequest {
     pub client_id: ClientId,
     /// What it asks for.
     pub scope: Scope,
-    /// At which resources; none named is the default.
+    /// At which resources.
     pub resources: Vec<String>,
     /// From where.
     pub address: IpAddr,
@@ -122,7 +122,12 @@ impl AuthorizationServer {
     /// Those of the token endpoint.
     pub async fn authorize_device(&self, request: &ClientRequest<'_>) -> Result<DeviceAuthorization, OauthError> {
         let now = self.clock.now()?;
-        let client = self.authenticate(request, now).await?.client().clone();
+        let requesting = self.authenticate(request, now).await?;
+        if let RequestingClient::Public(public) = &requesting {
+            let address = request.presenter.address;
+            self.admit_anonymous(address).map_err(|error| error.of(public.client_id()))?;
+        }
+        let client = requesting.client().clone();
         let of = |refusal: Refusal| refusal.of(&client.client_id);
         let rules = self.rules(&client);
         check_grant(&client, rules.profile)?;

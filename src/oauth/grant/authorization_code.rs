@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Approved;
-use super::refresh_token::{FamilyState, RefreshToken};
+use super::refresh_token::{FamilyState, Origin, RefreshToken, narrowed_resources};
 use crate::binding::dpop::ProvenDpop;
 use crate::clients::{GrantType, removal_window};
 use crate::domain::{ClientId, FamilyId, Lifetime, RequestId, Scope, SessionId, Subject, Thumbprint, Timestamp};
@@ -37,7 +37,7 @@ pub struct Granted {
     pub acr: Option<String>,
     /// What for.
     pub scope: Scope,
-    /// At which resources; none named is the default.
+    /// At which resources.
     pub resources: Vec<String>,
     /// `claims`.
     pub claims: ClaimsRequest,
@@ -75,6 +75,9 @@ pub struct CodeState {
     pub code_challenge: Option<CodeChallenge>,
     /// `dpop_jkt` (RFC 9449 §10).
     pub dpop_jkt: Option<Thumbprint>,
+    /// When it was issued; absent in codes of before this was noted.
+    #[serde(default)]
+    pub issued: Option<Timestamp>,
     /// When it ends.
     pub expires: Timestamp,
     /// `nonce`.
@@ -90,6 +93,8 @@ pub struct Redeemable {
     code: String,
     family: FamilyId,
     state: CodeState,
+    /// Those that the first token is for, of all that were granted.
+    resources: Vec<String>,
     _verified: CodeVerified,
 }
 
@@ -102,6 +107,8 @@ pub(super) struct Grounds<'a> {
     pub(super) family: &'a FamilyId,
     /// What was granted.
     pub(super) granted: &'a Granted,
+    /// At which of the granted resources the first token counts.
+    pub(super) resources: &'a [String],
     /// `nonce`.
     pub(super) nonce: Option<&'a str>,
 }
@@ -125,6 +132,7 @@ impl KeptFamily {
             state: &self.state,
             created,
             expires: self.expires,
+            parent: None,
         }
     }
 }
@@ -160,6 +168,11 @@ impl AuthorizationServer {
         if record.redeemed.is_some() {
             return Err(self.replayed(&record.family, client.client_id(), Reason::CodeReplayed, now, request_id).await);
         }
+        // Of a client of this name that was removed since.
+        let issued = state.issued.unwrap_or(Timestamp::from_seconds(0));
+        if let Err(revoked) = self.revocations.load().check_client(client.client_id(), issued) {
+            return Err(of(Refusal { reason: revoked.reason(), ..unknown() }).into());
+        }
         if now >= state.expires {
             return Err(of(invalid_grant(Reason::CodeExpired, "the code has expired")).into());
         }
@@ -174,7 +187,10 @@ impl AuthorizationServer {
             )),
         };
         match checked {
-            Ok(verified) => Ok(Redeemable { code: code.to_owned(), family: record.family, state, _verified: verified }),
+            Ok(verified) => {
+                let resources = narrowed_resources(parameters, &state.granted.resources).map_err(of)?;
+                Ok(Redeemable { code: code.to_owned(), family: record.family, state, resources, _verified: verified })
+            }
             Err(refusal) => {
                 self.store.redeem_code(code, now, None, &[]).await?;
                 Err(of(refusal).into())
@@ -193,7 +209,7 @@ impl AuthorizationServer {
         now: Timestamp,
         request_id: &RequestId,
     ) -> Result<IssuedToken, OauthError> {
-        let Redeemable { code, family, state, .. } = redeemable;
+        let Redeemable { code, family, state, resources, .. } = redeemable;
         let of = |refusal: Refusal| refusal.of(client.client_id());
         if let Some(jkt) = &state.dpop_jkt
             && !proven.is_some_and(|proven| jkt.matches(proven.thumbprint()))
@@ -202,7 +218,8 @@ impl AuthorizationServer {
             return Err(of(invalid_grant(Reason::DpopJkt, description)).into());
         }
         let nonce = state.nonce.as_deref();
-        let grounds = Grounds { grant: GrantType::AuthorizationCode, family: &family, granted: &state.granted, nonce };
+        let (grant, granted) = (GrantType::AuthorizationCode, &state.granted);
+        let grounds = Grounds { grant, family: &family, granted, resources: &resources, nonce };
         let (issued, event, kept) = self.mint_granted(client, &grounds, binding, now, request_id).await?;
         let new = kept.family(&grounds, client.client_id(), now);
         match self.store.redeem_code(&code, now, Some(&new), &[event]).await? {
@@ -221,25 +238,29 @@ impl AuthorizationServer {
         now: Timestamp,
         request_id: &RequestId,
     ) -> Result<(IssuedToken, Trailed, KeptFamily), OauthError> {
-        let Grounds { grant, family, granted, nonce } = *grounds;
+        let Grounds { grant, family, granted, resources, nonce } = *grounds;
         let registration = client.client();
-        let resources = granted.resources.iter().map(String::as_str);
-        let selected = self.resources.select_for_person(registration, resources, granted.is_openid());
-        let selected = selected.map_err(|refusal| refusal.of(client.client_id()))?;
+        let named = resources.iter().map(String::as_str);
+        let selected = self.resources.select_for_person(registration, named, granted.is_openid());
+        let mut selected = selected.map_err(|refusal| refusal.of(client.client_id()))?;
+        let refreshes = registration.grant_types.contains(&GrantType::RefreshToken)
+            && (!granted.is_openid() || granted.scope.contains("offline_access"));
+        // No access token outlives its grant: as long as it counts, the end of the session or of the account finds the grant and ends it.
+        if refreshes {
+            selected.lifetime = selected.lifetime.min(self.lifetimes.refresh_token);
+        }
+        let expires = now.plus(if refreshes { self.lifetimes.refresh_token } else { selected.lifetime });
         let subject = self.subject_for(registration, &granted.subject)?;
-        let access_token_expires = now.plus(selected.lifetime);
-        let approved = Approved::by_person(grant, subject, family.clone(), granted.scope.clone(), selected);
+        let scope = granted.scope.intersection(&selected.scopes);
+        let approved = Approved::by_person(grant, subject, family.clone(), scope, selected);
         let (mut issued, event) = self.mint_for(client, approved, binding, now, request_id)?;
         if granted.is_openid() {
             issued.id_token = Some(self.id_token(registration, granted, nonce, &issued.access_token, now).await?);
         }
-        let refreshes = registration.grant_types.contains(&GrantType::RefreshToken)
-            && (!granted.is_openid() || granted.scope.contains("offline_access"));
-        let expires = if refreshes { now.plus(self.lifetimes.refresh_token) } else { access_token_expires };
         // A confidential client proves itself each time, whatever certificate it has by then; a public one is the key it shows now
         // (RFC 8705 §4, RFC 9449 §5).
         let bound_to = if registration.authentication.is_confidential() { None } else { binding.cnf() };
-        let state = to_json(&FamilyState { granted: granted.clone(), refreshes, bound_to })?;
+        let state = to_json(&FamilyState { granted: Origin::Person(granted.clone()), refreshes, bound_to })?;
         if refreshes {
             let token = RefreshToken { family: family.clone(), generation: 1 };
             issued.refresh_token = Some(token.seal(&self.ring, &self.issuer, client.client_id(), expires)?);
@@ -266,8 +287,8 @@ impl AuthorizationServer {
         let window = removal_window(now, Lifetime::from_seconds(LONGEST_LIFETIME_SECONDS));
         match self.store.end_family(family, window, &Trailed { time: now, event }).await {
             Err(error) => error.into(),
-            Ok(rule) => {
-                self.revocations.update(|rules| rules.with([rule.clone()]));
+            Ok(ended) => {
+                self.revocations.update(|rules| rules.with(ended.clone()));
                 let description = match reason {
                     Reason::CodeReplayed => "the code is unknown, was used, or is another client's",
                     _ => "the refresh token was replaced; everything that came of its grant is revoked",

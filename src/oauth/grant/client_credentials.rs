@@ -30,6 +30,7 @@ pub fn approve(
             selected,
             actors: Actors::default(),
             exchanged: None,
+            lasting: None,
         })
         .map_err(|refusal| refusal.of(&client.client_id))
 }

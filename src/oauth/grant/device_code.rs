@@ -47,6 +47,10 @@ impl AuthorizationServer {
         if request.client_id != *client.client_id() {
             return Err(unknown(Reason::CodeForeign));
         }
+        // Of a client of this name that was removed since.
+        if let Err(revoked) = self.revocations.load().check_client(client.client_id(), request.asked) {
+            return Err(unknown(revoked.reason()));
+        }
         match record.state {
             DeviceState::Redeemed => {
                 Err(self.replayed(&record.family, client.client_id(), Reason::CodeReplayed, now, request_id).await)
@@ -82,7 +86,8 @@ impl AuthorizationServer {
         request_id: &RequestId,
     ) -> Result<IssuedToken, OauthError> {
         let AllowedDevice { device_code, family, granted } = allowed;
-        let grounds = Grounds { grant: GrantType::DeviceCode, family: &family, granted: &granted, nonce: None };
+        let (grant, resources) = (GrantType::DeviceCode, granted.resources.as_slice());
+        let grounds = Grounds { grant, family: &family, granted: &granted, resources, nonce: None };
         let (issued, event, kept) = self.mint_granted(client, &grounds, binding, now, request_id).await?;
         let told = granted.is_openid().then_some((&granted.session_id, client.client_id()));
         let new = kept.family(&grounds, client.client_id(), now);

@@ -1,5 +1,8 @@
 //! The JWT bearer grant (RFC 7523 §2.1): an assertion of a trusted issuer becomes an access token for its subject.
 
+use serde_json::Value;
+
+use super::delegation::{ActsBy, Lasting};
 use super::{Approved, scope_within};
 use crate::binding::replay::{Claim, Replay, ReplayKey};
 use crate::clients::{ClientKeysError, GrantType, Published};
@@ -57,7 +60,8 @@ impl AuthorizationServer {
         let subject = verified.claims().get("sub").and_then(|subject| issuer.subject(subject.as_str()?));
         let subject =
             subject.ok_or_else(|| invalid_grant(Reason::AssertionSubject, "the assertion's sub is nobody known here"))?;
-        let selected = self.resources.select(client.client(), parameters.all("resource"))?;
+        let resources = self.resources.meant(client.client(), parameters.all("resource"));
+        let selected = self.resources.select(client.client(), resources.iter().map(String::as_str))?;
         let allowed = client.client().scope.intersection(&selected.scopes).intersection(&issuer.scope);
         let scope = scope_within(parameters, &allowed)?;
         let approved = Approved {
@@ -68,6 +72,10 @@ impl AuthorizationServer {
             selected,
             actors: Actors::default(),
             exchanged: None,
+            lasting: client.client().refreshing.grants.contains(&GrantType::JwtBearer).then(|| {
+                let sub = verified.claims().get("sub").and_then(Value::as_str).unwrap_or_default().to_owned();
+                Box::new(Lasting { acts_by: ActsBy::Assertion { issuer: issuer.issuer.clone(), sub }, resources, parent: None })
+            }),
         };
         let key = ReplayKey::authorization_grant(&issuer.issuer, &in_order.token_id);
         Ok(Granting { approved, key, until: in_order.until })

@@ -2,12 +2,16 @@
 
 pub mod authorization_code;
 mod client_credentials;
+pub mod delegation;
 pub mod device_code;
 pub mod jwt_bearer;
+mod rebinding;
 pub mod refresh_token;
 pub mod token_exchange;
 
 pub use client_credentials::approve as approve_client_credentials;
+
+use delegation::Lasting;
 
 use super::error::{ErrorCode, Refusal};
 use super::parameters::Parameters;
@@ -50,6 +54,7 @@ pub struct Approved {
     selected: Selected,
     actors: Actors,
     exchanged: Option<Box<Exchanged>>,
+    lasting: Option<Box<Lasting>>,
 }
 
 /// What [`Approved`] says, for the mint.
@@ -74,12 +79,12 @@ pub struct ApprovedParts {
 impl Approved {
     /// What a person granted.
     fn by_person(grant: GrantType, subject: Subject, family: FamilyId, scope: Scope, selected: Selected) -> Self {
-        Self { grant, subject, family, scope, selected, actors: Actors::default(), exchanged: None }
+        Self { grant, subject, family, scope, selected, actors: Actors::default(), exchanged: None, lasting: None }
     }
 
     /// What it says.
     pub fn into_parts(self) -> ApprovedParts {
-        let Self { grant, subject, family, scope, selected, actors, exchanged } = self;
+        let Self { grant, subject, family, scope, selected, actors, exchanged, lasting: _ } = self;
         ApprovedParts { grant, subject, family, scope, selected, actors, exchanged }
     }
 }

@@ -5,7 +5,8 @@
 //! - A confidential client's is bound to the client, which proves itself with each request, with whatever certificate or key it has by
 //!   then (RFC 8705 §7.1). It is not rotated: rotation would only lose grants when answers are lost (FAPI 2.0 §5.3.2.1).
 //! - A public client's is bound to the certificate or DPoP key that the first token was bound to (RFC 8705 §4, RFC 9449 §5). Not rotated
-//!   either: a thief has no use for it.
+//!   either: a thief has no use for it. Where the registration allows it, the next certificate takes the place of the one it is bound to
+//!   (`rebinding`).
 //! - A public client's without such a key is rotated. Whoever presents one that was replaced ends the family, but for a short grace in
 //!   which a client that lost the answer gets the present one again.
 
@@ -14,10 +15,12 @@ use serde_json::Value;
 
 use super::Approved;
 use super::authorization_code::Granted;
+use super::delegation::Delegated;
+use super::rebinding::Rebinding;
 use crate::binding::dpop::ProvenDpop;
 use crate::clients::{Client, GrantType};
-use crate::domain::{ClientId, Cnf, FamilyId, Issuer, RequestId, Scope, Timestamp};
-use crate::event::{Reason, Trailed};
+use crate::domain::{ClientId, Cnf, FamilyId, Issuer, Lifetime, RequestId, Scope, Timestamp};
+use crate::event::{AuditEvent, Reason, Trailed};
 use crate::oauth::authorization::{from_json, to_json};
 use crate::oauth::client_auth::RequestingClient;
 use crate::oauth::error::{ErrorCode, Fault, OauthError, Refusal};
@@ -26,7 +29,7 @@ use crate::oauth::mint::IssuedToken;
 use crate::oauth::parameters::Parameters;
 use crate::oauth::server::AuthorizationServer;
 use crate::seal::{BearerContext, KeyRing, Purpose};
-use crate::store::{FamilyRecord, Rotated};
+use crate::store::{FamilyRecord, Rebound, Rotated};
 
 /// What every refresh token begins with.
 pub const PREFIX: &str = "sy_rt_";
@@ -60,12 +63,22 @@ impl RefreshToken {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FamilyState {
     /// What was granted.
-    pub granted: Granted,
+    pub granted: Origin,
     /// Whether there is a refresh token.
     pub refreshes: bool,
     /// The key that a public client must show.
     #[serde(with = "stored_cnf")]
     pub bound_to: Option<Cnf>,
+}
+
+/// By whom something was granted. Told apart by what is kept of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Origin {
+    /// A person at the authorization endpoint.
+    Person(Granted),
+    /// Somebody whose assertion or token the client has presented.
+    Delegation(Delegated),
 }
 
 /// A confirmation as it stands in a token.
@@ -150,6 +163,10 @@ impl AuthorizationServer {
         if record.client_id != *client.client_id() {
             return Err(unknown(Reason::RefreshTokenForeign).into());
         }
+        // Of a client of this name that was removed since; granted at the very moment of its removal.
+        if let Err(revoked) = self.revocations.load().check_client(client.client_id(), record.created) {
+            return Err(unknown(revoked.reason()).into());
+        }
         let state: FamilyState = from_json(&record.state)?;
         if !state.refreshes {
             return Err(unknown(Reason::RefreshTokenUnknown).into());
@@ -182,21 +199,40 @@ impl AuthorizationServer {
         if succession == Succession::Reused {
             return Err(self.replayed(&record.family, client.client_id(), Reason::RefreshTokenReused, now, request_id).await);
         }
-        let scope = narrowed_scope(parameters, &state.granted.scope, registration).map_err(of)?;
-        let resources = narrowed_resources(parameters, &state.granted.resources).map_err(of)?;
-        let is_openid = scope.contains("openid");
-        let selected =
-            self.resources.select_for_person(registration, resources.iter().map(String::as_str), is_openid).map_err(of)?;
-        let subject = self.subject_for(registration, &state.granted.subject)?;
-        let approved = Approved::by_person(GrantType::RefreshToken, subject, record.family.clone(), scope, selected);
+        // No access token outlives its grant.
+        let lasts = Lifetime::from_seconds(u32::try_from(record.expires.seconds_since(now)).unwrap_or(u32::MAX));
+        let rebinding = self.rebinding(registration, state.bound_to.as_ref(), parameters, now).map_err(of)?;
+        let (approved, told) = match &state.granted {
+            Origin::Delegation(delegated) => {
+                let mut approved = self.approve_again(registration, delegated, record.family.clone(), parameters).map_err(of)?;
+                approved.selected.lifetime = approved.selected.lifetime.min(lasts);
+                (approved, None)
+            }
+            Origin::Person(granted) => {
+                let scope = narrowed_scope(parameters, &granted.scope, registration).map_err(of)?;
+                let resources = narrowed_resources(parameters, &granted.resources).map_err(of)?;
+                let is_openid = scope.contains("openid");
+                let resources = resources.iter().map(String::as_str);
+                let mut selected = self.resources.select_for_person(registration, resources, is_openid).map_err(of)?;
+                selected.lifetime = selected.lifetime.min(lasts);
+                let subject = self.subject_for(registration, &granted.subject)?;
+                // A scope counts only where it exists (RFC 8707 §2.2).
+                let scope = scope.intersection(&selected.scopes);
+                let approved = Approved::by_person(GrantType::RefreshToken, subject, record.family.clone(), scope, selected);
+                (approved, is_openid.then_some(granted))
+            }
+        };
         let (mut issued, event) = self.mint_for(client, approved, binding, now, request_id)?;
-        if is_openid {
-            issued.id_token = Some(self.id_token(registration, &state.granted, None, &issued.access_token, now).await?);
+        if let Some(granted) = told {
+            issued.id_token = Some(self.id_token(registration, granted, None, &issued.access_token, now).await?);
         }
         let next = |generation| RefreshToken { family: record.family.clone(), generation };
         let seal = |token: RefreshToken| token.seal(&self.ring, &self.issuer, client.client_id(), record.expires);
         match succession {
-            Succession::Stays => self.record(event)?,
+            Succession::Stays => match &rebinding {
+                None => self.record(event)?,
+                Some(next) => self.rebind(client, &record, &state, next, event, request_id).await?,
+            },
             Succession::Repeats => {
                 issued.refresh_token = Some(seal(next(record.generation))?);
                 self.record(event)?;
@@ -217,13 +253,52 @@ impl AuthorizationServer {
             }
             Succession::Reused => return Err(Fault::Defect(Reason::Defect).into()),
         }
-        if !state.granted.scope.contains("offline_access") {
+        if let Origin::Person(granted) = &state.granted
+            && !granted.scope.contains("offline_access")
+        {
             // The tokens are issued whatever becomes of this.
-            if let Err(fault) = self.sessions.touch(&state.granted.session_id, now).await {
+            if let Err(fault) = self.sessions.touch(&granted.session_id, now).await {
                 tracing::warn!(reason = %fault.reason(), "the use of a session could not be noted");
             }
         }
         Ok(issued)
+    }
+
+    /// Binds a refresh token to the next certificate, in one transaction with the events. The token itself stays: a client that loses the
+    /// answer finds out which certificate it is bound to by using it.
+    async fn rebind(
+        &self,
+        client: &RequestingClient,
+        record: &FamilyRecord,
+        state: &FamilyState,
+        next: &Rebinding,
+        issued: Trailed,
+        request_id: &RequestId,
+    ) -> Result<(), OauthError> {
+        let certificate = next.certificate().thumbprint();
+        let before = state.bound_to.as_ref();
+        let bound_to = match before.and_then(Cnf::jkt) {
+            None => Cnf::certificate(certificate),
+            Some(jkt) => Cnf::certificate_and_dpop(certificate, *jkt),
+        };
+        let event = AuditEvent::RefreshTokenRebound {
+            request_id: request_id.clone(),
+            client_id: client.client_id().clone(),
+            family: record.family.clone(),
+            certificate: before.and_then(Cnf::x5t_s256).copied(),
+            next_certificate: certificate,
+            not_after: next.certificate().not_after(),
+        };
+        let state = to_json(&FamilyState { bound_to: Some(bound_to), ..state.clone() })?;
+        self.use_rebinding(next).await.map_err(|error| error.of(client.client_id()))?;
+        let events = [Trailed { time: issued.time, event }, issued];
+        match self.store.rebind_family(&record.family, record.rebound, &state, &events).await? {
+            Rebound::Now => Ok(()),
+            Rebound::Before => {
+                let description = "the refresh token was bound to another certificate, or has ended, a moment ago";
+                Err(invalid_grant(Reason::RebindingLate, description).of(client.client_id()).into())
+            }
+        }
     }
 
     fn record(&self, event: Trailed) -> Result<(), Fault> {
@@ -263,12 +338,12 @@ fn narrowed_scope(parameters: &Parameters, granted: &Scope, client: &Client) -> 
 }
 
 /// RFC 8707 §2.2: those that were granted, or some of them.
-fn narrowed_resources(parameters: &Parameters, granted: &[String]) -> Result<Vec<String>, Refusal> {
+pub(super) fn narrowed_resources(parameters: &Parameters, granted: &[String]) -> Result<Vec<String>, Refusal> {
     let requested: Vec<String> = parameters.all("resource").map(str::to_owned).collect();
     if requested.is_empty() {
         return Ok(granted.to_vec());
     }
-    if granted.is_empty() || requested.iter().all(|resource| granted.contains(resource)) {
+    if requested.iter().all(|resource| granted.contains(resource)) {
         return Ok(requested);
     }
     Err(Refusal::new(ErrorCode::InvalidTarget, Reason::ResourceNotAllowed, "the resource goes beyond what was granted"))
@@ -287,6 +362,8 @@ mod tests {
             state: Zeroizing::new(Vec::new()),
             generation,
             rotated: Timestamp::from_seconds(rotated),
+            created: Timestamp::from_seconds(0),
+            rebound: 0,
             expires: Timestamp::from_seconds(10_000),
         }
     }
@@ -335,6 +412,7 @@ mod tests {
         assert_eq!(resources("resource=a", &["a", "b"]), Ok(vec!["a".to_owned()]));
         assert_eq!(resources("", &["a", "b"]).map(|resources| resources.len()), Ok(2));
         assert_eq!(resources("resource=c", &["a", "b"]), Err(ErrorCode::InvalidTarget));
+        assert_eq!(resources("resource=a", &[]), Err(ErrorCode::InvalidTarget), "granted for none");
     }
 
     #[test]

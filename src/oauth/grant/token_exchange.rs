@@ -8,6 +8,7 @@
 //! - What comes out is never more than what went in: scope, and lifetime; the client's own registration narrows both further, and says
 //!   which resources there are. It is revoked with the grant of the subject token.
 
+use super::delegation::{ActsBy, Lasting, ParentGrant};
 use super::{Approved, scope_within};
 use crate::binding::dpop::ProvenDpop;
 use crate::binding::{self, Policy, Presenter};
@@ -33,6 +34,7 @@ pub struct Exchangeable {
     actor_token: Option<Recognised>,
     is_own: bool,
     scope: Scope,
+    resources: Vec<String>,
     selected: Selected,
 }
 
@@ -64,11 +66,12 @@ impl AuthorizationServer {
         let subject_token = self.standing_token(parameters.require("subject_token")?, now, SUBJECT_TOKEN)?;
         let is_own = self.may_exchange(client, subject_token.facts())?;
         let actor_token = self.actor_token(client, parameters, now)?;
-        let selected = self.select_for_exchange(client, parameters)?;
+        let resources = self.resources_of_exchange(client, parameters)?;
+        let selected = self.resources.select(client.client(), resources.iter().map(String::as_str))?;
         let facts = subject_token.facts();
         let allowed = facts.scope.intersection(&client.client().scope).intersection(&selected.scopes);
         let scope = scope_within(parameters, &allowed)?;
-        Ok(Exchangeable { subject_token, actor_token, is_own, scope, selected })
+        Ok(Exchangeable { subject_token, actor_token, is_own, scope, resources, selected })
     }
 
     /// Holds what the connection and the request have proven against the tokens that must be the presenter's own, and decides.
@@ -80,7 +83,7 @@ impl AuthorizationServer {
         proven: Option<&ProvenDpop>,
         now: Timestamp,
     ) -> Result<Approved, OauthError> {
-        let Exchangeable { subject_token, actor_token, is_own, scope, mut selected } = exchangeable;
+        let Exchangeable { subject_token, actor_token, is_own, scope, resources, mut selected } = exchangeable;
         let (subject, actor) = (subject_token.facts(), actor_token.as_ref().map(Recognised::facts));
         for own in is_own.then_some(subject).into_iter().chain(actor) {
             prove(own, certificate, proven)?;
@@ -100,9 +103,11 @@ impl AuthorizationServer {
             actor_cnf: actor.and_then(|actor| actor.cnf),
             actors: actors.clone(),
         };
+        let lasting = self.lasting(requesting, subject, is_own, resources);
         let family = match &subject.family {
-            Some(family) => family.clone(),
-            None => FamilyId::random(&*self.randomness)?,
+            // One with a refresh token is a grant of its own, which ends with the other.
+            Some(family) if lasting.is_none() => family.clone(),
+            _ => FamilyId::random(&*self.randomness)?,
         };
         Ok(Approved {
             grant: GrantType::TokenExchange,
@@ -112,7 +117,24 @@ impl AuthorizationServer {
             selected,
             actors,
             exchanged: Some(Box::new(exchanged)),
+            lasting,
         })
+    }
+
+    /// The refresh token that goes with it, for a client that is registered for one and acts for somebody else.
+    fn lasting(
+        &self,
+        requesting: &RequestingClient,
+        subject: &TokenFacts,
+        is_own: bool,
+        resources: Vec<String>,
+    ) -> Option<Box<Lasting>> {
+        if is_own || !requesting.client().refreshing.grants.contains(&GrantType::TokenExchange) {
+            return None;
+        }
+        let parent =
+            ParentGrant { family: subject.family.clone()?, client_id: subject.client_id.clone()?, issued: subject.issued_at? };
+        Some(Box::new(Lasting { acts_by: ActsBy::Exchange, resources, parent: Some(parent) }))
     }
 
     /// A token of ours that stands.
@@ -161,7 +183,7 @@ impl AuthorizationServer {
     }
 
     /// The resources that `resource` and `audience` name (RFC 8693 §2.1): by identifier, or by a value of `aud`.
-    fn select_for_exchange(&self, client: &AuthenticatedClient, parameters: &Parameters) -> Result<Selected, Refusal> {
+    fn resources_of_exchange(&self, client: &AuthenticatedClient, parameters: &Parameters) -> Result<Vec<String>, Refusal> {
         let mut identifiers: Vec<&str> = parameters.all("resource").collect();
         for name in parameters.all("audience") {
             let identifier = self.resources.identifier_of(name).ok_or_else(|| {
@@ -170,7 +192,7 @@ impl AuthorizationServer {
             })?;
             identifiers.push(identifier);
         }
-        self.resources.select(client.client(), identifiers.into_iter())
+        Ok(self.resources.meant(client.client(), identifiers.into_iter()))
     }
 }
 

@@ -7,9 +7,10 @@ use futures_util::StreamExt as _;
 use futures_util::stream;
 use http::StatusCode;
 
-use crate::clients::{Client, SecureUri};
+use crate::clients::{Client, Message, SecureUri};
 use crate::domain::{Lifetime, Timestamp, TokenId};
 use crate::event::{AuditEvent, Reason, Trailed};
+use crate::jose::jwe::Content;
 use crate::keys::TokenType;
 use crate::oauth::error::{Fault, OauthError};
 use crate::oauth::server::AuthorizationServer;
@@ -76,7 +77,10 @@ impl AuthorizationServer {
     /// Sends one logout token (§2.5). The client is to answer 200; some frameworks make 204 of it (§2.8).
     async fn post_logout_token(&self, client: &Client, uri: &SecureUri, notice: &LogoutNotice) -> Result<(), String> {
         let outbound = self.logouts.outbound.as_ref().ok_or("nothing is sent: name whom to trust in [outbound]")?;
-        let token = self.logout_token(client, notice).map_err(|fault| fault.reason().to_string())?;
+        let failed = |fault: Fault| fault.reason().to_string();
+        let signed = self.logout_token(client, notice).map_err(failed)?;
+        // Encrypted like the client's ID tokens (§2.6).
+        let token = self.encrypted(client, Message::IdToken, Content::Jwt, signed).await.map_err(failed)?;
         let answer = outbound.post_form(uri.url(), &[("logout_token", &token)]).await.map_err(|error| error.to_string())?;
         match answer.status {
             StatusCode::OK | StatusCode::NO_CONTENT => Ok(()),

@@ -58,18 +58,19 @@ on_both_engines! {
         assert_eq!(store.remove_client(&id("alice"), window(1, 2), NOW).await.expect("nothing to remove"), None);
         assert_eq!(store.sequence().await.expect("sequence"), 0);
         store.put_client(&client("alice", "{}"), PutMode::Add, NOW).await.expect("put");
-        let rule = store.remove_client(&id("alice"), window(100, 400), NOW).await.expect("removed").expect("a rule");
+        let rules = store.remove_client(&id("alice"), window(100, 400), NOW).await.expect("removed").expect("there");
+        let [rule] = rules.as_slice() else { panic!("{rules:?}") };
         assert_eq!((rule.kind, rule.value.as_str()), (RuleKind::Client, "alice"));
         assert_eq!((rule.before.seconds(), rule.expires.seconds()), (100, 400));
         assert_eq!(store.client(&id("alice")).await.expect("get"), None);
-        assert_eq!(store.revocation_rules(0, 10).await.expect("rules"), std::slice::from_ref(&rule));
+        assert_eq!(store.revocation_rules(0, 10).await.expect("rules"), rules);
         let changes = next(store.changes_after(1, 10).await.expect("feed"));
         let kinds: Vec<_> = changes.iter().map(|change| (change.sequence, change.kind)).collect();
         assert_eq!(kinds, [(2, ChangeKind::Client), (rule.sequence, ChangeKind::Revocation)]);
         assert_eq!(events(&store).await, ["client_added", "client_removed"]);
         // Added again: what was issued before stays revoked.
         store.put_client(&client("alice", "{}"), PutMode::Add, NOW).await.expect("put");
-        assert_eq!(store.revocation_rules(0, 10).await.expect("rules"), [rule]);
+        assert_eq!(store.revocation_rules(0, 10).await.expect("rules"), rules);
     }
 
     async fn nothing_of_a_removal_stays_when_its_last_statement_fails(place: &Place) {

@@ -20,7 +20,7 @@ fn new_family<'a>(
     subject: &'a Subject,
     session: Option<&'a SessionId>,
 ) -> NewFamily<'a> {
-    NewFamily { family, client_id: client, subject, session, state: b"granted", created: NOW, expires: LATER }
+    NewFamily { family, client_id: client, subject, session, state: b"granted", created: NOW, expires: LATER, parent: None }
 }
 
 fn new_code<'a>(code: &'a str, family: &'a FamilyId) -> NewCode<'a> {
@@ -159,13 +159,97 @@ on_both_engines! {
         issue(&store, "unredeemed", "f").await;
         let new = new_family(&f, &client, &subject, None);
         store.redeem_code("c", NOW, Some(&new), &[]).await.expect("redeemed");
-        let rule = store.end_family(&f, window(100, 400), &revoked("t")).await.expect("ended");
+        let rules = store.end_family(&f, window(100, 400), &revoked("t")).await.expect("ended");
+        let [rule] = rules.as_slice() else { panic!("{rules:?}") };
         assert_eq!((rule.kind, rule.value.as_str()), (RuleKind::Family, "f"));
         assert!(store.family(&f, NOW).await.expect("read").is_none());
         assert_eq!(store.rotate_family(&f, 1, NOW, &[]).await.expect("answered"), Rotated::NotCurrent);
         assert_eq!(redeem(&store, "unredeemed").await, CodeSpent::Before, "its other code is void");
         assert!(store.code("c", NOW).await.expect("read").is_some(), "the redeemed one is still known");
-        assert_eq!(store.revocation_rules(0, 10).await.expect("rules"), [rule]);
+        assert_eq!(store.revocation_rules(0, 10).await.expect("rules"), rules);
+    }
+
+    async fn what_came_of_a_family_ends_with_it_and_does_not_begin_after_it(place: &Place) {
+        let store = place.open().await;
+        let (client, other, carol) = (id("alice"), id("backend"), "carol".parse().expect("a subject"));
+        let (root, child, grandchild, late) = (family("root"), family("child"), family("grandchild"), family("late"));
+        issue(&store, "c", "root").await;
+        let of_root = Parent { family: &root, client_id: &client, issued: NOW };
+        let begin = async |of: &FamilyId, parent: Parent<'_>| {
+            let new = NewFamily { parent: Some(parent), ..new_family(of, &other, &carol, None) };
+            store.begin_family(&new, &revoked("t")).await.expect("answered")
+        };
+        store.redeem_code("c", NOW, Some(&new_family(&root, &client, &bob(), None)), &[]).await.expect("redeemed");
+        assert_eq!(begin(&child, of_root).await, Begun::Now);
+        assert_eq!(begin(&grandchild, Parent { family: &child, client_id: &other, issued: NOW }).await, Begun::Now);
+        let (subject,): (String,) =
+            read!(&store.inner.db, fetch_one: sqlx::query_as("SELECT subject FROM grant_family WHERE family_id = 'grandchild'"))
+                .expect("a row");
+        assert_eq!(subject, "bob", "the person's, whatever the client calls them");
+        let ended = store.end_family(&root, window(NOW.seconds(), NOW.seconds() + 400), &revoked("t")).await.expect("ended");
+        let mut names: Vec<_> = ended.iter().map(|rule| rule.value.as_str()).collect();
+        names.sort_unstable();
+        assert_eq!(names, ["child", "grandchild", "root"]);
+        for gone in [&root, &child, &grandchild] {
+            assert!(store.family(gone, NOW).await.expect("read").is_none(), "{gone}");
+        }
+        let before = events(&store).await.len();
+        assert_eq!(begin(&late, of_root).await, Begun::ParentEnded);
+        assert!(store.family(&late, NOW).await.expect("read").is_none());
+        assert_eq!(events(&store).await.len(), before, "nothing is told of what did not happen");
+    }
+
+    async fn a_removed_client_takes_what_came_of_its_tokens_along(place: &Place) {
+        let store = place.open().await;
+        let (client, other, subject) = (id("alice"), id("backend"), bob());
+        let record = ClientRecord { client_id: client.clone(), metadata_json: "{}".into(), secret: None };
+        store.put_client(&record, PutMode::Add, NOW).await.expect("put");
+        let (own, of_token, elsewhere) = (family("own"), family("of-token"), family("elsewhere"));
+        // The token was of a grant without a refresh token: there is no row for it.
+        let root = family("root");
+        let parent = Some(Parent { family: &root, client_id: &client, issued: NOW });
+        for new in [
+            new_family(&own, &client, &subject, None),
+            NewFamily { parent, ..new_family(&of_token, &other, &subject, None) },
+            new_family(&elsewhere, &other, &subject, None),
+        ] {
+            assert_eq!(store.begin_family(&new, &revoked("t")).await.expect("begun"), Begun::Now);
+        }
+        let window = window(NOW.seconds(), NOW.seconds() + 400);
+        let rules = store.remove_client(&client, window, NOW).await.expect("removed").expect("there");
+        let named: Vec<_> = rules.iter().map(|rule| (rule.kind, rule.value.as_str())).collect();
+        assert_eq!(named[0], (RuleKind::Client, "alice"));
+        assert_eq!(named.len(), 3, "{named:?}");
+        assert!(store.family(&own, NOW).await.expect("read").is_none(), "not even if the name comes back");
+        assert!(store.family(&of_token, NOW).await.expect("read").is_none());
+        assert!(store.family(&elsewhere, NOW).await.expect("read").is_some());
+        let late = family("late");
+        let new = NewFamily { parent, ..new_family(&late, &other, &subject, None) };
+        assert_eq!(store.begin_family(&new, &revoked("t")).await.expect("answered"), Begun::ParentEnded);
+    }
+
+    async fn of_many_who_rebind_a_family_one_does(place: &Place) {
+        let stores = [place.open().await, place.open().await];
+        let (f, client, subject) = (family("f"), id("alice"), bob());
+        stores[0].begin_family(&new_family(&f, &client, &subject, None), &revoked("t")).await.expect("begun");
+        let told = events(&stores[0]).await.len();
+        let attempts = (0..8).map(|number: usize| {
+            let (store, f) = (stores[number % 2].clone(), f.clone());
+            tokio::spawn(async move {
+                let state = format!("state {number}");
+                (state.clone(), store.rebind_family(&f, 0, state.as_bytes(), &[revoked("t")]).await.expect("answered"))
+            })
+        });
+        let mut winners = Vec::new();
+        for attempt in attempts.collect::<Vec<_>>() {
+            if let (state, Rebound::Now) = attempt.await.expect("joined") {
+                winners.push(state);
+            }
+        }
+        let record = stores[1].family(&f, NOW).await.expect("read").expect("there");
+        assert_eq!(winners, [String::from_utf8_lossy(&record.state)]);
+        assert_eq!((record.rebound, record.generation), (1, 1));
+        assert_eq!(events(&stores[0]).await.len(), told + 1);
     }
 
     async fn what_has_expired_leaves_in_batches(place: &Place) {

@@ -245,7 +245,8 @@ on_both_engines! {
         };
         let redeem = async |code: &str, client: &ClientId, session: Option<&SessionId>| {
             let f = family(code);
-            let new = NewFamily { family: &f, client_id: client, subject: &alice.0, session, state: b"{}", created: NOW, expires: later };
+            let (subject, state, created, parent) = (&alice.0, b"{}", NOW, None);
+            let new = NewFamily { family: &f, client_id: client, subject, session, state, created, expires: later, parent };
             store.redeem_code(code, NOW, Some(&new), &[]).await.expect("answered")
         };
         for (code, client) in [("online", &app), ("offline", &app), ("late", &other)] {

@@ -42,7 +42,7 @@ async fn replace(store: &Store, place: &Value, value: &[u8], instead_of: &[u8]) 
     work.commit().await.expect("committed");
 }
 
-async fn filled(place: &Place) -> Store {
+pub(super) async fn filled(place: &Place) -> Store {
     let store = place.open().await;
     // Twice, so that there are two rows where there can be.
     for _ in 0..2 {

@@ -48,6 +48,8 @@ struct Token {
     identity: Identity,
     /// `kid`; none of an opaque one, which no signing key made.
     key: Option<String>,
+    /// Whether it is bound to no key: what a public client without one gets. No route of the gateway takes it.
+    unbound: bool,
     family: Option<usize>,
     expires: i64,
     revoked: bool,
@@ -61,6 +63,8 @@ struct Model {
     keys: BTreeSet<String>,
     /// Refresh tokens, by client; and whether they were revoked.
     families: Vec<(usize, String, bool)>,
+    /// Refresh tokens that were replaced, by family.
+    replaced: Vec<(usize, String)>,
 }
 
 impl Model {
@@ -73,6 +77,9 @@ impl Model {
             && !token.family.is_some_and(|family| self.families[family].2)
     }
 }
+
+/// The client that proves nothing, whose refresh tokens are rotated.
+const PUBLIC: usize = 2;
 
 struct World {
     stack: Stack,
@@ -96,8 +103,9 @@ impl World {
         let key = text.contains('.').then(|| token::header(&text)["kid"].as_str().expect("kid").to_owned());
         let lasts = answer["expires_in"].as_i64().expect("expires_in");
         let expires = crate::harness::dpop::now() + lasts;
-        let certificate = identity.thumbprint();
-        self.model.tokens.push(Token { text, client, certificate, identity, key, family, expires, revoked: false });
+        let unbound = client == PUBLIC;
+        let certificate = if unbound { String::new() } else { identity.thumbprint() };
+        self.model.tokens.push(Token { text, client, certificate, identity, key, unbound, family, expires, revoked: false });
     }
 
     async fn run(&mut self, arguments: &[&str]) {
@@ -109,10 +117,10 @@ impl World {
         let now = crate::harness::dpop::now();
         let active: Vec<usize> =
             (0..self.model.tokens.len()).filter(|at| self.model.is_active(&self.model.tokens[*at], now)).collect();
-        let draw = chance.below(20);
+        let draw = chance.below(22);
         let told = match draw {
             0..=6 => {
-                let Some((client, identity)) = self.usable(chance) else { return true };
+                let Some((client, identity)) = self.usable(chance).filter(|(client, _)| *client != PUBLIC) else { return true };
                 let resource = if draw.is_multiple_of(2) { self.stack.accounts.clone() } else { self.stack.reports.clone() };
                 let answer = self.stack.ask(&identity, &[("resource", &resource)]).await;
                 assert_eq!(answer.status, 200, "{}", answer.text());
@@ -132,8 +140,18 @@ impl World {
                 identity.name = app.client_id().to_owned();
                 let answer = App { identity: identity.clone(), ..app.clone() }.refresh(&self.stack, &refresh_token).await;
                 assert_eq!(answer.status, 200, "{}", answer.text());
-                self.keep(client, identity, &answer.json(), Some(family));
-                format!("refreshed family {family} of {client}")
+                let body = answer.json();
+                let next = body["refresh_token"].as_str().map(str::to_owned);
+                assert_eq!(next.is_some(), client == PUBLIC, "{body}");
+                self.keep(client, identity, &body, Some(family));
+                match next {
+                    None => format!("refreshed family {family} of {client}"),
+                    Some(next) => {
+                        self.model.families[family].1 = next;
+                        self.model.replaced.push((family, refresh_token));
+                        format!("refreshed family {family} of {client}, and rotated its refresh token")
+                    }
+                }
             }
             11..=13 => {
                 let Some(at) = active.get(chance.below(active.len().max(1))).copied() else { return true };
@@ -188,6 +206,19 @@ impl World {
                 self.model.keys.insert(key);
                 "revoked a signing key".to_owned()
             }
+            19 => {
+                let live: Vec<(usize, String)> =
+                    self.model.replaced.iter().filter(|(family, _)| !self.model.families[*family].2).cloned().collect();
+                let Some((family, replaced)) = live.get(chance.below(live.len().max(1))).cloned() else { return true };
+                let client = self.model.families[family].0;
+                if self.model.removed.contains(&client) {
+                    return true;
+                }
+                let answer = self.clients[client].0.refresh(&self.stack, &replaced).await;
+                assert_eq!((answer.status, answer.error().as_str()), (400, "invalid_grant"), "{:#?}", self.history);
+                self.model.families[family].2 = true;
+                format!("presented a refresh token of family {family} that was replaced")
+            }
             _ => {
                 let server = self.stack.server.take().expect("running");
                 if chance.below(2) == 0 {
@@ -217,6 +248,10 @@ impl World {
                 let mut admits = self.stack.caller(&held.identity).send(&self.stack.gateway_authority, &call).await.status == 200;
                 let after = crate::harness::dpop::now();
                 let expected = self.model.is_active(held, before);
+                if held.unbound {
+                    assert!(!admits, "token {at} is bound to no key: {:#?}", self.history);
+                    admits = expected;
+                }
                 // In the second in which it expires, either is right; and a gateway allows for clocks that differ.
                 if expected != self.model.is_active(held, after) {
                     continue;
@@ -250,7 +285,8 @@ async fn server_and_gateway_say_what_the_model_says() {
         "access_token_format = \"opaque\"".to_owned(),
         format!("access_token_format = \"opaque\"\naccess_token_lifetime_seconds = {SHORT}"),
     );
-    let stack = Setup { server_changes: vec![short], ..Setup::default() }.start().await;
+    let server = "[authorization]\nrefresh_token_grace_seconds = 0\n".to_owned();
+    let stack = Setup { server_changes: vec![short], server, ..Setup::default() }.start().await;
     add_bob(&stack).await;
     let mut browser = Browser::new(&stack);
     assert_eq!(browser.sign_in("bob", PASSWORD).await.status, 303);
@@ -260,12 +296,19 @@ async fn server_and_gateway_say_what_the_model_says() {
         world.model = Model::default();
         world.clients.clear();
         world.history = vec![format!("history {history} of seed {seed}")];
-        let names: Vec<String> = (0..2).map(|client| format!("app-{history}-{client}")).collect();
+        let names: Vec<String> = (0..=PUBLIC).map(|client| format!("app-{history}-{client}")).collect();
         let registrations: Vec<serde_json::Value> = names
             .iter()
             .map(|name| {
                 let grants = json!(["authorization_code", "client_credentials", "refresh_token"]);
-                let app = App::metadata(name, json!({ "grant_types": grants, "resources": ["{accounts}", "{reports}"] }));
+                let mut changes = json!({ "grant_types": grants, "resources": ["{accounts}", "{reports}"] });
+                if name.ends_with(&PUBLIC.to_string()) {
+                    changes = json!({
+                        "token_endpoint_auth_method": "none", "tls_client_auth_subject_dn": null,
+                        "tls_client_certificate_bound_access_tokens": false,
+                    });
+                }
+                let app = App::metadata(name, changes);
                 serde_json::from_str(&world.stack.fill(&app.to_string())).expect("JSON")
             })
             .collect();

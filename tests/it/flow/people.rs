@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::harness::browser::{Browser, field, fields, problem};
-use crate::harness::command::{Said, symbolon, symbolon_told};
-use crate::harness::{Call, Engine, Setup, Stack};
+use crate::harness::command::{Said, run, symbolon, symbolon_told};
+use crate::harness::{Call, Engine, Setup, Stack, postgres};
 
 const PASSWORD: &str = "lantern-orbit-velvet-fjord";
 const FRESH: &str = "meadow copper quilt ninety";
@@ -197,30 +197,41 @@ async fn a_session_outlives_a_restart() {
     assert_eq!(browser.post("/sign-out", &[("csrf", &csrf)]).await.header("location"), Some("/signed-out"));
 }
 
-/// 1. The database is backed up; afterwards a person is removed.
+/// Runs one of PostgreSQL's own programs.
+async fn postgres_tool(stack: &Stack, name: &str, arguments: &[&str]) {
+    let program = postgres::program(name);
+    run(stack.dir.path(), &program.display().to_string(), arguments).await.ok();
+}
+
+/// 1. The database is backed up beside the running server, as docs/people.md says; afterwards a person is removed.
 /// 2. The backup is restored beside the current keys.
 /// 3. The person cannot sign in, and nobody can read what the database says of them; everybody else is there.
 /// 4. Without the keys at all, nothing starts.
-#[tokio::test]
-async fn an_older_backup_says_nothing_of_a_removed_person() {
-    let mut stack = start(Engine::Sqlite).await.expect("SQLite");
+async fn an_older_backup_says_nothing_of_a_removed_person(engine: Engine) {
+    let Some(mut stack) = start(engine).await else { return };
+    let url = stack.fill("{store}");
     add(&stack, "alice", &["--email", "alice@wonderland.example"]).await;
     add(&stack, "bob", &[]).await;
     let mut browser = Browser::new(&stack);
     browser.sign_in("alice", PASSWORD).await;
-    stack.server.take().expect("running").stop().await;
-    // The file with the log that belongs to it, in which the last commits may still be.
-    let files: Vec<_> = ["symbolon.db", "symbolon.db-wal"].into_iter().filter(|file| stack.path(file).exists()).collect();
-    for file in &files {
-        std::fs::copy(stack.path(file), stack.path(&format!("backup-of-{file}"))).expect("copied");
+    match engine {
+        Engine::Sqlite => drop(symbolon(stack.dir.path(), &["db", "backup", "backup.db"]).await.ok()),
+        Engine::Postgres => {
+            let arguments = ["--exclude-schema=symbolon_person_keys", "-f", "state.sql", &url];
+            postgres_tool(&stack, "pg_dump", &arguments).await;
+        }
     }
 
     user(&stack, &["remove", "alice"]).await.ok();
-    for file in ["symbolon.db-shm", "symbolon.db-wal"] {
-        let _ = std::fs::remove_file(stack.path(file));
-    }
-    for file in &files {
-        std::fs::copy(stack.path(&format!("backup-of-{file}")), stack.path(file)).expect("copied");
+    assert!(!browser.is_signed_in().await);
+    stack.server.take().expect("running").stop().await;
+    match engine {
+        Engine::Sqlite => drop(symbolon(stack.dir.path(), &["db", "restore", "backup.db"]).await.ok()),
+        Engine::Postgres => {
+            let statement = "DROP SCHEMA public CASCADE; CREATE SCHEMA public";
+            postgres_tool(&stack, "psql", &["-v", "ON_ERROR_STOP=1", "-c", statement, &url]).await;
+            postgres_tool(&stack, "psql", &["-v", "ON_ERROR_STOP=1", "-f", "state.sql", &url]).await;
+        }
     }
     stack.start_server().await;
     assert!(!browser.is_signed_in().await, "her session is in the backup, and shut");
@@ -229,15 +240,34 @@ async fn an_older_backup_says_nothing_of_a_removed_person() {
     assert_eq!(browser.sign_in("bob", PASSWORD).await.status, 303);
     let listed = user(&stack, &["list"]).await.ok();
     assert!(listed.contains("(key gone)  ") && listed.contains("bob  ") && !listed.contains("alice"), "{listed}");
+    let said = user(&stack, &["show", "alice"]).await;
+    assert!(!said.stdout.contains("wonderland") && !said.stderr.contains("wonderland"), "{said:?}");
     user(&stack, &["remove", "alice"]).await.ok();
     assert!(!user(&stack, &["list"]).await.ok().contains("key gone"));
 
     stack.server.take().expect("running").stop().await;
-    for file in ["person-keys.db", "person-keys.db-wal", "person-keys.db-shm"] {
-        let _ = std::fs::remove_file(stack.path(file));
+    match engine {
+        Engine::Sqlite => {
+            for file in ["person-keys.db", "person-keys.db-wal", "person-keys.db-shm"] {
+                let _ = std::fs::remove_file(stack.path(file));
+            }
+        }
+        Engine::Postgres => {
+            postgres_tool(&stack, "psql", &["-c", "DROP SCHEMA symbolon_person_keys CASCADE", &url]).await;
+        }
     }
     let words = symbolon(stack.dir.path(), &["serve"]).await.failed();
     assert!(words.contains("restore the latest backup of the keys"), "{words}");
+}
+
+#[tokio::test]
+async fn an_older_backup_says_nothing_of_a_removed_person_on_sqlite() {
+    an_older_backup_says_nothing_of_a_removed_person(Engine::Sqlite).await;
+}
+
+#[tokio::test]
+async fn an_older_backup_says_nothing_of_a_removed_person_on_postgres() {
+    an_older_backup_says_nothing_of_a_removed_person(Engine::Postgres).await;
 }
 
 /// An authorization request that waits for a sign-in is resumed after it, also when somebody is signed in already.

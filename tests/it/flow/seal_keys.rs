@@ -229,8 +229,16 @@ async fn killed_while_resealing(engine: Engine) {
     }
     assert!(killed_between > 0, "no kill came in the middle");
     stack.start_server().await;
-    until(&stack.server_config(), "resealed", |status| status["resealing"] == json!(false) && status["rows_behind"] == json!(0))
-        .await;
+    // Progress can be seen, and goes one way.
+    let seen = std::cell::RefCell::new(Vec::new());
+    until(&stack.server_config(), "resealed", |status| {
+        seen.borrow_mut().extend(status["rows_behind"].as_u64());
+        status["resealing"] == json!(false) && status["rows_behind"] == json!(0)
+    })
+    .await;
+    let mut seen = seen.into_inner();
+    seen.dedup();
+    assert!(seen.len() > 3 && seen.is_sorted_by(|one, next| one > next), "{seen:?}");
     let (after, rows) = halves(&stack).await;
     assert!(after == before);
     let active = sealing(&stack.server_config()).await["active"].clone();
@@ -299,6 +307,71 @@ async fn a_master_key_is_changed() {
         assert!(database() == before, "not a byte");
     }
     configure(new);
+    stack.start_server().await;
+    assert_eq!(stack.introspect(&token).await["active"], true);
+}
+
+/// One key from every place that a master key can come from: each opens what the file's made, and a key that opens nothing is named as such.
+/// A file that others can read is refused, and nothing is written.
+#[tokio::test]
+async fn a_master_key_comes_from_every_source() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let mut stack = Setup { without_gateway: true, ..Setup::default() }.start().await;
+    let token = stack.opaque_token(&stack.alice).await;
+    stack.server.take().expect("running").stop().await;
+    let text = std::fs::read_to_string(stack.server_config()).expect("a configuration");
+    let key = std::fs::read_to_string(stack.path("seal.key")).expect("the key");
+    let credentials = stack.path("credentials");
+    std::fs::create_dir(&credentials).expect("made");
+    std::fs::write(credentials.join("symbolon-master"), &key).expect("written");
+    let list = async |source: &str, variables: &[(&str, &str)]| {
+        std::fs::write(stack.server_config(), text.replace("file = \"seal.key\"", source)).expect("written");
+        let output = tokio::process::Command::new(crate::harness::process::BINARY)
+            .args(["keys", "list-seal", "--json"])
+            .current_dir(stack.dir.path())
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .envs(variables.iter().copied())
+            .output();
+        crate::harness::command::Said::from(output.await.expect("it runs"))
+    };
+    let from_file = list("file = \"seal.key\"", &[]).await.ok();
+    let directory = credentials.display().to_string();
+    let (variable, credential) = ("variable = \"MASTER_KEY\"", "credential = \"symbolon-master\"");
+    let command = "command = [\"sh\", \"-c\", \"cat seal.key\"]";
+    for (source, variables) in [
+        (variable, &[("MASTER_KEY", key.trim())][..]),
+        (credential, &[("CREDENTIALS_DIRECTORY", directory.as_str())]),
+        (command, &[]),
+    ] {
+        assert_eq!(list(source, variables).await.ok(), from_file, "{source}");
+    }
+    let before = std::fs::read(stack.path("symbolon.db")).expect("a database");
+    let other = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, [0x5a; 32]);
+    for (source, variables, expected) in [
+        (variable, &[("MASTER_KEY", other.as_str())][..], "do not open deployment"),
+        (variable, &[], "the environment variable MASTER_KEY is not set"),
+        (credential, &[], "$CREDENTIALS_DIRECTORY is not set"),
+        ("command = [\"sh\", \"-c\", \"exit 3\"]", &[], "exit status: 3"),
+    ] {
+        let words = list(source, variables).await.failed();
+        assert!(words.contains(expected), "{source}: {words}");
+    }
+    for mode in [0o640, 0o604, 0o620] {
+        std::fs::set_permissions(stack.path("seal.key"), std::fs::Permissions::from_mode(mode)).expect("changed");
+        let words = list("file = \"seal.key\"", &[]).await.failed();
+        assert!(words.contains("seal.key") && words.contains("chmod 600"), "{mode:o}: {words}");
+    }
+    assert!(std::fs::read(stack.path("symbolon.db")).expect("a database") == before, "not a byte");
+    std::fs::set_permissions(stack.path("seal.key"), std::fs::Permissions::from_mode(0o600)).expect("changed");
+
+    // The server itself, with a command's output.
+    std::fs::write(
+        stack.server_config(),
+        text.replace("file = \"seal.key\"", "command = [\"/bin/cat\", \"{file}\"]")
+            .replace("{file}", &stack.path("seal.key").display().to_string()),
+    )
+    .expect("written");
     stack.start_server().await;
     assert_eq!(stack.introspect(&token).await["active"], true);
 }

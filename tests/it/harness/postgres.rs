@@ -9,9 +9,12 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
+
+/// Whether the server writes its log to the disk before it answers, as one that is meant to last does. Set before its first use.
+pub static DURABLE: AtomicBool = AtomicBool::new(false);
 
 /// A fresh, empty database: its URL. `None`, with the reason printed, when there is no PostgreSQL at hand.
 ///
@@ -114,6 +117,47 @@ fn start_secured(certificate: &str, key: &str, authority: &str, port: u16) -> Re
     Ok(cluster.directory)
 }
 
+/// A server that its test stops and starts.
+#[allow(dead_code, reason = "the store's own tests and benches let theirs run")]
+pub struct Own {
+    cluster: Cluster,
+}
+
+#[allow(dead_code, reason = "the store's own tests and benches let theirs run")]
+impl Own {
+    /// Starts one, with an empty database: its URL. `None` where no server can be started.
+    pub async fn start() -> Option<(Self, String)> {
+        let started = tokio::task::spawn_blocking(|| {
+            let cluster = Cluster::create()?;
+            cluster.start(Self::OPTIONS)?;
+            Ok::<_, String>(cluster)
+        });
+        match started.await.expect("the starter did not panic") {
+            Ok(cluster) => {
+                let url = format!("postgres://postgres@localhost/postgres?host={}", cluster.directory);
+                Some((Self { cluster }, url))
+            }
+            Err(reason) => {
+                leave_out(&reason);
+                None
+            }
+        }
+    }
+
+    const OPTIONS: &str = "-c listen_addresses=";
+
+    /// Ends it at once, as when its machine is lost: every connection breaks, nothing is written back.
+    pub fn crash(&self) {
+        let Cluster { bin, as_user, data, .. } = &self.cluster;
+        run(as_user, &bin.join("pg_ctl"), &["-D", data, "-m", "immediate", "-w", "stop"]).expect("stopped");
+    }
+
+    /// Starts it again.
+    pub fn start_again(&self) {
+        self.cluster.start(Self::OPTIONS).expect("started");
+    }
+}
+
 /// A server's files, which go with this process.
 struct Cluster {
     bin: PathBuf,
@@ -137,11 +181,19 @@ impl Cluster {
 
     fn start(&self, options: &str) -> Result<(), String> {
         let Self { bin, as_user, directory, data } = self;
-        let options = format!("{options} -c unix_socket_directories={directory} -c fsync=off -c log_min_messages=fatal");
+        let fsync = if DURABLE.load(Ordering::Relaxed) { "on" } else { "off" };
+        let options = format!("{options} -c unix_socket_directories={directory} -c fsync={fsync} -c log_min_messages=fatal");
         watch(as_user, bin, directory, data)?;
         let log = format!("{directory}/log");
         run(as_user, &bin.join("pg_ctl"), &["-D", data, "-o", &options, "-l", &log, "-w", "-t", "60", "start"]).map(drop)
     }
+}
+
+/// One of the programs that come with the server, such as `pg_dump`.
+#[allow(dead_code, reason = "the store's own tests and benches have no use for it")]
+pub fn program(name: &str) -> PathBuf {
+    let beside = binaries().map(|bin| bin.join(name)).filter(|program| program.is_file());
+    beside.unwrap_or_else(|| PathBuf::from(name))
 }
 
 /// Starts a shell that waits for the end of its input, which comes when this process ends (also by SIGKILL), then stops the server

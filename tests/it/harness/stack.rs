@@ -1,5 +1,6 @@
 //! A deployment: the server and the gateway as processes, an upstream, certificates, and people.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -466,6 +467,47 @@ impl Stack {
         }
     }
 
+    /// Every table of the deployment's database with how many rows it has, by the schema's own word.
+    pub async fn tables(&self) -> BTreeMap<String, i64> {
+        self.counted(SQLITE_TABLES, POSTGRES_TABLES).await
+    }
+
+    /// Every sealed column of the deployment's database, `table.column`, with how many values it has.
+    pub async fn sealed_columns(&self) -> BTreeMap<String, i64> {
+        self.counted(SQLITE_SEALED, POSTGRES_SEALED).await
+    }
+
+    /// Tables whose rows are found by a keyed hash alone: what may be used once.
+    pub async fn tables_by_index(&self) -> BTreeMap<String, i64> {
+        self.counted(SQLITE_BY_INDEX, POSTGRES_BY_INDEX).await
+    }
+
+    /// How many values there are in each of the columns that one of these queries names.
+    async fn counted(&self, sqlite: &'static str, postgres: &'static str) -> BTreeMap<String, i64> {
+        use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _};
+        let store = self.fill("{store}");
+        macro_rules! counted {
+            ($connection:expr, $query:expr) => {{
+                let mut connection = $connection;
+                let columns: Vec<(String, String)> = sqlx::query_as($query).fetch_all(&mut connection).await.expect("columns");
+                let mut counted = BTreeMap::new();
+                for (table, column) in columns {
+                    let name = if column == "*" { table.clone() } else { format!("{table}.{column}") };
+                    let query = AssertSqlSafe(format!("SELECT COUNT({column}) FROM {table}"));
+                    counted.insert(name, sqlx::query_scalar(query).fetch_one(&mut connection).await.expect("a number"));
+                }
+                assert!(counted.len() > 3, "{counted:?}");
+                counted
+            }};
+        }
+        if store.starts_with("sqlite:") {
+            let options = sqlx::sqlite::SqliteConnectOptions::new().filename(self.path("symbolon.db")).read_only(true);
+            counted!(options.connect().await.expect("the database"), sqlite)
+        } else {
+            counted!(sqlx::PgConnection::connect(&store).await.expect("the database"), postgres)
+        }
+    }
+
     /// All events written so far to `server-audit.jsonl` or `gateway-audit.jsonl`.
     pub fn events(&self, file: &str) -> Vec<Value> {
         let text = std::fs::read_to_string(self.path(file)).unwrap_or_default();
@@ -508,6 +550,20 @@ impl Drop for Stack {
         }
     }
 }
+
+const SQLITE_TABLES: &str = "SELECT name, '*' FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' \
+     AND name NOT LIKE '\\_%' ESCAPE '\\'";
+const POSTGRES_TABLES: &str = "SELECT CAST(tablename AS TEXT), '*' FROM pg_tables WHERE schemaname = 'public' \
+     AND tablename NOT LIKE '\\_%'";
+const SQLITE_SEALED: &str = "SELECT m.name, c.name FROM sqlite_master m JOIN pragma_table_info(m.name) c \
+     WHERE m.type = 'table' AND c.name LIKE '%\\_sealed' ESCAPE '\\'";
+const POSTGRES_SEALED: &str = "SELECT CAST(table_name AS TEXT), CAST(column_name AS TEXT) FROM information_schema.columns \
+     WHERE table_schema = 'public' AND column_name LIKE '%\\_sealed'";
+const SQLITE_BY_INDEX: &str = "SELECT m.name, '*' FROM sqlite_master m JOIN pragma_table_info(m.name) c \
+     WHERE m.type = 'table' AND c.pk > 0 AND c.name LIKE '%\\_index' ESCAPE '\\'";
+const POSTGRES_BY_INDEX: &str = "SELECT CAST(u.table_name AS TEXT), '*' FROM information_schema.key_column_usage u \
+     JOIN information_schema.table_constraints c ON c.constraint_name = u.constraint_name AND c.table_schema = u.table_schema \
+     WHERE u.table_schema = 'public' AND c.constraint_type = 'PRIMARY KEY' AND u.column_name LIKE '%\\_index'";
 
 /// Every TLS version and HTTP version that matters.
 pub const PROTOCOLS: [(Tls, Http); 4] = [(Tls::V12, Http::V1), (Tls::V13, Http::V1), (Tls::V12, Http::V2), (Tls::V13, Http::V2)];

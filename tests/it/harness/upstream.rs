@@ -19,6 +19,7 @@ struct State {
     connections: usize,
     requests: Vec<Received>,
     answer: Option<Vec<u8>>,
+    hasty: bool,
 }
 
 /// One request as it arrived.
@@ -90,8 +91,16 @@ impl Upstream {
     }
 }
 
+impl Upstream {
+    /// Answers from now on as soon as a head has arrived, and then reads the body.
+    pub fn answer_early(&self) {
+        self.state.lock().expect("unpoisoned").hasty = true;
+    }
+}
+
 async fn serve(mut stream: tokio::net::TcpStream, state: Arc<Mutex<State>>) {
     let mut buffer = Vec::new();
+    let mut answered = false;
     loop {
         while let Some((received, length)) = parse(&buffer) {
             buffer.drain(..length);
@@ -103,7 +112,14 @@ async fn serve(mut stream: tokio::net::TcpStream, state: Arc<Mutex<State>>) {
             let answer = answer.unwrap_or_else(|| {
                 b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 17\r\n\r\n{\"upstream\":true}".to_vec()
             });
-            if stream.write_all(&answer).await.is_err() {
+            if !std::mem::take(&mut answered) && stream.write_all(&answer).await.is_err() {
+                return;
+            }
+        }
+        let early = state.lock().expect("unpoisoned").hasty && !answered && buffer.windows(4).any(|window| window == b"\r\n\r\n");
+        if early {
+            answered = true;
+            if stream.write_all(EARLY).await.is_err() {
                 return;
             }
         }
@@ -114,6 +130,9 @@ async fn serve(mut stream: tokio::net::TcpStream, state: Arc<Mutex<State>>) {
         }
     }
 }
+
+/// An answer that does not wait for the body.
+const EARLY: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nearly";
 
 /// The first request in the buffer and its length, once it is complete.
 fn parse(buffer: &[u8]) -> Option<(Received, usize)> {

@@ -144,6 +144,9 @@ impl Wire {
         let is_secret = !HARMLESS.contains(&name.as_str())
             && !name.ends_with("_endpoint")
             && !name.ends_with("_supported")
+            // Names of algorithms.
+            && !name.ends_with("_response_alg")
+            && !name.ends_with("_response_enc")
             // A place that the client publishes at is public; the name of a pushed request is not.
             && (name != "request_uri" || value.starts_with("urn:"))
             && (SECRET_NAMES.iter().any(|secret| name.contains(secret)) || SECRET_EXACTLY.contains(&name.as_str()));

@@ -181,3 +181,51 @@ async fn what_cannot_be_encrypted_is_not_sent() {
     };
     keys.open(tokens["id_token"].as_str().expect("one"), "ECDH-ES", "A128CBC-HS256", Some("JWT"));
 }
+
+/// OpenID Connect Back-Channel Logout §2.6: a client that negotiated the encryption of ID tokens "SHOULD reject" a logout token that is not
+/// encrypted; encrypted to the same key, under the same algorithms.
+#[tokio::test]
+async fn logout_tokens_are_encrypted_like_id_tokens() {
+    let keys = Keys::new();
+    let outbound = "[outbound]\nca_files = [\"server-ca.pem\"]\nallow_ranges = [\"127.0.0.0/8\", \"::1/128\"]\n";
+    let stack = Setup { without_gateway: true, server: outbound.into(), ..App::setup() }.start().await;
+    add_bob(&stack).await;
+    let publisher = Publisher::start(&stack.server_ca).await;
+    publisher.answer_with("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+    let of = |app: &str, more: Value| {
+        let mut changes = json!({ "backchannel_logout_uri": publisher.url(&format!("/{app}")) });
+        changes.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+        serde_json::from_str::<Value>(&stack.fill(&App::metadata(app, changes).to_string())).expect("JSON")
+    };
+    let encrypted = json!({
+        "jwks": keys.jwks(), "id_token_encrypted_response_alg": "RSA-OAEP-256", "id_token_encrypted_response_enc": "A256GCM",
+    });
+    stack.register(&[of("alice", encrypted), of("mallory", json!({}))]).await;
+    let started = std::time::Instant::now();
+    let mut browser = Browser::new(&stack);
+    loop {
+        let tokens = App::alice(&stack).tokens(&stack, &mut browser, &[]).await;
+        if tokens["id_token"].as_str().is_some_and(|token| token.split('.').count() == 5) {
+            break;
+        }
+        assert!(started.elapsed() < crate::harness::client::PATIENCE, "the server takes the registration in");
+    }
+    App::mallory(&stack).tokens(&stack, &mut browser, &[]).await;
+    let csrf = crate::harness::browser::field(&browser.account().await, "csrf");
+    browser.post("/sign-out", &[("csrf", &csrf)]).await;
+    while publisher.bodies().len() < 2 {
+        assert!(started.elapsed() < crate::harness::client::PATIENCE, "both are told");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    let mut kinds = vec![];
+    for body in publisher.bodies() {
+        let logout_token = body.strip_prefix("logout_token=").expect("a logout token").to_owned();
+        let (kind, signed) = match logout_token.split('.').count() {
+            5 => ("encrypted", keys.open(&logout_token, "RSA-OAEP-256", "A256GCM", Some("JWT"))),
+            _ => ("signed", logout_token),
+        };
+        kinds.push((verified(&stack, &signed).await["aud"].as_str().expect("one").to_owned(), kind));
+    }
+    kinds.sort_unstable();
+    assert_eq!(kinds, [("alice".to_owned(), "encrypted"), ("mallory".to_owned(), "signed")]);
+}

@@ -3,6 +3,7 @@
 mod encryption;
 mod fapi2;
 mod jarm;
+mod metadata;
 mod oidc_conformance;
 mod oidc_core;
 mod oidc_discovery;
@@ -17,6 +18,7 @@ mod rfc7009;
 mod rfc7517;
 mod rfc7523;
 mod rfc7523_grant;
+mod rfc7591;
 mod rfc7636;
 mod rfc7662;
 mod rfc8414;

@@ -5,8 +5,9 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use super::oidc_core::id_token_claims;
-use crate::harness::app::{Returned, add_bob, go_on, url_of};
+use crate::harness::app::{Returned, add_bob, go_on, posted, url_of};
 use crate::harness::browser::Browser;
+use crate::harness::command::symbolon;
 use crate::harness::{Answer, Call, Publisher, Setup, Stack, token};
 
 const OPEN: &str = "[registration]\nmode = \"open\"\n";
@@ -167,6 +168,85 @@ async fn a_client_manages_its_registration() {
     assert_eq!(stack.reason_of(answer.request_id()).await, "client_unknown");
 }
 
+/// The path of a client's registration.
+fn place_of(stack: &Stack, client: &Value) -> String {
+    text(client, "registration_client_uri").strip_prefix(&stack.fill("{issuer}")).expect("below us").to_owned()
+}
+
+/// RFC 7592 §2.3: a client that was removed stays removed, also when it was just changing its registration: by itself, or by the operator.
+#[tokio::test]
+async fn a_change_that_takes_long_brings_no_removed_client_back() {
+    let stack = started(&format!("{OPEN}{OUTBOUND}")).await;
+    let publisher = Publisher::start(&stack.server_ca).await;
+    publisher.publish(&json!([CALLBACK]));
+    let asked = json!({ "redirect_uris": [CALLBACK], "sector_identifier_uri": publisher.url("/sector") });
+    for remover in ["itself", "the operator", "nobody"] {
+        publisher.delay(std::time::Duration::ZERO);
+        let client = register(&stack, &asked).await.json();
+        let (place, token) = (place_of(&stack, &client), text(&client, "registration_access_token"));
+        let mut changed = asked.clone();
+        changed["client_id"] = client["client_id"].clone();
+        changed["client_name"] = json!("After");
+        let before = publisher.requests().len();
+        publisher.delay(std::time::Duration::from_secs(3));
+        let removal = async {
+            while publisher.requests().len() == before {
+                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            }
+            match remover {
+                "itself" => assert_eq!(send(&stack, call("DELETE", &place, token, &Value::Null)).await.status, 204),
+                "the operator" => {
+                    drop(symbolon(stack.dir.path(), &["client", "remove", text(&client, "client_id")]).await.ok());
+                }
+                _ => {}
+            }
+        };
+        let (answer, ()) = futures_util::future::join(send(&stack, call("PUT", &place, token, &changed)), removal).await;
+        let registered = stack.count("SELECT COUNT(*) FROM client_registration").await;
+        let clients = stack.count("SELECT COUNT(*) FROM client WHERE metadata LIKE '%After%'").await;
+        if remover == "nobody" {
+            assert_eq!((answer.status, &answer.json()["client_name"], registered, clients), (200, &json!("After"), 1, 1));
+        } else {
+            let expected = (401, "invalid_token".into(), "registration_token".into());
+            assert_eq!(stack.verdict(&answer).await, expected, "{remover}: {}", answer.text());
+            assert_eq!((registered, clients), (0, 0), "{remover}");
+        }
+    }
+}
+
+/// OpenID Connect Core §8.1: "Distinct Sector Identifier values MUST result in distinct Subject Identifier values": a client that could name another site's redirect URI later would be told by which names that site knows people.
+#[tokio::test]
+async fn a_client_stays_in_its_sector() {
+    let stack = started(OPEN).await;
+    let put = async |client: &Value, changes: &[(&str, Value)]| {
+        let mut body = json!({ "client_id": client["client_id"], "redirect_uris": [CALLBACK] });
+        for (name, value) in changes {
+            body[name] = value.clone();
+        }
+        send(&stack, call("PUT", &place_of(&stack, client), text(client, "registration_access_token"), &body)).await
+    };
+    let pairwise = register(&stack, &json!({ "redirect_uris": [CALLBACK], "subject_type": "pairwise" })).await.json();
+    let public = register(&stack, &json!({ "redirect_uris": [CALLBACK] })).await.json();
+    let elsewhere = json!(["https://victim.example/cb"]);
+    let tokens = tokens(&stack, &pairwise, "openid").await;
+    for (client, changes) in [
+        (&pairwise, vec![("subject_type", json!("pairwise")), ("redirect_uris", elsewhere.clone())]),
+        (&pairwise, vec![("subject_type", json!("public"))]),
+        (&pairwise, vec![]),
+        (&public, vec![("subject_type", json!("pairwise"))]),
+        (&public, vec![("subject_type", json!("pairwise")), ("redirect_uris", elsewhere.clone())]),
+    ] {
+        let answer = put(client, &changes).await;
+        let expected = (400, "invalid_client_metadata".into(), "client_metadata".into());
+        assert_eq!(stack.verdict(&answer).await, expected, "{changes:?}: {}", answer.text());
+    }
+    let told = send(&stack, Call::get("/userinfo").bearer(text(&tokens, "access_token"))).await;
+    assert_eq!(told.json()["sub"], token::claims(text(&tokens, "id_token"))["sub"], "the name of its own sector still");
+    let changes = [("subject_type", json!("pairwise")), ("redirect_uris", json!(["https://client.example.org/other"]))];
+    assert_eq!(put(&pairwise, &changes).await.status, 200, "another place at the same host");
+    assert_eq!(put(&public, &[("redirect_uris", elsewhere)]).await.status, 200, "everybody is told the same public name");
+}
+
 /// RFC 7591 §3.2.2: `invalid_redirect_uri`, `invalid_client_metadata`; OpenID Connect Registration §5: `sector_identifier_uri`.
 #[tokio::test]
 async fn what_cannot_be_registered_is_told() {
@@ -185,6 +265,9 @@ async fn what_cannot_be_registered_is_told() {
         ("token_endpoint_auth_method", json!(1), "invalid_client_metadata"),
         ("id_token_signed_response_alg", json!("none"), "invalid_client_metadata"),
         ("id_token_signed_response_alg", json!("PS512"), "invalid_client_metadata"),
+        ("userinfo_signed_response_alg", json!("PS512"), "invalid_client_metadata"),
+        ("authorization_signed_response_alg", json!("PS512"), "invalid_client_metadata"),
+        ("introspection_signed_response_alg", json!("PS512"), "invalid_client_metadata"),
         ("logo_uri", json!("javascript:alert(1)"), "invalid_client_metadata"),
         ("initiate_login_uri", json!("http://client.example.org/"), "invalid_client_metadata"),
         ("default_max_age", json!("soon"), "invalid_client_metadata"),
@@ -220,7 +303,9 @@ async fn what_cannot_be_registered_is_told() {
             "id_token"
         ))["sub"]
     );
-    assert_eq!(register(&stack, &json!({ "redirect_uris": [CALLBACK] })).await.status, 201);
+    // An algorithm that there is a key for.
+    let asked = json!({ "redirect_uris": [CALLBACK], "authorization_signed_response_alg": "RS256" });
+    assert_eq!(register(&stack, &asked).await.status, 201);
 }
 
 /// RFC 7591 §3: an initial access token; and the limits on how much is registered.
@@ -246,4 +331,117 @@ async fn registration_is_for_whom_the_configuration_says() {
     );
     let answer = send(&stack, call("POST", "/register", "let me in", &asked)).await;
     assert_eq!((answer.status, answer.header("retry-after").is_some()), (429, true));
+}
+
+/// RFC 9700 §4.11.2, the authorization server as open redirector: where anybody may register any redirect URI, a link to this server leads
+/// nobody there who is not signed in, but for `prompt=none`.
+#[tokio::test]
+async fn a_link_leads_nobody_to_a_strangers_site() {
+    const PHISH: &str = "https://phish.example/";
+    for redirects in [false, true] {
+        let stack = started(&format!("{OPEN}{}", if redirects { "redirect_errors = true\n" } else { "" })).await;
+        let client = register(&stack, &json!({ "redirect_uris": [PHISH] })).await.json();
+        let parameters = |response_type: &'static str, more: &[(&'static str, &'static str)]| {
+            let mut parameters =
+                vec![("response_type", response_type), ("client_id", text(&client, "client_id")), ("redirect_uri", PHISH)];
+            parameters.extend([("scope", "openid"), ("state", "s")]);
+            parameters.extend(more);
+            parameters.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect::<Vec<_>>()
+        };
+        for call in [Call::get(&url_of(&parameters("x", &[]))), posted(&parameters("x", &[]))] {
+            let answer = send(&stack, call).await;
+            assert_eq!(stack.reason_of(answer.request_id()).await, "response_type_unsupported");
+            match redirects {
+                true => assert_eq!(Returned::of(&answer).to, PHISH),
+                false => assert_eq!((answer.status, answer.header("location")), (400, None)),
+            }
+        }
+        // In order, the person signs in first; and a silent request is answered.
+        let answer = send(&stack, Call::get(&url_of(&parameters("code", &[])))).await;
+        assert!(answer.header("location").is_some_and(|location| location.starts_with("/sign-in?")));
+        let answer = send(&stack, Call::get(&url_of(&parameters("code", &[("prompt", "none")])))).await;
+        assert_eq!(Returned::of(&answer).get("error"), "login_required");
+        // Whoever is signed in is led on.
+        let mut browser = Browser::new(&stack);
+        browser.sign_in("bob", crate::harness::app::PASSWORD).await;
+        let returned = Returned::of(&browser.get(&url_of(&parameters("x", &[]))).await);
+        assert_eq!((returned.to.as_str(), returned.get("error")), (PHISH, "unsupported_response_type"));
+    }
+}
+
+/// Changes are as few as registrations, and not everybody's lists are fetched at once.
+#[tokio::test]
+async fn changes_and_fetches_are_limited() {
+    for limit in [3, 30] {
+        let stack = started(&format!("{OPEN}per_address_per_minute = {limit}\n")).await;
+        let client = register(&stack, &json!({ "redirect_uris": [CALLBACK] })).await.json();
+        let (place, token) = (place_of(&stack, &client), text(&client, "registration_access_token"));
+        let body = json!({ "client_id": client["client_id"], "redirect_uris": [CALLBACK] });
+        for (token, status) in [(token, 200), ("sy_reg_AAAA", 401)] {
+            assert_eq!(send(&stack, call("PUT", &place, token, &body)).await.status, status);
+        }
+        let answer = send(&stack, call("PUT", &place, token, &body)).await;
+        match limit {
+            3 => assert_eq!((answer.status, answer.header("retry-after").is_some()), (429, true), "{}", answer.text()),
+            _ => assert_eq!(answer.status, 200, "{}", answer.text()),
+        }
+    }
+    let stack = started(&format!("{OPEN}{OUTBOUND}")).await;
+    let publisher = Publisher::start(&stack.server_ca).await;
+    publisher.publish(&json!([CALLBACK]));
+    publisher.delay(std::time::Duration::from_secs(2));
+    let asked = json!({ "redirect_uris": [CALLBACK], "sector_identifier_uri": publisher.url("/sector") });
+    let answers = futures_util::future::join_all((0..20).map(|_| register(&stack, &asked))).await;
+    let count = |status: u16| answers.iter().filter(|answer| answer.status == status).count();
+    assert_eq!((count(201), count(503)), (16, 4));
+    assert_eq!(publisher.connections(), 16);
+    publisher.delay(std::time::Duration::ZERO);
+    assert_eq!(register(&stack, &asked).await.status, 201);
+}
+
+/// What the operator narrowed, no client undoes by sending its registration again.
+#[tokio::test]
+async fn a_change_keeps_the_operators_limits() {
+    let more = "scopes = [\"read\", \"write\"]\nresources = [\"{accounts}\", \"{reports}\"]\n";
+    let stack = started(&format!("{OPEN}{more}")).await;
+    let asked = json!({
+        "redirect_uris": [CALLBACK], "token_endpoint_auth_method": "none", "scope": "openid read write",
+        "grant_types": ["authorization_code"],
+    });
+    let client = register(&stack, &asked).await.json();
+    assert_eq!(client["scope"], "openid read write", "{client}");
+    let mut narrowed = asked.clone();
+    for (name, value) in [
+        ("client_id", client["client_id"].clone()),
+        ("profile", json!("oauth2.1")),
+        ("scope", json!("openid read")),
+        ("resources", json!([stack.accounts])),
+        ("dpop_bound_access_tokens", json!(true)),
+    ] {
+        narrowed[name] = value;
+    }
+    stack.apply(&[narrowed.clone()]).await.ok();
+    let stored = async || {
+        let said = symbolon(stack.dir.path(), &["client", "show", text(&client, "client_id")]).await.ok();
+        serde_json::from_str::<Value>(&said).expect("JSON")
+    };
+    let put = async |changes: &[(&str, Value)]| {
+        let mut body = asked.clone();
+        body["client_id"] = client["client_id"].clone();
+        for (name, value) in changes {
+            body[name] = value.clone();
+        }
+        let answer =
+            send(&stack, call("PUT", &place_of(&stack, &client), text(&client, "registration_access_token"), &body)).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        stored().await
+    };
+    let wide = [("scope", json!("openid email read write")), ("profile", json!("openid")), ("client_name", json!("After"))];
+    let found = put(&wide).await;
+    assert_eq!(found["client_name"], "After", "{found}");
+    for name in ["profile", "scope", "resources", "dpop_bound_access_tokens"] {
+        assert_eq!(found[name], narrowed[name], "{name}: {found}");
+    }
+    // What it asks for in less, it gets.
+    assert_eq!(put(&[("scope", json!("openid"))]).await["scope"], "openid");
 }

@@ -72,6 +72,84 @@ async fn an_assertion_becomes_a_token_once_on_postgres() {
     an_assertion_becomes_a_token_once(Engine::Postgres).await;
 }
 
+/// RFC 7521 §4.1: "Refresh tokens are not normally issued ... the client can request a new access token using the same assertion": none
+/// goes with it but to a client that is registered for one, whose use of it ends with the trust in the issuer. It is the client's, whatever
+/// certificate that has by then, and nothing that was granted grows.
+#[tokio::test]
+async fn a_refresh_token_goes_with_it_by_registration_alone() {
+    let key = Signer::key("ES256", "16");
+    let mut stack = start(Engine::Sqlite, &key).await.expect("started");
+    let client = |grants: serde_json::Value| {
+        let grant_types = json!([GRANT, "client_credentials", "refresh_token"]);
+        let changes = json!({
+            "grant_types": grant_types, "redirect_uris": null, "scope": "read write", "resources": ["{accounts}", "{reports}"],
+            "refresh_token_grants": grants,
+        });
+        let client = App::metadata("alice", changes);
+        serde_json::from_str::<Value>(&stack.fill(&client.to_string())).expect("JSON")
+    };
+    let exchange = "urn:ietf:params:oauth:grant-type:token-exchange";
+    for (grants, problem) in [
+        (json!([]), "`refresh_token` needs"),
+        (json!(["client_credentials"]), "`client_credentials` is not"),
+        (json!([exchange]), "`grant_types` does not have it"),
+    ] {
+        assert!(stack.apply(&[client(grants.clone())]).await.failed().contains(problem), "{grants}");
+    }
+    let registered = client(json!([GRANT]));
+    stack.apply(std::slice::from_ref(&registered)).await.ok();
+    let started = std::time::Instant::now();
+    let body = loop {
+        let body = present(&stack, &stack.alice, &key.sign(json!({}), &good(&stack)), &[]).await.json();
+        if body.get("refresh_token").is_some() {
+            break body;
+        }
+        assert!(started.elapsed() < crate::harness::client::PATIENCE, "{body}");
+    };
+    let refresh_token = body["refresh_token"].as_str().expect("one").to_owned();
+    let refresh = async |stack: &Stack, identity: &Identity, more: &[(&str, &str)]| {
+        let form = [("grant_type", "refresh_token"), ("client_id", &*identity.name), ("refresh_token", &*refresh_token)];
+        stack.post(identity, "/token", &[&form[..], more].concat()).await
+    };
+    let renewed = stack.client_ca.issue(crate::harness::Leaf::client("alice"));
+    let answer = refresh(&stack, &renewed, &[]).await;
+    assert_eq!((answer.status, answer.json().get("refresh_token")), (200, None), "{}", answer.text());
+    let access_token = answer.json()["access_token"].as_str().expect("a token").to_owned();
+    let claims = token::claims(&access_token);
+    assert_eq!((&claims["sub"], &claims["scope"], &claims["aud"]), (&json!("mike"), &json!("read"), &json!(stack.accounts)));
+    assert_eq!(claims["cnf"]["x5t#S256"], renewed.thumbprint());
+    let verdict = |code: &str, reason: &str| (400, code.to_owned(), reason.to_owned());
+    for (more, code, reason) in [
+        ([("scope", "write")], "invalid_scope", "scope_not_allowed"),
+        ([("resource", &*stack.reports)], "invalid_target", "resource_not_allowed"),
+        ([("certificate_rebinding", "x")], "unauthorized_client", "rebinding_not_allowed"),
+    ] {
+        let answer = refresh(&stack, &stack.alice, &more).await;
+        assert_eq!(stack.verdict(&answer).await, verdict(code, reason), "{more:?}");
+    }
+    let answer = refresh(&stack, &stack.mallory, &[]).await;
+    assert_eq!(stack.verdict(&answer).await, verdict("unauthorized_client", "grant_not_allowed"));
+    // Whom the issuer speaks of is somebody else now; then it is not trusted at all.
+    let text = std::fs::read_to_string(stack.server_config()).expect("read");
+    for (from, to) in [("name = \"mike\"", "name = \"michael\""), ("clients = [\"alice\"]", "clients = [\"mallory\"]")] {
+        std::fs::write(stack.server_config(), text.replace(from, to)).expect("written");
+        stack.server.take().expect("running").stop().await;
+        stack.start_server().await;
+        let answer = refresh(&stack, &stack.alice, &[]).await;
+        assert_eq!(stack.verdict(&answer).await, verdict("invalid_grant", "assertion_issuer"), "{to}");
+    }
+    std::fs::write(stack.server_config(), text).expect("written");
+    stack.server.take().expect("running").stop().await;
+    stack.start_server().await;
+    assert_eq!(refresh(&stack, &stack.alice, &[]).await.status, 200);
+    // Revoked, with every access token that came of it.
+    assert_eq!(stack.introspect(&access_token).await["active"], json!(true));
+    assert_eq!(stack.revoke(&stack.alice, &refresh_token).await.status, 200);
+    assert_eq!(stack.introspect(&access_token).await, json!({ "active": false }));
+    let answer = refresh(&stack, &stack.alice, &[]).await;
+    assert_eq!(stack.verdict(&answer).await, verdict("invalid_grant", "refresh_token_unknown"));
+}
+
 /// §3.1: "If the JWT is not valid or is unacceptable, the authorization server constructs an error response ... the value of the `error`
 /// parameter MUST be the `invalid_grant` error code."
 #[tokio::test]

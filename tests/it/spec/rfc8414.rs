@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use crate::harness::app::add_bob;
+use crate::harness::app::{CHALLENGE, add_bob};
 use crate::harness::assertion::{self, Signer};
 use crate::harness::browser::Browser;
 use crate::harness::client::PATIENCE;
@@ -59,6 +59,8 @@ async fn the_document_as_a_whole() {
     insta::assert_snapshot!(text);
 }
 
+/// Where the clients of the next test are answered.
+const CALLBACK: &str = "https://app.example/cb";
 /// Long enough for every algorithm.
 const SECRET: &str = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_0123456789abcdefghijkl";
 
@@ -74,7 +76,8 @@ async fn every_listed_method_works_and_no_other() {
     let client = |client_id: &str, method: &str, more: Value| {
         let mut client = json!({
             "client_id": client_id, "token_endpoint_auth_method": method, "resources": ["{accounts}"],
-            "tls_client_certificate_bound_access_tokens": false,
+            "tls_client_certificate_bound_access_tokens": false, "grant_types": ["client_credentials", "authorization_code"],
+            "redirect_uris": [CALLBACK],
         });
         client.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
         client
@@ -86,7 +89,10 @@ async fn every_listed_method_works_and_no_other() {
     ];
     clients.push(App::metadata("none", json!({
         "token_endpoint_auth_method": "none", "tls_client_certificate_bound_access_tokens": false, "tls_client_auth_subject_dn": null,
+        "redirect_uris": ["https://none.example/cb", CALLBACK],
     })));
+    let both = json!({ "grant_types": ["client_credentials", "authorization_code"], "redirect_uris": [CALLBACK] });
+    clients.push(App::metadata("alice", both));
     for key in &keys {
         let only = json!({ "jwks": key.jwks(), "token_endpoint_auth_signing_alg": key.algorithm });
         clients.push(client(key.algorithm, "private_key_jwt", only));
@@ -101,19 +107,27 @@ async fn every_listed_method_works_and_no_other() {
     };
     let document = metadata(&stack).await;
     let issuer = format!("https://{}", stack.issuer_authority);
-    for endpoint in ["token", "introspection", "revocation"] {
+    for endpoint in ["token", "introspection", "revocation", "pushed_authorization_request"] {
         let listed = |name: &str| -> Vec<String> {
             serde_json::from_value(document[format!("{endpoint}_endpoint_auth_{name}_supported")].clone()).expect("strings")
         };
         let url: url::Url = document[format!("{endpoint}_endpoint")].as_str().expect("a URL").parse().expect("a URL");
         let form = |more: &[(&str, &str)]| {
-            let mut form = vec![("grant_type", "client_credentials"), ("token", "abc")];
+            let mut form = vec![
+                ("grant_type", "client_credentials"),
+                ("token", "abc"),
+                ("response_type", "code"),
+                ("redirect_uri", CALLBACK),
+                ("code_challenge", CHALLENGE),
+                ("code_challenge_method", "S256"),
+            ];
             form.extend(more);
             Call::form(url.path(), &form)
         };
         let assert_works = async |what: &str, caller: Caller, authority: &str, call: Call| {
             let answer = caller.send(authority, &call).await;
-            assert_eq!(answer.status, 200, "{endpoint} {what}: {}", answer.text());
+            let good = if url.path() == "/par" { 201 } else { 200 };
+            assert_eq!(answer.status, good, "{endpoint} {what}: {}", answer.text());
         };
         for algorithm in listed("signing_alg_values") {
             let signer = keys.iter().chain(&secrets).find(|signer| signer.algorithm == algorithm);
@@ -147,18 +161,9 @@ async fn every_listed_method_works_and_no_other() {
                     let app = App { identity, redirect_uri: "https://none.example/cb".into() };
                     add_bob(&stack).await;
                     app.tokens(&stack, &mut Browser::new(&stack), &[]).await;
-                    // RFC 9126 §2.1: "in the same way as a token request".
-                    assert!(
-                        document["pushed_authorization_request_endpoint_auth_methods_supported"]
-                            .as_array()
-                            .is_some_and(|methods| methods.contains(&json!("none")))
-                    );
-                    let request = app.request(&[]);
-                    let request: Vec<(&str, &str)> = request.iter().map(|(name, value)| (&**name, &**value)).collect();
-                    let answer = stack.nobody().send(public, &Call::form("/par", &request)).await;
-                    assert_eq!(answer.status, 201, "{}", answer.text());
                 }
-                "none" if endpoint == "revocation" => {
+                // RFC 9126 §2.1: "in the same way as a token request".
+                "none" if endpoint != "introspection" => {
                     assert_works(&method, stack.nobody(), public, form(&[("client_id", &method)])).await;
                 }
                 other => panic!("{endpoint} lists {other}, for which this test has no client"),
@@ -185,7 +190,7 @@ async fn every_listed_method_works_and_no_other() {
         assert!(said.failed().contains("is not a signature algorithm"), "{algorithm}");
     }
     // A client that is registered to prove nothing may not ask for tokens in its own name, nor about tokens.
-    stack.apply(&[filled("public", "none", json!({}))]).await.ok();
+    stack.apply(&[filled("public", "none", json!({ "grant_types": [], "redirect_uris": [] }))]).await.ok();
     let started = std::time::Instant::now();
     loop {
         let form = [("grant_type", "client_credentials"), ("token", "abc"), ("client_id", "public")];

@@ -160,6 +160,104 @@ async fn it_is_revoked_with_the_grant() {
     assert_eq!(stack.verdict(&answer).await, (400, "invalid_request".to_owned(), "token_revoked".to_owned()));
 }
 
+/// §2.2.1: "A refresh token can be issued in cases where the client of the token exchange needs the ability to access a resource even when
+/// the original credential is no longer valid": by registration alone, to a client that acts for another. It goes on acting for the same
+/// subject with no more than it was given, and ends with the grant that it came of, with the client of that grant, and with the person.
+async fn a_refresh_token_goes_with_it_by_registration_alone(engine: Engine) {
+    let lasting = |name: &str| {
+        json!({
+            "client_id": name, "token_endpoint_auth_method": "tls_client_auth",
+            "tls_client_auth_subject_dn": format!("CN={name}"), "grant_types": ["client_credentials", "refresh_token", GRANT],
+            "scope": "read", "resources": ["{reports}", "{accounts}"], "refresh_token_grants": [GRANT],
+        })
+    };
+    let mut setup = setup(engine);
+    setup.clients.retain(|client| client["client_id"] != "gateway" && client["client_id"] != "backend");
+    setup.clients.extend([lasting("gateway"), lasting("backend")]);
+    let Some(stack) = setup.try_start().await else { return };
+    add_bob(&stack).await;
+    let (gateway, backend) = (&stack.gateway_identity, stack.client_ca.issue(Leaf::client("backend")));
+    let app = App::alice(&stack);
+    let mut browser = Browser::new(&stack);
+    let text = |body: &Value, name: &str| body[name].as_str().unwrap_or_else(|| panic!("no {name}: {body}")).to_owned();
+    let exchanged = async |identity: &Identity, subject_token: &str| {
+        let form = [("subject_token", subject_token), ("subject_token_type", ACCESS_TOKEN), ("resource", &*stack.reports)];
+        exchange(&stack, identity, &form).await.json()
+    };
+    let refresh = async |identity: &Identity, token: &str, more: &[(&str, &str)]| {
+        let form = [("grant_type", "refresh_token"), ("client_id", &*identity.name), ("refresh_token", token)];
+        stack.post(identity, "/token", &[&form[..], more].concat()).await
+    };
+    let gone = (400, "invalid_grant".to_owned(), "refresh_token_unknown".to_owned());
+
+    // bob's token goes to the gateway's client, and on to the backend; both keep acting.
+    let tokens = app.tokens(&stack, &mut browser, &[("scope", "read"), ("resource", &stack.accounts)]).await;
+    let first = exchanged(gateway, &text(&tokens, "access_token")).await;
+    let second = exchanged(&backend, &text(&first, "access_token")).await;
+    let (of_gateway, of_backend) = (text(&first, "refresh_token"), text(&second, "refresh_token"));
+    let answer = refresh(&backend, &of_backend, &[]).await;
+    assert_eq!((answer.status, answer.json().get("issued_token_type")), (200, None), "{}", answer.text());
+    let refreshed = text(&answer.json(), "access_token");
+    let told = stack.introspect(&refreshed).await;
+    assert_eq!(told["act"], json!({ "sub": "backend", "act": { "sub": "gateway" } }));
+    assert_eq!((&told["scope"], &told["aud"]), (&json!("read"), &json!(stack.reports)));
+    assert_eq!(told["sub"], stack.introspect(&text(&tokens, "access_token")).await["sub"]);
+    assert_eq!(told["cnf"]["x5t#S256"], backend.thumbprint());
+    for (more, error, reason) in [
+        ([("scope", "read write")], "invalid_scope", "scope_not_allowed"),
+        ([("resource", &*stack.accounts)], "invalid_target", "resource_not_allowed"),
+    ] {
+        let answer = refresh(&backend, &of_backend, &more).await;
+        assert_eq!(stack.verdict(&answer).await, (400, error.to_owned(), reason.to_owned()), "{more:?}");
+    }
+    let answer = refresh(gateway, &of_backend, &[]).await;
+    assert_eq!(stack.verdict(&answer).await, (400, "invalid_grant".to_owned(), "refresh_token_foreign".to_owned()));
+    // The access token that was given ends, and its bearer goes on; the grant ends, and nobody does.
+    assert_eq!(stack.revoke(&stack.alice, &text(&tokens, "access_token")).await.status, 200);
+    assert_eq!(refresh(gateway, &of_gateway, &[]).await.status, 200);
+    assert_eq!(stack.revoke(&stack.alice, &text(&tokens, "refresh_token")).await.status, 200);
+    for token in [&text(&first, "access_token"), &text(&second, "access_token"), &refreshed] {
+        assert_eq!(stack.introspect(token).await, json!({ "active": false }));
+    }
+    assert_eq!(stack.verdict(&refresh(gateway, &of_gateway, &[]).await).await, gone);
+    assert_eq!(stack.verdict(&refresh(&backend, &of_backend, &[]).await).await, gone);
+
+    // What a client has of its own does not become a refresh token by being exchanged.
+    let own = access_token(&stack.ask(gateway, &[("resource", &stack.reports)]).await);
+    assert_eq!(exchanged(gateway, &own).await.get("refresh_token"), None);
+    assert_eq!(stack.ask(gateway, &[]).await.json().get("refresh_token"), None, "never with client_credentials");
+
+    // With the client whose token it was, though that had no refresh token; and a client of that name does not bring it back.
+    let of_mallory = exchanged(&backend, &access_token(&stack.ask(&stack.mallory, &[("resource", &stack.reports)]).await)).await;
+    let token = text(&of_mallory, "refresh_token");
+    assert_eq!(refresh(&backend, &token, &[]).await.status, 200);
+    crate::harness::command::symbolon(stack.dir.path(), &["client", "remove", "mallory"]).await.ok();
+    assert_eq!(stack.verdict(&refresh(&backend, &token, &[]).await).await, gone);
+
+    // With the session that the grant hangs on, and with the person.
+    let tokens = app.tokens(&stack, &mut browser, &[("scope", "read"), ("resource", &stack.accounts)]).await;
+    let online = text(&exchanged(gateway, &text(&tokens, "access_token")).await, "refresh_token");
+    let tokens =
+        app.tokens(&stack, &mut browser, &[("scope", "openid read offline_access"), ("resource", &stack.accounts)]).await;
+    let offline = text(&exchanged(gateway, &text(&tokens, "access_token")).await, "refresh_token");
+    let csrf = crate::harness::browser::field(&browser.account().await, "csrf");
+    browser.post("/sign-out", &[("csrf", &csrf)]).await;
+    assert_eq!(stack.verdict(&refresh(gateway, &online, &[]).await).await, gone, "the session is over");
+    assert_eq!(refresh(gateway, &offline, &[]).await.status, 200);
+    crate::harness::command::symbolon(stack.dir.path(), &["user", "disable", "bob"]).await.ok();
+    assert_eq!(stack.verdict(&refresh(gateway, &offline, &[]).await).await, gone, "the person is kept out");
+}
+
+#[tokio::test]
+async fn a_refresh_token_goes_with_it_by_registration_alone_on_sqlite() {
+    a_refresh_token_goes_with_it_by_registration_alone(Engine::Sqlite).await;
+}
+
+#[tokio::test]
+async fn a_refresh_token_goes_with_it_by_registration_alone_on_postgres() {
+    a_refresh_token_goes_with_it_by_registration_alone(Engine::Postgres).await;
+}
+
 /// §2.1: `subject_token`, `subject_token_type` REQUIRED; `actor_token_type` "REQUIRED when the `actor_token` parameter is present in the
 /// request but MUST NOT be included otherwise"; §2.2.2: `invalid_request` for tokens that are invalid or unacceptable, `invalid_target`.
 #[tokio::test]

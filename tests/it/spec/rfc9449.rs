@@ -324,6 +324,43 @@ async fn the_authorization_server_hands_out_nonces() {
     access_token(&stack.ask_with_proof(&dora, &prove(Some(&next), now()), &[]).await);
 }
 
+/// §8: "The nonce ... MUST be unpredictable", and nothing says that the server which made it is the one that is asked next: replicas of one
+/// database take each other's, and nobody else's; one that was started again takes those from before.
+#[tokio::test]
+async fn a_nonce_of_one_replica_is_taken_by_every_other() {
+    let server = "[dpop]\nrequire_nonce = true\n".to_owned();
+    let (mut stack, dora) = with_dora(Setup { server: server.clone(), without_gateway: true, ..Setup::default() }).await;
+    let (other, _) = with_dora(Setup { server, without_gateway: true, ..Setup::default() }).await;
+    let (_replica, [_, replica]) = stack.start_replica().await;
+    let key = Prover::new();
+    let prove =
+        |stack: &Stack, nonce: Option<&str>| key.prove_with("POST", &stack.token_url(), &json!({ "nonce": nonce, "iat": now() }));
+    let form = [("grant_type", "client_credentials"), ("client_id", "dora")];
+    let ask = async |stack: &Stack, authority: &str, nonce: Option<&str>| {
+        let call = Call::form("/token", &form).proof(&prove(stack, nonce));
+        stack.caller(&dora).send(authority, &call).await
+    };
+    let mtls = stack.mtls_authority.clone();
+    for (maker, taker) in [(&mtls, &replica), (&replica, &mtls)] {
+        let answer = ask(&stack, maker, None).await;
+        assert_eq!((answer.status, answer.error().as_str()), (400, "use_dpop_nonce"));
+        access_token(&ask(&stack, taker, Some(answer.nonce())).await);
+    }
+    // Another deployment's.
+    let foreign = {
+        let answer =
+            other.ask_with_proof(&other.client_ca.issue(crate::harness::Leaf::client("dora")), &prove(&other, None), &[]).await;
+        assert_eq!(answer.error(), "use_dpop_nonce");
+        answer.nonce().to_owned()
+    };
+    let answer = ask(&stack, &mtls, Some(&foreign)).await;
+    assert_eq!(stack.verdict(&answer).await, (400, "use_dpop_nonce".to_owned(), "dpop_nonce_foreign".to_owned()));
+    let nonce = answer.nonce().to_owned();
+    stack.server.take().expect("running").stop().await;
+    stack.start_server().await;
+    access_token(&ask(&stack, &mtls, Some(&nonce)).await);
+}
+
 /// §9: "a resource server ... 401 ... `WWW-Authenticate: DPoP error="use_dpop_nonce"` ... `DPoP-Nonce`"; without a nonce `iat` tells when
 /// a proof was made (§4.3): a gateway takes such proofs once it has run for longer than one could be older than its memory.
 #[tokio::test]

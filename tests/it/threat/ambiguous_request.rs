@@ -109,6 +109,40 @@ async fn what_follows_an_early_refusal_is_no_request() {
     passed(&stack, &answer, "the next request on that connection");
 }
 
+/// The upstream may answer long before the request has arrived whole. What arrives afterwards is still the body, however long the
+/// connection rested meanwhile (RFC 9112 §6.3): its author is not the owner of the connection, who uploads it.
+#[tokio::test]
+async fn what_follows_an_early_answer_is_no_request() {
+    let stack = Stack::start().await;
+    let access = stack.token(&stack.alice).await;
+    stack.upstream.answer_early();
+    let inner =
+        format!("GET /accounts/smuggled HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {access}\r\n\r\n", stack.gateway_authority);
+    for (framing, before, after) in [
+        (format!("Content-Length: {}", inner.len() + 9), String::new(), ""),
+        ("Transfer-Encoding: chunked".to_owned(), format!("{:x}\r\n", inner.len() + 9), "\r\n0\r\n\r\n"),
+    ] {
+        stack.upstream.forget();
+        let mut connection = stack.caller(&stack.alice).connect(&stack.gateway_authority).await.expect("a connection");
+        let host = &stack.gateway_authority;
+        let head = format!(
+            "POST /accounts HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {access}\r\n{framing}\r\n\r\n{before}012345678"
+        );
+        connection.write(head.as_bytes()).await.expect("written");
+        assert_eq!(connection.read().await.expect("an answer").text(), "early", "{framing}");
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        // The connection may be gone by now; what must not be is a second answer.
+        let _ = connection.write(format!("{inner}{after}").as_bytes()).await;
+        let second = tokio::time::timeout(Duration::from_secs(3), connection.read()).await;
+        assert!(!matches!(second, Ok(Ok(_))), "{framing}: {second:?}");
+        let requests = stack.upstream.requests();
+        assert!(requests.iter().all(|request| request.line.starts_with("POST")), "{framing}: {requests:?}");
+    }
+    let answer =
+        stack.caller(&stack.alice).send(&stack.gateway_authority, &Call::get("/accounts/smuggled").bearer(&access)).await;
+    assert_eq!(answer.text(), "early", "the same request as one of its own");
+}
+
 /// RFC 9112 §3.2, RFC 9113 §8.3.1.
 #[tokio::test]
 async fn two_hosts_are_none() {

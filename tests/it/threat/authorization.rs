@@ -3,8 +3,9 @@
 use serde_json::json;
 
 use super::{passed, refused};
-use crate::harness::app::{PASSWORD, Returned, VERIFIER, add_bob, decide, fill_in_sign_in, go_on};
+use crate::harness::app::{PASSWORD, Returned, VERIFIER, add_bob, decide, fill_in_sign_in, go_on, posted};
 use crate::harness::browser::{Browser, field};
+use crate::harness::command::symbolon;
 use crate::harness::{App, Call, Engine, Leaf, Prover, Setup, token};
 
 /// A code that comes again ends everything that came of it (RFC 6749 §4.1.2): the gateway refuses the first token within a second.
@@ -109,6 +110,88 @@ async fn an_interaction_is_its_browsers() {
     let page = thief.get(&location).await;
     let answer = fill_in_sign_in(&mut thief, &page).await;
     assert!(!Returned::of(&go_on(&mut thief, answer).await).get("code").is_empty());
+}
+
+/// A stolen cookie, or another old session, shown only after the request was sent away to sign in: the password is asked for all the same,
+/// where the request wants the person to sign in anew (OpenID Connect Core §3.1.2.1).
+#[tokio::test]
+async fn an_old_session_shown_late_is_no_new_sign_in() {
+    let stack = Setup { without_gateway: true, ..App::setup() }.start().await;
+    add_bob(&stack).await;
+    let app = App::alice(&stack);
+    let mut cookies = vec![];
+    for _ in 0..5 {
+        let mut browser = Browser::new(&stack);
+        assert_eq!(browser.sign_in("bob", PASSWORD).await.status, 303);
+        cookies.extend(browser.session_cookie());
+    }
+    // Sign-ins are told apart from requests by whole seconds.
+    tokio::time::sleep(std::time::Duration::from_millis(1_100)).await;
+    let old = cookies.pop().expect("one");
+    let table =
+        [("prompt", "login", false), ("prompt", "login", true), ("prompt", "select_account", false), ("max_age", "0", false)];
+    for ((name, value, with_another), stolen) in table.into_iter().zip(cookies) {
+        let mut thief = Browser::new(&stack);
+        thief.cookies.extend(with_another.then(|| old.clone()));
+        let location = thief.get(&app.url(&[(name, value)])).await.header("location").expect("away").to_owned();
+        assert!(location.starts_with("/sign-in?"), "{name}={value}: {location}");
+        thief.cookies.retain(|(name, _)| *name != stolen.0);
+        thief.cookies.push(stolen);
+        let answer = thief.get(&location.replace("/sign-in", "/authorize/resume")).await;
+        assert_eq!((answer.status, answer.header("location")), (303, Some(&*location)), "{name}={value}, {with_another}");
+        // Whoever knows the password goes on.
+        let page = thief.get(&location).await;
+        let answer = fill_in_sign_in(&mut thief, &page).await;
+        assert!(!Returned::of(&go_on(&mut thief, answer).await).get("code").is_empty(), "{name}={value}, {with_another}");
+    }
+}
+
+/// A client is removed, and another program gets its name: what the first was given, by tokens, codes or people's consent, is not the
+/// second's, and neither is it a thief's.
+async fn a_namesake_inherits_nothing(engine: Engine) {
+    let public = json!({
+        "client_id": "alice", "token_endpoint_auth_method": "none", "tls_client_certificate_bound_access_tokens": false,
+        "grant_types": ["authorization_code", "refresh_token"], "redirect_uris": ["https://alice.example/cb"],
+        "scope": "read", "resources": ["{accounts}"],
+    });
+    let setup = Setup { engine, without_gateway: true, clients: vec![public.clone()], ..Setup::default() };
+    let Some(stack) = setup.try_start().await else { return };
+    add_bob(&stack).await;
+    let app = App::alice(&stack);
+    let mut browser = Browser::new(&stack);
+    let tokens = app.tokens(&stack, &mut browser, &[("scope", "read")]).await;
+    let refresh_token = tokens["refresh_token"].as_str().expect("one").to_owned();
+    let location = browser.get(&app.url(&[("scope", "read")])).await.header("location").expect("led on").to_owned();
+    assert!(location.starts_with("https://alice.example/cb?"), "consent is remembered: {location}");
+    let code = app.code(&mut browser, &[("scope", "read")]).await;
+    symbolon(stack.dir.path(), &["client", "remove", "alice"]).await.ok();
+    // Until the server knows, and the rule's two seconds are over.
+    let started = std::time::Instant::now();
+    while app.refresh(&stack, "sy_rt_unknown").await.error() != "invalid_client" {
+        assert!(started.elapsed() < crate::harness::client::PATIENCE);
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    tokio::time::sleep(std::time::Duration::from_millis(3_100)).await;
+    stack.register(&[serde_json::from_str(&stack.fill(&public.to_string())).expect("JSON")]).await;
+    let answer = app.refresh(&stack, &refresh_token).await;
+    refused(&stack, &answer, 400, "invalid_grant", "refresh_token_unknown", "its refresh token").await;
+    refused(&stack, &app.redeem(&stack, &code).await, 400, "invalid_grant", "token_revoked", "its code").await;
+    let answer = browser.get(&app.url(&[("scope", "read")])).await;
+    assert!(answer.header("location").is_some_and(|location| location.starts_with("/consent?")), "its consent");
+    // What is granted from now on is the new client's.
+    let tokens = app.tokens(&stack, &mut browser, &[("scope", "read")]).await;
+    assert_eq!(stack.introspect(tokens["access_token"].as_str().expect("one")).await["active"], true);
+    assert_eq!(app.refresh(&stack, tokens["refresh_token"].as_str().expect("one")).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_namesake_inherits_nothing_on_sqlite() {
+    a_namesake_inherits_nothing(Engine::Sqlite).await;
+}
+
+#[tokio::test]
+async fn a_namesake_inherits_nothing_on_postgres() {
+    a_namesake_inherits_nothing(Engine::Postgres).await;
 }
 
 /// A consent form that another site sends, or another session's: the token of the form is missing or another's.
@@ -291,4 +374,115 @@ async fn the_cookie_of_an_interaction_cannot_be_altered() {
     }
     let answer = browser.get(&location.replace("/sign-in", "/authorize/resume")).await;
     assert_eq!((answer.status, stack.reason_of(answer.request_id()).await.as_str()), (400, "interaction_foreign"));
+}
+
+/// An access token never outlives the grant that the end of a session looks for, so that signing out ends every one of them.
+#[tokio::test]
+async fn no_access_token_outlives_its_grant() {
+    for (grant_seconds, most) in [(60, 60), (3_600, 300)] {
+        let server = format!("[authorization]\nrefresh_token_lifetime_seconds = {grant_seconds}\n");
+        let stack = Setup { without_gateway: true, server, ..App::setup() }.start().await;
+        add_bob(&stack).await;
+        let app = App::alice(&stack);
+        let mut browser = Browser::new(&stack);
+        let first = app.tokens(&stack, &mut browser, &[("scope", "read")]).await;
+        let life = |tokens: &serde_json::Value| {
+            let claims = token::claims(tokens["access_token"].as_str().expect("one"));
+            let exact = claims["exp"].as_i64().expect("a time") - claims["iat"].as_i64().expect("a time");
+            assert_eq!(tokens["expires_in"], exact);
+            exact
+        };
+        assert_eq!(life(&first), most, "of a grant of {grant_seconds} seconds");
+        tokio::time::sleep(std::time::Duration::from_millis(2_100)).await;
+        let answer = app.refresh(&stack, first["refresh_token"].as_str().expect("one")).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        let second = answer.json();
+        assert!(if most == 60 { life(&second) <= 58 } else { life(&second) == 300 }, "{second}");
+        // What is left hangs on the session still.
+        assert!(browser.is_signed_in().await);
+        let page = browser.account().await;
+        browser.post("/sign-out", &[("csrf", &field(&page, "csrf"))]).await;
+        assert!(!browser.is_signed_in().await);
+        for tokens in [&first, &second] {
+            let token = tokens["access_token"].as_str().expect("one");
+            assert_eq!(stack.introspect(token).await, json!({ "active": false }), "of a grant of {grant_seconds} seconds");
+        }
+    }
+}
+
+/// Nobody fills the database from one address by requests that no person and no client answers for.
+#[tokio::test]
+async fn what_is_kept_for_nobody_is_limited() {
+    let public = json!({
+        "client_id": "public", "token_endpoint_auth_method": "none", "tls_client_certificate_bound_access_tokens": false,
+        "grant_types": ["authorization_code"], "redirect_uris": ["https://public.example/cb"], "scope": "read",
+        "resources": ["{accounts}"],
+    });
+    let clients = vec![App::metadata("alice", json!({})), public];
+    let server = "[limits]\nanonymous_authorizations_per_minute = 3\n".to_owned();
+    let stack = Setup { without_gateway: true, clients, server, ..Setup::default() }.start().await;
+    add_bob(&stack).await;
+    let app = App::alice(&stack);
+    let mut bob = Browser::new(&stack);
+    assert_eq!(bob.sign_in("bob", PASSWORD).await.status, 303);
+    let mut request = app.request(&[]);
+    let get = Call::get(&app.url(&[]));
+    let post = posted(&request);
+    request.retain(|(name, _)| !matches!(name.as_str(), "client_id" | "redirect_uri" | "scope"));
+    let mut form: Vec<(&str, &str)> = request.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    form.extend([("client_id", "public"), ("redirect_uri", "https://public.example/cb"), ("scope", "read")]);
+    let push = Call::form("/par", &form);
+    for full in [false, true] {
+        for (call, status) in [(&get, 303), (&post, 303), (&push, 201)] {
+            let answer = stack.nobody().send(&stack.issuer_authority, call).await;
+            match full {
+                false => assert_eq!(answer.status, status, "{}", answer.text()),
+                true => {
+                    assert_eq!((answer.status, answer.header("retry-after").is_some()), (429, true), "{}", answer.text());
+                    assert_eq!(stack.reason_of(answer.request_id()).await, "client_throttled");
+                }
+            }
+        }
+        assert_eq!(stack.count("SELECT COUNT(*) FROM interaction").await, 2);
+        assert_eq!(stack.count("SELECT COUNT(*) FROM pushed_request").await, 1);
+    }
+    // Whoever says who they are goes on.
+    let form: Vec<(String, String)> = app.request(&[]);
+    let form: Vec<(&str, &str)> = form.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    assert_eq!(stack.post(&app.identity, "/par", &form).await.status, 201);
+    let answer = bob.get(&app.url(&[])).await;
+    assert!(!Returned::of(&go_on(&mut bob, answer).await).get("code").is_empty());
+    assert_eq!(Browser::new(&stack).get(&app.url(&[("prompt", "none")])).await.status, 303, "nothing is kept");
+}
+
+/// A browser in which one sign-in after the other is left alone keeps a few cookies of them, for ten minutes, and not so many that its
+/// requests are too long to be read.
+#[tokio::test]
+async fn abandoned_sign_ins_leave_few_cookies() {
+    let stack = Setup { without_gateway: true, ..App::setup() }.start().await;
+    add_bob(&stack).await;
+    let app = App::alice(&stack);
+    let mut browser = Browser::new(&stack);
+    let mut location = String::new();
+    for number in 0..40 {
+        let answer = browser.get(&app.url(&[])).await;
+        location = answer.header("location").expect("to the sign-in").to_owned();
+        let set: Vec<&str> =
+            answer.headers.iter().filter(|(name, _)| name == "set-cookie").map(|(_, value)| value.as_str()).collect();
+        assert!(set[0].ends_with("; Max-Age=600"), "{set:?}");
+        let kept = browser.cookies.iter().filter(|(name, _)| name.contains("-interaction-")).count();
+        assert_eq!(kept, (number + 1).min(16));
+    }
+    // What another site posts brings no cookies, and the browser comes again by GET.
+    for _ in 0..20 {
+        let mut foreign = Browser::new(&stack);
+        let resumption = foreign.send(posted(&app.request(&[]))).await.header("location").expect("to ourselves").to_owned();
+        browser.cookies.append(&mut foreign.cookies);
+        location = browser.get(&resumption).await.header("location").expect("to the sign-in").to_owned();
+        assert_eq!(browser.cookies.iter().filter(|(name, _)| name.contains("-interaction-")).count(), 16);
+    }
+    // The last one leads on.
+    let page = browser.get(&location).await;
+    let answer = fill_in_sign_in(&mut browser, &page).await;
+    assert!(!Returned::of(&go_on(&mut browser, answer).await).get("code").is_empty());
 }

@@ -162,3 +162,22 @@ async fn a_lost_postgres_stops_what_needs_it_and_nothing_else() {
         }
     }
 }
+
+/// PostgreSQL itself crashes, twice, and is started again: what was answered is there, and the server finds it by itself.
+#[tokio::test]
+async fn a_restarted_postgres_is_found_again() {
+    let Some((database, url)) = postgres::Own::start().await else { return };
+    let change = ("url = \"{store}\"".to_owned(), "url = \"{store}\"\nwait_seconds = 1".to_owned());
+    let mut stack = Setup { server_changes: vec![change], ..Setup::default() }.prepare(url).await;
+    stack.start_server().await;
+    stack.start_gateway().await;
+    for _ in 0..2 {
+        let (token, before) = (stack.token(&stack.alice).await, stack.token(&stack.alice).await);
+        assert_eq!(stack.revoke(&stack.alice, &before).await.status, 200);
+        database.crash();
+        only_writing_fails(&stack, &token).await;
+        database.start_again();
+        recovers(&stack, &token).await;
+        assert_eq!(stack.introspect(&before).await["active"], false, "it was answered before the crash");
+    }
+}

@@ -4,7 +4,9 @@
 
 use std::path::Path;
 
+use base64::Engine as _;
 use rustls::pki_types::PrivateKeyDer;
+use serde_json::json;
 use symbolon::app::open_store;
 use symbolon::config::load;
 use symbolon::domain::SystemClock;
@@ -14,7 +16,7 @@ use super::passed;
 use crate::harness::browser::Browser;
 use crate::harness::command::{symbolon, symbolon_told};
 use crate::harness::wire::Search;
-use crate::harness::{Call, Engine, Setup, Stack};
+use crate::harness::{App, Call, Engine, Prover, Setup, Stack};
 
 /// What a thief of the disk has: each part with its name.
 async fn dumped(stack: &Stack) -> Vec<(String, Vec<u8>)> {
@@ -73,7 +75,6 @@ async fn note_private_keys(stack: &Stack) {
     }
     let master = std::fs::read_to_string(stack.path("seal.key")).expect("the master key");
     wire.note("master key", master.trim());
-    use base64::Engine as _;
     wire.note("master key", base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(master.trim()).expect("base64url"));
     let loaded = load(&stack.server_config(), []).expect("a configuration");
     let store = open_store(&loaded, &SystemClock::new(), &SystemRandomness).await.expect("opens");
@@ -88,21 +89,36 @@ async fn note_private_keys(stack: &Stack) {
 fn note_pkcs8(stack: &Stack, name: &str, pkcs8: &[u8]) {
     stack.wire.note(&format!("private key {name}"), pkcs8);
     // The private number of a key on P-256: an OCTET STRING of 32 bytes after the version of RFC 5915.
-    let at = pkcs8.windows(5).position(|window| window == [0x02, 0x01, 0x01, 0x04, 0x20]).expect("an ECPrivateKey");
-    stack.wire.note(&format!("private number of {name}"), &pkcs8[at + 5..at + 37]);
+    if let Some(at) = pkcs8.windows(5).position(|window| window == [0x02, 0x01, 0x01, 0x04, 0x20]) {
+        stack.wire.note(&format!("private number of {name}"), &pkcs8[at + 5..at + 37]);
+        return;
+    }
+    // RFC 8017 Appendix A.1.2: the public numbers are the first quarter, the private exponent ends before the half, then comes a prime.
+    assert!(pkcs8.len() > 1_000, "a key of RSA");
+    for at in [pkcs8.len() * 35 / 100, pkcs8.len() * 52 / 100] {
+        stack.wire.note(&format!("private numbers of {name}"), &pkcs8[at..at + 32]);
+    }
 }
 
 /// Journeys through everything there is, then the search. The same search finds what is planted, in the same run.
 async fn a_dump_opens_no_door(engine: Engine) {
     let setup = Setup {
         engine,
-        server: "[log]\nfilter = \"debug\"\n".into(),
+        server: "[log]\nfilter = \"debug\"\n[registration]\nmode = \"open\"\n".into(),
         gateway: "[log]\nfilter = \"debug\"\n".into(),
+        clients: vec![
+            App::metadata("app", json!({ "tls_client_auth_subject_dn": "CN=alice" })),
+            json!({
+                "client_id": "prover", "token_endpoint_auth_method": "tls_client_auth", "tls_client_auth_subject_dn": "CN=alice",
+                "scope": "read", "resources": ["{accounts}"], "dpop_bound_access_tokens": true,
+            }),
+        ],
         ..Setup::default()
     };
     let Some(mut stack) = setup.try_start().await else { return };
     journeys(&stack).await;
     person(&stack).await;
+    authorization(&stack).await;
     // Rows are resealed: neither the old nor the new value may give anything away.
     symbolon(stack.dir.path(), &["keys", "rotate-seal"]).await.ok();
     let gone = [stack.token(&stack.mallory).await, stack.opaque_token(&stack.mallory).await];
@@ -112,16 +128,33 @@ async fn a_dump_opens_no_door(engine: Engine) {
     stack.server.take().expect("running").kill().await;
     stack.start_server().await;
     journeys(&stack).await;
+    authorization(&stack).await;
     symbolon(stack.dir.path(), &["client", "remove", "mallory"]).await.ok();
     note_private_keys(&stack).await;
     for received in stack.upstream.requests() {
         stack.wire.headers(&received.headers);
     }
 
+    // Whatever is sealed was made on the way, so that there was something to find.
+    for (column, values) in stack.sealed_columns().await {
+        assert!(values > 0, "no journey leaves anything in {column}");
+    }
     let secrets = stack.wire.secrets();
-    for kind in
-        ["password", "username", "cookie", "access_token", "signature of access_token", "private key signing key", "master key"]
-    {
+    for kind in [
+        "password",
+        "username",
+        "cookie",
+        "access_token",
+        "signature of access_token",
+        "refresh_token",
+        "code",
+        "request_uri",
+        "interaction",
+        "client_secret",
+        "registration_access_token",
+        "private key signing key",
+        "master key",
+    ] {
         assert!(secrets.iter().any(|(name, _)| name == kind), "no {kind} went over the wire");
     }
     let search = Search::new(&secrets);
@@ -157,6 +190,46 @@ async fn person(stack: &Stack) {
     assert!(browser.account().await.text().contains(personal[0].1));
     // A second time in the same browser, so that the cookie is sent in many ways.
     assert!(browser.is_signed_in().await);
+}
+
+/// The person allows an application, which uses what it gets; a pushed request, a half-finished authorization, and clients with secrets
+/// are left behind.
+async fn authorization(stack: &Stack) {
+    let mut browser = Browser::new(stack);
+    assert_eq!(browser.sign_in("alice-of-wonderland", "lantern-orbit-velvet-fjord").await.status, 303);
+    let mut app = App::alice(stack);
+    app.identity.name = "app".into();
+    app.redirect_uri = "https://app.example/cb".into();
+    let scope = ("scope", "openid profile email groups offline_access read");
+    for _ in 0..2 {
+        let tokens = app.tokens(stack, &mut browser, &[scope]).await;
+        let token = |name: &str| tokens[name].as_str().unwrap_or_else(|| panic!("no {name}")).to_owned();
+        let userinfo = Call::get("/userinfo").bearer(&token("access_token"));
+        let told = stack.caller(&stack.alice).send(&stack.mtls_authority, &userinfo).await;
+        assert!(told.status == 200 && told.text().contains("alice.liddell@wonderland.example"), "{}", told.text());
+        assert_eq!(app.refresh(stack, &token("refresh_token")).await.status, 200);
+    }
+    let mut prover = stack.alice.clone();
+    prover.name = "prover".into();
+    stack.dpop_token(&prover, &Prover::new(), &stack.accounts).await;
+    let request = app.request(&[scope]);
+    let request: Vec<(&str, &str)> = request.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    assert_eq!(stack.post(&stack.alice, "/par", &request).await.status, 201);
+    let asked = Browser::new(stack).get(&app.url(&[])).await;
+    let location = asked.header("location").expect("to the sign-in").to_owned();
+    let (_, interaction) = location.split_once("interaction=").expect("an interaction");
+    stack.wire.note("interaction", interaction);
+
+    let metadata = json!({ "redirect_uris": ["https://another.example/cb"] }).to_string();
+    let register = Call::new("POST", "/register").header("Content-Type", "application/json").body(metadata);
+    let registered = stack.nobody().send(&stack.issuer_authority, &register).await;
+    assert_eq!(registered.status, 201, "{}", registered.text());
+    let client = registered.json();
+    let text = |name: &str| client[name].as_str().unwrap_or_else(|| panic!("no {name}: {client}")).to_owned();
+    let basic = base64::engine::general_purpose::STANDARD.encode(format!("{}:{}", text("client_id"), text("client_secret")));
+    let form = [("grant_type", "authorization_code"), ("code", "none-such-code"), ("redirect_uri", "https://another.example/cb")];
+    let spend = Call::form("/token", &form).header("Authorization", &format!("Basic {basic}"));
+    assert_eq!(stack.nobody().send(&stack.issuer_authority, &spend).await.error(), "invalid_grant");
 }
 
 async fn journeys(stack: &Stack) {

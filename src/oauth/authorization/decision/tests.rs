@@ -3,6 +3,8 @@ use super::*;
 use crate::oidc::ClaimsRequest;
 
 const NOW: Timestamp = Timestamp::from_seconds(1_000);
+/// When the person was sent away.
+const BEGUN: Timestamp = Timestamp::from_seconds(950);
 
 fn request(prompt: &[Prompt]) -> AuthorizationRequest {
     AuthorizationRequest {
@@ -60,14 +62,14 @@ fn what_is_asked_is_what_is_missing() {
     let other_session = Prior { session_id: "s0".parse().expect("a session"), sign_ins: 900 };
     let known = Remembered(Some(&all));
     let (none, login, consent, select) = ([Prompt::None], [Prompt::Login], [Prompt::Consent], [Prompt::SelectAccount]);
-    let table: [(&str, &[Prompt], Option<&SignedIn>, Progress<'_>, ConsentSource<'_>, &str); 23] = [
+    let table: [(&str, &[Prompt], Option<&SignedIn>, Progress<'_>, ConsentSource<'_>, &str); 26] = [
         ("nobody there", &[], None, Arrived, known, "sign in"),
         ("there, and allowed before", &[], Some(&signed_in), Arrived, known, "grant"),
         ("there, never asked", &[], Some(&signed_in), Arrived, Remembered(None), "consent"),
         ("there, less allowed before", &[], Some(&signed_in), Arrived, Remembered(Some(&less)), "consent"),
         ("asked each time", &[], Some(&signed_in), Arrived, AskedEachTime, "consent"),
-        ("just allowed", &[], Some(&signed_in), Interacted(Some(&was)), Given, "grant"),
-        ("just allowed, and signed out meanwhile", &[], None, Interacted(Some(&was)), Given, "sign in"),
+        ("just allowed", &[], Some(&signed_in), Interacted(Some(&was), BEGUN), Given, "grant"),
+        ("just allowed, and signed out meanwhile", &[], None, Interacted(Some(&was), BEGUN), Given, "sign in"),
         // prompt=none
         ("silent, nobody there", &none, None, Arrived, known, "login_required"),
         ("silent, never asked", &none, Some(&signed_in), Arrived, Remembered(None), "consent_required"),
@@ -75,18 +77,22 @@ fn what_is_asked_is_what_is_missing() {
         ("silent, asked each time", &none, Some(&signed_in), Arrived, AskedEachTime, "consent_required"),
         // prompt=login
         ("again", &login, Some(&signed_in), Arrived, known, "sign in"),
-        ("again, came back without", &login, Some(&signed_in), Interacted(Some(&was)), known, "sign in"),
-        ("again, came back with", &login, Some(&again), Interacted(Some(&was)), known, "grant"),
-        ("again, within the same second", &login, Some(&at_once), Interacted(Some(&was)), known, "grant"),
-        ("again, in another session", &login, Some(&signed_in), Interacted(Some(&other_session)), known, "grant"),
-        ("again, nobody was there before", &login, Some(&signed_in), Interacted(None), known, "grant"),
-        ("again, allowed without signing in", &login, Some(&signed_in), Interacted(Some(&was)), Given, "sign in"),
+        ("again, came back without", &login, Some(&signed_in), Interacted(Some(&was), BEGUN), known, "sign in"),
+        ("again, came back with", &login, Some(&again), Interacted(Some(&was), BEGUN), known, "grant"),
+        ("again, within the same second", &login, Some(&at_once), Interacted(Some(&was), BEGUN), known, "grant"),
+        ("again, in another session", &login, Some(&again), Interacted(Some(&other_session), BEGUN), known, "grant"),
+        ("again, nobody was there before", &login, Some(&again), Interacted(None, BEGUN), known, "grant"),
+        // A session that was there all along, and comes to light only now.
+        ("again, in another old session", &login, Some(&signed_in), Interacted(Some(&other_session), BEGUN), known, "sign in"),
+        ("again, an old session is shown late", &login, Some(&signed_in), Interacted(None, BEGUN), known, "sign in"),
+        ("choose, an old session is shown late", &select, Some(&signed_in), Interacted(None, BEGUN), known, "sign in"),
+        ("again, allowed without signing in", &login, Some(&signed_in), Interacted(Some(&was), BEGUN), Given, "sign in"),
         ("choose, as login", &select, Some(&signed_in), Arrived, known, "sign in"),
         // prompt=consent
         ("asked although allowed", &consent, Some(&signed_in), Arrived, known, "consent"),
-        ("asked and allowed", &consent, Some(&signed_in), Interacted(Some(&was)), Given, "grant"),
+        ("asked and allowed", &consent, Some(&signed_in), Interacted(Some(&was), BEGUN), Given, "grant"),
         ("asked, nobody there", &consent, None, Arrived, known, "sign in"),
-        ("came back from signing in, never asked", &[], Some(&again), Interacted(None), Remembered(None), "consent"),
+        ("came back from signing in, never asked", &[], Some(&again), Interacted(None, BEGUN), Remembered(None), "consent"),
     ];
     for (what, prompt, login, progress, consent, expected) in table {
         assert_eq!(word(decide(&request(prompt), login, |_| true, progress, consent, NOW)), expected, "{what}");
@@ -105,8 +111,8 @@ fn a_sign_in_may_be_too_old() {
     assert_eq!(decided(99, &[Prompt::None], &bob(900), Progress::Arrived), "login_required");
     // OpenID Connect Core §3.1.2.1 allows `max_age=0`: as `prompt=login`.
     assert_eq!(decided(0, &[], &bob(1_000), Progress::Arrived), "sign in");
-    assert_eq!(decided(0, &[], &bob(998), Progress::Interacted(Some(&prior(900)))), "grant");
-    assert_eq!(decided(0, &[], &bob(900), Progress::Interacted(Some(&prior(900)))), "sign in");
+    assert_eq!(decided(0, &[], &bob(998), Progress::Interacted(Some(&prior(900)), BEGUN)), "grant");
+    assert_eq!(decided(0, &[], &bob(900), Progress::Interacted(Some(&prior(900)), BEGUN)), "sign in");
 }
 
 /// OpenID Connect Core §3.1.2.1: with `id_token_hint`, nobody but the hinted person gets a code.
@@ -120,8 +126,12 @@ fn another_person_than_the_hinted_one_is_none() {
     assert_eq!(hinted(&[Prompt::None], true, Progress::Arrived), "grant");
     assert_eq!(hinted(&[Prompt::None], false, Progress::Arrived), "login_required");
     assert_eq!(hinted(&[], false, Progress::Arrived), "sign in");
-    assert_eq!(hinted(&[], false, Progress::Interacted(Some(&prior(900)))), "sign in");
-    assert_eq!(hinted(&[], false, Progress::Interacted(Some(&prior(800)))), "login_required", "they came back as themselves");
+    assert_eq!(hinted(&[], false, Progress::Interacted(Some(&prior(900)), BEGUN)), "sign in");
+    assert_eq!(
+        hinted(&[], false, Progress::Interacted(Some(&prior(800)), BEGUN)),
+        "login_required",
+        "they came back as themselves"
+    );
 }
 
 #[test]
@@ -163,7 +173,7 @@ fn who_signed_in_with_less_is_asked_for_more() {
     let with_two = bob(900).by(&[Amr::Password, Amr::OneTimePassword, Amr::MultiFactor]);
     let was = prior(800);
     let all = Consented { claims: vec!["acr".to_owned()], ..remembered("openid email") };
-    let fresh = Progress::Interacted(Some(&was));
+    let fresh = Progress::Interacted(Some(&was), BEGUN);
     let table = [
         (vec![multi], None, &with_one, Progress::Arrived, false, "sign in"),
         (vec![multi], None, &with_one, fresh, false, "grant"),

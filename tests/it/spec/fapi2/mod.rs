@@ -5,7 +5,7 @@
 //! | Security Profile §5.3.2.1: discovery metadata | `the_metadata_is_that_of_the_profile` |
 //! | no resource owner password credentials grant | `weaker_clients_are_not_served` |
 //! | confidential clients only | `weaker_clients_are_not_served` |
-//! | sender-constrained tokens only, by certificate or DPoP | `every_kind_of_client_goes_through`, `a_code_is_redeemed_once_by_its_client_with_its_keys`; registration: `clients::tests` |
+//! | sender-constrained tokens only, by certificate or DPoP | `every_kind_of_client_goes_through`, `no_registration_brings_a_bearer_token`, `a_code_is_redeemed_once_by_its_client_with_its_keys`; registration: `clients::tests` |
 //! | clients authenticate by certificate or `private_key_jwt` | `every_kind_of_client_goes_through`, `weaker_clients_are_not_served` |
 //! | no open redirector | `what_cannot_be_pushed`, `rfc6749_authorization::what_cannot_be_sent_safely_is_a_page` |
 //! | issuer alone, as a string, as audience of assertions | `assertions_are_made_for_this_issuer_now` |

@@ -253,6 +253,26 @@ async fn weaker_clients_are_not_served() {
     assert_eq!(verdict(&stack, &answer).await, is(400, "unsupported_grant_type", "grant_unsupported"));
 }
 
+/// §5.3.2.1: "shall only issue sender-constrained access tokens": under a server's profile also to clients that are registered under a
+/// looser one, for bearer tokens, and authenticate as they should.
+#[tokio::test]
+async fn no_registration_brings_a_bearer_token() {
+    let loose = json!({ "profile": "oauth2.1", "tls_client_certificate_bound_access_tokens": false });
+    let (stack, actors) = deployment("fapi2", loose, "").await;
+    let mut browser = Browser::new(&stack);
+    for actor in actors.iter().filter(|actor| actor.binding == Binding::Certificate) {
+        let code = actor.code(&stack, &mut browser, &[]).await;
+        let answer = actor.redeem(&stack, &code, &[]).await;
+        assert_eq!(verdict(&stack, &answer).await, is(400, "unauthorized_client", "binding_required"), "{}", actor.name);
+        // The same code, with a key.
+        let proof = actor.prover.prove("POST", &actor.url("/token"));
+        let answer = actor.send(&stack, &actor.redemption(&code, Some(&proof), &[])).await;
+        assert_eq!(answer.status, 200, "{}: {}", actor.name, answer.text());
+        let claims = token::claims(answer.json()["access_token"].as_str().expect("one"));
+        assert_eq!(claims["cnf"], json!({ "jkt": actor.prover.thumbprint() }), "{}", actor.name);
+    }
+}
+
 /// §5.3.2.2: "shall verify, if possible, that the authorization code has not been previously used"; RFC 7636 §4.6; §5.3.2.1:
 /// "sender-constrained"; RFC 6749 §4.1.3: a code is its client's.
 #[tokio::test]

@@ -1,0 +1,14 @@
+-- The keys that seal rows and bearers (purpose `ring`), and the one that never changes (purpose `lasting`), each wrapped by the
+-- master key that is named beside it. A ring key seals from `activates` until `retired`, when its successor's turn comes; it is known to
+-- every process before. `resealed` is when no row was left under it; `bearers_expire` when nothing is alive any more that others carry.
+CREATE TABLE seal_key (
+    id TEXT COLLATE "C" NOT NULL PRIMARY KEY,
+    purpose TEXT NOT NULL,
+    created BIGINT NOT NULL,
+    activates BIGINT NOT NULL,
+    retired BIGINT,
+    resealed BIGINT,
+    bearers_expire BIGINT NOT NULL,
+    master_key TEXT NOT NULL,
+    wrapped_sealed BYTEA NOT NULL
+);

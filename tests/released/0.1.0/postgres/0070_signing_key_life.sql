@@ -1,0 +1,6 @@
+-- When a key began to sign, and when it stopped.
+ALTER TABLE signing_key ADD COLUMN activated BIGINT;
+ALTER TABLE signing_key ADD COLUMN retired BIGINT;
+UPDATE signing_key SET activated = created WHERE state = 'current';
+CREATE UNIQUE INDEX signing_key_one_current ON signing_key (algorithm) WHERE state = 'current';
+CREATE UNIQUE INDEX signing_key_one_next ON signing_key (algorithm) WHERE state = 'next';
