@@ -88,6 +88,7 @@
 //!
 //! | standard | code | tests |
 //! |---|---|---|
+//! | RFC 6238, 4226 (one-time passwords), 8176 (`amr`) | `identity` | `tests/it/spec/rfc6238.rs`, `tests/it/threat/second_factor.rs`; beside the code |
 //! | RFC 6749 (framework) | `oauth::token`, `oauth::parameters`, `oauth::error`, `web::reject` | `tests/it/spec/rfc6749.rs` |
 //! | RFC 6749 §2.3.1 (client secrets) | `oauth::client_auth`, `clients::Secrets` | `tests/it/spec/rfc6749_client.rs` |
 //! | RFC 6749 §3.1, §4.1, §6 (authorization, refresh) | `oauth::authorization`, `oauth::grant` | `tests/it/spec/rfc6749_authorization.rs` |
@@ -101,6 +102,7 @@
 //! | RFC 7662 (introspection) | `oauth::introspect`, [`token::introspection`] | `tests/it/spec/rfc7662.rs` |
 //! | RFC 7800, 8705 §3 (confirmation) | [`domain::Cnf`], [`binding`] | `tests/it/spec/rfc8705.rs` |
 //! | RFC 8414 (metadata) | `oauth::metadata` | `tests/it/spec/rfc8414.rs`, `metadata.rs` |
+//! | RFC 8628 (devices) | `oauth::device`, `oauth::grant::device_code`, `web::device` | `tests/it/spec/rfc8628.rs`, `tests/it/threat/device.rs` |
 //! | RFC 8693 (token exchange) | `oauth::grant::token_exchange`, [`domain::Actors`] | `tests/it/spec/rfc8693.rs` |
 //! | RFC 8705 §2 (mutual-TLS client authentication) | `oauth::client_auth` | `tests/it/spec/rfc8705.rs`, `tests/it/threat/inside_host.rs` |
 //! | RFC 8705 §4 (certificates of public clients) | `oauth::grant` | `tests/it/threat/authorization.rs`, `rebinding.rs` |

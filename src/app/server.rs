@@ -12,10 +12,12 @@ use crate::clients::{ClientKeys, Clients, Profile};
 use crate::config::Loaded;
 use crate::config::settings::SealKeySettings;
 use crate::domain::{ClientId, Clock, Issuer, Randomness, SystemClock};
+use crate::identity::Guesses;
 use crate::keys::{Keeper, KeyPlan};
 use crate::oauth::assertion_issuers::AssertionIssuers;
 use crate::oauth::authorization::Lifetimes;
 use crate::oauth::client_auth::{AssertionRules, Throttle, ThrottleLimits};
+use crate::oauth::device;
 use crate::oauth::logout::Logouts;
 use crate::oauth::metadata::{Endpoints, path};
 use crate::oauth::registration::Registration;
@@ -214,6 +216,7 @@ pub async fn build(
         assertions: checked.assertions,
         assertion_issuers: checked.assertion_issuers,
         throttle: Throttle::new(checked.throttle),
+        device_guesses: Guesses::new(device::GUESSES),
         anonymous: Throttle::new(checked.anonymous),
         keys: ArcSwap::from_pointee(keys),
         key_plan: checked.key_plan,

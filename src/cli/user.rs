@@ -42,6 +42,8 @@ pub enum User {
     Change(Box<Change>),
     /// Set a person's password and end their sessions
     SetPassword(SetPassword),
+    /// Take a person's second factor away, when they have lost it and their recovery codes
+    RemoveSecondFactor(Named),
     /// Keep a person out: end their sessions and revoke their tokens
     Disable(Named),
     /// Let a person in again
@@ -190,6 +192,7 @@ impl User {
             Self::Show(show) => show.show().await?,
             Self::Change(change) => change.run().await?,
             Self::SetPassword(set) => set.run().await?,
+            Self::RemoveSecondFactor(named) => named.remove_second_factor().await?,
             Self::Disable(named) => named.disable().await?,
             Self::Enable(named) => named.enable().await?,
             Self::Remove(named) => named.remove().await?,
@@ -261,6 +264,19 @@ impl Named {
         shown.insert("password".into(), json!(person.has_password));
         shown.insert("created".into(), json!(person.created));
         print(format!("{:#}\n", Value::Object(shown)))
+    }
+
+    async fn remove_second_factor(self) -> anyhow::Result<()> {
+        let open = open(&self.config.load()?).await?;
+        let done = match named(&open, &self.username).await {
+            Ok(person) => open.people.remove_second_factor(&person.subject, now()?).await.map_err(anyhow::Error::new),
+            Err(error) => Err(error),
+        };
+        open.close().await;
+        match done? {
+            true => print(format!("{} signs in with the password alone now\n", self.username)),
+            false => anyhow::bail!("{} has no second factor", self.username),
+        }
     }
 
     async fn disable(self) -> anyhow::Result<()> {

@@ -1,5 +1,5 @@
-//! What a client says of itself, for people and for other programs: kept, shown, and never a reason to decide anything (RFC 7591 §2,
-//! OpenID Connect Registration §2).
+//! What a client says of itself, for people and for other programs: kept, shown, and never a reason to decide anything but for its
+//! `default_acr_values` (RFC 7591 §2, OpenID Connect Registration §2).
 
 use serde_json::{Map, Value};
 use url::Url;
@@ -66,6 +66,12 @@ impl AboutMetadata {
     /// Its terms of service.
     pub fn tos_uri(&self) -> Option<&str> {
         self.get(TOS_URI)
+    }
+
+    /// `acr_values` of a request that names none.
+    pub fn default_acr_values(&self) -> Vec<String> {
+        let values = self.0.get(DEFAULT_ACR_VALUES).and_then(Value::as_array).into_iter().flatten();
+        values.filter_map(|value| value.as_str().map(str::to_owned)).collect()
     }
 
     /// The software statement it was registered with.

@@ -235,7 +235,7 @@ pub enum MetadataError {
     RedirectUris,
     /// Nothing would issue the first refresh token.
     #[error(
-        "`grant_types`: `refresh_token` needs `authorization_code`, or another grant in `refresh_token_grants`, which issues the first one"
+        "`grant_types`: `refresh_token` needs `authorization_code` or the device grant, or another grant in `refresh_token_grants`, which issues the first one"
     )]
     RefreshTokenAlone,
     /// A grant that gives no refresh token, or is not the client's.

@@ -94,12 +94,20 @@ pub enum GrantType {
     JwtBearer,
     /// RFC 8693 §2.1.
     TokenExchange,
+    /// RFC 8628 §3.4.
+    DeviceCode,
 }
 
 impl GrantType {
     /// Every grant there is.
-    pub const ALL: [Self; 5] =
-        [Self::AuthorizationCode, Self::ClientCredentials, Self::RefreshToken, Self::JwtBearer, Self::TokenExchange];
+    pub const ALL: [Self; 6] = [
+        Self::AuthorizationCode,
+        Self::ClientCredentials,
+        Self::RefreshToken,
+        Self::JwtBearer,
+        Self::TokenExchange,
+        Self::DeviceCode,
+    ];
 
     /// Whether it is for confidential clients alone.
     pub const fn is_confidential(self) -> bool {
@@ -114,6 +122,7 @@ impl GrantType {
             Self::RefreshToken => "refresh_token",
             Self::JwtBearer => "urn:ietf:params:oauth:grant-type:jwt-bearer",
             Self::TokenExchange => "urn:ietf:params:oauth:grant-type:token-exchange",
+            Self::DeviceCode => "urn:ietf:params:oauth:grant-type:device_code",
         }
     }
 }

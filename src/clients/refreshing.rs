@@ -36,7 +36,8 @@ pub(super) fn read(
         let grant = giving.into_iter().find(|grant| grant.name() == name).filter(|grant| with_refresh && grants.contains(grant));
         lasting.insert(grant.ok_or(MetadataError::RefreshTokenGrant(name))?);
     }
-    if with_refresh && lasting.is_empty() && !grants.contains(&GrantType::AuthorizationCode) {
+    let asks_people = grants.contains(&GrantType::AuthorizationCode) || grants.contains(&GrantType::DeviceCode);
+    if with_refresh && lasting.is_empty() && !asks_people {
         return Err(MetadataError::RefreshTokenAlone);
     }
     let rebinding = flag(members, REBINDING)?.unwrap_or_default();

@@ -47,6 +47,8 @@ pub enum SessionEnd {
     Expired,
     /// The password was changed elsewhere.
     PasswordChanged,
+    /// A second factor was set up elsewhere.
+    SecondFactorAdded,
     /// An operator keeps the person out.
     AccountDisabled,
     /// The account was removed.
@@ -244,6 +246,12 @@ pub enum AuditEvent {
     AccountRemoved { subject: Subject },
     /// A password was set; other sessions ended. Commits with it.
     PasswordChanged { subject: Subject },
+    /// A person set a second factor up; other sessions ended. Commits with it.
+    SecondFactorAdded { subject: Subject },
+    /// A person's second factor was taken away, by them or an operator. Commits with it.
+    SecondFactorRemoved { subject: Subject },
+    /// A person signed in with a recovery code, which is gone. Commits with its end.
+    RecoveryCodeUsed { subject: Subject },
     /// A person signed in: a session began, or one of theirs in the same browser was renewed. Commits with it.
     SignedIn { request_id: RequestId, subject: Subject, session_id: SessionId, peer_address: SocketAddr, amr: Vec<&'static str> },
     /// A session ended. Commits with the end.

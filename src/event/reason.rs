@@ -197,6 +197,16 @@ reasons! {
     PasswordAbsent = "password_absent";
     /// Another password than the account's.
     PasswordWrong = "password_wrong";
+    /// Another code than the second factor's.
+    SecondFactorWrong = "second_factor_wrong";
+    /// A one-time password that was used before.
+    SecondFactorReplayed = "second_factor_replayed";
+    /// There is a second factor already.
+    SecondFactorPresent = "second_factor_present";
+    /// There is no second factor.
+    SecondFactorAbsent = "second_factor_absent";
+    /// Too much time went by between password and code, or between the beginning and the end of setting a second factor up.
+    SignInOver = "sign_in_over";
     /// A password that may not be chosen.
     PasswordRefused = "password_refused";
     /// The key of the account's person is gone: they were removed, and the account was restored from a backup.
@@ -318,6 +328,14 @@ reasons! {
     SoftwareStatementIssuer = "software_statement_issuer";
     /// The software statement has expired, or is not valid yet.
     SoftwareStatementDate = "software_statement_date";
+
+    // -- devices ---------------------------------------------------------------------------------------------------
+    /// No person has decided about the device yet.
+    DevicePending = "device_pending";
+    /// The device asks more often than it may.
+    DevicePolledTooFast = "device_polled_too_fast";
+    /// No device waits under this user code, or not any more.
+    UserCodeUnknown = "user_code_unknown";
 
     // -- token exchange --------------------------------------------------------------------------------------------
     /// A token type that is not exchanged here, or is missing, or there without its token.

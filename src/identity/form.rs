@@ -16,20 +16,31 @@ use crate::jose::base64url;
 pub enum Form {
     /// Username and password.
     SignIn,
+    /// The code after them.
+    SecondFactor,
     /// Sign out, end sessions, change the password.
     Account,
     /// Allow or deny what a client asks for.
     Consent,
+    /// Allow or deny what a device asks for.
+    Device,
     /// Sign out, as a client asked.
     SignOut,
 }
 
 impl Form {
+    /// Whether it is sent before anybody is signed in.
+    pub(super) const fn is_before_sign_in(self) -> bool {
+        matches!(self, Self::SignIn | Self::SecondFactor)
+    }
+
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::SignIn => "sign-in",
+            Self::SecondFactor => "second-factor",
             Self::Account => "account",
             Self::Consent => "consent",
+            Self::Device => "device",
             Self::SignOut => "sign-out",
         }
     }

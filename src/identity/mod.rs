@@ -2,7 +2,10 @@
 //!
 //! ```text
 //! POST /sign-in   token of the form        -> FormChecked      it came from our own page in this browser
-//!                 throttle, look-up, hash  -> Authenticated    the same work for every name
+//!                 throttle, look-up, hash  -> Proven           the same work for every name: Authenticated, or
+//!                                             FirstFactor      where the account asks for a second one
+//! POST /sign-in/code
+//!                 throttle, claim          -> Authenticated    a code counts once
 //!                 session                  -> SignedIn         and a new cookie
 //! request         cookie, lifetimes        -> SignedIn
 //! ```
@@ -15,9 +18,11 @@ mod fault;
 mod form;
 mod password_rule;
 mod people;
+mod second_factor;
 mod sessions;
 mod signed_in;
 mod throttle;
+mod totp;
 mod username;
 
 pub use claims::{PersonClaims, PostalAddress};
@@ -25,10 +30,12 @@ pub use cookie::CookieName;
 pub use fault::Fault;
 pub use form::{Form, FormChecked, FormForeign, FormToken};
 pub use password_rule::{PasswordRefused, PasswordRule, PasswordRuleError};
-pub use people::{Attempt, Authenticated, PasswordPolicy, People, Person, PersonError, SignInError};
+pub use people::{Attempt, Authenticated, PasswordPolicy, People, Person, PersonError, Proven, SignInError};
+pub use second_factor::{Candidate, CodeAttempt, FirstFactor, SetUp};
 pub use sessions::{Leave, SessionPolicy, SessionView, Sessions, Surroundings};
 pub use signed_in::{Acr, Amr, SignedIn};
-pub use throttle::{Quota, ThrottlePolicy, Throttled};
+pub use throttle::{Guess, Guesses, Quota, ThrottlePolicy, Throttled};
+pub use totp::TotpSecret;
 pub use username::{Username, UsernameError};
 
 #[cfg(test)]

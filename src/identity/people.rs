@@ -8,8 +8,9 @@ use super::claims::PersonClaims;
 use super::fault::Fault;
 use super::form::FormChecked;
 use super::password_rule::{PasswordRefused, PasswordRule};
+use super::second_factor::{self, FirstFactor};
 use super::signed_in::{Amr, SignedIn};
-use super::throttle::{Throttle, ThrottlePolicy};
+use super::throttle::{Guesses, Throttle, ThrottlePolicy};
 use super::username::{Username, UsernameError};
 use crate::clients::session_window;
 use crate::domain::{Randomness, Subject, Timestamp};
@@ -28,7 +29,8 @@ pub struct People {
     hasher: PasswordHasher,
     rule: PasswordRule,
     throttle: Throttle,
-    randomness: Arc<dyn Randomness>,
+    pub(super) code_guesses: Guesses,
+    pub(super) randomness: Arc<dyn Randomness>,
     nobody: Nobody,
 }
 
@@ -85,7 +87,20 @@ pub struct Authenticated {
     amr: Vec<Amr>,
 }
 
+/// What a right password is worth.
+#[derive(Debug)]
+pub enum Proven {
+    /// All that the account asks for.
+    Whole(Authenticated),
+    /// The first of two factors.
+    First(FirstFactor),
+}
+
 impl Authenticated {
+    pub(super) const fn by(subject: Subject, amr: Vec<Amr>) -> Self {
+        Self { subject, amr }
+    }
+
     /// Whose account it is.
     pub fn subject(&self) -> &Subject {
         &self.subject
@@ -149,6 +164,16 @@ pub enum PersonError {
     Store(#[from] StoreError),
 }
 
+impl From<SignInError> for PersonError {
+    fn from(error: SignInError) -> Self {
+        match error {
+            SignInError::Wrong(reason) => Self::Unproven(reason),
+            SignInError::TooMany { retry_after_seconds } => Self::TooMany { retry_after_seconds },
+            SignInError::Failed(fault) => Self::Failed(fault),
+        }
+    }
+}
+
 impl From<HashError> for Fault {
     fn from(error: HashError) -> Self {
         match error {
@@ -181,14 +206,23 @@ impl People {
         let new = NewAccount { subject: &subject, username: "", profile: b"{}", password: Some(hash.expose()) };
         let account = store.unstored_account(&new, &key, now)?;
         let nobody = Nobody { account, key: keys.seal_key(&subject, &key)? };
-        Ok(Self { store, keys, hasher, rule, throttle: Throttle::new(throttle), randomness, nobody })
+        Ok(Self {
+            store,
+            keys,
+            hasher,
+            rule,
+            throttle: Throttle::new(throttle),
+            code_guesses: Guesses::new(second_factor::GUESSES),
+            randomness,
+            nobody,
+        })
     }
 
-    /// Proves that an account is one's own, by username and password.
+    /// Proves that an account is one's own, by username and password; an account with a second factor asks for that too.
     ///
     /// Whatever the outcome, the same is done: the account is looked up, its person's key is looked up, both are opened, the password
     /// is hashed. Only an attempt beyond the quota, which counts for any name, and a text that is no password for anybody cost less.
-    pub async fn authenticate(&self, _form: &FormChecked, attempt: &Attempt<'_>) -> Result<Authenticated, SignInError> {
+    pub async fn authenticate(&self, _form: &FormChecked, attempt: &Attempt<'_>) -> Result<Proven, SignInError> {
         let password = Password::prepare(attempt.password).map_err(|_| SignInError::Wrong(Reason::PasswordWrong))?;
         // What is no username is looked up as one that nobody can have.
         let username = Username::normalize(attempt.username).ok();
@@ -222,7 +256,11 @@ impl People {
         if verified.outdated() {
             self.rehash(&account, &password, &key).await;
         }
-        Ok(Authenticated { subject: account.subject, amr: vec![Amr::Password] })
+        let asks_for_more = self.store.totp(&account.subject).await.map_err(Fault::from)?.is_some();
+        Ok(match asks_for_more {
+            true => Proven::First(FirstFactor::new(account.subject)),
+            false => Proven::Whole(Authenticated { subject: account.subject, amr: vec![Amr::Password] }),
+        })
     }
 
     fn stored_hash(&self, account: &AccountRecord, key: &PersonKey) -> Result<PasswordHash, Fault> {
@@ -360,17 +398,11 @@ impl People {
         at: (IpAddr, Duration, Timestamp),
     ) -> Result<Authenticated, PersonError> {
         let (address, monotonic, now) = at;
-        let claims = self.claims(&person.subject).await?.ok_or(PersonError::Unknown)?;
-        let username = claims.preferred_username.as_deref().unwrap_or_default();
-        let attempt = Attempt { username, password: current, address, monotonic };
-        let authenticated = self.authenticate(form, &attempt).await.map_err(|error| match error {
-            SignInError::Wrong(reason) => PersonError::Unproven(reason),
-            SignInError::TooMany { retry_after_seconds } => PersonError::TooMany { retry_after_seconds },
-            SignInError::Failed(fault) => PersonError::Failed(fault),
-        })?;
-        if authenticated.subject != person.subject {
-            return Err(PersonError::Unproven(Reason::PasswordWrong));
-        }
+        let authenticated = match self.prove_again(form, person, current, (address, monotonic)).await? {
+            Proven::Whole(authenticated) => authenticated,
+            // The session goes on with what it began with.
+            Proven::First(_) => Authenticated { subject: person.subject.clone(), amr: person.amr.clone() },
+        };
         self.replace_password(&person.subject, new, Some(person), now).await?;
         Ok(authenticated)
     }

@@ -255,7 +255,7 @@ impl Sessions {
         if let Some(secret) = self.form_secret(form, headers) {
             return Ok(Some((FormToken::of(&self.form_digest(form, &*secret)), None)));
         }
-        if form != Form::SignIn {
+        if !form.is_before_sign_in() {
             return Ok(None);
         }
         let mut secret = Zeroizing::new([0u8; SECRET_LENGTH]);
@@ -276,7 +276,7 @@ impl Sessions {
     }
 
     fn form_secret(&self, form: Form, headers: &HeaderMap) -> Option<Zeroizing<[u8; SECRET_LENGTH]>> {
-        let cookie = if form == Form::SignIn { &self.form_cookie } else { &self.session_cookie };
+        let cookie = if form.is_before_sign_in() { &self.form_cookie } else { &self.session_cookie };
         secret(cookie.find(headers))
     }
 

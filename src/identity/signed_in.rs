@@ -5,6 +5,10 @@ use crate::domain::{SessionId, Subject, Timestamp};
 pub enum Amr {
     /// With a password.
     Password,
+    /// With a one-time password, or a recovery code, which is one too.
+    OneTimePassword,
+    /// With more than one factor.
+    MultiFactor,
 }
 
 impl Amr {
@@ -12,12 +16,14 @@ impl Amr {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Password => "pwd",
+            Self::OneTimePassword => "otp",
+            Self::MultiFactor => "mfa",
         }
     }
 
     /// The method of this name.
     pub fn from_name(name: &str) -> Option<Self> {
-        [Self::Password].into_iter().find(|method| method.as_str() == name)
+        [Self::Password, Self::OneTimePassword, Self::MultiFactor].into_iter().find(|method| method.as_str() == name)
     }
 }
 
@@ -26,21 +32,32 @@ impl Amr {
 pub enum Acr {
     /// One factor that meets the REFEDS single-factor profile: passwords of its length, throttled guessing.
     SingleFactor,
+    /// Two factors that meet the REFEDS multi-factor profile: of different kinds, and independent.
+    MultiFactor,
 }
 
 impl Acr {
     /// Every class that a person of this server can reach.
-    pub const ALL: [Self; 1] = [Self::SingleFactor];
+    pub const ALL: [Self; 2] = [Self::SingleFactor, Self::MultiFactor];
 
     /// The value.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::SingleFactor => "https://refeds.org/profile/sfa",
+            Self::MultiFactor => "https://refeds.org/profile/mfa",
         }
+    }
+
+    /// The class of this value.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|class| class.as_str() == name)
     }
 
     /// What these methods together amount to; nothing when there are none.
     pub fn of(methods: &[Amr]) -> Option<Self> {
+        if methods.contains(&Amr::MultiFactor) {
+            return Some(Self::MultiFactor);
+        }
         methods.contains(&Amr::Password).then_some(Self::SingleFactor)
     }
 }
@@ -78,5 +95,11 @@ impl SignedIn {
     pub(crate) fn for_test(subject: &str, session_id: &str, auth_time: Timestamp, sign_ins: u32) -> Self {
         let (subject, session_id) = (subject.parse().expect("a subject"), session_id.parse().expect("a session"));
         Self::new(subject, session_id, auth_time, sign_ins, vec![Amr::Password])
+    }
+
+    /// The same, by these methods.
+    #[cfg(test)]
+    pub(crate) fn by(self, amr: &[Amr]) -> Self {
+        Self::new(self.subject, self.session_id, self.auth_time, self.sign_ins, amr.to_vec())
     }
 }

@@ -94,7 +94,10 @@ impl House {
     async fn attempt(&self, name: &str, password: &str) -> Result<Authenticated, SignInError> {
         let form = self.form(&mut Browser::default());
         let attempt = Attempt { username: name, password, address: ADDRESS, monotonic: Duration::ZERO };
-        self.people.authenticate(&form, &attempt).await
+        match self.people.authenticate(&form, &attempt).await? {
+            Proven::Whole(authenticated) => Ok(authenticated),
+            Proven::First(first) => panic!("a second factor: {first:?}"),
+        }
     }
 
     async fn sign_in(&self, name: &str, browser: &mut Browser, now: Timestamp) -> SignedIn {

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use quick_cache::unsync::Cache;
 
+use crate::domain::Subject;
+
 /// So many attempts at once, and one more each time `every` has passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Quota {
@@ -104,6 +106,36 @@ impl Throttle {
     pub fn forgive(&self, attempt: Counted) {
         lock(&self.accounts).give_back(attempt.account);
         lock(&self.addresses).give_back(attempt.address);
+    }
+}
+
+/// Counts guesses at short codes by the person who makes them, in memory that does not grow.
+#[derive(Debug)]
+pub struct Guesses {
+    hasher: RandomState,
+    people: Mutex<Buckets>,
+}
+
+/// A guess that was counted.
+#[derive(Debug)]
+pub struct Guess(u64);
+
+impl Guesses {
+    /// Nobody has guessed yet.
+    pub fn new(quota: Quota) -> Self {
+        Self { hasher: RandomState::new(), people: Mutex::new(Buckets::new(quota)) }
+    }
+
+    /// Counts a guess. `now` is monotonic.
+    pub fn count(&self, subject: &Subject, now: Duration) -> Result<Guess, Throttled> {
+        let person = self.hasher.hash_one(subject);
+        lock(&self.people).take(person, now)?;
+        Ok(Guess(person))
+    }
+
+    /// It was a good one and does not count.
+    pub fn forgive(&self, guess: Guess) {
+        lock(&self.people).give_back(guess.0);
     }
 }
 

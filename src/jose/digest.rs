@@ -42,6 +42,14 @@ pub fn hmac_sha256(key: &[u8; 32], bytes: &[u8]) -> [u8; 32] {
     array
 }
 
+/// HMAC-SHA1 of `bytes` under `key` (RFC 2104): for one-time passwords (RFC 4226), whose authenticators know nothing else.
+pub fn hmac_sha1(key: &[u8], bytes: &[u8]) -> [u8; 20] {
+    let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, key), bytes);
+    let mut array = [0u8; 20];
+    array.copy_from_slice(tag.as_ref());
+    array
+}
+
 #[cfg(test)]
 mod tests {
     fn hex(bytes: &[u8]) -> String {

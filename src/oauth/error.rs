@@ -55,6 +55,12 @@ pub enum ErrorCode {
     InvalidRedirectUri,
     /// RFC 7591 §3.2.2.
     InvalidClientMetadata,
+    /// RFC 8628 §3.5.
+    AuthorizationPending,
+    /// RFC 8628 §3.5.
+    SlowDown,
+    /// RFC 8628 §3.5.
+    ExpiredToken,
     /// RFC 7591 §3.2.2.
     InvalidSoftwareStatement,
     /// RFC 7591 §3.2.2.
@@ -90,6 +96,9 @@ impl ErrorCode {
         Self::InvalidToken,
         Self::InvalidRedirectUri,
         Self::InvalidClientMetadata,
+        Self::AuthorizationPending,
+        Self::SlowDown,
+        Self::ExpiredToken,
         Self::InvalidSoftwareStatement,
         Self::UnapprovedSoftwareStatement,
         Self::TemporarilyUnavailable,
@@ -121,6 +130,9 @@ impl ErrorCode {
             Self::InvalidToken => "invalid_token",
             Self::InvalidRedirectUri => "invalid_redirect_uri",
             Self::InvalidClientMetadata => "invalid_client_metadata",
+            Self::AuthorizationPending => "authorization_pending",
+            Self::SlowDown => "slow_down",
+            Self::ExpiredToken => "expired_token",
             Self::InvalidSoftwareStatement => "invalid_software_statement",
             Self::UnapprovedSoftwareStatement => "unapproved_software_statement",
             Self::TemporarilyUnavailable => "temporarily_unavailable",

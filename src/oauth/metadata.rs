@@ -30,6 +30,10 @@ pub mod path {
     pub const AUTHORIZATION: &str = "/authorize";
     /// RFC 9126 §2.
     pub const PUSHED_REQUEST: &str = "/par";
+    /// RFC 8628 §3.1.
+    pub const DEVICE_AUTHORIZATION: &str = "/device-authorization";
+    /// RFC 8628 §3.3: where a person types the code that their device shows.
+    pub const DEVICE: &str = "/device";
     /// OpenID Connect Core §5.3.
     pub const USERINFO: &str = "/userinfo";
     /// RFC 7591 §3; below it each client's own place (RFC 7592 §2).
@@ -113,11 +117,12 @@ impl Endpoints {
         let grants: Vec<_> = GrantType::ALL
             .iter()
             .filter(|grant| jwt_bearer || **grant != GrantType::JwtBearer)
+            .filter(|grant| !is_strict || **grant != GrantType::DeviceCode)
             .map(|grant| grant.name())
             .collect();
         let mut document = Map::new();
         document.insert("issuer".into(), json!(self.base));
-        self.insert_endpoints(&self.base, &mut document);
+        self.insert_endpoints(&self.base, is_strict, &mut document);
         document.insert("authorization_endpoint".into(), json!(format!("{}{}", self.base, path::AUTHORIZATION)));
         document.insert("jwks_uri".into(), json!(format!("{}{}", self.base, path::JWKS)));
         document.insert("grant_types_supported".into(), json!(grants));
@@ -149,7 +154,7 @@ impl Endpoints {
         }
         if let Some(base) = &self.mtls_base {
             let mut aliases = Map::new();
-            self.insert_endpoints(base, &mut aliases);
+            self.insert_endpoints(base, is_strict, &mut aliases);
             document.insert("mtls_endpoint_aliases".into(), Value::Object(aliases));
         }
         Value::Object(document)
@@ -161,8 +166,16 @@ impl Endpoints {
         bases.filter_map(|base| TargetUri::parse(&format!("{base}{path}")).ok()).collect()
     }
 
+    /// A place for people below the issuer.
+    pub fn page(&self, path: &str) -> String {
+        format!("{}{path}", self.base)
+    }
+
     /// Every endpoint that takes a client certificate, below `base`.
-    fn insert_endpoints(&self, base: &str, document: &mut Map<String, Value>) {
+    fn insert_endpoints(&self, base: &str, is_strict: bool, document: &mut Map<String, Value>) {
+        if !is_strict {
+            document.insert("device_authorization_endpoint".into(), json!(format!("{base}{}", path::DEVICE_AUTHORIZATION)));
+        }
         for (name, path) in [
             ("token_endpoint", path::TOKEN),
             ("pushed_authorization_request_endpoint", path::PUSHED_REQUEST),

@@ -8,6 +8,7 @@
 pub mod assertion_issuers;
 pub mod authorization;
 pub mod client_auth;
+pub mod device;
 pub mod dpop;
 mod encryption;
 pub mod error;

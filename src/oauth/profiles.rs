@@ -15,6 +15,7 @@
 //! | client authentication | any | any | TLS certificate, `private_key_jwt` | the same |
 //! | sender-constrained tokens | unless registered otherwise | unless registered otherwise | always | always |
 //! | public clients | yes | yes | no | no |
+//! | devices without a browser (RFC 8628) | yes | yes | no | no |
 //! | `redirect_uri` may be left out where one is registered | no | yes, without OpenID | no | no |
 //! | scopes beyond the registration | ignored | refused | refused | refused |
 //! | refresh tokens of public clients without a key are rotated | yes | yes | there are none | there are none |

@@ -22,7 +22,7 @@ use crate::clients::{Client, ClientKeys, Clients, GrantType, Profile};
 use crate::domain::{ClientId, Clock, Issuer, Randomness};
 use crate::event::TokenFormat;
 use crate::fetch;
-use crate::identity::{People, Sessions};
+use crate::identity::{Guesses, People, Sessions};
 use crate::keys::{KeyPlan, SigningKeys};
 use crate::oidc::SubjectNames;
 use crate::seal::KeyRing;
@@ -79,6 +79,8 @@ pub struct AuthorizationServer {
     pub assertion_issuers: AssertionIssuers,
     /// Holds back who fails too often.
     pub throttle: Throttle,
+    /// Holds back who types codes of devices that do not wait.
+    pub device_guesses: Guesses,
     /// Holds back who leaves too much in the database without saying who they are.
     pub anonymous: Throttle,
     /// Our signing keys, as of the last change.

@@ -4,6 +4,7 @@ use super::client_auth::{ClientRequest, RequestingClient};
 use super::dpop::PresentedProof;
 use super::error::{Fault, OauthError, Refusal};
 use super::grant::authorization_code::Redeemable;
+use super::grant::device_code::AllowedDevice;
 use super::grant::jwt_bearer::Granting;
 use super::grant::refresh_token::Refreshable;
 use super::grant::token_exchange::Exchangeable;
@@ -43,6 +44,9 @@ impl AuthorizationServer {
             GrantType::RefreshToken => {
                 Asked::Refresh(Box::new(Box::pin(self.refreshable(&client, request.parameters, now)).await?))
             }
+            GrantType::DeviceCode => {
+                Asked::Device(Box::new(Box::pin(self.allowed_device(&client, request.parameters, now, &request_id)).await?))
+            }
             GrantType::JwtBearer => {
                 let granting = Box::pin(self.granting(&client, request.parameters, now)).await;
                 Asked::Assertion(Box::new(granting.map_err(|error| error.of(client.client_id()))?))
@@ -76,6 +80,7 @@ impl AuthorizationServer {
             Asked::Code(redeemable) => {
                 Box::pin(self.redeem(&client, *redeemable, &binding, proven.as_ref(), now, &request_id)).await?
             }
+            Asked::Device(allowed) => Box::pin(self.redeem_device(&client, *allowed, &binding, now, &request_id)).await?,
             Asked::Refresh(refreshable) => {
                 let (parameters, proof) = (request.parameters, proven.as_ref());
                 Box::pin(self.refresh(&client, *refreshable, parameters, &binding, certificate, proof, now, &request_id)).await?
@@ -123,6 +128,8 @@ enum Asked {
     Approved(Approved),
     /// By a code.
     Code(Box<Redeemable>),
+    /// By a device code.
+    Device(Box<AllowedDevice>),
     /// By a refresh token.
     Refresh(Box<Refreshable>),
     /// By somebody's assertion.

@@ -45,10 +45,13 @@ pub enum Purpose {
     Interaction,
     /// A request to sign out, on its way through the browser.
     Logout,
+    /// A sign-in between two factors, or a factor that is being set up, on its way through the browser.
+    SecondFactor,
 }
 
 impl Purpose {
-    pub(super) const ALL: [Self; 4] = [Self::AccessToken, Self::RefreshToken, Self::Interaction, Self::Logout];
+    pub(super) const ALL: [Self; 5] =
+        [Self::AccessToken, Self::RefreshToken, Self::Interaction, Self::Logout, Self::SecondFactor];
 
     pub(super) const fn label(self) -> &'static str {
         match self {
@@ -56,6 +59,7 @@ impl Purpose {
             Self::RefreshToken => "refresh-token",
             Self::Interaction => "interaction",
             Self::Logout => "logout",
+            Self::SecondFactor => "second-factor",
         }
     }
 
@@ -65,6 +69,7 @@ impl Purpose {
             Self::RefreshToken => 2,
             Self::Interaction => 3,
             Self::Logout => 4,
+            Self::SecondFactor => 5,
         }
     }
 }

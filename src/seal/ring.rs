@@ -152,12 +152,13 @@ impl RingKey {
     }
 
     pub(super) fn bearer(&self, purpose: Purpose) -> &Redacted<[u8; 32]> {
-        let [access, refresh, interaction, logout] = &self.bearer;
+        let [access, refresh, interaction, logout, second_factor] = &self.bearer;
         match purpose {
             Purpose::AccessToken => access,
             Purpose::RefreshToken => refresh,
             Purpose::Interaction => interaction,
             Purpose::Logout => logout,
+            Purpose::SecondFactor => second_factor,
         }
     }
 

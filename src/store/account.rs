@@ -5,7 +5,7 @@ use super::browser_session::{self, Ending, Which};
 use super::engine::read;
 use super::sealed::{PASSWORD, PROFILE};
 use super::work::{NumberedWork, Work, within};
-use super::{ChangeKind, NewRule, RuleWindow, Store, StoreError, grant_family};
+use super::{ChangeKind, NewRule, RuleWindow, Store, StoreError, grant_family, second_factor};
 use crate::domain::{RuleKind, SessionId, Subject, Timestamp};
 use crate::event::{AuditEvent, SessionEnd, Trailed};
 use crate::seal::PersonKey;
@@ -267,6 +267,7 @@ impl Store {
         let which = Which::OfSubject { subject, except: None };
         browser_session::end(&mut unit, which, &Ending { why: SessionEnd::AccountRemoved, window, at: now }).await?;
         grant_family::end_of_subject(&mut unit, subject, window, now).await?;
+        second_factor::forget(&mut unit.work, subject).await?;
         let removed = within!(&mut unit.work, execute: sqlx::query(DELETE).bind(subject.as_str()))?;
         if removed == 0 {
             return Ok(false);

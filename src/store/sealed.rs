@@ -101,6 +101,8 @@ sealed_columns! {
     PROFILE = Ring "account" "profile_sealed" by Text "subject", super::account::sample;
     /// A person's password hash: a PHC string, sealed with the person's key.
     PASSWORD = Ring "account" "password_sealed" by Text "subject", super::account::sample;
+    /// The secret of a person's one-time passwords, sealed with the person's key.
+    TOTP = Ring "totp" "secret_sealed" by Text "subject", super::second_factor::sample;
     /// When and how a session's person signed in, and from where: JSON, sealed with the person's key.
     BROWSER_SESSION = Ring "browser_session" "state_sealed" by Text "session_id", super::browser_session::sample;
     /// What a person at the authorization endpoint has asked for.
@@ -109,6 +111,10 @@ sealed_columns! {
     PUSHED_REQUEST = Ring "pushed_request" "state_sealed" by Bytes "uri_index", super::pushed_request::sample;
     /// What an authorization code stands for.
     AUTHORIZATION_CODE = Ring "authorization_code" "state_sealed" by Bytes "code_index", super::authorization_code::sample;
+    /// What a device asks for.
+    DEVICE_REQUEST = Ring "device_authorization" "request_sealed" by Bytes "device_index", super::device_authorization::sample;
+    /// What a person has granted a device.
+    DEVICE_GRANT = Ring "device_authorization" "granted_sealed" by Bytes "device_index", super::device_authorization::sample;
     /// What a refresh token stands for.
     GRANT_FAMILY = Ring "grant_family" "state_sealed" by Text "family_id", super::grant_family::sample;
     /// What a person has allowed a client. No subject has a space in it.

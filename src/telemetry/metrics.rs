@@ -176,7 +176,7 @@ registry! {
         "Access tokens issued, by grant type and format.";
 
     SIGN_INS: Counter = "symbolon_sign_ins_total" ["outcome"]
-        "Attempts to sign in: signed_in, wrong, too_many, failed.";
+        "Attempts to sign in: signed_in, code_asked, wrong, too_many, failed.";
     SIGN_IN_WORK: Counter = "symbolon_sign_in_work_total" ["operation"]
         "What attempts to sign in cost: look_up, open, hash. The same for every name.";
 

@@ -20,8 +20,11 @@ use crate::oauth::parameters::Parameters;
 use crate::seal::Password;
 
 /// What was done, as `?done=` of the page has it: words of ours, whatever the address says.
-const DONE: [(&str, &str); 2] =
-    [("password", "Your password is changed. You are signed out everywhere else."), ("sessions", "Signed out there.")];
+const DONE: [(&str, &str); 3] = [
+    ("password", "Your password is changed. You are signed out everywhere else."),
+    ("sessions", "Signed out there."),
+    ("totp", "Two-step sign-in is off."),
+];
 
 /// Shows the page; whoever is not signed in is led to do so.
 pub async fn get(State(web): State<Arc<Web>>, Extension(id): Extension<RequestId>, request: Request<Body>) -> Response {
@@ -42,7 +45,7 @@ async fn show(web: &Web, headers: HeaderMap, query: Result<Parameters, extract::
     page(web, &headers, &person, now, (notice, None), StatusCode::OK).await
 }
 
-async fn page(
+pub(super) async fn page(
     web: &Web,
     headers: &HeaderMap,
     person: &SignedIn,
@@ -58,6 +61,7 @@ async fn page(
         person: shown_person(claims),
         sessions: sessions.into_iter().map(shown_session).collect(),
         min_length: web.min_password_length,
+        second_factor: web.server.people.recovery_codes_left(&person.subject).await?,
         notice,
         problem,
     };
@@ -87,7 +91,7 @@ fn shown_session(view: SessionView) -> AccountSession {
 }
 
 /// `22 November 2026, 21:46 UTC`.
-fn moment(at: Timestamp) -> String {
+pub(super) fn moment(at: Timestamp) -> String {
     let Ok(time) = OffsetDateTime::from_unix_timestamp(at.seconds()) else { return at.to_string() };
     format!("{} {} {}, {:02}:{:02} UTC", time.day(), time.month(), time.year(), time.hour(), time.minute())
 }
@@ -123,16 +127,16 @@ fn browser_name(user_agent: &str) -> String {
 }
 
 /// Somebody who is signed in sent a form of ours.
-struct Sent {
-    person: SignedIn,
-    form: FormChecked,
-    parameters: Parameters,
-    headers: HeaderMap,
-    now: Timestamp,
+pub(super) struct Sent {
+    pub(super) person: SignedIn,
+    pub(super) form: FormChecked,
+    pub(super) parameters: Parameters,
+    pub(super) headers: HeaderMap,
+    pub(super) now: Timestamp,
 }
 
 /// Takes a form of the account page; nothing when nobody is signed in any more.
-async fn sent(web: &Web, request: Request<Body>) -> Result<Option<Sent>, WebError> {
+pub(super) async fn sent(web: &Web, request: Request<Body>) -> Result<Option<Sent>, WebError> {
     let headers = request.headers().clone();
     let parameters = extract::form(request, web.body_limits).await?;
     let now = web.server.clock.now().map_err(WebError::from_clock)?;

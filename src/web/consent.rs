@@ -78,12 +78,16 @@ async fn ask(web: &Web, parameters: &Parameters, headers: &HeaderMap, id: &Reque
     Ok(pages::answer(web.pages.consent(&shown), StatusCode::OK, Leads::ToClient))
 }
 
-fn scopes(page: &ConsentPage) -> Vec<ConsentScope<'_>> {
-    let meaning = |scope: &str| MEANINGS.iter().find(|(name, ..)| *name == scope);
-    let scopes = page.scopes.iter().map(|scope| match meaning(scope) {
+/// What a scope means, as far as that is known.
+pub(super) fn meaning_of(scope: &str) -> ConsentScope<'_> {
+    match MEANINGS.iter().find(|(name, ..)| *name == scope) {
         Some((_, title, detail)) => ConsentScope { title, detail: *detail },
         None => ConsentScope { title: scope, detail: None },
-    });
+    }
+}
+
+fn scopes(page: &ConsentPage) -> Vec<ConsentScope<'_>> {
+    let scopes = page.scopes.iter().map(|scope| meaning_of(scope));
     let claims = page.claims.iter().map(|claim| ConsentScope { title: claim, detail: Some("A single detail about you.") });
     scopes.chain(claims).collect()
 }

@@ -26,6 +26,10 @@ pub enum Endpoint {
     Authorization,
     /// `/par`.
     PushedRequest,
+    /// `/device-authorization`.
+    DeviceAuthorization,
+    /// `/device`.
+    Device,
     /// `/consent`.
     Consent,
     /// `/userinfo`.
@@ -51,7 +55,7 @@ pub enum Endpoint {
 }
 
 impl Endpoint {
-    const COUNT: usize = 18;
+    const COUNT: usize = 20;
 
     /// The endpoint at a path of a server whose issuer has the path `base`.
     pub fn of(request_path: &str, base: &str) -> Self {
@@ -63,14 +67,17 @@ impl Endpoint {
             path::JWKS => Self::Jwks,
             path::AUTHORIZATION | page::RESUME => Self::Authorization,
             path::PUSHED_REQUEST => Self::PushedRequest,
+            path::DEVICE_AUTHORIZATION => Self::DeviceAuthorization,
+            path::DEVICE => Self::Device,
             page::CONSENT => Self::Consent,
             path::USERINFO => Self::Userinfo,
-            page::SIGN_IN => Self::SignIn,
+            page::SIGN_IN | page::SIGN_IN_CODE => Self::SignIn,
             page::SIGN_OUT | page::SIGNED_OUT => Self::SignOut,
             path::REGISTRATION => Self::Registration,
             other if other.starts_with("/register/") => Self::Registration,
             path::END_SESSION | page::CONFIRM_SIGN_OUT => Self::EndSession,
-            page::ACCOUNT | page::ACCOUNT_PASSWORD | page::ACCOUNT_SESSIONS => Self::Account,
+            page::ACCOUNT => Self::Account,
+            other if other.starts_with("/account/") => Self::Account,
             "/livez" | "/readyz" => Self::Health,
             other if other.starts_with("/assets/") => Self::Assets,
             other if other.starts_with("/.well-known/") => Self::Metadata,
@@ -88,6 +95,8 @@ impl Endpoint {
             Self::Jwks => "jwks",
             Self::Authorization => "authorization",
             Self::PushedRequest => "pushed_request",
+            Self::DeviceAuthorization => "device_authorization",
+            Self::Device => "device",
             Self::Consent => "consent",
             Self::Userinfo => "userinfo",
             Self::SignIn => "sign_in",

@@ -3,11 +3,14 @@
 //! A handler reads as extract, decide, render; [`reject`] is the only place that turns errors into HTTP.
 
 mod account;
+mod account_totp;
 mod assets;
 pub mod authorization;
 mod colour;
 mod consent;
 mod cors;
+mod device;
+mod device_authorization;
 pub mod edge;
 mod end_session;
 pub mod endpoint;
@@ -27,6 +30,8 @@ pub mod reject;
 mod revocation;
 mod revocation_feed;
 mod router;
+mod second_factor;
+mod second_factor_pages;
 mod sign_in;
 mod sign_out;
 mod token;

@@ -14,6 +14,7 @@ use super::path;
 use super::reject::{Rejected, Rejection};
 use crate::config::settings::PagesSettings;
 use crate::domain::Issuer;
+use crate::oauth::metadata::path as endpoint;
 
 /// The templates, ready to render, and what they refer to.
 #[derive(Debug)]
@@ -22,6 +23,7 @@ pub struct Pages {
     /// The stylesheet and pictures.
     pub assets: Assets,
     base: String,
+    name: String,
 }
 
 /// Why there are no pages.
@@ -59,7 +61,7 @@ const POLICY_HERE: &str =
 const POLICY_TO_CLIENT: &str = "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; frame-ancestors 'none'";
 
 /// The templates by name.
-const TEMPLATES: [(&str, &str); 9] = [
+const TEMPLATES: [(&str, &str); 15] = [
     ("layout.html", include_str!("../../templates/layout.html")),
     ("home.html", include_str!("../../templates/home.html")),
     ("error.html", include_str!("../../templates/error.html")),
@@ -69,6 +71,12 @@ const TEMPLATES: [(&str, &str); 9] = [
     ("confirm_sign_out.html", include_str!("../../templates/confirm_sign_out.html")),
     ("account.html", include_str!("../../templates/account.html")),
     ("consent.html", include_str!("../../templates/consent.html")),
+    ("sign_in_code.html", include_str!("../../templates/sign_in_code.html")),
+    ("totp.html", include_str!("../../templates/totp.html")),
+    ("recovery_codes.html", include_str!("../../templates/recovery_codes.html")),
+    ("device.html", include_str!("../../templates/device.html")),
+    ("device_confirm.html", include_str!("../../templates/device_confirm.html")),
+    ("device_done.html", include_str!("../../templates/device_done.html")),
 ];
 
 /// The largest template that is read from a file, in bytes.
@@ -81,6 +89,8 @@ pub struct SignInPage<'a> {
     pub csrf: &'a str,
     /// The authorization request that waits for this.
     pub interaction: Option<&'a str>,
+    /// The code of a device that waits for this.
+    pub device: Option<&'a str>,
     /// What was typed as username before.
     pub username: &'a str,
     /// Why the last attempt failed.
@@ -128,6 +138,25 @@ pub struct ConfirmSignOutPage<'a> {
     pub csrf: &'a str,
 }
 
+/// What the page shows that asks about a device.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct DeviceConfirmPage<'a> {
+    /// The client's name.
+    pub client: &'a str,
+    /// Who is signed in.
+    pub person: &'a str,
+    /// The code that the device shows.
+    pub user_code: &'a str,
+    /// Where the device asked from.
+    pub address: &'a str,
+    /// When.
+    pub asked: &'a str,
+    /// What it asks for.
+    pub scopes: &'a [ConsentScope<'a>],
+    /// The value of `csrf`.
+    pub csrf: &'a str,
+}
+
 /// One line of what a client asks for.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct ConsentScope<'a> {
@@ -148,6 +177,8 @@ pub struct AccountPage<'a> {
     pub sessions: Vec<AccountSession>,
     /// Characters that a new password has at least.
     pub min_length: u32,
+    /// Recovery codes that are left; nothing without a second factor.
+    pub second_factor: Option<u32>,
     /// What was just done.
     pub notice: Option<&'a str>,
     /// Why the password was not changed.
@@ -212,7 +243,7 @@ impl Pages {
                 base => &base,
             },
         );
-        let pages = Self { environment, assets, base };
+        let pages = Self { environment, assets, base, name: settings.name.clone() };
         pages.try_all()?;
         Ok(pages)
     }
@@ -221,7 +252,7 @@ impl Pages {
     fn try_all(&self) -> Result<(), PageError> {
         self.home("https://issuer.example", "/metadata", "/jwks")?;
         self.error("Title", "Description", "id")?;
-        self.sign_in(&SignInPage { csrf: "c", interaction: Some("i"), username: "u", problem: Some("p") })?;
+        self.sign_in(&SignInPage { csrf: "c", interaction: Some("i"), device: Some("d"), username: "u", problem: Some("p") })?;
         self.sign_in(&SignInPage::default())?;
         self.signed_out()?;
         self.signing_out(&["https://a.example"], None, None)?;
@@ -229,6 +260,18 @@ impl Pages {
         self.confirm_sign_out(&ConfirmSignOutPage { client: Some("c"), person: "p", request: "r", csrf: "c" })?;
         self.confirm_sign_out(&ConfirmSignOutPage { client: None, person: "p", request: "r", csrf: "c" })?;
         let scopes = [ConsentScope { title: "t", detail: Some("d") }, ConsentScope { title: "t", detail: None }];
+        self.device("d", Some("p"))?;
+        self.device_done("c", true)?;
+        self.device_done("c", false)?;
+        self.device_confirm(&DeviceConfirmPage {
+            client: "c",
+            person: "p",
+            user_code: "u",
+            address: "a",
+            asked: "t",
+            scopes: &scopes,
+            csrf: "c",
+        })?;
         let links = [ConsentLink { title: "t", uri: "https://a.example" }];
         let consent = ConsentPage {
             client: "c",
@@ -250,11 +293,28 @@ impl Pages {
         };
         let [id, browser, address, since, used] = ["i", "b", "a", "s", "u"].map(str::to_owned);
         let session = AccountSession { id, browser, address, since, used, is_current: true };
-        self.account(&AccountPage { csrf: "c", person, sessions: vec![session], min_length: 8, notice: None, problem: None })?;
+        let mut account = AccountPage {
+            csrf: "c",
+            person,
+            sessions: vec![session],
+            min_length: 8,
+            second_factor: None,
+            notice: None,
+            problem: None,
+        };
+        self.account(&account)?;
+        account.second_factor = Some(1);
+        self.account(&account)?;
+        self.try_second_factor()?;
         Ok(())
     }
 
-    fn render(&self, name: &str, values: Value) -> Result<String, PageError> {
+    /// What the pages call this server.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(super) fn render(&self, name: &str, values: Value) -> Result<String, PageError> {
         Ok(self.environment.get_template(name)?.render(values)?)
     }
 
@@ -276,9 +336,9 @@ impl Pages {
 
     /// Username and password.
     pub fn sign_in(&self, page: &SignInPage<'_>) -> Result<String, PageError> {
-        let SignInPage { csrf, interaction, username, problem } = *page;
+        let SignInPage { csrf, interaction, device, username, problem } = *page;
         let action = self.path(path::SIGN_IN);
-        self.render("sign_in.html", context! { csrf, interaction, username, problem, action })
+        self.render("sign_in.html", context! { csrf, interaction, device, username, problem, action })
     }
 
     /// After signing out.
@@ -305,12 +365,29 @@ impl Pages {
         self.render("consent.html", context! { action => self.path(path::CONSENT), ..Value::from(Serde(page)) })
     }
 
+    /// Asks for the code that a device shows.
+    pub fn device(&self, user_code: &str, problem: Option<&str>) -> Result<String, PageError> {
+        self.render("device.html", context! { action => self.path(endpoint::DEVICE), user_code, problem })
+    }
+
+    /// Allow or deny what a device asks for.
+    pub fn device_confirm(&self, page: &DeviceConfirmPage<'_>) -> Result<String, PageError> {
+        self.render("device_confirm.html", context! { action => self.path(endpoint::DEVICE), ..Value::from(Serde(page)) })
+    }
+
+    /// After that.
+    pub fn device_done(&self, client: &str, allowed: bool) -> Result<String, PageError> {
+        self.render("device_done.html", context! { client, allowed })
+    }
+
     /// One's own account.
     pub fn account(&self, page: &AccountPage<'_>) -> Result<String, PageError> {
         let paths = context! {
             sign_out_path => self.path(path::SIGN_OUT),
             sessions_path => self.path(path::ACCOUNT_SESSIONS),
             password_path => self.path(path::ACCOUNT_PASSWORD),
+            totp_path => self.path(path::ACCOUNT_TOTP),
+            totp_remove_path => self.path(path::ACCOUNT_TOTP_REMOVE),
         };
         self.render("account.html", context! { ..paths, ..Value::from(Serde(page)) })
     }
@@ -423,13 +500,18 @@ mod tests {
             interaction: bad,
             csrf: bad,
         };
-        let sign_in = SignInPage { csrf: bad, interaction: Some(bad), username: bad, problem: Some(bad) };
+        let sign_in = SignInPage { csrf: bad, interaction: Some(bad), device: Some(bad), username: bad, problem: Some(bad) };
+        let device =
+            DeviceConfirmPage { client: bad, person: bad, user_code: bad, address: bad, asked: bad, scopes: &scopes, csrf: bad };
         let confirm = ConfirmSignOutPage { client: Some(bad), person: bad, request: bad, csrf: bad };
         let signing_out = pages.signing_out(&[bad], Some(bad), None);
         for page in [
             pages.error(bad, bad, bad),
             pages.consent(&consent),
             pages.sign_in(&sign_in),
+            pages.device(bad, Some(bad)),
+            pages.device_confirm(&device),
+            pages.device_done(bad, true),
             pages.confirm_sign_out(&confirm),
             signing_out,
         ] {

@@ -214,6 +214,15 @@ pub fn rejection_of(error: &WebError) -> Rejection {
 fn person_rejection_of(refusal: &PersonRefusal) -> Rejection {
     let wrong = "access_denied";
     match refusal {
+        PersonRefusal::SignIn(SignInError::Wrong(
+            reason @ (Reason::SecondFactorWrong | Reason::SecondFactorReplayed | Reason::SecondFactorAbsent),
+        )) => rejection(StatusCode::UNPROCESSABLE_ENTITY, wrong, "The code is not right, or was used before.", *reason),
+        PersonRefusal::SignIn(SignInError::Wrong(reason @ Reason::SecondFactorPresent)) => {
+            rejection(StatusCode::UNPROCESSABLE_ENTITY, wrong, "Two-step sign-in is on already: turn it off first.", *reason)
+        }
+        PersonRefusal::SignIn(SignInError::Wrong(reason @ Reason::SignInOver)) => {
+            rejection(StatusCode::FORBIDDEN, wrong, "That took too long. Please begin again.", *reason)
+        }
         PersonRefusal::SignIn(SignInError::Wrong(reason)) => {
             rejection(StatusCode::UNPROCESSABLE_ENTITY, wrong, "The username or the password is not right.", *reason)
         }
@@ -284,6 +293,9 @@ pub fn refusal_of(refusal: &Refusal) -> Rejection {
         | ErrorCode::RequestNotSupported
         | ErrorCode::RequestUriNotSupported
         | ErrorCode::RegistrationNotSupported
+        | ErrorCode::AuthorizationPending
+        | ErrorCode::SlowDown
+        | ErrorCode::ExpiredToken
         | ErrorCode::UnmetAuthenticationRequirements => StatusCode::BAD_REQUEST,
         ErrorCode::TemporarilyUnavailable => StatusCode::SERVICE_UNAVAILABLE,
         ErrorCode::ServerError => StatusCode::INTERNAL_SERVER_ERROR,
@@ -420,6 +432,9 @@ mod tests {
         errors.extend(
             [
                 PersonRefusal::SignIn(SignInError::Wrong(Reason::PasswordWrong)),
+                PersonRefusal::SignIn(SignInError::Wrong(Reason::SecondFactorWrong)),
+                PersonRefusal::SignIn(SignInError::Wrong(Reason::SecondFactorPresent)),
+                PersonRefusal::SignIn(SignInError::Wrong(Reason::SignInOver)),
                 PersonRefusal::SignIn(SignInError::TooMany { retry_after_seconds: 60 }),
                 PersonRefusal::Form(FormForeign),
                 PersonRefusal::Repeated,

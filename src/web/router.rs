@@ -11,8 +11,9 @@ use super::endpoint::EndpointMetrics;
 use super::extract::BodyLimits;
 use super::pages::{PageError, Pages};
 use super::{
-    account, assets, authorization, consent, edge, end_session, introspection, jwks, liveness, metadata, not_found, path as page,
-    pushed_request, registration, revocation, revocation_feed, sign_in, sign_out, token, userinfo,
+    account, account_totp, assets, authorization, consent, device, device_authorization, edge, end_session, introspection, jwks,
+    liveness, metadata, not_found, path as page, pushed_request, registration, revocation, revocation_feed, second_factor,
+    sign_in, sign_out, token, userinfo,
 };
 use crate::config::Loaded;
 use crate::oauth::AuthorizationServer;
@@ -70,6 +71,8 @@ pub fn router(web: Arc<Web>) -> Router {
         .route(path::TOKEN, post(token::post).fallback(edge::only_post))
         .route(path::AUTHORIZATION, get(authorization::get).post(authorization::post).fallback(edge::get_or_post))
         .route(path::PUSHED_REQUEST, post(pushed_request::post).fallback(edge::only_post))
+        .route(path::DEVICE_AUTHORIZATION, post(device_authorization::post).fallback(edge::only_post))
+        .route(path::DEVICE, get(device::get).post(device::post).fallback(edge::get_or_post))
         .route(path::USERINFO, get(userinfo::serve).post(userinfo::serve).fallback(edge::get_or_post))
         .route(path::OPENID_CONFIGURATION, get(metadata::get).fallback(edge::only_get))
         .route(page::RESUME, get(authorization::resume).fallback(edge::only_get))
@@ -79,12 +82,16 @@ pub fn router(web: Arc<Web>) -> Router {
         .route(path::REVOCATION_FEED, get(revocation_feed::get).fallback(edge::only_get))
         .route(path::JWKS, get(jwks::get).fallback(edge::only_get))
         .route(page::SIGN_IN, get(sign_in::get).post(sign_in::post).fallback(edge::get_or_post))
+        .route(page::SIGN_IN_CODE, get(second_factor::get).post(second_factor::post).fallback(edge::get_or_post))
         .route(page::SIGN_OUT, post(sign_out::post).fallback(edge::only_post))
         .route(page::SIGNED_OUT, get(sign_out::page).fallback(edge::only_get))
         .route(path::END_SESSION, get(end_session::get).post(end_session::post).fallback(edge::get_or_post))
         .route(page::CONFIRM_SIGN_OUT, get(end_session::resume).post(end_session::confirm).fallback(edge::get_or_post))
         .route(page::ACCOUNT, get(account::get).fallback(edge::only_get))
         .route(page::ACCOUNT_PASSWORD, post(account::change_password).fallback(edge::only_post))
+        .route(page::ACCOUNT_TOTP, post(account_totp::begin).fallback(edge::only_post))
+        .route(page::ACCOUNT_TOTP_CONFIRM, post(account_totp::confirm).fallback(edge::only_post))
+        .route(page::ACCOUNT_TOTP_REMOVE, post(account_totp::remove).fallback(edge::only_post))
         .route(page::ACCOUNT_SESSIONS, post(account::end_sessions).fallback(edge::only_post))
         .route(&format!("{}/{{name}}", page::ASSETS), get(assets::get).fallback(edge::only_get));
     let endpoints = match web.server.registration.is_on() {

@@ -10,41 +10,55 @@ use http::{HeaderMap, Request, StatusCode, header};
 
 use super::pages::{Leads, SignInPage, answer, refused, see_other};
 use super::reject::{PersonRefusal, WebError, rejection_of};
-use super::{Peer, Web, extract, path};
+use super::{Peer, Web, extract, path, second_factor};
 use crate::domain::{RequestId, Timestamp};
 use crate::event::Reason;
-use crate::identity::{Attempt, Form, SignInError, Surroundings};
+use crate::identity::{Attempt, Form, Proven, SignInError, Surroundings};
 use crate::oauth::error::{ErrorCode, Refusal};
 use crate::oauth::parameters::Parameters;
 use crate::telemetry::metrics;
 
-/// The longest name of an interaction, in bytes.
-const MAX_INTERACTION: usize = 128;
+/// The longest name of what waits, in bytes.
+const MAX_NAME: usize = 128;
 
-/// The name of the authorization request that waits, as `interaction` has it. Nothing but letters, digits, `-` and `_`: it goes into a
-/// path of ours, and leads nowhere else.
+/// What waits for somebody to sign in: the authorization request that `interaction` names, or a device with the code in `device`. Nothing but
+/// letters, digits, `-` and `_`: it goes into a path of ours, and leads nowhere else.
 #[derive(Clone, Copy, Debug)]
-struct Interaction<'a>(Option<&'a str>);
+pub struct Waiting<'a> {
+    pub(super) interaction: Option<&'a str>,
+    pub(super) device: Option<&'a str>,
+}
 
-impl<'a> Interaction<'a> {
-    fn of(parameters: &'a Parameters) -> Result<Self, Refusal> {
+impl<'a> Waiting<'a> {
+    pub(super) fn of(parameters: &'a Parameters) -> Result<Self, Refusal> {
         let fits = |text: &str| {
-            text.len() <= MAX_INTERACTION && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+            text.len() <= MAX_NAME && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
         };
-        match parameters.get("interaction") {
+        let named = |name| match parameters.get(name) {
             Some(text) if !fits(text) => {
                 Err(Refusal::new(ErrorCode::InvalidRequest, Reason::ParameterMalformed, "this link is not one of this server's"))
             }
-            interaction => Ok(Self(interaction)),
-        }
+            found => Ok(found),
+        };
+        Ok(Self { interaction: named("interaction")?, device: named("device")? })
+    }
+
+    const fn is_nothing(self) -> bool {
+        self.interaction.is_none() && self.device.is_none()
     }
 
     /// Where a sign-in leads.
-    fn onward(self, web: &Web) -> String {
-        match self.0 {
-            Some(id) => format!("{}?interaction={id}", web.pages.path(path::RESUME)),
-            None => web.pages.path(path::ACCOUNT),
+    pub(super) fn onward(self, web: &Web) -> String {
+        match (self.interaction, self.device) {
+            (Some(id), _) => format!("{}?interaction={id}", web.pages.path(path::RESUME)),
+            (None, Some(device)) => super::device::onward(web, device),
+            (None, None) => web.pages.path(path::ACCOUNT),
         }
+    }
+
+    /// The form that remembers it.
+    fn page(self) -> SignInPage<'a> {
+        SignInPage { interaction: self.interaction, device: self.device, ..SignInPage::default() }
     }
 }
 
@@ -58,12 +72,12 @@ pub async fn get(State(web): State<Arc<Web>>, Extension(id): Extension<RequestId
 
 async fn show(web: &Web, headers: HeaderMap, query: Result<Parameters, extract::ExtractError>) -> Result<Response, WebError> {
     let parameters = query?;
-    let interaction = Interaction::of(&parameters).map_err(extract::ExtractError::from)?;
+    let waiting = Waiting::of(&parameters).map_err(extract::ExtractError::from)?;
     let now = web.server.clock.now().map_err(WebError::from_clock)?;
-    if interaction.0.is_none() && web.server.sessions.current(&headers, now).await?.is_some() {
+    if waiting.is_nothing() && web.server.sessions.current(&headers, now).await?.is_some() {
         return Ok(see_other(&web.pages.path(path::ACCOUNT)));
     }
-    form(web, &headers, SignInPage { interaction: interaction.0, ..SignInPage::default() }, StatusCode::OK)
+    form(web, &headers, waiting.page(), StatusCode::OK)
 }
 
 /// The form, and the cookie that its token stands on.
@@ -91,23 +105,22 @@ pub async fn post(
         Ok(parameters) => parameters,
         Err(error) => return refusal(&error.into()),
     };
-    let interaction = match Interaction::of(&parameters) {
-        Ok(interaction) => interaction,
+    let waiting = match Waiting::of(&parameters) {
+        Ok(waiting) => waiting,
         Err(error) => return refusal(&extract::ExtractError::from(error).into()),
     };
     let surroundings = Surroundings { headers: &headers, peer_address: peer.facts().peer_address, request_id: &request_id };
-    let outcome = sign_in(&web, &parameters, interaction, surroundings).await;
+    let outcome = sign_in(&web, &parameters, waiting, surroundings).await;
     metrics::SIGN_INS.with([outcome_name(&outcome)]).increment(1);
     let error = match outcome {
-        Ok(response) => return response,
+        Ok(Step::SignedIn(response) | Step::CodeAsked(response)) => return response,
         Err(error) => error,
     };
     let rejection = rejection_of(&error);
     let page = SignInPage {
-        interaction: interaction.0,
         username: parameters.get("username").unwrap_or_default(),
         problem: Some(&rejection.description),
-        csrf: "",
+        ..waiting.page()
     };
     match form(&web, &headers, page, rejection.status) {
         Ok(shown) => refused(shown, rejection),
@@ -115,12 +128,7 @@ pub async fn post(
     }
 }
 
-async fn sign_in(
-    web: &Web,
-    parameters: &Parameters,
-    interaction: Interaction<'_>,
-    at: Surroundings<'_>,
-) -> Result<Response, WebError> {
+async fn sign_in(web: &Web, parameters: &Parameters, waiting: Waiting<'_>, at: Surroundings<'_>) -> Result<Step, WebError> {
     let now: Timestamp = web.server.clock.now().map_err(WebError::from_clock)?;
     let field = |name| parameters.get(name).unwrap_or_default();
     let form = web.server.sessions.check_form(Form::SignIn, at.headers, field("csrf")).map_err(PersonRefusal::from)?;
@@ -130,16 +138,26 @@ async fn sign_in(
         address: at.peer_address.ip(),
         monotonic: web.server.clock.monotonic(),
     };
-    let authenticated = web.server.people.authenticate(&form, &attempt).await.map_err(PersonRefusal::from)?;
+    let authenticated = match web.server.people.authenticate(&form, &attempt).await.map_err(PersonRefusal::from)? {
+        Proven::Whole(authenticated) => authenticated,
+        Proven::First(first) => return Ok(Step::CodeAsked(second_factor::ask(web, at.headers, &first, waiting, now)?)),
+    };
     let (_, cookie) = web.server.sessions.begin(authenticated, at, now).await?;
-    let mut response = see_other(&interaction.onward(web));
+    let mut response = see_other(&waiting.onward(web));
     response.headers_mut().append(header::SET_COOKIE, cookie);
-    Ok(response)
+    Ok(Step::SignedIn(response))
 }
 
-const fn outcome_name(outcome: &Result<Response, WebError>) -> &'static str {
+/// How far a right password leads.
+enum Step {
+    SignedIn(Response),
+    CodeAsked(Response),
+}
+
+const fn outcome_name(outcome: &Result<Step, WebError>) -> &'static str {
     match outcome {
-        Ok(_) => "signed_in",
+        Ok(Step::SignedIn(_)) => "signed_in",
+        Ok(Step::CodeAsked(_)) => "code_asked",
         Err(WebError::Person(PersonRefusal::SignIn(SignInError::Wrong(_)))) => "wrong",
         Err(WebError::Person(PersonRefusal::SignIn(SignInError::TooMany { .. }))) => "too_many",
         Err(_) => "failed",

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::request::{AuthorizationRequest, Prompt};
 use crate::domain::{Scope, SessionId, Timestamp};
 use crate::event::Reason;
-use crate::identity::SignedIn;
+use crate::identity::{Acr, SignedIn};
 use crate::oauth::error::{ErrorCode, Refusal};
 
 /// Who was signed in when an interaction began. Signing in again is seen by the difference.
@@ -135,6 +135,10 @@ pub fn decide(
             }
         };
     }
+    // `acr_values` is a wish (OpenID Connect Core §3.1.2.1): whoever is not to be asked, or has just signed in, goes on as they are.
+    if !is_fresh && !silent && needs_more(request, login) {
+        return sign_in();
+    }
     check_essential_acr(request, login)?;
     let asked = Consented::asked_by(request);
     let allowed = match consent {
@@ -153,13 +157,33 @@ pub fn decide(
     }
 }
 
+/// The classes that a request wishes for, the best first: those of an essential or voluntary claim, else `acr_values`.
+fn wished(request: &AuthorizationRequest) -> Vec<Acr> {
+    let claim = request.claims.id_token.get("acr").filter(|wish| !wish.values.is_empty());
+    match claim {
+        Some(wish) => wish.values.iter().filter_map(|value| value.as_str()).filter_map(Acr::from_name).collect(),
+        None => request.acr_values.iter().filter_map(|name| Acr::from_name(name)).collect(),
+    }
+}
+
+/// Whether another sign-in might reach a class that is wished for, and this one did not.
+fn needs_more(request: &AuthorizationRequest, login: &SignedIn) -> bool {
+    let wished = wished(request);
+    !wished.is_empty() && !wished.iter().any(|wish| login.acr >= Some(*wish))
+}
+
+/// The class that the client is told: the first that it wishes for and that was reached, else the one that was reached.
+pub fn told_acr(request: &AuthorizationRequest, login: &SignedIn) -> Option<Acr> {
+    wished(request).into_iter().find(|wish| login.acr >= Some(*wish)).or(login.acr)
+}
+
 /// An `acr` that is essential, with values, must be one of them (OpenID Connect Core §5.5.1.1). `acr_values` is a wish.
 fn check_essential_acr(request: &AuthorizationRequest, login: &SignedIn) -> Result<(), Refusal> {
     let Some(wish) = request.claims.id_token.get("acr").filter(|wish| wish.essential && !wish.values.is_empty()) else {
         return Ok(());
     };
-    let reached = login.acr.map(|acr| acr.as_str());
-    if wish.values.iter().any(|value| value.as_str().is_some() && value.as_str() == reached) {
+    let reaches = |name: &str| Acr::from_name(name).is_some_and(|class| login.acr >= Some(class));
+    if wish.values.iter().any(|value| value.as_str().is_some_and(reaches)) {
         return Ok(());
     }
     Err(Refusal::new(

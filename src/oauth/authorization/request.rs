@@ -213,18 +213,8 @@ fn read_all(
         }
     }
     let code_challenge = pkce::challenge(parameters, rules.pkce)?;
-    let written: Vec<String> = parameters.all("resource").map(str::to_owned).collect();
-    let asked = asked_scope(parameters, client, rules)?;
-    let is_openid = asked.as_ref().is_some_and(|scope| scope.contains("openid"));
-    let selected = resources.select_for_person(client, written.iter().map(String::as_str), is_openid)?;
-    let scope = match asked {
-        None => client.scope.intersection(&selected.scopes),
-        Some(scope) if scope.is_subset(&selected.scopes) => scope,
-        Some(scope) => match rules.unknown_scope {
-            UnknownScope::Ignored => scope.intersection(&selected.scopes),
-            UnknownScope::Refused => return Err(scope_refused()),
-        },
-    };
+    let (scope, resources) = scope_within_registration(parameters, client, rules, resources)?;
+    let is_openid = scope.contains("openid");
     let prompt = prompts(parameters)?;
     let max_age = match parameters.get("max_age") {
         None => client.authorization.default_max_age,
@@ -254,7 +244,7 @@ fn read_all(
         state: destination.state.clone(),
         scope,
         // The default too, so that no refresh goes beyond what was granted.
-        resources: selected.identifiers,
+        resources,
         code_challenge,
         dpop_jkt: match parameters.get("dpop_jkt") {
             None => None,
@@ -265,12 +255,37 @@ fn read_all(
         nonce: kept(parameters, "nonce")?,
         prompt,
         max_age,
-        acr_values: list(parameters, "acr_values")?,
+        acr_values: match list(parameters, "acr_values")? {
+            none if none.is_empty() => client.about.default_acr_values(),
+            named => named,
+        },
         claims,
         login_hint: kept(parameters, "login_hint")?,
         ui_locales: kept(parameters, "ui_locales")?,
         hinted_subject,
     })
+}
+
+/// `scope` and `resource` (RFC 8707 §2.1): what is asked for, of what the client is registered for, and at which resources, written out.
+pub fn scope_within_registration(
+    parameters: &Parameters,
+    client: &Client,
+    rules: &Rules,
+    resources: &Resources,
+) -> Result<(Scope, Vec<String>), Refusal> {
+    let written: Vec<String> = parameters.all("resource").map(str::to_owned).collect();
+    let asked = asked_scope(parameters, client, rules)?;
+    let is_openid = asked.as_ref().is_some_and(|scope| scope.contains("openid"));
+    let selected = resources.select_for_person(client, written.iter().map(String::as_str), is_openid)?;
+    let scope = match asked {
+        None => client.scope.intersection(&selected.scopes),
+        Some(scope) if scope.is_subset(&selected.scopes) => scope,
+        Some(scope) => match rules.unknown_scope {
+            UnknownScope::Ignored => scope.intersection(&selected.scopes),
+            UnknownScope::Refused => return Err(scope_refused()),
+        },
+    };
+    Ok((scope, selected.identifiers))
 }
 
 /// What would change the meaning of the rest, and is not understood.

@@ -9,6 +9,7 @@ use crate::clients::{GrantType, removal_window};
 use crate::domain::{ClientId, FamilyId, Lifetime, RequestId, Scope, SessionId, Subject, Thumbprint, Timestamp};
 use crate::event::{AuditEvent, Reason, Trailed};
 use crate::identity::SignedIn;
+use crate::oauth::authorization::decision::told_acr;
 use crate::oauth::authorization::{from_json, request::AuthorizationRequest, to_json};
 use crate::oauth::client_auth::RequestingClient;
 use crate::oauth::error::{ErrorCode, OauthError, Refusal};
@@ -50,7 +51,7 @@ impl Granted {
             session_id: login.session_id.clone(),
             auth_time: login.auth_time,
             amr: login.amr.iter().map(|method| method.as_str().to_owned()).collect(),
-            acr: login.acr.map(|acr| acr.as_str().to_owned()),
+            acr: told_acr(request, login).map(|acr| acr.as_str().to_owned()),
             scope: request.scope.clone(),
             resources: request.resources.clone(),
             claims: request.claims.clone(),
@@ -95,6 +96,45 @@ pub struct Redeemable {
     /// Those that the first token is for, of all that were granted.
     resources: Vec<String>,
     _verified: CodeVerified,
+}
+
+/// What tokens of a person's grant are minted on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Grounds<'a> {
+    /// By which grant.
+    pub(super) grant: GrantType,
+    /// What they descend from.
+    pub(super) family: &'a FamilyId,
+    /// What was granted.
+    pub(super) granted: &'a Granted,
+    /// At which of the granted resources the first token counts.
+    pub(super) resources: &'a [String],
+    /// `nonce`.
+    pub(super) nonce: Option<&'a str>,
+}
+
+/// What is to be kept of a grant.
+#[derive(Debug)]
+pub(super) struct KeptFamily {
+    state: Vec<u8>,
+    expires: Timestamp,
+}
+
+impl KeptFamily {
+    /// The row. Without `offline_access` it ends with its session.
+    pub(super) fn family<'a>(&'a self, grounds: &Grounds<'a>, client_id: &'a ClientId, created: Timestamp) -> NewFamily<'a> {
+        let granted = grounds.granted;
+        NewFamily {
+            family: grounds.family,
+            client_id,
+            subject: &granted.subject,
+            session: (!granted.scope.contains("offline_access")).then_some(&granted.session_id),
+            state: &self.state,
+            created,
+            expires: self.expires,
+            parent: None,
+        }
+    }
 }
 
 fn invalid_grant(reason: Reason, description: &'static str) -> Refusal {
@@ -177,10 +217,35 @@ impl AuthorizationServer {
             let description = "the code is bound to another DPoP key (RFC 9449 section 10)";
             return Err(of(invalid_grant(Reason::DpopJkt, description)).into());
         }
-        let granted = &state.granted;
+        let nonce = state.nonce.as_deref();
+        let (grant, granted) = (GrantType::AuthorizationCode, &state.granted);
+        let grounds = Grounds { grant, family: &family, granted, resources: &resources, nonce };
+        let (issued, event, kept) = self.mint_granted(client, &grounds, binding, now, request_id).await?;
+        let new = kept.family(&grounds, client.client_id(), now);
+        match self.store.redeem_code(&code, now, Some(&new), &[event]).await? {
+            CodeSpent::Now => Ok(issued),
+            CodeSpent::SessionEnded => Err(of(invalid_grant(Reason::SessionAbsent, "the person has signed out since")).into()),
+            CodeSpent::AccountEnded => {
+                Err(of(invalid_grant(Reason::AccountDisabled, "the person may not sign in any more")).into())
+            }
+            CodeSpent::Before => Err(self.replayed(&family, client.client_id(), Reason::CodeReplayed, now, request_id).await),
+        }
+    }
+
+    /// Mints the tokens of a person's grant. They are given away once the family that comes with them is committed with the event.
+    pub(super) async fn mint_granted(
+        &self,
+        client: &RequestingClient,
+        grounds: &Grounds<'_>,
+        binding: &Binding,
+        now: Timestamp,
+        request_id: &RequestId,
+    ) -> Result<(IssuedToken, Trailed, KeptFamily), OauthError> {
+        let Grounds { grant, family, granted, resources, nonce } = *grounds;
         let registration = client.client();
-        let resources = resources.iter().map(String::as_str);
-        let mut selected = self.resources.select_for_person(registration, resources, granted.is_openid()).map_err(of)?;
+        let named = resources.iter().map(String::as_str);
+        let selected = self.resources.select_for_person(registration, named, granted.is_openid());
+        let mut selected = selected.map_err(|refusal| refusal.of(client.client_id()))?;
         let refreshes = registration.grant_types.contains(&GrantType::RefreshToken)
             && (!granted.is_openid() || granted.scope.contains("offline_access"));
         // No access token outlives its grant: as long as it counts, the end of the session or of the account finds the grant and ends it.
@@ -190,40 +255,20 @@ impl AuthorizationServer {
         let expires = now.plus(if refreshes { self.lifetimes.refresh_token } else { selected.lifetime });
         let subject = self.subject_for(registration, &granted.subject)?;
         let scope = granted.scope.intersection(&selected.scopes);
-        let approved = Approved::by_person(GrantType::AuthorizationCode, subject, family.clone(), scope, selected);
+        let approved = Approved::by_person(grant, subject, family.clone(), scope, selected);
         let (mut issued, event) = self.mint_for(client, approved, binding, now, request_id)?;
         if granted.is_openid() {
-            let nonce = state.nonce.as_deref();
             issued.id_token = Some(self.id_token(registration, granted, nonce, &issued.access_token, now).await?);
         }
         // A confidential client proves itself each time, whatever certificate it has by then; a public one is the key it shows now
         // (RFC 8705 §4, RFC 9449 §5).
         let bound_to = if registration.authentication.is_confidential() { None } else { binding.cnf() };
-        let family_state = FamilyState { granted: Origin::Person(granted.clone()), refreshes, bound_to };
+        let state = to_json(&FamilyState { granted: Origin::Person(granted.clone()), refreshes, bound_to })?;
         if refreshes {
             let token = RefreshToken { family: family.clone(), generation: 1 };
             issued.refresh_token = Some(token.seal(&self.ring, &self.issuer, client.client_id(), expires)?);
         }
-        let is_offline = granted.scope.contains("offline_access");
-        let family_state = to_json(&family_state)?;
-        let new = NewFamily {
-            family: &family,
-            client_id: client.client_id(),
-            subject: &granted.subject,
-            session: (!is_offline).then_some(&granted.session_id),
-            state: &family_state,
-            created: now,
-            expires,
-            parent: None,
-        };
-        match self.store.redeem_code(&code, now, Some(&new), &[event]).await? {
-            CodeSpent::Now => Ok(issued),
-            CodeSpent::SessionEnded => Err(of(invalid_grant(Reason::SessionAbsent, "the person has signed out since")).into()),
-            CodeSpent::AccountEnded => {
-                Err(of(invalid_grant(Reason::AccountDisabled, "the person may not sign in any more")).into())
-            }
-            CodeSpent::Before => Err(self.replayed(&family, client.client_id(), Reason::CodeReplayed, now, request_id).await),
-        }
+        Ok((issued, event, KeptFamily { state, expires }))
     }
 
     /// Something that may be used once came again: everything that descends from its grant is revoked (RFC 6749 §4.1.2, RFC 9700

@@ -3,6 +3,7 @@
 pub mod authorization_code;
 mod client_credentials;
 pub mod delegation;
+pub mod device_code;
 pub mod jwt_bearer;
 mod rebinding;
 pub mod refresh_token;

@@ -306,6 +306,50 @@ on_both_engines! {
         assert!(store.code("f4", NOW).await.expect("read").is_some(), "what lives stays");
     }
 
+    async fn a_device_is_decided_once_and_redeemed_once(place: &Place) {
+        let store = place.open().await;
+        let f = family("f");
+        let new = NewDeviceAuthorization {
+            device_code: "dc",
+            user_code: "BBBBCCCC",
+            family: &f,
+            request: b"asked",
+            pause: 5,
+            expires: LATER,
+        };
+        assert_eq!(store.add_device_authorization(&new).await.expect("added"), DeviceAdded::Added);
+        let other = NewDeviceAuthorization { device_code: "other", ..new };
+        assert_eq!(store.add_device_authorization(&other).await.expect("answered"), DeviceAdded::UserCodeTaken);
+        assert!(store.device_authorization("other", NOW).await.expect("read").is_none());
+        let record = store.device_authorization("dc", NOW).await.expect("read").expect("there");
+        assert_eq!((record.family, record.state, record.request.as_slice()), (f.clone(), DeviceState::Pending, b"asked".as_slice()));
+        assert!(store.device_authorization("dc", LATER).await.expect("read").is_none(), "at its expiry it is over");
+        let at = |seconds| Timestamp::from_seconds(NOW.seconds() + seconds);
+        for (seconds, expected) in [
+            (0, Polled::InTime),
+            (5, Polled::InTime),
+            (9, Polled::TooFast),
+            (18, Polled::TooFast),
+            (33, Polled::InTime),
+            (47, Polled::TooFast),
+        ] {
+            assert_eq!(store.poll_device("dc", 5, at(seconds)).await.expect("answered"), expected, "{seconds}");
+        }
+        let (client, subject) = (id("alice"), bob());
+        let new = new_family(&f, &client, &subject, None);
+        assert_eq!(store.redeem_device("dc", &new, None, &[]).await.expect("answered"), CodeSpent::Before, "nobody allowed it");
+        let gone: SessionId = "gone".parse().expect("a session");
+        let allowed = store.decide_device("BBBBCCCC", Some((b"granted", &gone)), NOW, &revoked("t")).await;
+        assert!(!allowed.expect("answered"), "its session is not there");
+        assert!(store.decide_device("BBBBCCCC", None, NOW, &revoked("t")).await.expect("denied"));
+        assert!(!store.decide_device("BBBBCCCC", None, NOW, &revoked("t")).await.expect("answered"), "a second click");
+        let record = store.device_authorization_of("BBBBCCCC", NOW).await.expect("read").expect("there");
+        assert_eq!((record.state, record.granted.is_none()), (DeviceState::Denied, true));
+        assert_eq!(store.redeem_device("dc", &new, None, &[]).await.expect("answered"), CodeSpent::Before, "it was denied");
+        assert_eq!(events(&store).await.len(), 1);
+        assert_eq!(store.delete_expired_device_authorizations(LATER, 3).await.expect("deleted"), 1);
+    }
+
     async fn a_consent_is_remembered_for_one_client_and_forgotten(place: &Place) {
         let store = place.open().await;
         let subject = bob();
@@ -328,10 +372,21 @@ on_both_engines! {
         store.add_interaction("interaction-secret", b"state-secret", SOON).await.expect("added");
         store.add_pushed_request("request-uri-secret", b"state-secret", SOON).await.expect("added");
         issue(&store, "code-secret", "f").await;
+        let new = NewDeviceAuthorization {
+            device_code: "device-secret",
+            user_code: "user-secret",
+            family: &family("g"),
+            request: b"state-secret",
+            pause: 5,
+            expires: SOON,
+        };
+        store.add_device_authorization(&new).await.expect("added");
         let statements = [
             "SELECT id_index, state_sealed FROM interaction",
             "SELECT uri_index, state_sealed FROM pushed_request",
             "SELECT code_index, state_sealed FROM authorization_code",
+            "SELECT device_index, request_sealed FROM device_authorization",
+            "SELECT user_index, request_sealed FROM device_authorization",
         ];
         for statement in statements {
             let (index, sealed): (Vec<u8>, Vec<u8>) = read!(&store.inner.db, fetch_one: sqlx::query_as(statement)).expect("row");

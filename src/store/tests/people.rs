@@ -74,6 +74,46 @@ async fn ended(store: &Store) -> Vec<(String, String)> {
 }
 
 on_both_engines! {
+    async fn a_second_factor_counts_once_and_goes_with_its_person(place: &Place) {
+        let Registry { store, keys } = registry(place).await;
+        let registry = Registry { store: store.clone(), keys };
+        let alice = registry.add("alice").await;
+        for name in ["here", "elsewhere"] {
+            assert!(registry.begin(&alice, name, NOW.seconds(), 10).await);
+        }
+        let codes = ["FIRST".to_owned(), "SECOND".to_owned()];
+        let new = NewSecondFactor {
+            subject: &alice.0,
+            secret: b"the secret itself",
+            step: 7,
+            recovery_codes: &codes,
+            kept: &sid("here"),
+            window: window(100, 400),
+        };
+        assert!(store.totp(&alice.0).await.expect("read").is_none());
+        let ended = store.add_second_factor(&new, &alice.1, NOW).await.expect("added").expect("the first");
+        assert_eq!(ended.sessions, [sid("elsewhere")]);
+        assert!(store.add_second_factor(&new, &alice.1, NOW).await.expect("answered").is_none(), "there is one");
+        let totp = store.totp(&alice.0).await.expect("read").expect("there");
+        assert_eq!(store.open_totp(&totp, &alice.1).expect("opens").as_slice(), b"the secret itself");
+        let other = PersonKey::random(&SystemRandomness).expect("a key");
+        assert!(store.open_totp(&totp, &other).is_err(), "it opens with the person's key alone");
+        for (step, counts) in [(7, false), (6, false), (8, true), (8, false), (10, true), (9, false)] {
+            assert_eq!(store.use_totp_step(&alice.0, step).await.expect("answered"), counts, "{step}");
+        }
+        let bob = registry.add("bob").await;
+        assert!(!store.use_recovery_code(&bob.0, "FIRST", NOW).await.expect("answered"), "another person's");
+        assert!(store.use_recovery_code(&alice.0, "FIRST", NOW).await.expect("used"));
+        assert!(!store.use_recovery_code(&alice.0, "FIRST", NOW).await.expect("answered"), "once");
+        assert_eq!(store.recovery_codes_left(&alice.0).await.expect("counted"), 1);
+        assert!(store.remove_account(&alice.0, window(100, 400), NOW).await.expect("removed"));
+        assert!(store.totp(&alice.0).await.expect("read").is_none());
+        assert_eq!(store.recovery_codes_left(&alice.0).await.expect("counted"), 0);
+        assert!(!store.remove_second_factor(&alice.0, NOW).await.expect("answered"));
+        let recorded = events(&store).await;
+        assert!(["second_factor_added", "recovery_code_used"].iter().all(|name| recorded.iter().any(|event| event == name)));
+    }
+
     async fn an_account_is_found_by_its_name_and_opens_with_its_key(place: &Place) {
         let Registry { store, keys } = &registry(place).await;
         let registry = Registry { store: store.clone(), keys: keys.clone() };

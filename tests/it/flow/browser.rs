@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use crate::harness::chromium::Chromium;
 use crate::harness::command::symbolon_told;
+use crate::harness::totp::Authenticator;
 use crate::harness::{Setup, Stack};
+use crate::spec::rfc8628::{ask, poll, television};
 
 const PASSWORD: &str = "lantern-orbit-velvet-fjord";
 const TAB: &str = "\u{e004}";
@@ -76,5 +78,66 @@ async fn story(browser: Arc<Chromium>, stack: Stack) {
     browser.picture("signed-out").await;
     browser.open(&format!("{issuer}/account")).await;
     browser.arrives(&format!("{issuer}/sign-in")).await;
+    assert_eq!(browser.complaints().await, Vec::<String>::new());
+}
+
+/// A person sets two-step sign-in up, connects a device by its code, signing in with both steps on the way, and all of it by keyboard.
+#[tokio::test]
+async fn a_person_connects_a_device_with_two_steps() {
+    let Some(browser) = Chromium::start().await else { return };
+    let browser = Arc::new(browser);
+    let setup = Setup { without_gateway: true, clients: vec![television("alice", serde_json::json!({}))], ..Setup::default() };
+    let stack = setup.start().await;
+    let arguments = ["user", "add", "ada", "--password-stdin", "--name", "Ada Lovelace"];
+    symbolon_told(stack.dir.path(), &arguments, &format!("{PASSWORD}\n")).await.ok();
+    let told = tokio::spawn(two_steps(browser.clone(), stack)).await;
+    if let Ok(browser) = Arc::try_unwrap(browser) {
+        browser.quit().await;
+    }
+    told.expect("the story comes to its end");
+}
+
+async fn two_steps(browser: Arc<Chromium>, stack: Stack) {
+    let issuer = stack.fill("{issuer}");
+    browser.screen(390, 780, true, false).await;
+    browser.open(&format!("{issuer}/sign-in")).await;
+    browser.press(&format!("ada{TAB}{PASSWORD}{ENTER}")).await;
+    browser.reads(&["Two-step sign-in", "Set it up"]).await;
+    browser.click("form[action$='/account/totp'] button").await;
+    browser.reads(&["Set two-step sign-in up"]).await;
+    browser.picture("two-step-set-up-phone").await;
+    assert!(!browser.is_too_wide().await);
+    let authenticator = Authenticator::typed(&browser.text("#secret").await);
+    browser.press(&format!("{}{TAB}{PASSWORD}{ENTER}", authenticator.code(0))).await;
+    browser.reads(&["Two-step sign-in is on", "They are not shown again"]).await;
+    browser.picture("recovery-codes-phone").await;
+    assert!(!browser.is_too_wide().await);
+    browser.click("main a").await;
+    browser.reads(&["You have 10 recovery codes left"]).await;
+    browser.screen(1280, 1400, false, false).await;
+    browser.picture("account-two-step").await;
+    browser.click("form.inline button").await;
+    browser.arrives(&format!("{issuer}/signed-out")).await;
+
+    let begun = ask(&stack, &stack.alice, &[("scope", "openid read")]).await.json();
+    let user_code = begun["user_code"].as_str().expect("one");
+    browser.screen(390, 780, true, true).await;
+    browser.open(begun["verification_uri"].as_str().expect("a page")).await;
+    browser.arrives(&format!("{issuer}/sign-in?device=enter")).await;
+    browser.press(&format!("ada{TAB}{PASSWORD}{ENTER}")).await;
+    browser.reads(&["Your code"]).await;
+    assert_eq!(browser.label("#code").await, "Code");
+    browser.picture("sign-in-code-phone-dark").await;
+    browser.press(&format!("{}{ENTER}", authenticator.code(1))).await;
+    browser.arrives(&format!("{issuer}/device")).await;
+    assert_eq!(browser.label("#user_code").await, "Code");
+    browser.picture("device-phone-dark").await;
+    browser.press(&format!("{}{ENTER}", user_code.to_lowercase())).await;
+    browser.reads(&["Connect App of alice?", user_code, "the device is in front of you"]).await;
+    browser.picture("device-confirm-phone-dark").await;
+    assert!(!browser.is_too_wide().await);
+    browser.click("button[value=allow]").await;
+    browser.reads(&["Your device is connected"]).await;
+    assert_eq!(poll(&stack, &stack.alice, begun["device_code"].as_str().expect("one")).await.status, 200);
     assert_eq!(browser.complaints().await, Vec::<String>::new());
 }

@@ -163,6 +163,13 @@ impl Chromium {
         label.as_str().unwrap_or_default().to_owned()
     }
 
+    /// What a person reads in an element.
+    pub async fn text(&self, selector: &str) -> String {
+        let element = self.find(selector).await;
+        let text = self.command("GET", &format!("/element/{element}/text"), Value::Null).await;
+        text.as_str().unwrap_or_default().to_owned()
+    }
+
     /// Presses keys, wherever the focus is: a person without a mouse. `\u{e004}` is Tab, `\u{e007}` Enter.
     pub async fn press(&self, keys: &str) {
         let press = |key: char| [json!({ "type": "keyDown", "value": key }), json!({ "type": "keyUp", "value": key })];

@@ -42,6 +42,7 @@ pub mod process;
 pub mod publisher;
 pub mod stack;
 pub mod token;
+pub mod totp;
 pub mod upstream;
 pub mod wire;
 

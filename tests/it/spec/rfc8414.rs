@@ -9,6 +9,7 @@ use crate::harness::assertion::{self, Signer};
 use crate::harness::browser::Browser;
 use crate::harness::client::PATIENCE;
 use crate::harness::{App, Call, Caller, Leaf, Setup, Stack};
+use crate::spec::rfc8628;
 
 async fn metadata(stack: &Stack) -> Value {
     let call = Call::get("/.well-known/oauth-authorization-server");
@@ -46,9 +47,7 @@ async fn the_document_is_complete_and_has_nothing_empty() {
     scopes.sort_unstable();
     assert_eq!(scopes, ["address", "email", "groups", "offline_access", "openid", "phone", "profile", "read", "write"]);
     // Nothing is promised that is not there.
-    for name in ["device_authorization_endpoint", "registration_endpoint"] {
-        assert_eq!(document.get(name), None);
-    }
+    assert_eq!(document.get("registration_endpoint"), None);
 }
 
 /// The document with every member, as outsiders parse it; ports are written out.
@@ -212,7 +211,8 @@ async fn every_listed_method_works_and_no_other() {
 /// §2: "grant_types_supported": every grant listed works, and every other grant of the registry is refused.
 #[tokio::test]
 async fn every_listed_grant_works_and_no_other() {
-    let grants = json!(["client_credentials", "urn:ietf:params:oauth:grant-type:token-exchange"]);
+    let device = rfc8628::GRANT;
+    let grants = json!(["client_credentials", device, "urn:ietf:params:oauth:grant-type:token-exchange"]);
     let alice = App::metadata("alice", json!({ "grant_types": grants, "redirect_uris": null }));
     let clients = vec![App::metadata("mallory", json!({})), alice];
     let stack = Setup { without_gateway: true, clients, ..Setup::default() }.start().await;
@@ -236,6 +236,12 @@ async fn every_listed_grant_works_and_no_other() {
         let answer = match grant {
             // By the code that the tokens above came of.
             "authorization_code" => continue,
+            rfc8628::GRANT => {
+                let begun = rfc8628::ask(&stack, &stack.alice, &[("scope", "read")]).await.json();
+                let mut browser = rfc8628::bob(&stack).await;
+                rfc8628::decide(&mut browser, begun["user_code"].as_str().expect("one"), "allow").await;
+                rfc8628::poll(&stack, &stack.alice, begun["device_code"].as_str().expect("one")).await
+            }
             "refresh_token" => app.refresh(&stack, tokens["refresh_token"].as_str().expect("one")).await,
             "urn:ietf:params:oauth:grant-type:token-exchange" => {
                 let access_token = "urn:ietf:params:oauth:token-type:access_token";
@@ -255,7 +261,7 @@ async fn every_listed_grant_works_and_no_other() {
         }
     }
     let exchange = "urn:ietf:params:oauth:grant-type:token-exchange";
-    assert_eq!(grants, ["authorization_code", "client_credentials", "refresh_token", exchange]);
+    assert_eq!(grants, ["authorization_code", "client_credentials", "refresh_token", exchange, device]);
 }
 
 /// §3.1: with a path in the issuer, the well-known part goes between host and path; endpoints are below the issuer.

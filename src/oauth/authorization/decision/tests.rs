@@ -159,3 +159,50 @@ fn a_claim_that_was_never_allowed_is_asked_for() {
     assert_eq!(decided(&all), "consent");
     assert_eq!(decided(&all.with(&Consented::asked_by(&request))), "grant");
 }
+
+/// `acr_values` is a wish, an essential `acr` a demand; a better class counts for a lesser one.
+#[test]
+fn who_signed_in_with_less_is_asked_for_more() {
+    use crate::identity::Amr;
+    let (single, multi) = (Acr::SingleFactor.as_str(), Acr::MultiFactor.as_str());
+    let essential = |value: &str| {
+        let text = format!(r#"{{"id_token":{{"acr":{{"essential":true,"values":["{value}"]}}}}}}"#);
+        ClaimsRequest::parse(&text).expect("claims")
+    };
+    let with_one = bob(900);
+    let with_two = bob(900).by(&[Amr::Password, Amr::OneTimePassword, Amr::MultiFactor]);
+    let was = prior(800);
+    let all = Consented { claims: vec!["acr".to_owned()], ..remembered("openid email") };
+    let fresh = Progress::Interacted(Some(&was), BEGUN);
+    let table = [
+        (vec![multi], None, &with_one, Progress::Arrived, false, "sign in"),
+        (vec![multi], None, &with_one, fresh, false, "grant"),
+        (vec![multi], None, &with_one, Progress::Arrived, true, "grant"),
+        (vec![multi, single], None, &with_one, Progress::Arrived, false, "grant"),
+        (vec!["0"], None, &with_one, Progress::Arrived, false, "grant"),
+        (vec![multi], None, &with_two, Progress::Arrived, false, "grant"),
+        (vec![], Some(multi), &with_one, Progress::Arrived, false, "sign in"),
+        (vec![], Some(multi), &with_one, fresh, false, "unmet_authentication_requirements"),
+        (vec![], Some(multi), &with_one, Progress::Arrived, true, "unmet_authentication_requirements"),
+        (vec![], Some(multi), &with_two, Progress::Arrived, false, "grant"),
+        (vec![], Some(single), &with_two, Progress::Arrived, false, "grant"),
+        (vec![], Some("0"), &with_two, Progress::Arrived, false, "unmet_authentication_requirements"),
+    ];
+    for (values, demand, login, progress, silent, expected) in table {
+        let prompt: &[Prompt] = if silent { &[Prompt::None] } else { &[] };
+        let request = AuthorizationRequest {
+            acr_values: values.iter().map(|value| (*value).to_owned()).collect(),
+            claims: demand.map(essential).unwrap_or_default(),
+            ..request(prompt)
+        };
+        let outcome = decide(&request, Some(login), |_| true, progress, ConsentSource::Remembered(Some(&all)), NOW);
+        assert_eq!(word(outcome), expected, "{values:?} {demand:?} {progress:?} {silent}");
+    }
+    let told = |values: &[&str], login| {
+        let acr_values = values.iter().map(|value| (*value).to_owned()).collect();
+        told_acr(&AuthorizationRequest { acr_values, ..request(&[]) }, login)
+    };
+    assert_eq!(told(&[single], &with_two), Some(Acr::SingleFactor));
+    assert_eq!(told(&[multi], &with_one), Some(Acr::SingleFactor));
+    assert_eq!(told(&[], &with_two), Some(Acr::MultiFactor));
+}

@@ -1,0 +1,240 @@
+//! The second factor: set up by its person, asked for at every sign-in, taken away by its person or an operator.
+//!
+//! Between the password and the code the browser holds a sealed value, bound to the cookie of its form, that says whose password was
+//! proven: worth five minutes, and nothing without the code.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use zeroize::Zeroizing;
+
+use super::fault::Fault;
+use super::form::FormChecked;
+use super::people::{Attempt, Authenticated, People, PersonError, Proven, SignInError};
+use super::signed_in::{Amr, SignedIn};
+use super::throttle::Quota;
+use super::totp::{self, TotpSecret, TypedCode};
+use crate::clients::session_window;
+use crate::domain::{Lifetime, Subject, Timestamp};
+use crate::event::Reason;
+use crate::jose::base64url;
+use crate::seal::{BearerContext, Purpose};
+use crate::store::{Ended, NewSecondFactor};
+
+/// How often one may try codes once the password was right: with three codes of a million right at a time, a year of trying finds one with
+/// a probability of less than a third.
+pub(super) const GUESSES: Quota = Quota { burst: 5, every: Duration::from_secs(300) };
+/// How long somebody may take between password and code.
+const HELD: Lifetime = Lifetime::from_seconds(300);
+/// How long somebody may take to set an authenticator up.
+const SETTING_UP: Lifetime = Lifetime::from_seconds(900);
+
+/// Somebody proved a password, and the account asks for more. Only [`People`] makes one.
+#[derive(Debug)]
+pub struct FirstFactor(Subject);
+
+impl FirstFactor {
+    pub(super) const fn new(subject: Subject) -> Self {
+        Self(subject)
+    }
+}
+
+/// Somebody typed a code.
+#[derive(Clone, Copy)]
+pub struct CodeAttempt<'a> {
+    /// As typed.
+    pub code: &'a str,
+    /// When.
+    pub now: Timestamp,
+    /// Monotonic time.
+    pub monotonic: Duration,
+}
+
+/// A second factor that a person is setting up.
+#[derive(Debug)]
+pub struct Candidate {
+    /// The secret, to be put into an authenticator.
+    pub secret: TotpSecret,
+    /// The same, sealed for the way through the browser.
+    pub sealed: String,
+}
+
+/// What a person has just set up.
+#[derive(Debug)]
+pub struct SetUp {
+    /// Both factors, proven now.
+    pub authenticated: Authenticated,
+    /// Recovery codes in groups, to be shown once.
+    pub recovery_codes: Vec<String>,
+    /// The sessions that ended.
+    pub ended: Ended,
+}
+
+impl People {
+    fn context(&self) -> BearerContext<'_> {
+        BearerContext { purpose: Purpose::SecondFactor, issuer: self.store.deployment().as_str() }
+    }
+
+    /// Seals that a password was proven, for the browser whose form has the token `csrf`.
+    pub fn hold(&self, first: &FirstFactor, csrf: &str, now: Timestamp) -> Result<String, Fault> {
+        let audience = format!("sign-in {csrf}");
+        let ring = self.store.ring();
+        let sealed = ring.seal_bearer(&self.context(), &audience, now.plus(HELD), first.0.as_str().as_bytes());
+        sealed.map_err(|error| Fault::Unavailable(error.reason()))
+    }
+
+    fn unseal(&self, sealed: &str, audience: &str, now: Timestamp) -> Option<Zeroizing<Vec<u8>>> {
+        let (ring, context) = (self.store.ring(), self.context());
+        let opened = ring.open_bearer(&context, sealed).ok()?;
+        let is_ours = ring.audience_matches(&context, &opened, audience) && now < opened.expires;
+        is_ours.then_some(opened.plaintext)
+    }
+
+    /// Goes on with a sign-in that [`People::hold`] interrupted.
+    pub async fn second_factor(
+        &self,
+        _form: &FormChecked,
+        held: &str,
+        csrf: &str,
+        attempt: CodeAttempt<'_>,
+    ) -> Result<Authenticated, SignInError> {
+        let over = SignInError::Wrong(Reason::SignInOver);
+        let subject = self.unseal(held, &format!("sign-in {csrf}"), attempt.now).ok_or(over)?;
+        let subject = std::str::from_utf8(&subject).ok().and_then(|text| text.parse().ok()).ok_or(over)?;
+        self.prove_code(FirstFactor(subject), attempt).await
+    }
+
+    /// Proves the second factor after the first.
+    async fn prove_code(&self, first: FirstFactor, attempt: CodeAttempt<'_>) -> Result<Authenticated, SignInError> {
+        let FirstFactor(subject) = first;
+        let guess = self.code_guesses.count(&subject, attempt.monotonic).map_err(|throttled| SignInError::TooMany {
+            retry_after_seconds: throttled.retry_after.as_secs().saturating_add(1),
+        })?;
+        let wrong = SignInError::Wrong(Reason::SecondFactorWrong);
+        let used = match TypedCode::read(attempt.code).ok_or(wrong)? {
+            TypedCode::Recovery(code) => self.store.use_recovery_code(&subject, &code, attempt.now).await.map_err(Fault::from)?,
+            TypedCode::OneTime(code) => {
+                let totp = self.store.totp(&subject).await.map_err(Fault::from)?.ok_or(wrong)?;
+                let key = self.keys.key(&subject).await.map_err(Fault::from)?.ok_or(wrong)?;
+                let secret = TotpSecret::from_bytes(self.store.open_totp(&totp, &key).map_err(Fault::from)?);
+                let step = secret.check(&code, attempt.now).ok_or(wrong)?;
+                let first_use = self.store.use_totp_step(&subject, step.0).await.map_err(Fault::from)?;
+                if !first_use {
+                    return Err(SignInError::Wrong(Reason::SecondFactorReplayed));
+                }
+                first_use
+            }
+        };
+        if !used {
+            return Err(wrong);
+        }
+        self.code_guesses.forgive(guess);
+        Ok(Authenticated::by(subject, vec![Amr::Password, Amr::OneTimePassword, Amr::MultiFactor]))
+    }
+
+    /// How many recovery codes a person with a second factor has left; nothing when they have none.
+    pub async fn recovery_codes_left(&self, subject: &Subject) -> Result<Option<u32>, Fault> {
+        match self.store.totp(subject).await? {
+            Some(_) => Ok(Some(self.store.recovery_codes_left(subject).await?)),
+            None => Ok(None),
+        }
+    }
+
+    /// Begins to set a second factor up. Nothing is stored until [`People::set_up`].
+    pub fn candidate(&self, _form: &FormChecked, person: &SignedIn, now: Timestamp) -> Result<Candidate, Fault> {
+        let secret = TotpSecret::random(&*self.randomness)?;
+        let audience = format!("set-up {}", person.session_id);
+        let text = base64url::encode(secret.expose());
+        let sealed = self.store.ring().seal_bearer(&self.context(), &audience, now.plus(SETTING_UP), text.as_bytes());
+        Ok(Candidate { secret, sealed: sealed.map_err(|error| Fault::Unavailable(error.reason()))? })
+    }
+
+    /// The secret that [`People::candidate`] sealed for this session.
+    pub fn candidate_of(&self, sealed: &str, person: &SignedIn, now: Timestamp) -> Option<Candidate> {
+        let text = self.unseal(sealed, &format!("set-up {}", person.session_id), now)?;
+        let bytes = Zeroizing::new(base64url::decode(std::str::from_utf8(&text).ok()?).ok()?);
+        Some(Candidate { secret: TotpSecret::from_bytes(bytes), sealed: sealed.to_owned() })
+    }
+
+    /// Sets a second factor up: its person proves the password once more, and that their authenticator has the secret.
+    pub async fn set_up(
+        &self,
+        form: &FormChecked,
+        person: &SignedIn,
+        candidate: &Candidate,
+        password: &str,
+        address: IpAddr,
+        attempt: CodeAttempt<'_>,
+    ) -> Result<SetUp, PersonError> {
+        let Proven::Whole(_) = self.prove_again(form, person, password, (address, attempt.monotonic)).await? else {
+            return Err(PersonError::Unproven(Reason::SecondFactorPresent));
+        };
+        let step = match TypedCode::read(attempt.code) {
+            Some(TypedCode::OneTime(code)) => candidate.secret.check(&code, attempt.now),
+            _ => None,
+        };
+        let step = step.ok_or(PersonError::Unproven(Reason::SecondFactorWrong))?;
+        let codes = totp::recovery_codes(&*self.randomness).map_err(Fault::from)?;
+        let key = self.keys.key(&person.subject).await?.ok_or(PersonError::Unknown)?;
+        let new = NewSecondFactor {
+            subject: &person.subject,
+            secret: candidate.secret.expose(),
+            step: step.0,
+            recovery_codes: &codes,
+            kept: &person.session_id,
+            window: session_window(attempt.now),
+        };
+        let ended = self.store.add_second_factor(&new, &key, attempt.now).await?;
+        let ended = ended.ok_or(PersonError::Unproven(Reason::SecondFactorPresent))?;
+        let amr = vec![Amr::Password, Amr::OneTimePassword, Amr::MultiFactor];
+        Ok(SetUp {
+            authenticated: Authenticated::by(person.subject.clone(), amr),
+            recovery_codes: codes.iter().map(|code| totp::grouped(code)).collect(),
+            ended,
+        })
+    }
+
+    /// Takes one's second factor away: both factors are proven once more.
+    pub async fn take_away(
+        &self,
+        form: &FormChecked,
+        person: &SignedIn,
+        password: &str,
+        address: IpAddr,
+        attempt: CodeAttempt<'_>,
+    ) -> Result<(), PersonError> {
+        let Proven::First(first) = self.prove_again(form, person, password, (address, attempt.monotonic)).await? else {
+            return Err(PersonError::Unproven(Reason::SecondFactorAbsent));
+        };
+        self.prove_code(first, attempt).await.map_err(PersonError::from)?;
+        self.store.remove_second_factor(&person.subject, attempt.now).await?;
+        Ok(())
+    }
+
+    /// Takes a person's second factor away, as an operator does; gives whether there was one.
+    pub async fn remove_second_factor(&self, subject: &Subject, now: Timestamp) -> Result<bool, PersonError> {
+        Ok(self.store.remove_second_factor(subject, now).await?)
+    }
+
+    /// Proves once more that an account is one's own, by its password. It counts like an attempt to sign in.
+    pub(super) async fn prove_again(
+        &self,
+        form: &FormChecked,
+        person: &SignedIn,
+        password: &str,
+        (address, monotonic): (IpAddr, Duration),
+    ) -> Result<Proven, PersonError> {
+        let claims = self.claims(&person.subject).await?.ok_or(PersonError::Unknown)?;
+        let username = claims.preferred_username.as_deref().unwrap_or_default();
+        let attempt = Attempt { username, password, address, monotonic };
+        let proven = self.authenticate(form, &attempt).await.map_err(PersonError::from)?;
+        let whose = match &proven {
+            Proven::Whole(authenticated) => authenticated.subject(),
+            Proven::First(FirstFactor(subject)) => subject,
+        };
+        if *whose != person.subject {
+            return Err(PersonError::Unproven(Reason::PasswordWrong));
+        }
+        Ok(proven)
+    }
+}
