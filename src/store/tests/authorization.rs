@@ -200,6 +200,7 @@ on_both_engines! {
 
     async fn what_came_of_a_family_ends_with_it_and_does_not_begin_after_it(place: &Place) {
         let store = place.open().await;
+        add_bob(&store).await;
         let (client, other, carol) = (id("alice"), id("backend"), "carol".parse().expect("a subject"));
         let (root, child, grandchild, late) = (family("root"), family("child"), family("grandchild"), family("late"));
         issue(&store, "c", "root").await;
@@ -308,6 +309,7 @@ on_both_engines! {
 
     async fn a_device_is_decided_once_and_redeemed_once(place: &Place) {
         let store = place.open().await;
+        add_bob(&store).await;
         let f = family("f");
         let new = NewDeviceAuthorization {
             device_code: "dc",

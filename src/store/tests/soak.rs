@@ -46,6 +46,15 @@ async fn fill(store: &Store, (person, key): &(Subject, PersonKey), now: Timestam
             parent: None,
         };
         store.redeem_code(&name, now, Some(&new), &[]).await.expect("redeemed");
+        let device = NewDeviceAuthorization {
+            device_code: &name,
+            user_code: &format!("user-{name}"),
+            family: &family,
+            request: &state,
+            pause: 5,
+            expires,
+        };
+        assert_eq!(store.add_device_authorization(&device).await.expect("added"), DeviceAdded::Added);
         let until = RuleWindow { before: now, expires };
         store.revoke(&rule(&name, until), &event).await.expect("revoked");
         let session_id: SessionId = name.parse().expect("a session id");
@@ -95,6 +104,7 @@ async fn clear(store: &Store, now: Timestamp) -> usize {
             store.delete_expired_interactions(now, BATCH).await.expect("deleted"),
             store.delete_expired_pushed_requests(now, BATCH).await.expect("deleted"),
             store.delete_expired_codes(now, BATCH).await.expect("deleted"),
+            store.delete_expired_device_authorizations(now, BATCH).await.expect("deleted"),
             store.delete_expired_families(now, BATCH).await.expect("deleted"),
             store.delete_expired_rules(now, BATCH).await.expect("deleted"),
             sessions(store, now).await,
