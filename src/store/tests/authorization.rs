@@ -200,6 +200,7 @@ on_both_engines! {
 
     async fn what_came_of_a_family_ends_with_it_and_does_not_begin_after_it(place: &Place) {
         let store = place.open().await;
+        add_bob(&store).await;
         let (client, other, carol) = (id("alice"), id("backend"), "carol".parse().expect("a subject"));
         let (root, child, grandchild, late) = (family("root"), family("child"), family("grandchild"), family("late"));
         issue(&store, "c", "root").await;
