@@ -9,12 +9,15 @@ use anyhow::{Context as _, ensure};
 use symbolon::domain::{ClientId, FamilyId, Subject};
 use symbolon::event::{AuditEvent, Trailed};
 use symbolon::jose::random::SystemRandomness;
-use symbolon::store::{CodeSpent, Finishes, NewCode, NewFamily, Rotated, Store};
+use symbolon::seal::PersonKey;
+use symbolon::store::{CodeSpent, Finishes, NewAccount, NewCode, NewFamily, Rotated, Store};
 
 use crate::Options;
 use crate::engine::{self, Engine, LATER, NOW, Raw};
 use crate::report::{Row, Unit, resident_mib};
 
+/// People with accounts.
+const PEOPLE: usize = 256;
 /// What is sealed with a grant: about as long as a real one.
 const STATE: [u8; 400] = [b'x'; 400];
 
@@ -35,7 +38,8 @@ struct Field {
     codes: Mutex<VecDeque<Code>>,
     families: Vec<(FamilyId, AtomicI64)>,
     client_id: ClientId,
-    subject: Subject,
+    /// Who grants: many people, since each redemption holds its person's account.
+    people: Vec<Subject>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -56,11 +60,12 @@ impl Field {
     }
 
     async fn redeem(&self, (code, family): &Code) -> anyhow::Result<()> {
+        let number = usize::from_str_radix(code.get(..4).unwrap_or_default(), 16).context("a code in hexadecimal")?;
         let family = NewFamily {
             parent: None,
             family,
             client_id: &self.client_id,
-            subject: &self.subject,
+            subject: self.people.get(number % self.people.len().max(1)).context("people")?,
             session: None,
             state: &STATE,
             created: NOW,
@@ -151,8 +156,15 @@ pub async fn measure(options: &Options, engine: Engine) -> anyhow::Result<Vec<Ro
         codes: Mutex::default(),
         families: vec![],
         client_id: "bench".parse().map_err(|_| parsed())?,
-        subject: "bench".parse().map_err(|_| parsed())?,
+        people: vec![],
     };
+    for number in 0..PEOPLE {
+        let name = format!("bench-{number}");
+        let subject: Subject = name.parse().map_err(|_| parsed())?;
+        let new = NewAccount { subject: &subject, username: &name, profile: b"{}", password: None };
+        field.store.add_account(&new, &PersonKey::random(&SystemRandomness)?, NOW).await?;
+        field.people.push(subject);
+    }
     for _ in 0..workers {
         let code = field.issue().await?;
         field.redeem(&code).await?;
