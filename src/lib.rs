@@ -73,7 +73,7 @@
 //! request through the gateway
 //!   tls      accept                                                      -> PeerCertificate?
 //!   wire     inspect     one reading of host, path and framing           -> Target
-//!   gateway  route       host, then the longest path                     -> &Route
+//!   gateway  route       host, the longest path, methods and fields      -> &Route
 //!   resource present     one token, with the Bearer or the DPoP scheme   -> Presented
 //!   resource verify      issuer's keys (claims cached) or introspection  -> VerifiedToken
 //!   binding  dpop        the proof of this request, claimed once         -> ProvenDpop?
@@ -114,6 +114,7 @@
 //! | RFC 9110 §15.5.20 (misdirected request) | `tls::PolicySet`, `web::edge`, `gateway` | `tests/it/spec/rfc9110.rs` |
 //! | RFC 9701 (signed introspection) | `oauth::introspect`, [`resource`] | `tests/it/spec/rfc9701.rs` |
 //! | FAPI 2.0 Security Profile, Message Signing | `oauth::profiles`, `clients` | `tests/it/spec/fapi2` |
+//! | RFC 6797 (HSTS), Fetch §3.2 (CORS), at the gateway | `gateway::answer_rules` | `tests/it/threat/route_limits.rs` |
 //! | RFC 9440 (Client-Cert) | `gateway::certificate_header` | `tests/it/spec/rfc9440.rs` |
 //! | RFC 9449 (DPoP) | [`binding::dpop`], `oauth::dpop`, [`resource`] | `tests/it/spec/rfc9449.rs` |
 //! | RFC 9470 (step-up) | [`resource`] | `tests/it/spec/rfc9470.rs` |
@@ -121,7 +122,8 @@
 //! | RFC 8265 (usernames, passwords), 9106 (Argon2) | `identity`, `seal` | beside the code; `tests/it/threat/sign_in.rs` |
 //! | OpenID Connect Core, Discovery, Form Post Response Mode | `oauth::authorization`, `oidc`, `oauth::userinfo`, `web::form_post` | `tests/it/spec/oidc_core.rs`, `oidc_discovery.rs` |
 //! | OpenID Connect RP-Initiated, Back-Channel and Front-Channel Logout | `oauth::logout`, `oidc::logout_token`, `web::end_session`, `web::sign_out`, `clients::LogoutMetadata` | `tests/it/spec/oidc_logout.rs` |
-//! | RFC 4514 (names), 5280 (certificates) | [`pki`] | beside the code |
+//! | RFC 4514 (names), 5280 (certificates, revocation lists) | [`pki`], [`trust`] | beside the code; `tests/it/threat/revocation_list.rs`, `distribution_point.rs` |
+//! | RFC 6960 (OCSP) | `pki::ocsp`, `trust` | `tests/it/threat/ocsp.rs`; beside the code |
 //! | draft-irtf-cfrg-xchacha (sealing) | `seal` | beside the code |
 
 #![forbid(unsafe_code)]

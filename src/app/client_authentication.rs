@@ -68,8 +68,30 @@ pub fn fetches(settings: &OutboundSettings) -> bool {
 /// The client of `[outbound]`; none where nobody is trusted. Must be called inside a Tokio runtime.
 pub fn outbound(loaded: &Loaded, clock: Arc<dyn Clock>) -> anyhow::Result<Option<fetch::Client>> {
     let settings = &loaded.settings.outbound;
+    let policy = outbound_policy(settings)?;
+    let tls = outbound_tls(loaded, clock)?;
+    Ok(tls.map(|tls| fetch::Client::guarded(tls, outbound_limits(settings), policy)))
+}
+
+/// Where requests may go whose URL somebody else chose.
+pub fn outbound_policy(settings: &OutboundSettings) -> anyhow::Result<OutboundPolicy> {
     let ranges: Vec<AddressRange> =
         settings.allow_ranges.iter().map(|text| text.parse()).collect::<Result<_, _>>().context("allow_ranges")?;
+    Ok(OutboundPolicy::new(settings.allow_hosts.iter().cloned(), ranges))
+}
+
+/// What one request may cost.
+pub fn outbound_limits(settings: &OutboundSettings) -> FetchLimits {
+    FetchLimits {
+        connect_seconds: settings.connect_seconds.max(1),
+        total_seconds: settings.total_seconds.max(1),
+        body_bytes: settings.body_bytes.into(),
+    }
+}
+
+/// Which servers are trusted; none where no authority is named.
+pub fn outbound_tls(loaded: &Loaded, clock: Arc<dyn Clock>) -> anyhow::Result<Option<Arc<rustls::ClientConfig>>> {
+    let settings = &loaded.settings.outbound;
     if !fetches(settings) {
         return Ok(None);
     }
@@ -78,15 +100,8 @@ pub fn outbound(loaded: &Loaded, clock: Arc<dyn Clock>) -> anyhow::Result<Option
         let certificates = pem::load_certificates(&loaded.resolve(file)).context("ca_files")?;
         authorities.extend(certificates.iter().map(|certificate| certificate.der().clone()));
     }
-    let config = match settings.public_roots {
+    Ok(Some(match settings.public_roots {
         true => tls::public_client_config(authorities, clock)?,
         false => tls::client_config(authorities, None, &[], clock)?,
-    };
-    let limits = FetchLimits {
-        connect_seconds: settings.connect_seconds.max(1),
-        total_seconds: settings.total_seconds.max(1),
-        body_bytes: settings.body_bytes.into(),
-    };
-    let policy = OutboundPolicy::new(settings.allow_hosts.iter().cloned(), ranges);
-    Ok(Some(fetch::Client::guarded(config, limits, policy)))
+    }))
 }

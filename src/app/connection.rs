@@ -20,6 +20,7 @@ use tokio_util::task::TaskTracker;
 
 use super::front::Front;
 use super::listener::{Listener, ListenerTls, Places};
+use super::passthrough::{Passthrough, Replayed, hello};
 use super::patience::{Movement, Patient, WRITE_STALL};
 use crate::config::settings::LimitSettings;
 use crate::gateway::{Tunnel, TunnelSlot};
@@ -78,6 +79,7 @@ pub async fn accept(
         };
         let task = Connection {
             tls: listener.tls.clone(),
+            passthrough: listener.passthrough.clone(),
             front: front.clone(),
             limits: limits.clone(),
             // Its own, so that connections do not meet at one lock.
@@ -96,6 +98,7 @@ pub async fn accept(
 
 struct Connection {
     tls: Option<ListenerTls>,
+    passthrough: Option<Arc<Passthrough>>,
     front: Arc<Front>,
     limits: Arc<LimitSettings>,
     stop: CancellationToken,
@@ -103,13 +106,34 @@ struct Connection {
 }
 
 impl Connection {
-    async fn run(self, socket: TcpStream, peer_address: SocketAddr) {
+    async fn run(self, mut socket: TcpStream, peer_address: SocketAddr) {
         if let Err(error) = socket.set_nodelay(true) {
             tracing::debug!(%peer_address, %error, "cannot set TCP_NODELAY");
         }
         let Some(tls) = &self.tls else {
             return Box::pin(self.serve(socket, None, false)).await;
         };
+        let mut read = Vec::new();
+        if let Some(passthrough) = &self.passthrough {
+            let patience = Duration::from_secs(self.limits.handshake_seconds.into());
+            let said = tokio::select! {
+                () = self.stop.cancelled() => return,
+                said = tokio::time::timeout(patience, Box::pin(hello(&mut socket))) => said,
+            };
+            // Whoever says nothing is told nothing.
+            let Ok(Ok((bytes, name))) = said else { return };
+            read = bytes;
+            if let Some(upstream) = name.and_then(|name| passthrough.find(&name)) {
+                metrics::HANDSHAKES.with([&*self.listener, "passed_on"].map(str::to_owned)).increment(1);
+                return tokio::select! {
+                    end = Box::pin(passthrough.carry(Replayed::new(read, socket), &upstream)) => {
+                        tracing::debug!(listener = %self.listener, %end, "connection that was passed on ended");
+                    }
+                    () = self.stop.cancelled() => {}
+                };
+            }
+        }
+        let socket = Replayed::new(read, socket);
         let accepted = tokio::select! {
             () = self.stop.cancelled() => return,
             // On the heap, and gone when it is done: a handshake takes more room than an idle connection should keep.

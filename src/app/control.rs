@@ -154,7 +154,7 @@ impl Control {
                 }
                 Err(problem) => Err(format!("not ready: {problem}")),
             },
-            Question::Reload => self.reloader.reload().map(|()| json!({ "reloaded": true })),
+            Question::Reload => self.reloader.reload_apart().await.map(|()| json!({ "reloaded": true })),
             Question::Explain { request_id } => self
                 .audit
                 .recent(&request_id)

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::body::Body;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 
+use super::revocation_lists::ListFetcher;
 use super::sealing::Sealing;
 use crate::gateway::Gateway;
 use crate::store::Store;
@@ -21,6 +22,8 @@ pub struct Front {
     pub gateway: Option<Arc<Gateway>>,
     /// `/metrics`, `/livez`, `/readyz`.
     pub metrics: Option<Health>,
+    /// Fetches revocation lists, where an anchor set asks for it.
+    pub lists: Option<Arc<ListFetcher>>,
 }
 
 /// What the health answers stand on.
@@ -88,6 +91,9 @@ impl Front {
                 None => text(StatusCode::NOT_FOUND, "nothing is served here\n"),
             };
         };
+        if let (Some(lists), Some(trust)) = (&self.lists, peer.trust()) {
+            lists.ready(trust).await;
+        }
         let (request, gateway) = match &self.gateway {
             Some(gateway) if self.server.is_some() => {
                 let (head, body) = request.into_parts();

@@ -9,6 +9,7 @@ use anyhow::{Context as _, bail};
 use arc_swap::ArcSwap;
 use tokio::net::TcpListener;
 
+use super::passthrough::Passthrough;
 use crate::config::settings::{LimitSettings, ListenerSettings, ServiceSetting};
 use crate::domain::Clock;
 use crate::tls::{AcceptLimits, Acceptor, PolicySet};
@@ -28,6 +29,8 @@ pub struct Listener {
     pub services: BTreeSet<Service>,
     /// How TLS is spoken; absent on a plain listener for metrics.
     pub tls: Option<ListenerTls>,
+    /// What is passed on unread.
+    pub passthrough: Option<Arc<Passthrough>>,
 }
 
 /// Connections, shared out by address.
@@ -129,11 +132,21 @@ impl Listener {
                 written.name
             ),
         };
+        let passthrough = passthrough(written, clock)?;
         let socket = bind(written.address)
             .await
             .with_context(|| format!("listener `{}`: cannot listen on {}", written.name, written.address))?;
-        Ok(Self { name: written.name.clone(), socket, services, tls })
+        Ok(Self { name: written.name.clone(), socket, services, tls, passthrough })
     }
+}
+
+/// What a listener passes on unread. Names are told apart by TLS, so that it must have a host of its own.
+pub fn passthrough(written: &ListenerSettings, clock: &Arc<dyn Clock>) -> anyhow::Result<Option<Arc<Passthrough>>> {
+    let passthrough = Passthrough::of(written, clock)?;
+    if passthrough.is_some() && written.host.is_empty() {
+        bail!("listener `{}`: `passthrough` needs at least one `host`: names are told apart by TLS", written.name);
+    }
+    Ok(passthrough)
 }
 
 async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {

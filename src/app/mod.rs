@@ -6,8 +6,10 @@ mod control;
 mod front;
 mod identity;
 mod listener;
+mod passthrough;
 mod patience;
 mod reload;
+mod revocation_lists;
 mod sealing;
 mod server;
 mod tasks;
@@ -32,10 +34,12 @@ use crate::trust::{AnchorSets, CurrentAnchors};
 use crate::web::{Edge, Web};
 use front::{Front, Health};
 use listener::{Listener, Service};
+use revocation_lists::ListFetcher;
 
 pub use client_authentication::fetches;
 pub use control::{ControlError, Question, ask};
 pub use identity::{OpenPeople, open_people};
+pub use revocation_lists::fetch_lists;
 pub use server::{master_keys, open_store};
 
 /// What this process is.
@@ -56,6 +60,7 @@ pub struct App {
     first_seen: reload::Stamps,
     server: Option<(Arc<AuthorizationServer>, i64)>,
     gateway: Option<Arc<Gateway>>,
+    lists: Option<Arc<ListFetcher>>,
     audit: AuditSink,
     clock: Arc<dyn Clock>,
 }
@@ -93,7 +98,8 @@ impl App {
         } else {
             None
         };
-        Ok(Self { loaded, listeners, anchors, first_seen, server, gateway, audit, clock })
+        let lists = ListFetcher::build(&loaded, anchors.clone(), clock.clone())?;
+        Ok(Self { loaded, listeners, anchors, first_seen, server, gateway, lists, audit, clock })
     }
 
     /// The addresses that are listened on, by listener name.
@@ -125,10 +131,14 @@ impl App {
             clock: self.clock.clone(),
             epoch: listener::FIRST_EPOCH.into(),
             first_seen: self.first_seen.clone(),
+            turn: std::sync::Mutex::new(()),
         });
         let control = control::Control { health: health.clone(), reloader: reloader.clone(), audit: self.audit.clone() };
         control::listen(&self.loaded, control, &stop, &background)?;
         tasks::spawn(self.server.clone().zip(sealing), self.gateway.clone(), reloader, &stop, &background)?;
+        if let Some(lists) = &self.lists {
+            tasks::until(&stop, &background, lists.clone().run());
+        }
         for (name, address) in self.addresses() {
             tracing::info!(listener = %name, %address, "listening");
         }
@@ -139,6 +149,7 @@ impl App {
                 server: web.clone().filter(|_| has(Service::AuthorizationServer)),
                 gateway: self.gateway.clone().filter(|_| has(Service::Gateway)),
                 metrics: has(Service::Metrics).then(|| health.clone()),
+                lists: self.lists.clone(),
             };
             let accept = connection::accept(listener, Arc::new(front), limits.clone(), stop.clone(), connections.clone());
             background.spawn(accept);
@@ -201,13 +212,16 @@ pub fn check(loaded: &Loaded) -> anyhow::Result<()> {
     let serves = |service| settings.listener.iter().any(|listener| listener.services.contains(&service));
     for written in &settings.listener {
         listener::policies(written, base, &anchors, None, listener::FIRST_EPOCH, &clock)?;
+        listener::passthrough(written, &clock)?;
     }
     if serves(ServiceSetting::AuthorizationServer) {
         server::check(loaded)?;
     }
+    let anchors = Arc::new(CurrentAnchors::new(anchors));
+    ListFetcher::build(loaded, anchors.clone(), clock.clone())?;
     if serves(ServiceSetting::Gateway) {
         let audit = AuditSink::to_stream(std::io::sink(), 1).context("[audit]")?;
-        build_gateway(settings, base, audit, clock, Arc::new(CurrentAnchors::new(anchors)))?;
+        build_gateway(settings, base, audit, clock, anchors)?;
     }
     Ok(())
 }

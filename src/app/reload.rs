@@ -6,8 +6,8 @@
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -26,6 +26,9 @@ const LOOK: Duration = Duration::from_millis(1_000);
 const STILL: Duration = Duration::from_millis(400);
 /// Looks at files that never lie still before they are read all the same.
 const RESTLESS: u32 = 10;
+/// Looks until files that could not be read are tried again: twice as many each time.
+const FIRST_PAUSE: u32 = 5;
+const LONGEST_PAUSE: u32 = 300;
 /// How often the dates of certificates are told to the metrics, and how many times that is until the log warns again.
 const DATES: Duration = Duration::from_secs(60);
 const WARN_EVERY: u32 = 24 * 60;
@@ -50,6 +53,8 @@ pub struct Reloader {
     pub epoch: AtomicU64,
     /// What the files were like just before they were first read.
     pub first_seen: Stamps,
+    /// Held while files are read and put in force: what was read first is in force first, and not after what was read later.
+    pub turn: Mutex<()>,
 }
 
 /// What tells one state of the files from another, without reading them.
@@ -84,11 +89,11 @@ fn files(loaded: &Loaded) -> Vec<PathBuf> {
 
 /// Reads files again whenever they have changed and lie still.
 pub async fn follow_files(reloader: &Arc<Reloader>) {
-    let mut known = reloader.first_seen.clone();
+    let mut attempts = Attempts::new(reloader.first_seen.clone());
     loop {
         tokio::time::sleep(LOOK).await;
         let Some(mut seen) = reloader.look().await else { continue };
-        if seen == known {
+        if attempts.due(&seen).is_none() {
             continue;
         }
         for _ in 0..RESTLESS {
@@ -98,9 +103,59 @@ pub async fn follow_files(reloader: &Arc<Reloader>) {
                 _ => break,
             }
         }
-        known = seen;
-        let reloading = reloader.clone();
-        let _ = tokio::task::spawn_blocking(move || reloading.reload()).await;
+        let result = reloader.reload_apart().await;
+        attempts.made(seen, &result);
+    }
+}
+
+/// Which state of the files is in force, and when one that could not be read is tried again.
+#[derive(Debug)]
+struct Attempts {
+    in_force: Stamps,
+    failed: Option<Failed>,
+}
+
+#[derive(Debug)]
+struct Failed {
+    seen: Stamps,
+    /// Looks until the next attempt at the same state, and how many there were this time.
+    left: u32,
+    pause: u32,
+}
+
+/// Files are to be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Due;
+
+impl Attempts {
+    fn new(in_force: Stamps) -> Self {
+        Self { in_force, failed: None }
+    }
+
+    /// Whether files in this state are to be read: those that are not in force. What failed is tried again, ever more seldom: the cause
+    /// may lie elsewhere, in a file system that was away or a table of open files that was full.
+    fn due(&mut self, seen: &Stamps) -> Option<Due> {
+        match &mut self.failed {
+            None => (*seen != self.in_force).then_some(Due),
+            Some(failed) if failed.seen == *seen && failed.left > 0 => {
+                failed.left -= 1;
+                None
+            }
+            Some(_) => Some(Due),
+        }
+    }
+
+    fn made(&mut self, seen: Stamps, result: &Result<(), String>) {
+        let before = self.failed.take();
+        if result.is_ok() {
+            self.in_force = seen;
+            return;
+        }
+        let pause = match before {
+            Some(failed) if failed.seen == seen => (failed.pause * 2).min(LONGEST_PAUSE),
+            _ => FIRST_PAUSE,
+        };
+        self.failed = Some(Failed { seen, left: pause, pause });
     }
 }
 
@@ -116,10 +171,18 @@ impl Reloader {
         tokio::task::spawn_blocking(move || Stamps::of(&loaded)).await.ok()
     }
 
+    /// The same as [`Reloader::reload`], where nobody else waits for a file system that does not answer.
+    pub async fn reload_apart(self: &Arc<Self>) -> Result<(), String> {
+        let reloader = Arc::clone(self);
+        tokio::task::spawn_blocking(move || reloader.reload()).await.unwrap_or_else(|_| Err("the reading broke off".to_owned()))
+    }
+
     /// Reads server certificates, keys and anchor sets again. On any problem everything stays as it was, and the problem is
     /// logged, counted and returned.
     pub fn reload(&self) -> Result<(), String> {
         let what = "certificates, keys and anchor sets".to_owned();
+        // Whoever held it before may have broken off: nothing is half in force then.
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let result = self.read_and_swap().map_err(|error| format!("{error:#}"));
         metrics::RELOAD_FAILING.alone().set(if result.is_ok() { 0.0 } else { 1.0 });
         let event = match &result {
@@ -213,5 +276,43 @@ impl Reloader {
                 metrics::CRL_NEXT_UPDATE.with([set.name().to_owned(), name]).set(next_update.seconds() as f64);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn files(size: u64) -> Stamps {
+        Stamps(vec![Some((1, 2, size, 3, 4)), None])
+    }
+
+    /// The looks until the next attempt.
+    fn looks(attempts: &mut Attempts, seen: &Stamps) -> u32 {
+        (1..1_000).find(|_| attempts.due(seen).is_some()).unwrap_or(0)
+    }
+
+    #[test]
+    fn what_could_not_be_read_is_tried_again_ever_more_seldom() {
+        let (good, other, third) = (files(1), files(2), files(3));
+        let failure = Err("garbled".to_owned());
+        let mut attempts = Attempts::new(good.clone());
+        assert_eq!(looks(&mut attempts, &good), 0, "what is in force is not read again");
+        assert_eq!(looks(&mut attempts, &other), 1);
+        let mut pauses = Vec::new();
+        for _ in 0..9 {
+            attempts.made(other.clone(), &failure);
+            pauses.push(looks(&mut attempts, &other) - 1);
+        }
+        assert_eq!(pauses, [5, 10, 20, 40, 80, 160, 300, 300, 300]);
+        // Another change is read at once, and so is the old state: what is said of the last reading is wrong then.
+        attempts.made(other.clone(), &failure);
+        assert_eq!(looks(&mut attempts, &third), 1);
+        attempts.made(other.clone(), &failure);
+        assert_eq!(looks(&mut attempts, &good), 1);
+        attempts.made(good.clone(), &Ok(()));
+        assert_eq!(looks(&mut attempts, &good), 0);
+        attempts.made(other.clone(), &Ok(()));
+        assert_eq!((looks(&mut attempts, &other), looks(&mut attempts, &good)), (0, 1));
     }
 }

@@ -22,7 +22,7 @@ use crate::oauth::logout::Logouts;
 use crate::oauth::metadata::{Endpoints, path};
 use crate::oauth::registration::Registration;
 use crate::oauth::resources::Resources;
-use crate::oauth::{AuthorizationServer, FetchRoom, IssuedTokens, Revocations};
+use crate::oauth::{AuthorizationServer, FetchRoom, IssuedTokens, Revocations, SeenCertificates};
 use crate::oidc::SubjectNames;
 use crate::seal::{KeySource, MasterKeys, SealKeyId};
 use crate::store::Store;
@@ -223,6 +223,7 @@ pub async fn build(
         revocations: Revocations::new(rules),
         anchors,
         issued: IssuedTokens::default(),
+        seen_certificates: SeenCertificates::default(),
     };
     Ok((Arc::new(server), sequence))
 }

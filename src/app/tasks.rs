@@ -75,7 +75,7 @@ pub fn spawn(
     let told = reloader.clone();
     until(stop, tracker, async move {
         while hang_up.recv().await.is_some() {
-            let _ = told.reload();
+            let _ = told.reload_apart().await;
         }
     });
     let expiring = reloader.clone();
@@ -87,7 +87,8 @@ pub fn spawn(
     Ok(())
 }
 
-fn until(stop: &CancellationToken, tracker: &TaskTracker, task: impl Future<Output = ()> + Send + 'static) {
+/// Runs a task until `stop`.
+pub fn until(stop: &CancellationToken, tracker: &TaskTracker, task: impl Future<Output = ()> + Send + 'static) {
     let stop = stop.clone();
     tracker.spawn(async move {
         tokio::select! {
@@ -277,6 +278,7 @@ async fn clear(server: &AuthorizationServer, now: Timestamp) -> Result<(), Store
     while store.delete_expired_device_authorizations(now, CLEARING_BATCH).await? == u64::from(CLEARING_BATCH) {}
     while store.delete_expired_codes(now, CLEARING_BATCH).await? == u64::from(CLEARING_BATCH) {}
     while store.delete_expired_families(now, CLEARING_BATCH).await? == u64::from(CLEARING_BATCH) {}
+    while store.forget_certificates(now, CLEARING_BATCH).await? == u64::from(CLEARING_BATCH) {}
     while store.delete_relayed_events(now.minus(KEEP_RELAYED), CLEARING_BATCH).await? == u64::from(CLEARING_BATCH) {}
     Ok(())
 }

@@ -84,6 +84,9 @@ pub enum BindingError {
     /// The token is bound to a certificate and there is none.
     #[error("the token is bound to a certificate, and the connection has none")]
     CertificateAbsent,
+    /// Nothing came with the token that could prove any binding, where one must be proven.
+    #[error("the request has nothing that could prove a binding")]
+    NothingShown,
     /// The token is bound to another certificate.
     #[error("the token is bound to another certificate")]
     CertificateMismatch,
@@ -106,7 +109,7 @@ impl BindingError {
     pub fn reason(&self) -> Reason {
         match self {
             Self::CnfAbsent => Reason::CnfAbsent,
-            Self::CertificateAbsent => Reason::BindingCertificateAbsent,
+            Self::CertificateAbsent | Self::NothingShown => Reason::BindingCertificateAbsent,
             Self::CertificateMismatch => Reason::BindingCertificateMismatch,
             Self::ProofAbsent => Reason::BindingProofAbsent,
             Self::KeyMismatch => Reason::BindingKeyMismatch,
@@ -129,6 +132,18 @@ impl<T> Proven<T> {
     /// The token, the proof used up.
     pub fn into_inner(self) -> T {
         self.0
+    }
+}
+
+/// Whether [`prove`] could accept a token of the Bearer scheme from this presenter, whatever the token says: asked before somebody else
+/// is asked about it.
+///
+/// # Errors
+/// [`BindingError::NothingShown`].
+pub fn check_bearer(presenter: &Presenter<'_>, policy: Policy) -> Result<(), BindingError> {
+    match (policy, presenter.certificate) {
+        (Policy::Strict | Policy::Certificate, None) | (Policy::Dpop, _) => Err(BindingError::NothingShown),
+        (Policy::Strict | Policy::Certificate, Some(_)) | (Policy::Optional | Policy::DangerOff, _) => Ok(()),
     }
 }
 

@@ -1,4 +1,4 @@
-//! `symbolon cert issue`, `symbolon cert show`; see also `revoke`.
+//! `symbolon cert issue`, `symbolon cert show`; see `revoke` for the rest.
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use time::format_description::well_known::Rfc3339;
 
 use super::files::{self, Readers};
 use super::print;
-use super::revoke::Revoke;
+use super::revoke::{ListRevoked, Restore, Revoke};
 use crate::domain::{Clock as _, Lifetime, SystemClock, Timestamp};
 use crate::jose::random::SystemRandomness;
 use crate::pki::authority::{CertificateUsage, DevelopmentAuthority, IssueRequest, self_signed};
@@ -27,6 +27,10 @@ pub enum Cert {
     Show(Show),
     /// Revoke a certificate and every token that is bound to it
     Revoke(Revoke),
+    /// Take a revocation back
+    Restore(Restore),
+    /// List what is revoked
+    ListRevoked(ListRevoked),
 }
 
 /// Issue a certificate and its private key
@@ -84,6 +88,8 @@ impl Cert {
     pub async fn run(self) -> anyhow::Result<ExitCode> {
         match self {
             Self::Revoke(revoke) => revoke.run().await?,
+            Self::Restore(restore) => restore.run().await?,
+            Self::ListRevoked(list) => list.run().await?,
             Self::Issue(issue) => issue.run()?,
             Self::Show(show) => {
                 for certificate in pem::load_certificates(&show.file)? {

@@ -1,36 +1,39 @@
-//! `symbolon cert revoke`.
+//! `symbolon cert revoke`, `cert restore`, `cert list-revoked`.
 
 use std::path::PathBuf;
 
-use anyhow::Context as _;
-use clap::Args;
+use anyhow::{Context as _, bail};
+use clap::{Args, ValueEnum};
 
+use super::cert::date;
 use super::{ConfigArgument, print};
 use crate::app::open_store;
-use crate::domain::{Clock as _, RuleKind, SystemClock, Thumbprint, Timestamp};
+use crate::domain::{Clock as _, RevocationRule, RuleKind, SystemClock, Thumbprint, ThumbprintError, Timestamp};
 use crate::event::{AuditEvent, Trailed};
 use crate::jose::random::SystemRandomness;
-use crate::pki::pem;
-use crate::store::{NewRule, RuleWindow};
+use crate::pki::crl::Serial;
+use crate::pki::{Certificate, DistinguishedName, pem};
+use crate::store::{CertificateRule, NewRule, Store, always};
+use crate::trust::revocation::{certificate_value, serial_value};
 
 /// When no certificate says until when it could be used: the last second of the year 9999 (RFC 5280 §4.1.2.5).
 const FOR_EVER: Timestamp = Timestamp::from_seconds(253_402_300_799);
+/// Rules read at once.
+const PAGE: i64 = 1_000;
 
 /// Revoke a certificate: its holder is nobody any more, and every token bound to it is dead
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   symbolon cert revoke alice.pem
   symbolon cert revoke --thumbprint A4DtL2JmUMhAsvJj5tKyn64SqzmuXbMrJa0n761y5v0 --note 'laptop lost'
+  symbolon cert revoke --serial 1A:2B --issuer 'CN=Client CA,O=Example'
+  symbolon cert revoke alice.pem --by key
 
-A running server refuses it within a second, and so do gateways that follow the revocation feed. There is no way back: issue a new
-certificate.")]
+A running server refuses it within a second, and so do gateways that follow the revocation feed. By key, every certificate with that key is
+meant, also one that is issued later.")]
 pub struct Revoke {
-    /// A PEM file with the certificate; of a chain, the first
-    #[arg(required_unless_present = "thumbprint")]
-    file: Option<PathBuf>,
-    /// Its x5t#S256 instead of the file: SHA-256 of the DER in base64url without padding
-    #[arg(long, value_name = "X5T", conflicts_with = "file", allow_hyphen_values = true)]
-    thumbprint: Option<Thumbprint>,
+    #[command(flatten)]
+    which: Which,
     /// A word for the audit trail
     #[arg(long)]
     note: Option<String>,
@@ -38,26 +41,191 @@ pub struct Revoke {
     config: ConfigArgument,
 }
 
+/// Take a revocation back
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  symbolon cert restore alice.pem
+  symbolon cert restore --serial 1A:2B --issuer 'CN=Client CA,O=Example'
+
+Name it as it was revoked: see `symbolon cert list-revoked`. Tokens that were bound to it count again until they expire.")]
+pub struct Restore {
+    #[command(flatten)]
+    which: Which,
+    /// A word for the audit trail
+    #[arg(long)]
+    note: Option<String>,
+    #[command(flatten)]
+    config: ConfigArgument,
+}
+
+/// List what is revoked by `cert revoke`
+#[derive(Debug, Args)]
+pub struct ListRevoked {
+    #[command(flatten)]
+    config: ConfigArgument,
+}
+
+/// The certificate that is meant.
+#[derive(Debug, Args)]
+struct Which {
+    /// A PEM file with the certificate; of a chain, the first
+    #[arg(required_unless_present_any = ["thumbprint", "serial", "key"])]
+    file: Option<PathBuf>,
+    /// What of the file's certificate counts
+    #[arg(long, value_enum, default_value_t, requires = "file")]
+    by: By,
+    /// Its x5t#S256 instead of the file: SHA-256 of the DER in base64url without padding
+    #[arg(long, value_name = "X5T", conflicts_with_all = ["file", "serial", "key"], allow_hyphen_values = true)]
+    thumbprint: Option<Thumbprint>,
+    /// Its number in hexadecimal, with the name of its issuer
+    #[arg(long, value_name = "HEX", conflicts_with_all = ["file", "key"], requires = "issuer", value_parser = serial)]
+    serial: Option<Serial>,
+    /// The name of the issuer as the certificate has it, such as `CN=Client CA,O=Example` (RFC 4514)
+    #[arg(long, value_name = "DN", requires = "serial", value_parser = name)]
+    issuer: Option<Box<DistinguishedName>>,
+    /// SHA-256 of its public key (SubjectPublicKeyInfo), in base64url or hexadecimal
+    #[arg(long = "spki", value_name = "SHA256", conflicts_with = "file", allow_hyphen_values = true, value_parser = key)]
+    key: Option<Thumbprint>,
+}
+
+/// What of a certificate counts.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+enum By {
+    /// This certificate alone
+    #[default]
+    Thumbprint,
+    /// Every certificate of the same issuer's name with the same number
+    Serial,
+    /// Every certificate with the same key
+    Key,
+}
+
+fn serial(text: &str) -> Result<Serial, String> {
+    Serial::from_hex(text).ok_or_else(|| "not a serial number in hexadecimal of at most twenty octets".to_owned())
+}
+
+fn name(text: &str) -> Result<Box<DistinguishedName>, String> {
+    DistinguishedName::parse(text).map(Box::new).map_err(|error| error.to_string())
+}
+
+/// `symbolon cert show` and `openssl` print keys in hexadecimal.
+fn key(text: &str) -> Result<Thumbprint, ThumbprintError> {
+    match text.parse() {
+        Err(ThumbprintError::Hexadecimal(key) | ThumbprintError::Colons(key)) => Ok(key),
+        parsed => parsed,
+    }
+}
+
+/// A rule's kind and value, and until when there can be such a certificate.
+struct Named {
+    kind: RuleKind,
+    value: String,
+    until: Timestamp,
+}
+
+impl Which {
+    fn named(&self) -> anyhow::Result<Named> {
+        let for_ever = |kind, value| Named { kind, value, until: FOR_EVER };
+        if let Some(file) = &self.file {
+            let chain = pem::load_certificates(file)?;
+            return named(chain.first().context("no certificate")?, self.by);
+        }
+        Ok(match (self.thumbprint, self.serial, &self.issuer, self.key) {
+            (Some(thumbprint), ..) => for_ever(RuleKind::Certificate, thumbprint.to_string()),
+            (None, Some(serial), Some(issuer), _) => for_ever(RuleKind::CertificateSerial, serial_value(serial, issuer)),
+            (None, None, _, Some(key)) => for_ever(RuleKind::CertificateKey, key.to_string()),
+            _ => bail!("name a file, a thumbprint, a serial number with its issuer, or a key"),
+        })
+    }
+}
+
+fn named(certificate: &Certificate, by: By) -> anyhow::Result<Named> {
+    let (kind, until) = match by {
+        By::Thumbprint => (RuleKind::Certificate, certificate.not_after()),
+        // A renewed one may have them too.
+        By::Serial => (RuleKind::CertificateSerial, FOR_EVER),
+        By::Key => (RuleKind::CertificateKey, FOR_EVER),
+    };
+    let value = certificate_value(kind, certificate).context("its serial number is longer than twenty octets")?;
+    Ok(Named { kind, value, until })
+}
+
+async fn open(config: &ConfigArgument) -> anyhow::Result<Store> {
+    open_store(&config.load()?, &SystemClock::new(), &SystemRandomness).await
+}
+
 impl Revoke {
     pub async fn run(self) -> anyhow::Result<()> {
-        let (certificate, expires) = match (&self.file, self.thumbprint) {
-            (Some(file), _) => {
-                let chain = pem::load_certificates(file)?;
-                let certificate = chain.first().context("no certificate")?;
-                (certificate.thumbprint(), certificate.not_after())
-            }
-            (None, Some(thumbprint)) => (thumbprint, FOR_EVER),
-            (None, None) => anyhow::bail!("name a file or a thumbprint"),
-        };
-        let store = open_store(&self.config.load()?, &SystemClock::new(), &SystemRandomness).await?;
+        let Named { kind, value, until } = self.which.named()?;
+        let store = open(&self.config).await?;
         let now = SystemClock::new().now()?;
         // A certificate does not come back: what another replica issues before it hears of the rule is hit too.
-        let window = RuleWindow { before: FOR_EVER, expires: expires.max(now).plus(crate::oauth::BEYOND_EXPIRY) };
-        let rule = NewRule { kind: RuleKind::Certificate, value: certificate.to_string(), window };
-        let event = AuditEvent::CertificateRevoked { certificate, note: self.note };
-        let revoked = store.revoke(&rule, &Trailed { time: now, event }).await;
+        let window = always(until.max(now).plus(crate::oauth::BEYOND_EXPIRY));
+        let rule = NewRule { kind, value: value.clone(), window };
+        let event = match value.parse() {
+            Ok(certificate) if kind == RuleKind::Certificate => AuditEvent::CertificateRevoked { certificate, note: self.note },
+            _ => AuditEvent::CertificatesRevoked { kind, value: value.clone(), note: self.note },
+        };
+        let trailed = Trailed { time: now, event };
+        let revoked = match kind {
+            RuleKind::Certificate => store.revoke(&rule, &trailed).await.map(|rule| vec![rule]),
+            _ => store.revoke_certificates(&rule, &trailed).await,
+        };
         store.close().await;
-        let rule = revoked?;
-        print(format!("revoked {certificate} (rule {})\n", rule.sequence))
+        print(told("revoked", &revoked?))
     }
+}
+
+impl Restore {
+    pub async fn run(self) -> anyhow::Result<()> {
+        let Named { kind, value, .. } = self.which.named()?;
+        let store = open(&self.config).await?;
+        let event = AuditEvent::CertificatesRestored { kind, value: value.clone(), note: self.note };
+        let trailed = Trailed { time: SystemClock::new().now()?, event };
+        let restored = store.restore_certificates(kind, &value, &trailed).await;
+        store.close().await;
+        match restored? {
+            Some(rules) => print(told("restored", &rules)),
+            None => bail!("no rule in force revokes {} {value}: see `symbolon cert list-revoked`", word(kind)),
+        }
+    }
+}
+
+impl ListRevoked {
+    pub async fn run(self) -> anyhow::Result<()> {
+        let store = open(&self.config).await?;
+        let mut text = format!("{:<8}  {:<11}  {:<20}  WHICH\n", "RULE", "BY", "UNTIL");
+        let mut after = 0;
+        loop {
+            let page = store.certificate_rules(after, PAGE).await?;
+            let Some(last) = page.last() else { break };
+            after = last.rule.sequence;
+            for CertificateRule { rule, because } in page {
+                let because = because.map(|because| format!("  (with {because})")).unwrap_or_default();
+                let until = if rule.expires >= FOR_EVER { "for ever".to_owned() } else { date(rule.expires) };
+                let (sequence, by, value) = (rule.sequence, word(rule.kind), rule.value);
+                text.push_str(&format!("{sequence:<8}  {by:<11}  {until:<20}  {value}{because}\n"));
+            }
+        }
+        store.close().await;
+        print(text)
+    }
+}
+
+fn word(kind: RuleKind) -> &'static str {
+    match kind {
+        RuleKind::CertificateSerial => "serial",
+        RuleKind::CertificateKey => "key",
+        _ => "thumbprint",
+    }
+}
+
+/// The rule that was named, and those that were made for it.
+fn told(done: &str, rules: &[RevocationRule]) -> String {
+    let mut text = String::new();
+    for (position, rule) in rules.iter().enumerate() {
+        let indent = if position == 0 { "" } else { "  with it: " };
+        text.push_str(&format!("{indent}{done} {} (rule {})\n", rule.value, rule.sequence));
+    }
+    text
 }

@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::Context as _;
-use arc_swap::ArcSwapOption;
 use clap::Args;
 use http::{Request, Response, header};
 use http_body_util::{BodyExt as _, Full, Limited};
@@ -18,16 +17,13 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use serde_json::{Map, Value, json};
+use serde_json::json;
 use tokio::net::TcpListener;
-use url::Url;
 
-use crate::domain::{Clock, SystemClock};
+use crate::domain::SystemClock;
 use crate::fetch;
 use crate::jose::Algorithm;
-use crate::jose::jwk::JwkSet;
-use crate::jose::jws::{Compact, JwsError};
-use crate::jose::verify::VerifyingKeys;
+use crate::resource::{AssertionVerifier, ExpectedAssertion, IssuerKeys, Moment};
 use crate::tls;
 
 /// The most of a request's body that is read, in bytes.
@@ -68,12 +64,7 @@ impl SampleUpstream {
 /// The upstream as a value.
 #[derive(Debug)]
 pub struct Upstream {
-    issuer: String,
-    keys_url: Url,
-    audience: String,
-    header: String,
-    client: fetch::Client,
-    keys: ArcSwapOption<VerifyingKeys>,
+    verifier: AssertionVerifier,
     clock: SystemClock,
     received: AtomicU64,
 }
@@ -83,17 +74,12 @@ impl Upstream {
     pub fn new(gateway: &str, ca: &std::path::Path, audience: String, header: String) -> anyhow::Result<Self> {
         let keys_url = format!("{gateway}/.well-known/symbolon/jwks.json");
         let keys_url = keys_url.parse().with_context(|| format!("gateway `{gateway}` is not a URL"))?;
+        let header = header.parse().with_context(|| format!("`{header}` is not a header name"))?;
         let tls = tls::load_client_config(ca, None, &[], Arc::new(SystemClock::new()))?;
-        Ok(Self {
-            issuer: gateway.to_owned(),
-            keys_url,
-            audience,
-            header,
-            client: fetch::Client::new(tls, fetch::FetchLimits::default()),
-            keys: ArcSwapOption::empty(),
-            clock: SystemClock::new(),
-            received: AtomicU64::new(0),
-        })
+        let client = fetch::Client::new(tls, fetch::FetchLimits::default());
+        let keys = IssuerKeys::published(keys_url, client, vec![Algorithm::ES256, Algorithm::ES384, Algorithm::EdDSA]);
+        let expected = ExpectedAssertion { header, ..ExpectedAssertion::new(gateway, &audience) };
+        Ok(Self { verifier: AssertionVerifier::new(keys, expected), clock: SystemClock::new(), received: AtomicU64::new(0) })
     }
 
     /// How many requests have arrived.
@@ -127,9 +113,13 @@ impl Upstream {
         for (name, value) in &head.headers {
             headers.entry(name.to_string()).or_default().push(String::from_utf8_lossy(value.as_bytes()).into_owned());
         }
-        let assertion = match self.verify(&head.headers).await {
-            Ok(claims) => json!({ "verified": true, "claims": claims }),
-            Err(problem) => json!({ "verified": false, "problem": problem }),
+        let verified = match Moment::read(&self.clock) {
+            Ok(moment) => self.verifier.verify(&head.method, &head.headers, moment).await,
+            Err(error) => Err(error.into()),
+        };
+        let assertion = match verified {
+            Ok(assertion) => json!({ "verified": true, "claims": assertion.claims() }),
+            Err(error) => json!({ "verified": false, "problem": error.to_string() }),
         };
         let answer = json!({
             "method": head.method.as_str(),
@@ -141,48 +131,5 @@ impl Upstream {
         let mut response = Response::new(Full::from(format!("{answer:#}\n")));
         response.headers_mut().insert(header::CONTENT_TYPE, http::HeaderValue::from_static("application/json"));
         response
-    }
-
-    /// What any upstream should check: one assertion, the gateway's signature, its type, issuer, audience and dates.
-    async fn verify(&self, headers: &http::HeaderMap) -> Result<Map<String, Value>, String> {
-        let mut values = headers.get_all(self.header.as_str()).iter();
-        let text = match (values.next(), values.next()) {
-            (Some(value), None) => value.to_str().map_err(|_| "the assertion is not text".to_owned())?,
-            (None, _) => return Err("there is no assertion".to_owned()),
-            (Some(_), Some(_)) => return Err("there is more than one assertion".to_owned()),
-        };
-        let compact = Compact::parse(text).map_err(|error| error.to_string())?;
-        let verified = match self.keys.load_full() {
-            Some(keys) => match keys.verify(&compact) {
-                Err(JwsError::KeyUnknown) => self.fetch_keys().await?.verify(&compact),
-                result => result,
-            },
-            None => self.fetch_keys().await?.verify(&compact),
-        };
-        let verified = verified.map_err(|error| error.to_string())?;
-        if verified.typ() != Some("symbolon-assertion+jwt") {
-            return Err("`typ` is not an assertion's".to_owned());
-        }
-        let claims = verified.claims();
-        let expect = |name: &str, value: &str| match claims.get(name).and_then(Value::as_str) {
-            Some(found) if found == value => Ok(()),
-            _ => Err(format!("`{name}` is not {value}")),
-        };
-        expect("iss", &self.issuer)?;
-        expect("aud", &self.audience)?;
-        let now = self.clock.now().map_err(|error| error.to_string())?.seconds();
-        let expires = claims.get("exp").and_then(Value::as_i64).ok_or("there is no `exp`")?;
-        if now > expires {
-            return Err("the assertion has expired".to_owned());
-        }
-        Ok(claims.clone())
-    }
-
-    async fn fetch_keys(&self) -> Result<Arc<VerifyingKeys>, String> {
-        let fetched = self.client.get(&self.keys_url).await.map_err(|error| format!("the gateway's keys: {error}"))?;
-        let set = JwkSet::from_json(&fetched.body).map_err(|error| format!("the gateway's keys: {error}"))?;
-        let keys = Arc::new(VerifyingKeys::new(&set, &[Algorithm::ES256, Algorithm::ES384, Algorithm::EdDSA]));
-        self.keys.store(Some(keys.clone()));
-        Ok(keys)
     }
 }

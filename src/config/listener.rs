@@ -26,6 +26,18 @@ pub struct ListenerSettings {
     pub certificate_mode: Option<CertificateModeSetting>,
     /// The TLS policies of this address, told apart by the server name that the client asks for (SNI).
     pub host: Vec<HostSettings>,
+    /// Server names whose connections are passed on unread: TLS ends at the other side, and no rule of this file applies to them.
+    #[serde(default)]
+    pub passthrough: Vec<PassthroughSettings>,
+}
+
+/// Where connections of some server names go, unread.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct PassthroughSettings {
+    /// Server names (SNI): exact (`db.example`), or one wildcard label (`*.example`) for those that are not served here.
+    pub names: Vec<String>,
+    /// `HOST:PORT`, which is connected to for each connection.
+    pub upstream: String,
 }
 
 /// What a listener serves.
@@ -130,19 +142,34 @@ pub struct AnchorSetSettings {
     /// Certificate revocation lists of these authorities: files, or folders of files, in PEM or DER. Every list must be complete and
     /// signed by one of `files` or `intermediate_files`. They are read again when they change.
     pub crl_files: Vec<PathBuf>,
-    /// What a missing or outdated list means. Default: `hard` where `crl_files` are named, or else `off`.
+    /// URLs (`http` or `https`) of more lists, fetched ahead of need under the limits of `[outbound]`, wherever they lie.
+    pub crl_urls: Vec<String>,
+    /// Whether the lists are fetched that certificates name (their distribution points): those of the set itself, and of a client once its
+    /// chain has verified to one of the authorities, so that only these choose URLs. They are fetched from public addresses, or where
+    /// `[outbound]` allows. The first request of such a certificate waits for its list, at most `outbound.total_seconds`.
+    pub crl_fetch: bool,
+    /// Seconds after which a fetched list is fetched again. It is earlier where its `nextUpdate` comes near.
+    pub crl_refresh_seconds: u32,
+    /// Whether responders are asked by OCSP about certificates that name them, once their chain has verified. Responders lie at public addresses, or
+    /// where `[outbound]` allows. The first request of a certificate waits for the answer, at most `outbound.total_seconds`.
+    pub ocsp: bool,
+    /// The URL (`http` or `https`) of the responder that is asked about every certificate of the set, wherever it lies.
+    pub ocsp_url: Option<String>,
+    /// Seconds after which a responder is asked again. It is earlier where the answer's `nextUpdate` comes near.
+    pub ocsp_refresh_seconds: u32,
+    /// What a missing or outdated list or answer means. Default: `hard` where any of the above is set, or else `off`.
     pub revocation: Option<RevocationSetting>,
 }
 
-/// What a missing or outdated certificate revocation list means.
+/// What it means that nobody knows whether a certificate is revoked: no list that is in force speaks of it, and no responder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RevocationSetting {
-    /// Lists are not looked at.
+    /// Nobody is asked.
     Off,
-    /// Only what a list names is refused.
+    /// Only what a list or a responder names as revoked is refused.
     Soft,
-    /// Every certificate on the path must be spoken of by a list that is not past its `nextUpdate`.
+    /// Every certificate on the path must be spoken of by a list or a responder's answer that is not past its `nextUpdate`.
     Hard,
 }
 
@@ -155,6 +182,12 @@ impl Default for AnchorSetSettings {
             keys: ["rsa", "p256", "p384", "p521", "ed25519"].map(str::to_owned).to_vec(),
             min_rsa_bits: 2_048,
             crl_files: Vec::new(),
+            crl_urls: Vec::new(),
+            crl_fetch: false,
+            crl_refresh_seconds: 3_600,
+            ocsp: false,
+            ocsp_url: None,
+            ocsp_refresh_seconds: 3_600,
             revocation: None,
         }
     }

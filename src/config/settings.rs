@@ -16,6 +16,7 @@ mod gateway;
 mod operation;
 mod registration;
 mod resource;
+mod route;
 
 pub use assertion_issuer::{AssertionIssuerSettings, AssertionSubjectSettings};
 pub use authorization::{AuthorizationSettings, ProfileSetting};
@@ -25,6 +26,7 @@ pub use gateway::*;
 pub use operation::*;
 pub use registration::{RegistrationModeSetting, RegistrationSettings, SoftwareStatementIssuerSettings};
 pub use resource::ResourceSettings;
+pub use route::*;
 
 /// The whole file. `symbolon serve` and `symbolon gateway` read the same shape; each ignores nothing and uses what it needs.
 /// Paths are relative to the directory of the file.
@@ -78,6 +80,8 @@ pub struct Settings {
     pub authorization_server: BTreeMap<String, AuthorizationServerSettings>,
     /// What the gateway protects.
     pub route: Vec<RouteSettings>,
+    /// Places that have moved.
+    pub redirect: Vec<RedirectSettings>,
     /// Limits on everything a peer can send or hold open.
     pub limits: LimitSettings,
     /// The audit trail.

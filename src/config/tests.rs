@@ -336,6 +336,7 @@ resource = []  # default
 assertion_issuer = []  # default
 authorization_server = {}  # default
 route = []  # default
+redirect = []  # default
 
 [store]
 url = "postgres://symbolon:***@db/symbolon"  # symbolon.toml:5
@@ -357,6 +358,7 @@ services = ["gateway"]  # SYMBOLON__LISTENER__0__SERVICES
 certificate_source = "handshake"  # default
 # anchor_set is not set
 # certificate_mode is not set
+passthrough = []  # default
 
 [[listener.host]]
 names = ["as.example", "*"]  # symbolon.toml:17

@@ -19,13 +19,26 @@ pub enum RuleKind {
     Subject,
     /// `cnf.x5t#S256`: all tokens bound to one certificate.
     Certificate,
+    /// A certificate's number and its issuer's name, as `NUMBER@ISSUER`: hexadecimal without leading zeros, RFC 4514.
+    CertificateSerial,
+    /// A certificate's public key: SHA-256 of its SubjectPublicKeyInfo in base64url, whatever certificate it is in.
+    CertificateKey,
     /// `kid`, or the name of a master key: all tokens signed or sealed with one key.
     Key,
 }
 
 impl RuleKind {
     /// Every kind there is.
-    pub const ALL: [Self; 6] = [Self::TokenId, Self::Family, Self::Client, Self::Subject, Self::Certificate, Self::Key];
+    pub const ALL: [Self; 8] = [
+        Self::TokenId,
+        Self::Family,
+        Self::Client,
+        Self::Subject,
+        Self::Certificate,
+        Self::CertificateSerial,
+        Self::CertificateKey,
+        Self::Key,
+    ];
 
     /// The name, as the feed and the database have it. Stable.
     pub const fn name(self) -> &'static str {
@@ -35,6 +48,8 @@ impl RuleKind {
             Self::Client => "client",
             Self::Subject => "subject",
             Self::Certificate => "certificate",
+            Self::CertificateSerial => "certificate_serial",
+            Self::CertificateKey => "certificate_key",
             Self::Key => "key",
         }
     }
@@ -56,7 +71,9 @@ impl fmt::Display for RuleKind {
 
 /// The text names no kind of rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not a kind of revocation rule: token_id, family, client, subject, certificate or key")]
+#[error(
+    "not a kind of revocation rule: token_id, family, client, subject, certificate, certificate_serial, certificate_key or key"
+)]
 pub struct RuleKindUnknown;
 
 /// One rule: tokens that it names and that were issued at or before a moment are revoked.
@@ -72,6 +89,9 @@ pub struct RevocationRule {
     pub before: Timestamp,
     /// From this moment on nothing it could hit is alive.
     pub expires: Timestamp,
+    /// Whether an operator has taken it back. It is told like a rule, so that whoever follows hears of it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub lifted: bool,
 }
 
 #[cfg(test)]

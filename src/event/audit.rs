@@ -4,8 +4,8 @@ use serde::Serialize;
 
 use super::Reason;
 use crate::domain::{
-    Actors, Audience, ClientId, Cnf, FamilyId, Issuer, KeyId, RequestId, Scope, SessionId, Subject, Thumbprint, Timestamp,
-    TokenId,
+    Actors, Audience, ClientId, Cnf, FamilyId, Issuer, KeyId, RequestId, RuleKind, Scope, SessionId, Subject, Thumbprint,
+    Timestamp, TokenId,
 };
 
 /// How an access token travels.
@@ -202,6 +202,10 @@ pub enum AuditEvent {
     TokenRevoked { request_id: RequestId, client_id: ClientId, token_id: TokenId },
     /// A certificate was revoked by the operator. Commits with the rule.
     CertificateRevoked { certificate: Thumbprint, note: Option<String> },
+    /// Certificates were revoked by their key, or by number and issuer. Commits with the rules.
+    CertificatesRevoked { kind: RuleKind, value: String, note: Option<String> },
+    /// A revocation of certificates was taken back. Commits with the rules.
+    CertificatesRestored { kind: RuleKind, value: String, note: Option<String> },
     /// A client was registered. Commits with the registration.
     ClientAdded { client_id: ClientId },
     /// A registration was changed. Commits with the change.

@@ -62,6 +62,33 @@ reasons! {
     CertificateRevocationUnknown = "certificate_revocation_unknown";
     /// The certificate revocation list that speaks of this certificate, or of one above it, is too old or not in force yet.
     CertificateRevocationStale = "certificate_revocation_stale";
+    /// The certificate revocation list that must speak of this certificate could not be fetched, or has not been yet.
+    CertificateRevocationUnreachable = "certificate_revocation_unreachable";
+    /// The certificate revocation list that was fetched cannot be read.
+    CertificateRevocationMalformed = "certificate_revocation_malformed";
+    /// The certificate revocation list that was fetched is signed by somebody else, or by an authority that may not sign lists.
+    CertificateRevocationSigner = "certificate_revocation_signer";
+    /// The certificate revocation list that was fetched is a delta list.
+    CertificateRevocationDelta = "certificate_revocation_delta";
+    /// The certificate revocation list that was fetched has entries of other authorities.
+    CertificateRevocationIndirect = "certificate_revocation_indirect";
+    /// The certificate revocation list that was fetched is for some reasons alone.
+    CertificateRevocationPartial = "certificate_revocation_partial";
+    /// The certificate revocation list that was fetched has no `nextUpdate`, a signature that does not count, or a critical extension that is
+    /// not known.
+    CertificateRevocationUnsupported = "certificate_revocation_unsupported";
+    /// The OCSP responder that must speak of this certificate was not reached, or has not answered yet.
+    CertificateOcspUnreachable = "certificate_ocsp_unreachable";
+    /// The OCSP response cannot be read, or is about another certificate.
+    CertificateOcspMalformed = "certificate_ocsp_malformed";
+    /// The OCSP responder answers with an error.
+    CertificateOcspRefused = "certificate_ocsp_refused";
+    /// The OCSP response is signed neither by the issuer nor by a responder of the issuer's.
+    CertificateOcspSigner = "certificate_ocsp_signer";
+    /// The OCSP response is out of its dates.
+    CertificateOcspStale = "certificate_ocsp_stale";
+    /// The OCSP responder does not know the certificate.
+    CertificateOcspUnknown = "certificate_ocsp_unknown";
     /// The registered subject is not this certificate's.
     CertificateSubjectMismatch = "certificate_subject_mismatch";
     /// The registered subject alternative name is not in this certificate.
@@ -421,10 +448,18 @@ reasons! {
     PolicyMethod = "policy_method";
     /// The route is not for this address.
     PolicyAddress = "policy_address";
+    /// The route is not for pages of this origin, or not for the method that they ask about.
+    PolicyOrigin = "policy_origin";
+    /// One request too many of a caller, by the route's `rate_limit`.
+    RateLimited = "rate_limited";
+    /// The route serves as many requests at once as it may.
+    RouteCrowded = "route_crowded";
     /// The upstream did not answer, or not in time.
     UpstreamUnavailable = "upstream_unavailable";
     /// The upstream's answer is not HTTP we would pass on.
     UpstreamMalformed = "upstream_malformed";
+    /// Every upstream of the route is set aside: they have failed again and again, or their health check does.
+    UpstreamSetAside = "upstream_set_aside";
     /// The issuer's keys could not be fetched.
     IssuerKeysUnavailable = "issuer_keys_unavailable";
     /// Introspection did not answer.

@@ -71,6 +71,15 @@ pub struct Fetched {
 pub struct Client {
     http: legacy::Client<Connector, Full<Bytes>>,
     limits: FetchLimits,
+    schemes: Schemes,
+}
+
+/// Which URLs are fetched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Schemes {
+    Https,
+    /// What is fetched carries its own signature.
+    HttpToo,
 }
 
 impl Client {
@@ -78,22 +87,33 @@ impl Client {
     ///
     /// It connects wherever a URL says: for URLs that the operator wrote.
     pub fn new(tls: Arc<rustls::ClientConfig>, limits: FetchLimits) -> Self {
-        Self::with(tls, limits, None)
+        Self::with(tls, limits, None, Schemes::Https)
     }
 
     /// The same for URLs that somebody else chose: it goes only where `policy` allows.
     pub fn guarded(tls: Arc<rustls::ClientConfig>, limits: FetchLimits, policy: OutboundPolicy) -> Self {
-        Self::with(tls, limits, Some(Arc::new(policy)))
+        Self::with(tls, limits, Some(Arc::new(policy)), Schemes::Https)
     }
 
-    fn with(tls: Arc<rustls::ClientConfig>, limits: FetchLimits, policy: Option<Arc<OutboundPolicy>>) -> Self {
+    /// A client for what carries a signature of its own, such as revocation lists: `http` too, as authorities publish them (RFC 5280 §8
+    /// advises against `https` there). Without `policy` it connects wherever a URL says: for URLs that the operator wrote.
+    pub fn for_signed(tls: Arc<rustls::ClientConfig>, limits: FetchLimits, policy: Option<OutboundPolicy>) -> Self {
+        Self::with(tls, limits, policy.map(Arc::new), Schemes::HttpToo)
+    }
+
+    fn with(tls: Arc<rustls::ClientConfig>, limits: FetchLimits, policy: Option<Arc<OutboundPolicy>>, schemes: Schemes) -> Self {
         let mut tls = Arc::unwrap_or_clone(tls);
         // hyper-rustls sets the list itself, and panics over one that is there already.
         tls.alpn_protocols.clear();
         let mut tcp = HttpConnector::new_with_resolver(Resolver::new(policy.clone()));
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
-        let https = HttpsConnectorBuilder::new().with_tls_config(tls).https_only().enable_all_versions().wrap_connector(tcp);
+        let https = HttpsConnectorBuilder::new().with_tls_config(tls);
+        let https = match schemes {
+            Schemes::Https => https.https_only(),
+            Schemes::HttpToo => https.https_or_http(),
+        };
+        let https = https.enable_all_versions().wrap_connector(tcp);
         let http = legacy::Client::builder(TokioExecutor::new())
             .timer(TokioTimer::new())
             .pool_timer(TokioTimer::new())
@@ -105,12 +125,12 @@ impl Client {
             .http2_keep_alive_interval(PING_INTERVAL)
             .http2_keep_alive_timeout(PING_INTERVAL)
             .build(within(https, limits.connect_seconds, policy));
-        Self { http, limits }
+        Self { http, limits, schemes }
     }
 
     /// The same client, its connections shared, with another limit on a whole request: for a long poll.
     pub fn with_total_seconds(&self, total_seconds: u32) -> Self {
-        Self { http: self.http.clone(), limits: FetchLimits { total_seconds, ..self.limits } }
+        Self { http: self.http.clone(), limits: FetchLimits { total_seconds, ..self.limits }, schemes: self.schemes }
     }
 
     /// The limits in force.
@@ -131,8 +151,25 @@ impl Client {
     /// # Errors
     /// As [`Client::get`].
     pub async fn get_as(&self, url: &Url, accept: &'static str) -> Result<Fetched, FetchError> {
-        let mut request = request(Method::GET, url, None)?;
+        let mut request = self.request(Method::GET, url, None)?;
         request.headers_mut().insert(ACCEPT, HeaderValue::from_static(accept));
+        self.within_time(url, request).await
+    }
+
+    /// Posts `body` to `url` as this media type, asking for that one.
+    ///
+    /// # Errors
+    /// As [`Client::get`].
+    pub async fn post_as(
+        &self,
+        url: &Url,
+        (content_type, accept): (&'static str, &'static str),
+        body: Vec<u8>,
+    ) -> Result<Fetched, FetchError> {
+        let mut request = self.request(Method::POST, url, None)?;
+        request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+        request.headers_mut().insert(ACCEPT, HeaderValue::from_static(accept));
+        *request.body_mut() = Full::from(body);
         self.within_time(url, request).await
     }
 
@@ -157,7 +194,7 @@ impl Client {
     }
 
     async fn send(&self, method: Method, url: &Url, form: Option<String>, headers: HeaderMap) -> Result<Fetched, FetchError> {
-        let mut request = request(method, url, form)?;
+        let mut request = self.request(method, url, form)?;
         request.headers_mut().extend(headers);
         self.within_time(url, request).await
     }
@@ -186,6 +223,30 @@ impl Client {
             Err(error) if error.is::<LengthLimitError>() => Err(too_large()),
             Err(source) => Err(FetchError::Broken { url: shown(url), source }),
         }
+    }
+
+    fn request(&self, method: Method, url: &Url, form: Option<String>) -> Result<Request<Full<Bytes>>, FetchError> {
+        let refused = |problem| FetchError::Url { url: shown(url), problem };
+        match (self.schemes, url.scheme()) {
+            (_, "https") | (Schemes::HttpToo, "http") => {}
+            (Schemes::Https, _) => return Err(refused("only `https` is fetched")),
+            (Schemes::HttpToo, _) => return Err(refused("only `http` and `https` are fetched")),
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(refused("it must not contain user information"));
+        }
+        let uri: Uri = url.as_str().parse().map_err(|_| refused("it is not a URI"))?;
+        let mut request = Request::new(Full::default());
+        *request.method_mut() = method;
+        *request.uri_mut() = uri;
+        let headers = request.headers_mut();
+        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+        headers.insert(USER_AGENT, HeaderValue::from_static(concat!("symbolon/", env!("CARGO_PKG_VERSION"))));
+        if let Some(form) = form {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
+            *request.body_mut() = Full::from(form);
+        }
+        Ok(request)
     }
 
     fn refine(&self, url: &Url, error: legacy::Error) -> FetchError {
@@ -238,28 +299,6 @@ where
             }
         }
     }))
-}
-
-fn request(method: Method, url: &Url, form: Option<String>) -> Result<Request<Full<Bytes>>, FetchError> {
-    let refused = |problem| FetchError::Url { url: shown(url), problem };
-    if url.scheme() != "https" {
-        return Err(refused("only `https` is fetched"));
-    }
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err(refused("it must not contain user information"));
-    }
-    let uri: Uri = url.as_str().parse().map_err(|_| refused("it is not a URI"))?;
-    let mut request = Request::new(Full::default());
-    *request.method_mut() = method;
-    *request.uri_mut() = uri;
-    let headers = request.headers_mut();
-    headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
-    headers.insert(USER_AGENT, HeaderValue::from_static(concat!("symbolon/", env!("CARGO_PKG_VERSION"))));
-    if let Some(form) = form {
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
-        *request.body_mut() = Full::from(form);
-    }
-    Ok(request)
 }
 
 /// The URL as errors show it: without user information, and without the query, which may hold what is secret.

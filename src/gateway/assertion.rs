@@ -11,10 +11,8 @@ use crate::domain::{ClientId, Cnf, Lifetime, Randomness, RandomnessUnavailable, 
 use crate::event::Reason;
 use crate::jose::jwk::JwkSet;
 use crate::jose::sign::{SignError, SigningKey};
-use crate::resource::Admission;
+use crate::resource::{ASSERTION_TYPE, Admission};
 
-/// `typ` of an assertion: no other kind of JWT can be taken for one, and it for no other.
-pub const TYPE: &str = "symbolon-assertion+jwt";
 /// The longest life of an assertion.
 pub const MAX_LIFETIME: Lifetime = Lifetime::from_seconds(60);
 /// Assertions kept for reuse.
@@ -212,7 +210,7 @@ impl Asserter {
         };
         let payload = serde_json::to_vec(&claims).map_err(|_| AssertError::Encoding)?;
         let assertion = match self.style {
-            Style::Symbolon => self.key.sign_compact(TYPE, &payload)?,
+            Style::Symbolon => self.key.sign_compact(ASSERTION_TYPE, &payload)?,
             Style::Pomerium => self.key.sign_compact("JWT", &payload)?,
         };
         let mut value = HeaderValue::try_from(assertion).map_err(|_| AssertError::Encoding)?;

@@ -8,19 +8,15 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::HeaderMap;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Sleep, sleep};
 
 use super::strip::Reserved;
 use crate::domain::Clock;
 use crate::resource::{Admission, AdmissionEnded};
-
-/// Trailers that may pass to an upstream. Whatever else a client sends behind its body could be taken for a header field.
-const REQUEST_TRAILERS: &[&str] = &["content-digest", "repr-digest"];
-/// Trailers that may pass to a client.
-const RESPONSE_TRAILERS: &[&str] =
-    &["content-digest", "grpc-message", "grpc-status", "grpc-status-details-bin", "repr-digest", "server-timing"];
+use crate::wire::Arriving;
 
 /// Why a body broke off.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +27,9 @@ pub enum BodyError {
     /// What it was let through by has ended.
     #[error("{0}")]
     Ended(AdmissionEnded),
+    /// Nothing came for longer than the route allows.
+    #[error("the answer stood still for too long")]
+    Stalled,
 }
 
 /// When a body last moved, for telling a slow one from a dead one.
@@ -80,13 +79,17 @@ pub struct Passing<B> {
     inner: B,
     admission: Admission,
     clock: Arc<dyn Clock>,
-    trailers: &'static [&'static str],
     reserved: Arc<Reserved>,
     progress: Option<Progress>,
     /// Made when the body first has to wait: most never do.
     ended: Option<Pin<Box<dyn Future<Output = AdmissionEnded> + Send>>>,
     /// Whether a frame has passed: the first comes right behind the admission.
     begun: Begun,
+    /// How long it may stand still, and the wait for that.
+    stall: Option<Duration>,
+    still: Option<Pin<Box<Sleep>>>,
+    /// One of the route's places, given back at the end.
+    place: Option<OwnedSemaphorePermit>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -110,28 +113,24 @@ impl<B> Passing<B> {
         reserved: Arc<Reserved>,
         progress: Option<Progress>,
     ) -> Self {
-        Self { inner, admission, clock, trailers: REQUEST_TRAILERS, reserved, progress, ended: None, begun: Begun::No }
+        Self { inner, admission, clock, reserved, progress, ended: None, begun: Begun::No, stall: None, still: None, place: None }
     }
 
     /// An upstream's body on its way to a client.
-    pub fn response(inner: B, admission: Admission, clock: Arc<dyn Clock>, reserved: Arc<Reserved>) -> Self {
-        Self { inner, admission, clock, trailers: RESPONSE_TRAILERS, reserved, progress: None, ended: None, begun: Begun::No }
+    pub fn response(
+        inner: B,
+        admission: Admission,
+        clock: Arc<dyn Clock>,
+        reserved: Arc<Reserved>,
+        stall: Option<Duration>,
+    ) -> Self {
+        Self { inner, admission, clock, reserved, progress: None, ended: None, begun: Begun::No, stall, still: None, place: None }
     }
 
     fn breaks(&self, why: Broken) {
         if let Some(progress) = &self.progress {
             let _ = progress.broken.set(why);
         }
-    }
-
-    fn allowed(&self, trailers: HeaderMap) -> HeaderMap {
-        let mut allowed = HeaderMap::new();
-        for name in self.trailers.iter().filter(|name| !self.reserved.covers(name)) {
-            for value in trailers.get_all(*name) {
-                allowed.append(*name, value.clone());
-            }
-        }
-        allowed
     }
 }
 
@@ -155,13 +154,14 @@ where
                         return Poll::Ready(Some(Err(BodyError::Ended(ended))));
                     }
                     this.begun = Begun::Yes;
+                    this.still = None;
                     if let Some(progress) = &this.progress {
                         progress.moved();
                     }
                     match frame.into_trailers() {
                         Err(frame) => return Poll::Ready(Some(Ok(frame))),
                         Ok(trailers) => {
-                            let allowed = this.allowed(trailers);
+                            let allowed = this.reserved.trailers(trailers);
                             if !allowed.is_empty() {
                                 return Poll::Ready(Some(Ok(Frame::trailers(allowed))));
                             }
@@ -174,6 +174,12 @@ where
                 }
                 Poll::Ready(None) => return Poll::Ready(None),
                 Poll::Pending => {
+                    if let Some(stall) = this.stall {
+                        let still = this.still.get_or_insert_with(|| Box::pin(sleep(stall)));
+                        if still.as_mut().poll(context).is_ready() {
+                            return Poll::Ready(Some(Err(BodyError::Stalled)));
+                        }
+                    }
                     let ended = this.ended.get_or_insert_with(|| Box::pin(this.admission.ended(Arc::clone(&this.clock))));
                     return ended.as_mut().poll(context).map(|ended| {
                         this.breaks(Broken::Ended(ended));
@@ -193,6 +199,41 @@ where
     }
 }
 
+/// What is sent to an upstream.
+#[derive(Debug)]
+pub enum Sent {
+    /// A client's body.
+    Passing(Box<Passing<Arriving>>),
+    /// None.
+    Nothing,
+}
+
+impl HttpBody for Sent {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match &mut *self {
+            Self::Passing(body) => Pin::new(body.as_mut()).poll_frame(context),
+            Self::Nothing => Poll::Ready(None),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Passing(body) => body.is_end_stream(),
+            Self::Nothing => true,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Passing(body) => body.size_hint(),
+            Self::Nothing => SizeHint::with_exact(0),
+        }
+    }
+}
+
 /// The body of every answer of the gateway.
 #[derive(Debug)]
 pub enum Body {
@@ -200,6 +241,16 @@ pub enum Body {
     Whole(Option<Bytes>),
     /// An upstream's.
     Passing(Box<Passing<Incoming>>),
+}
+
+impl Body {
+    /// The same, which holds a place until it has passed.
+    pub fn holding(mut self, place: Option<OwnedSemaphorePermit>) -> Self {
+        if let Self::Passing(body) = &mut self {
+            body.place = place;
+        }
+        self
+    }
 }
 
 impl From<Bytes> for Body {

@@ -1,5 +1,7 @@
 //! From settings to a gateway, and the tasks that keep it fresh.
 
+mod answer;
+mod fields;
 mod route;
 mod server;
 
@@ -10,17 +12,20 @@ use std::sync::Arc;
 use http::HeaderName;
 use rustls::pki_types::PrivateKeyDer;
 
+use self::answer::strict_transport;
 use self::route::{build_route, dpop_acceptance};
 pub(super) use self::server::Server;
 use self::server::build_server;
 use super::Gateway;
 use super::assertion::{Asserter, MAX_LIFETIME, Style};
 use super::metadata::PublishedMetadata;
-use super::route::{RouteHost, RouteTable, RouteTableError};
+use super::pattern::{Conditions, Reach};
+use super::redirect::Redirect;
+use super::route::{RouteHost, RoutePlace, RouteTable, RouteTableError};
 use super::strip::Reserved;
 use super::upstream::UpstreamError;
 use crate::binding::dpop::DpopSettingsError;
-use crate::config::settings::{AssertionStyleSetting, GatewaySettings, Settings};
+use crate::config::settings::{AssertionStyleSetting, GatewaySettings, ListenerSettings, PathMatchSetting, Settings};
 use crate::domain::{Clock, ClockUnreadable, Issuer, Lifetime, Randomness, RandomnessUnavailable};
 use crate::jose::Algorithm;
 use crate::jose::sign::{SignError, SigningKey};
@@ -93,6 +98,9 @@ pub enum BuildError {
     /// The table of routes.
     #[error("`route`: {0}")]
     Routes(#[from] RouteTableError),
+    /// The table of redirects.
+    #[error("`redirect`: {0}")]
+    Redirects(RouteTableError),
     /// An upstream.
     #[error("`route.{name}.upstream`: {error}")]
     Upstream {
@@ -142,20 +150,30 @@ impl Gateway {
             if !names.insert(route.name.as_str()) {
                 return Err(setting("route.name", format!("two routes are named `{}`", route.name)));
             }
-            routes.push((
-                route.host.as_str(),
-                route.path.as_str(),
-                build_route(index, route, &servers, dpop.as_ref(), &surroundings)?,
-            ));
+            let built = build_route(index, route, &servers, dpop.as_ref(), &surroundings)?;
+            fields::check(&built, asserter.header())?;
+            let (host, path, reach) = (route.host.as_str(), route.path.as_str(), reach(route.path_match));
+            routes.push((RoutePlace { host, path, reach, conditions: built.conditions.clone() }, built));
         }
+        let redirects = settings.redirect.iter().map(|written| {
+            let (host, path) = (written.host.as_str(), written.path.as_str());
+            let redirect = Redirect::new(format!("{host}{path}"), path, &written.to, written.status)
+                .map_err(|error| setting(format!("redirect.{host}{path}"), error))?;
+            Ok((RoutePlace { host, path, reach: reach(written.path_match), conditions: Conditions::default() }, redirect))
+        });
+        let redirects = redirects.collect::<Result<Vec<_>, BuildError>>()?;
         let own: Vec<HeaderName> =
-            routes.iter().flat_map(|(_, _, route)| &route.request_headers).map(|(name, _)| name.clone()).collect();
-        let hosts = routes.iter().filter_map(|(host, _, route)| Some((RouteHost::parse(host).ok()?, route))).collect::<Vec<_>>();
+            routes.iter().flat_map(|(_, route)| &route.request_headers).map(|(name, _)| name.clone()).collect();
+        let matched: Vec<HeaderName> =
+            routes.iter().flat_map(|(_, route)| &route.conditions.headers).map(|(name, _)| name.clone()).collect();
+        let hosts =
+            routes.iter().filter_map(|(place, route)| Some((RouteHost::parse(place.host).ok()?, route))).collect::<Vec<_>>();
         let metadata = PublishedMetadata::new(hosts.iter().map(|(host, route)| (host, *route)));
         Ok(Self {
             routes: RouteTable::new(routes)?,
             metadata,
-            reserved: Arc::new(Reserved::new(own.iter().chain([asserter.header()]))),
+            redirects: RouteTable::new(redirects).map_err(BuildError::Redirects)?,
+            reserved: Arc::new(Reserved::new(own.iter().chain([asserter.header()])).matching(&matched)),
             jwks: asserter.jwks(),
             asserter,
             max_headers: usize::try_from(settings.limits.request_headers).unwrap_or(usize::MAX),
@@ -164,6 +182,8 @@ impl Gateway {
             clock: surroundings.clock,
             randomness: surroundings.randomness,
             servers: servers.into_values().collect(),
+            passed_on: settings.listener.iter().flat_map(passed_on).collect(),
+            strict_transport: strict_transport(&settings.gateway),
         })
     }
 
@@ -178,7 +198,26 @@ impl Gateway {
                 }
             });
         }
+        for route in self.routes.routes().filter(|route| route.upstreams.rules().check.is_some()) {
+            let route = Arc::clone(route);
+            tasks.spawn(async move { route.upstreams.watch().await });
+        }
         while tasks.join_next().await.is_some() {}
+    }
+}
+
+/// What a listener passes on unread.
+fn passed_on(listener: &ListenerSettings) -> impl Iterator<Item = String> {
+    let port = listener.address.port();
+    listener.passthrough.iter().flat_map(move |entry| {
+        entry.names.iter().map(move |name| format!("{name}:{port}: anybody (TLS is passed on to {} unread)", entry.upstream))
+    })
+}
+
+fn reach(written: PathMatchSetting) -> Reach {
+    match written {
+        PathMatchSetting::Prefix => Reach::Prefix,
+        PathMatchSetting::Exact => Reach::Exact,
     }
 }
 

@@ -7,6 +7,7 @@ use http::{HeaderName, HeaderValue};
 use tokio::sync::watch;
 
 use super::Route;
+use super::certificate_header::Bound;
 use crate::domain::Timestamp;
 use crate::event::Reason;
 use crate::resource::{Admission, Condition, Revocations};
@@ -65,7 +66,7 @@ impl Judge {
     fn check(&self, now: Timestamp) -> Result<Timestamp, Reason> {
         let peer = self.trust.peer();
         if let Some(revocations) = &self.revocations {
-            revocations.rules().check_certificate(peer.thumbprint()).map_err(|revoked| revoked.reason())?;
+            revocations.rules().check_certificate(peer.leaf()).map_err(|revoked| revoked.reason())?;
         }
         if self.sets.is_empty() && self.wants_sets == WantsSets::No {
             peer.leaf().check_dates(now).map_err(|error| error.reason())?;
@@ -106,6 +107,30 @@ pub(super) fn worth(
         revocations: admission.revocations().map(Arc::clone),
     });
     judge.map_or(Verdict::None, |judge| judge.check(now).map_or_else(Verdict::Failed, |_| Verdict::Success))
+}
+
+/// Whether no anchor set is asked about the certificate, and it is the one that the token is bound to, in its dates and not revoked.
+pub(super) fn bound(
+    admission: &Admission,
+    route: &Route,
+    connection: &ConnectionFacts,
+    trust: Option<&Arc<PeerTrust>>,
+    anchors: &Arc<CurrentAnchors>,
+    now: Timestamp,
+) -> Bound {
+    let (Some(trust), Some(named)) = (trust, admission.facts().certificate()) else { return Bound::No };
+    let sets = sets(route, connection);
+    if !sets.is_empty() || !named.matches(&trust.peer().thumbprint()) {
+        return Bound::No;
+    }
+    let judge = Judge {
+        trust: Arc::clone(trust),
+        sets,
+        wants_sets: WantsSets::No,
+        anchors: Arc::clone(anchors),
+        revocations: admission.revocations().map(Arc::clone),
+    };
+    judge.check(now).map_or(Bound::No, |_| Bound::Yes)
 }
 
 /// The names of the anchor sets that apply.

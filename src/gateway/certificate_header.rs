@@ -1,7 +1,8 @@
 //! The connection's certificate in the dialects that upstreams expect.
 //!
-//! A dialect that has no word for what a certificate is worth carries one only when it is worth something: when every anchor set that
-//! applies accepts it, or when the token that was just proven is bound to it.
+//! A dialect that has no word for what a certificate is worth carries one only when every anchor set that applies accepts it: anybody
+//! can write any name into a certificate. Where no anchor set applies at all, dialects of the bare certificate carry the one that the
+//! token is bound to, and nobody's names.
 
 use std::fmt::Write as _;
 
@@ -31,19 +32,51 @@ pub struct Shown<'a> {
     pub bound: Bound,
 }
 
-/// Whether a token is bound to a certificate.
+/// Whether a certificate that no anchor set is asked about is the one that the token is bound to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bound {
-    /// It is not.
+    /// It is not, or anchor sets apply.
     No,
-    /// It is, and that was proven.
+    /// It is, within its dates and not revoked.
     Yes,
 }
 
 impl<'a> Shown<'a> {
-    /// The certificate, where it may stand without a word about its worth.
-    pub fn worthy(&self) -> Option<&'a PeerCertificate> {
+    /// The certificate, where an authority stands for what it says.
+    pub fn vouched(&self) -> Option<&'a PeerCertificate> {
+        self.peer.filter(|_| self.verdict == Verdict::Success)
+    }
+
+    /// The certificate, where it may stand without a word about its worth and without its names.
+    pub fn bare(&self) -> Option<&'a PeerCertificate> {
         self.peer.filter(|_| self.verdict == Verdict::Success || self.bound == Bound::Yes)
+    }
+}
+
+/// The fields that a dialect may set.
+pub const fn names(dialect: CertificateHeaderSetting) -> &'static [&'static str] {
+    use CertificateHeaderSetting::*;
+    match dialect {
+        Rfc9440 => &["client-cert"],
+        Rfc9440WithChain => &["client-cert", "client-cert-chain"],
+        Xfcc => &["x-forwarded-client-cert"],
+        Nginx => &[
+            "ssl-client-verify",
+            "ssl-client-cert",
+            "ssl-client-subject-dn",
+            "ssl-client-issuer-dn",
+            "ssl-client-serial",
+            "ssl-client-fingerprint",
+        ],
+        Traefik => &["x-forwarded-tls-client-cert", "x-forwarded-tls-client-cert-info"],
+        Alb => &[
+            "x-amzn-mtls-clientcert-serial-number",
+            "x-amzn-mtls-clientcert-issuer",
+            "x-amzn-mtls-clientcert-subject",
+            "x-amzn-mtls-clientcert-validity",
+            "x-amzn-mtls-clientcert-leaf",
+        ],
+        XSslClientCert => &["x-ssl-client-cert"],
     }
 }
 
@@ -67,14 +100,19 @@ pub fn write(dialect: CertificateHeaderSetting, shown: &Shown<'_>) -> Fields {
         put("ssl-client-fingerprint", sha1_hex(leaf));
         return fields;
     }
-    let Some(peer) = shown.worthy() else { return fields };
+    let peer = match dialect {
+        Rfc9440 | Rfc9440WithChain | XSslClientCert => shown.bare(),
+        Nginx | Xfcc | Traefik | Alb => shown.vouched(),
+    };
+    let Some(peer) = peer else { return fields };
     let leaf = peer.leaf();
     let der = |der: &[u8]| format!(":{}:", STANDARD.encode(der));
     match dialect {
         Rfc9440 => put("client-cert", der(leaf.der())),
         Rfc9440WithChain => {
             put("client-cert", der(leaf.der()));
-            if !peer.chain().is_empty() {
+            // What a client sends beside its certificate is nothing that a token is bound to.
+            if shown.verdict == Verdict::Success && !peer.chain().is_empty() {
                 put("client-cert-chain", peer.chain().iter().map(|one| der(one)).collect::<Vec<_>>().join(", "));
             }
         }

@@ -230,6 +230,7 @@ mod tests {
             value: value.into(),
             before: Timestamp::from_seconds(100),
             expires: Timestamp::from_seconds(200),
+            lifted: false,
         }
     }
 

@@ -2,21 +2,24 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
-use http::header::{AUTHORIZATION, COOKIE, HOST, HeaderMap, HeaderName, TE, TRANSFER_ENCODING};
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, COOKIE, HOST, HeaderMap, HeaderName, TE, TRANSFER_ENCODING};
 use http::uri::PathAndQuery;
-use http::{HeaderValue, Request, Response, StatusCode, Uri, Version};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version, request};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 
-use super::body::{Body, Broken, Passing, Progress};
+use super::REQUEST_ID;
+use super::body::{Body, Broken, Passing, Progress, Sent};
 use super::certificate::{VERIFY, Verdict};
 use super::certificate_header::Fields;
 use super::strip::{Reserved, Stripped};
 use super::tunnel::{Upgrade, is_websocket};
 use super::upstream::{Protocol, Upstream};
-use crate::domain::Clock;
+use super::upstreams::{Outcome, Upstreams};
+use crate::domain::{Clock, RequestId};
 use crate::event::Reason;
 use crate::resource::{Admission, AdmissionEnded};
 use crate::wire::{Arriving, Authority, CanonicalPath};
@@ -40,9 +43,15 @@ pub enum ForwardError {
     /// What the request was let through by ended while its body was passing.
     #[error("{0} while the request was passing")]
     Ended(AdmissionEnded),
+    /// Every upstream is set aside.
+    #[error("every upstream is set aside")]
+    SetAside,
     /// No response head in time.
     #[error("the upstream did not answer in time")]
     Timeout,
+    /// An answer with a length and a transfer coding.
+    #[error("the upstream's answer has two lengths")]
+    Length,
     /// An upgrade that nobody asked for.
     #[error("the upstream switched protocols unasked")]
     Upgraded,
@@ -59,8 +68,9 @@ impl ForwardError {
             },
             Self::Upload => Reason::BodyIncomplete,
             Self::Ended(ended) => ended.reason(),
+            Self::SetAside => Reason::UpstreamSetAside,
             Self::Timeout => Reason::UpstreamUnavailable,
-            Self::Upgraded => Reason::UpstreamMalformed,
+            Self::Length | Self::Upgraded => Reason::UpstreamMalformed,
         }
     }
 }
@@ -80,6 +90,8 @@ fn malformed(error: &hyper_util::client::legacy::Error) -> Option<()> {
 /// What the gateway itself says to the upstream: set after everything of that kind was stripped.
 #[derive(Debug)]
 pub struct Statement<'a> {
+    /// The request's id, as its caller and the audit trail know it.
+    pub request_id: &'a RequestId,
     /// The path that was matched and decided about.
     pub path: &'a CanonicalPath,
     /// The path that the upstream is asked for, where that is another.
@@ -98,6 +110,26 @@ pub struct Statement<'a> {
     pub authorization: Option<HeaderValue>,
     /// What the client asks to switch to, where the route passes that on.
     pub upgrade: Upgrade,
+    /// How often, and when, the request may be tried again.
+    pub again: Again,
+}
+
+/// How often, and when, a request may be tried again. Only one without a body ever is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Again {
+    /// How often.
+    pub times: u32,
+    /// Whether also when it may have been received: where it is idempotent, and nothing in it is good once.
+    pub received: Received,
+}
+
+/// Whether a request may be tried again that may have been received.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Received {
+    /// Never.
+    Never,
+    /// When its method is idempotent (RFC 9110 §9.2.2).
+    Idempotent,
 }
 
 /// An upstream's answer.
@@ -109,34 +141,126 @@ pub struct Forwarded {
     pub upgraded: Option<OnUpgrade>,
 }
 
-/// Sends an admitted request to its upstream and returns the answer, both bodies streaming. Tried once.
+/// Sends an admitted request to an upstream and returns the answer, both bodies streaming.
 ///
 /// # Errors
 /// See [`ForwardError`]; all are faults on our side of the client.
 pub async fn forward(
     request: Stripped<Request<Arriving>>,
     admission: Admission,
-    upstream: &Upstream,
+    upstreams: &Upstreams,
     statement: Statement<'_>,
     reserved: &Arc<Reserved>,
     clock: &Arc<dyn Clock>,
 ) -> Result<Forwarded, ForwardError> {
     let (mut head, body) = request.into_inner().into_parts();
-    head.uri = target(upstream, statement.rewritten.as_deref().unwrap_or(statement.path.as_str()), head.uri.query())?;
     head.extensions.clear();
-    // What the client spoke is its own hop's business.
-    head.version = upstream.protocol().version();
-    let headers = &mut head.headers;
-    join_cookies(headers)?;
-    match upstream.protocol() {
-        Protocol::Http1 => drop(headers.insert(HOST, upstream.host().clone())),
-        // The authority stands in the target. Servers of gRPC want to hear that trailers are read.
-        Protocol::Http2 => drop(headers.insert(TE, HeaderValue::from_static("trailers"))),
+    let path = statement.rewritten.as_deref().unwrap_or(statement.path.as_str());
+    let target = match head.uri.query() {
+        None => PathAndQuery::try_from(path),
+        Some(query) => PathAndQuery::try_from(format!("{path}?{query}")),
+    };
+    let target = target.map_err(http::Error::from)?;
+    let again = statement.again;
+    let upgrade = statement.upgrade;
+    state(&mut head.headers, statement)?;
+    // A body that is still arriving keeps the upstream's clock from running. One that has passed cannot be sent again.
+    let (mut body, mut left, progress) = match body.is_end_stream() {
+        true => (Sent::Nothing, again.times, None),
+        false => {
+            let progress = Progress::new(Arc::clone(clock));
+            let (admission, clock, reserved) = (admission.clone(), Arc::clone(clock), Arc::clone(reserved));
+            let passing = Passing::request(body, admission, clock, reserved, Some(progress.clone()));
+            (Sent::Passing(Box::new(passing)), 0, Some(progress))
+        }
+    };
+    let idempotent = again.received == Received::Idempotent && upgrade == Upgrade::No && is_idempotent(&head.method);
+    let mut tried = Vec::new();
+    let mut failed = None;
+    let (answer, stall) = loop {
+        // The same one again where there is no other.
+        let other = upstreams.choose(&tried);
+        let chosen = if other.is_none() && !tried.is_empty() { upstreams.choose(&[]) } else { other };
+        let Some(chosen) = chosen else { return Err(failed.unwrap_or(ForwardError::SetAside)) };
+        let upstream = chosen.upstream();
+        let whole = if left > 0 { head.clone() } else { std::mem::replace(&mut head, Request::new(()).into_parts().0) };
+        let request = address(whole, std::mem::replace(&mut body, Sent::Nothing), upstream, &target)?;
+        match within(upstream, upstream.send(request), progress.as_ref()).await {
+            Ok(answer) => {
+                chosen.came(Outcome::Answered);
+                break (answer, upstream.stall());
+            }
+            Err(ForwardError::Failed(error)) => {
+                match progress.as_ref().and_then(Progress::broken) {
+                    Some(Broken::Client) => return Err(ForwardError::Upload),
+                    Some(Broken::Ended(ended)) => return Err(ForwardError::Ended(ended)),
+                    None => {}
+                }
+                let (unsent, spoke) = (error.is_connect(), malformed(&error).is_some());
+                // What it says may be the caller's doing: nobody can set an upstream aside by asking for something odd.
+                chosen.came(if spoke { Outcome::Answered } else { Outcome::Failed });
+                let error = ForwardError::Failed(error);
+                if left == 0 || !(unsent || idempotent && !spoke) || admission.standing(clock.as_ref()).is_err() {
+                    return Err(error);
+                }
+                left -= 1;
+                tracing::debug!(upstream = %upstream.authority(), %error, "request is tried again");
+                tried.push(chosen.index());
+                failed = Some(error);
+            }
+            Err(error) => {
+                if matches!(error, ForwardError::Timeout) {
+                    chosen.came(Outcome::Failed);
+                }
+                return Err(error);
+            }
+        }
+    };
+    answered(answer, upgrade, admission, stall, reserved, clock)
+}
+
+/// What becomes of an upstream's answer on its way to the client.
+fn answered(
+    mut answer: Response<Incoming>,
+    upgrade: Upgrade,
+    admission: Admission,
+    stall: Option<Duration>,
+    reserved: &Arc<Reserved>,
+    clock: &Arc<dyn Clock>,
+) -> Result<Forwarded, ForwardError> {
+    // One that names two ends has none that we could name to the client (RFC 9112 §6.3).
+    let has = |name| answer.headers().contains_key(name);
+    if answer.version() < Version::HTTP_2 && has(TRANSFER_ENCODING) && has(CONTENT_LENGTH) {
+        return Err(ForwardError::Length);
     }
+    let upgraded = match (answer.status(), upgrade) {
+        (StatusCode::SWITCHING_PROTOCOLS, Upgrade::WebSocket) if is_websocket(answer.headers()) => {
+            Some(hyper::upgrade::on(&mut answer))
+        }
+        (StatusCode::SWITCHING_PROTOCOLS, _) => return Err(ForwardError::Upgraded),
+        _ => None,
+    };
+    let mut response = answer.map(|body| match &upgraded {
+        Some(_) => Body::Whole(None),
+        None => Body::Passing(Box::new(Passing::response(body, admission, Arc::clone(clock), Arc::clone(reserved), stall))),
+    });
+    reserved.strip_response(&mut response);
+    if upgraded.is_some() {
+        upgrade.write(response.headers_mut());
+    }
+    *response.version_mut() = Version::HTTP_11;
+    response.extensions_mut().clear();
+    Ok(Forwarded { response, upgraded })
+}
+
+/// Writes what the gateway says, whichever upstream hears it.
+fn state(headers: &mut HeaderMap, statement: Statement<'_>) -> Result<(), http::Error> {
+    join_cookies(headers)?;
     statement.upgrade.write(headers);
-    headers.insert(X_FORWARDED_FOR, HeaderValue::try_from(statement.peer_address.ip().to_string()).map_err(http::Error::from)?);
+    headers.insert(X_FORWARDED_FOR, HeaderValue::try_from(statement.peer_address.ip().to_string())?);
     headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("https"));
-    headers.insert(X_FORWARDED_HOST, HeaderValue::try_from(statement.authority.as_str()).map_err(http::Error::from)?);
+    headers.insert(X_FORWARDED_HOST, HeaderValue::try_from(statement.authority.as_str())?);
+    headers.insert(REQUEST_ID, HeaderValue::try_from(statement.request_id.as_str())?);
     let (name, assertion) = statement.assertion;
     headers.insert(name, assertion);
     if let Some(verdict) = statement.certificate.and_then(Verdict::header_value) {
@@ -148,41 +272,35 @@ pub async fn forward(
     if let Some(authorization) = statement.authorization {
         headers.insert(AUTHORIZATION, authorization);
     }
+    Ok(())
+}
+
+/// A request for one upstream.
+fn address(
+    mut head: request::Parts,
+    body: Sent,
+    upstream: &Upstream,
+    target: &PathAndQuery,
+) -> Result<Request<Sent>, http::Error> {
+    let uri = Uri::builder().scheme(upstream.scheme().clone()).authority(upstream.authority().clone());
+    head.uri = uri.path_and_query(target.clone()).build()?;
+    // What the client spoke is its own hop's business.
+    head.version = upstream.protocol().version();
+    match upstream.protocol() {
+        Protocol::Http1 => drop(head.headers.insert(HOST, upstream.host().clone())),
+        // The authority stands in the target. Servers of gRPC want to hear that trailers are read.
+        Protocol::Http2 => drop(head.headers.insert(TE, HeaderValue::from_static("trailers"))),
+    }
     // hyper would leave a body away that comes with a method that seldom has one and with a length that is not known.
     if upstream.protocol() == Protocol::Http1 && !body.is_end_stream() && body.size_hint().exact().is_none() {
-        headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        head.headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
-    // A body that is still arriving keeps the upstream's clock from running.
-    let progress = (!body.is_end_stream()).then(|| Progress::new(Arc::clone(clock)));
-    let body = Passing::request(body, admission.clone(), Arc::clone(clock), Arc::clone(reserved), progress.clone());
-    let answer = upstream.send(Request::from_parts(head, body));
-    let answer = match within(upstream, answer, progress.as_ref()).await {
-        Err(ForwardError::Failed(error)) => match progress.as_ref().and_then(Progress::broken) {
-            Some(Broken::Client) => return Err(ForwardError::Upload),
-            Some(Broken::Ended(ended)) => return Err(ForwardError::Ended(ended)),
-            None => return Err(ForwardError::Failed(error)),
-        },
-        answer => answer?,
-    };
-    let mut answer = answer;
-    let upgraded = match (answer.status(), statement.upgrade) {
-        (StatusCode::SWITCHING_PROTOCOLS, Upgrade::WebSocket) if is_websocket(answer.headers()) => {
-            Some(hyper::upgrade::on(&mut answer))
-        }
-        (StatusCode::SWITCHING_PROTOCOLS, _) => return Err(ForwardError::Upgraded),
-        _ => None,
-    };
-    let mut response = answer.map(|body| match &upgraded {
-        Some(_) => Body::Whole(None),
-        None => Body::Passing(Box::new(Passing::response(body, admission, Arc::clone(clock), Arc::clone(reserved)))),
-    });
-    reserved.strip_response(&mut response);
-    if upgraded.is_some() {
-        statement.upgrade.write(response.headers_mut());
-    }
-    *response.version_mut() = Version::HTTP_11;
-    response.extensions_mut().clear();
-    Ok(Forwarded { response, upgraded })
+    Ok(Request::from_parts(head, body))
+}
+
+/// RFC 9110 §9.2.2.
+fn is_idempotent(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS | Method::PUT | Method::DELETE)
 }
 
 /// HTTP/2 may spread a cookie over several fields; behind it there must be one (RFC 9113 §8.2.3).
@@ -193,18 +311,6 @@ fn join_cookies(headers: &mut HeaderMap) -> Result<(), http::Error> {
         headers.insert(COOKIE, whole);
     }
     Ok(())
-}
-
-fn target(upstream: &Upstream, path: &str, query: Option<&str>) -> Result<Uri, http::Error> {
-    let path_and_query = match query {
-        None => PathAndQuery::try_from(path)?,
-        Some(query) => PathAndQuery::try_from(format!("{path}?{query}"))?,
-    };
-    Uri::builder()
-        .scheme(upstream.scheme().clone())
-        .authority(upstream.authority().clone())
-        .path_and_query(path_and_query)
-        .build()
 }
 
 /// Waits for the response's head, as long as the upstream may take from when the request's body last moved.

@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! inspect   sanity     one reading of host, path and framing, or 400
-//! route     route      host, then the longest path
+//! route     route      host, then the longest path, then methods and header fields
 //! decide    resource   presented → verified → proven → admitted
 //! strip     strip      what a client may not say                     -> Stripped<Request>
 //! assert    assertion  the signed word of the gateway
@@ -15,6 +15,7 @@
 //! It knows no room of the authorization server and needs no database: it is a client of authorization servers.
 
 pub mod address;
+pub mod answer_rules;
 pub mod assertion;
 pub mod body;
 pub mod build;
@@ -24,20 +25,24 @@ pub mod certificate_rule;
 pub mod decision;
 pub mod feed;
 pub mod forward;
+pub mod limits;
 pub mod metadata;
 mod overview;
+pub mod pattern;
+pub mod redirect;
 pub mod reject;
 pub mod route;
 pub mod strip;
 pub mod template;
 pub mod tunnel;
 pub mod upstream;
+pub mod upstreams;
 
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE};
+use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, STRICT_TRANSPORT_SECURITY};
 use http::{HeaderName, HeaderValue, Method, Request, Response, Version, request};
 use http_body::Body as _;
 
@@ -53,20 +58,24 @@ use crate::trust::{CurrentAnchors, PeerTrust};
 
 use crate::wire::{self, Arriving, Target};
 use address::AddressRange;
+use answer_rules::{AnswerRules, FAPI_INTERACTION_ID, NotForPage, Preflight, Told};
 use assertion::{Asserted, Asserter, AssertionTerms, Style};
 use body::Body;
 use certificate::Verdict;
-use certificate_header::{Bound, Fields, Shown};
+use certificate_header::{Fields, Shown};
 use certificate_rule::CertificateRules;
 use decision::{Admitted, RouteMetrics};
-use forward::{Forwarded, Statement, forward};
+use forward::{Again, Forwarded, Statement, forward};
+use limits::{Concurrency, RateLimit};
 use metadata::PublishedMetadata;
+use pattern::Conditions;
+use redirect::Redirect;
 use reject::{Doing, Form, Rejection, Unread};
-use route::{Rewrite, RouteTable};
+use route::{Asking, Rewrite, RouteError, RouteTable};
 use strip::Reserved;
 use template::{Filling, Template};
 use tunnel::{NoBody, Upgrade};
-use upstream::Upstream;
+use upstreams::Upstreams;
 
 pub use build::{BuildError, Surroundings};
 pub use tunnel::{Tunnel, TunnelSlot};
@@ -92,7 +101,10 @@ struct Route {
     addresses: Vec<AddressRange>,
     /// Its place in the settings: part of what an assertion is for.
     index: usize,
-    upstream: Upstream,
+    upstreams: Upstreams,
+    again: Again,
+    /// What else a request must have to belong to it.
+    conditions: Conditions,
     protection: Protection,
     /// The set that certificates must come from here, beside those of listener and host.
     anchor_set: Option<String>,
@@ -106,6 +118,9 @@ struct Route {
     /// Whether WebSocket connections are passed on.
     websocket: bool,
     access_token: AccessToken,
+    rate_limit: Option<RateLimit>,
+    concurrency: Option<Concurrency>,
+    answer_rules: AnswerRules,
     metrics: OnceLock<RouteMetrics>,
 }
 
@@ -133,6 +148,7 @@ impl Route {
 #[derive(Debug)]
 pub struct Gateway {
     routes: RouteTable<Route>,
+    redirects: RouteTable<Redirect>,
     reserved: Arc<Reserved>,
     asserter: Asserter,
     jwks: Bytes,
@@ -143,6 +159,10 @@ pub struct Gateway {
     clock: Arc<dyn Clock>,
     randomness: Arc<dyn Randomness>,
     servers: Vec<build::Server>,
+    /// What listeners pass on unread, for people to read.
+    passed_on: Vec<String>,
+    /// `Strict-Transport-Security` of every answer.
+    strict_transport: Option<HeaderValue>,
 }
 
 /// What is known of a request while it is being decided about.
@@ -153,6 +173,8 @@ struct Case<'a> {
     request_id: RequestId,
     decision: AccessDecision,
     route: Option<Arc<Route>>,
+    told: Told,
+    preflight: Option<Preflight>,
     unread: Unread,
     form: Form,
 }
@@ -160,7 +182,8 @@ struct Case<'a> {
 impl Gateway {
     /// Whether a request names an authority that has routes here: for listeners that serve something else too.
     pub fn serves(&self, head: &request::Parts) -> bool {
-        wire::inspect(head, self.max_headers).is_ok_and(|target| self.routes.serves(&target.authority))
+        wire::inspect(head, self.max_headers)
+            .is_ok_and(|target| self.routes.serves(&target.authority) || self.redirects.serves(&target.authority))
     }
 
     /// Whether the keys of every issuer are here, so that the first request needs not wait for them, and no route refuses everybody
@@ -204,13 +227,21 @@ impl Gateway {
             certificate: connection.peer.as_ref().ok().and_then(Option::as_deref).map(PeerCertificate::thumbprint),
             ..AccessDecision::default()
         };
-        let mut case = Case { connection, trust, verdict: None, request_id, decision, route: None, unread, form };
+        let (told, preflight) = (Told::default(), None);
+        let mut case =
+            Case { connection, trust, verdict: None, request_id, decision, route: None, told, preflight, unread, form };
         let is_head = request.method() == Method::HEAD;
         let id = HeaderValue::from_str(case.request_id.as_str());
         let mut response = match self.answer(request, policies, &mut case).await {
             Ok(response) => response,
-            Err(rejection) => self.reject(rejection, case),
+            Err(rejection) => self.reject(rejection, &mut case),
         };
+        if let Some(route) = &case.route {
+            route.answer_rules.write(response.headers_mut(), &case.told, case.preflight);
+        }
+        if let Some(strict) = &self.strict_transport {
+            response.headers_mut().insert(STRICT_TRANSPORT_SECURITY, strict.clone());
+        }
         // Ours, whatever the upstream says: it leads to the audit event.
         if let Ok(id) = id {
             response.headers_mut().insert(REQUEST_ID, id);
@@ -239,8 +270,18 @@ impl Gateway {
         if let Some(document) = self.metadata.find(&target) {
             return publish(&head.method, document, "application/json");
         }
-        let route = Arc::clone(case.route.insert(Arc::clone(self.routes.find(&target.authority, &target.path)?)));
+        let asking = Asking { authority: &target.authority, path: &target.path, method: &head.method, headers: &head.headers };
+        match self.redirects.find(asking) {
+            Ok(redirect) => return Ok(redirect.answer(&target.path, head.uri.query())),
+            Err(RouteError::Unknown) => {}
+            Err(error) => return Err(error.into()),
+        }
+        if let Some(answer) = self.preflight(&head, asking, case) {
+            return answer;
+        }
+        let route = Arc::clone(case.route.insert(Arc::clone(self.routes.find(asking)?)));
         case.decision.route = Some(route.name.clone());
+        case.told = route.answer_rules.read(&head.headers, self.randomness.as_ref())?;
 
         route.admits_caller(&head.method, case.connection.peer_address.ip())?;
         let presented = present(&head.headers, &head.uri).map_err(Refusal::from)?;
@@ -257,6 +298,14 @@ impl Gateway {
         let (Granted { admission, dpop_key, dpop_nonce }, now) = self.decide(&route, presented, &asked, case).await?;
         case.decision.dpop_key = dpop_key;
         decision::tell(&mut case.decision, admission.facts());
+        if let Some(limit) = &route.rate_limit {
+            limit.count(admission.facts(), case.decision.certificate)?;
+        }
+        // Held until the last byte of the answer.
+        let place = match &route.concurrency {
+            Some(concurrency) => Some(concurrency.take().ok_or(Rejection::Crowded)?),
+            None => None,
+        };
 
         let no_body = if body.is_end_stream() { NoBody::Yes } else { NoBody::No };
         let slot = head.extensions.remove::<TunnelSlot>();
@@ -273,7 +322,8 @@ impl Gateway {
             certificate: case.decision.certificate,
         };
         let assertion = self.asserter.assert(&admission, &asserted, now, self.randomness.as_ref())?;
-        let fields = self.fields(&route, &admission, case, now);
+        let mut fields = self.fields(&route, &admission, case, now);
+        fields.extend(case.told.interaction.clone().map(|name| (FAPI_INTERACTION_ID, name)));
         let admitted = Admitted::begin(&self.audit, Arc::clone(&self.clock), std::mem::take(&mut case.decision)).map_err(
             |(unavailable, decision)| {
                 case.decision = *decision;
@@ -285,6 +335,7 @@ impl Gateway {
         metrics.admitted(decided.saturating_sub(started));
 
         let statement = Statement {
+            request_id: &case.request_id,
             path: &target.path,
             rewritten: route.rewrite.as_ref().map(|rewrite| rewrite.apply(&target.path)),
             authority: &target.authority,
@@ -294,17 +345,20 @@ impl Gateway {
             fields,
             upgrade,
             authorization,
+            again: route.again,
         };
         let kept = admission.clone();
-        let answer = forward(stripped, admission, &route.upstream, statement, &self.reserved, &self.clock).await;
+        let answer = forward(stripped, admission, &route.upstreams, statement, &self.reserved, &self.clock).await;
         metrics.answered(self.clock.monotonic().saturating_sub(decided));
         let mut response = match answer {
             Ok(Forwarded { response, upgraded }) => {
                 admitted.answered(response.status().as_u16(), None);
                 if let (Some(slot), Some(upstream)) = (slot, upgraded) {
-                    slot.put(Tunnel { upstream, admission: kept, clock: Arc::clone(&self.clock) });
+                    slot.put(Tunnel { upstream, admission: kept, clock: Arc::clone(&self.clock), _place: place });
+                    response
+                } else {
+                    response.map(|body| body.holding(place))
                 }
-                response
             }
             Err(error) => {
                 let rejection = Rejection::from(error);
@@ -324,6 +378,30 @@ impl Gateway {
         Ok(response)
     }
 
+    /// The answer to a browser that asks whether a page of another origin may send what it wants to, where the route that it would send
+    /// it to is for pages.
+    fn preflight(
+        &self,
+        head: &request::Parts,
+        asking: Asking<'_>,
+        case: &mut Case<'_>,
+    ) -> Option<Result<Response<Body>, Rejection>> {
+        let method = answer_rules::preflight(head)?;
+        let route =
+            self.routes.find(Asking { method: &method, ..asking }).ok().filter(|route| route.answer_rules.cors.is_some())?;
+        case.decision.route = Some(route.name.clone());
+        case.told = match route.answer_rules.read(&head.headers, self.randomness.as_ref()) {
+            Ok(told) => told,
+            Err(error) => return Some(Err(error.into())),
+        };
+        case.preflight = Some(Preflight);
+        let route = Arc::clone(case.route.insert(Arc::clone(route)));
+        if let Err(rejection) = route.admits_caller(&method, case.connection.peer_address.ip()) {
+            return Some(Err(rejection));
+        }
+        Some(route.answer_rules.preflight(&method, &case.told)?.map_err(|NotForPage| Rejection::Page))
+    }
+
     /// What the upstream is told of the certificate, and the fields of the route's own.
     fn fields(&self, route: &Route, admission: &Admission, case: &Case<'_>, now: Timestamp) -> Fields {
         if route.certificate_headers.is_empty() && route.request_headers.is_empty() {
@@ -332,11 +410,7 @@ impl Gateway {
         let shown = Shown {
             peer: case.connection.peer.as_ref().ok().and_then(Option::as_deref),
             verdict: certificate::worth(admission, route, case.connection, case.trust, &self.anchors, now),
-            // Proven, or there would be no admission; where bindings are ignored nothing is.
-            bound: match (admission.facts().certificate(), case.connection.peer.as_ref().ok().and_then(Option::as_deref)) {
-                (Some(named), Some(peer)) if named.matches(&peer.thumbprint()) => Bound::Yes,
-                _ => Bound::No,
-            },
+            bound: certificate::bound(admission, route, case.connection, case.trust, &self.anchors, now),
         };
         let mut fields: Fields =
             route.certificate_headers.iter().flat_map(|dialect| certificate_header::write(*dialect, &shown)).collect();
@@ -390,9 +464,10 @@ impl Gateway {
         }
     }
 
-    fn reject(&self, rejection: Rejection, case: Case<'_>) -> Response<Body> {
+    fn reject(&self, rejection: Rejection, case: &mut Case<'_>) -> Response<Body> {
         let terms = case.route.as_ref().map(|route| route.protection.terms());
-        decision::refused(&self.audit, self.clock.as_ref(), case.decision, &rejection, rejection.status().as_u16());
+        let decision = std::mem::take(&mut case.decision);
+        decision::refused(&self.audit, self.clock.as_ref(), decision, &rejection, rejection.status().as_u16());
         rejection.into_response(Some(&case.request_id), terms.as_ref(), case.unread, case.form)
     }
 }

@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use super::{Gateway, JWKS_PATH, Route};
+use super::assertion::Style;
+use super::limits::PerCaller;
+use super::{Gateway, JWKS_PATH, POMERIUM_JWKS_PATH, Route};
 use crate::binding::Policy;
 use crate::tls::CertificateMode;
 
@@ -29,8 +31,23 @@ impl Gateway {
             };
             let _ = writeln!(text, "  {}: {by_whom}", route.name);
         }
+        let mut moved: Vec<_> = self.redirects.routes().map(|redirect| redirect.place.as_str()).collect();
+        moved.sort_unstable();
+        for place in moved {
+            let _ = writeln!(text, "  https://{place}: anybody (is told where it has moved)");
+        }
+        for (route, cors) in routes.iter().filter_map(|route| Some((route, route.answer_rules.cors.as_ref()?))) {
+            let origins: Vec<_> = cors.origins.iter().filter_map(|origin| origin.to_str().ok()).collect();
+            let _ = writeln!(text, "  {}: pages of {} (are told what they may send)", route.name, origins.join(", "));
+        }
         for url in routes.iter().filter_map(|route| route.protection.resource_metadata.as_deref()).collect::<BTreeSet<_>>() {
             let _ = writeln!(text, "  {url}: anybody (what the resource asks for)");
+        }
+        if self.asserter.style() == Style::Pomerium {
+            let _ = writeln!(text, "  {POMERIUM_JWKS_PATH} on every host: anybody (public keys alone)");
+        }
+        for line in &self.passed_on {
+            let _ = writeln!(text, "  {line}");
         }
         let _ = writeln!(text, "  {JWKS_PATH} on every host: anybody (public keys alone)");
         text.push_str("Everything else: nobody (404).\n");
@@ -82,6 +99,31 @@ fn requirements(route: &Route) -> Vec<(&'static str, String)> {
         ("methods", list(route.methods.iter().map(ToString::to_string).collect())),
         ("addresses", list(route.addresses.iter().map(ToString::to_string).collect())),
     ];
+    if !route.conditions.methods.is_empty() {
+        let names: Vec<_> = route.conditions.methods.iter().map(ToString::to_string).collect();
+        lines.push(("for", names.join(", ")));
+    }
+    for (name, value) in &route.conditions.headers {
+        lines.push(("for", format!("{name}: {value}")));
+    }
+    if route.upstreams.members().nth(1).is_some() {
+        let members = route.upstreams.members();
+        lines.push((
+            "upstreams",
+            members.map(|(one, weight)| format!("{} ({weight})", one.authority())).collect::<Vec<_>>().join(", "),
+        ));
+    }
+    if let Some(limit) = &route.rate_limit {
+        let per = match limit.per() {
+            PerCaller::Client => "client",
+            PerCaller::Certificate => "certificate",
+        };
+        let (requests, seconds) = limit.written;
+        lines.push(("at most", format!("{requests} requests of one {per} in {seconds} seconds")));
+    }
+    if let Some(concurrency) = &route.concurrency {
+        lines.push(("at once", format!("{} requests", concurrency.all)));
+    }
     for rule in &asked.claims {
         let values = rule.values.iter().map(String::as_str).collect::<Vec<_>>().join(" or ");
         lines.push(("claim", format!("{} is {values}", rule.name)));

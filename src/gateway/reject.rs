@@ -10,6 +10,7 @@ use http::{HeaderValue, Method, Response, StatusCode};
 use super::assertion::AssertError;
 use super::body::Body;
 use super::forward::ForwardError;
+use super::limits::TooMuch;
 use super::route::RouteError;
 use crate::binding::dpop::DPOP_NONCE;
 use crate::domain::{ClockUnreadable, RandomnessUnavailable, RequestId};
@@ -49,6 +50,15 @@ pub enum Rejection {
     /// The connection's certificate is none that the route is for.
     #[error("the certificate is none that is served here")]
     CertificateRule,
+    /// The route is not for that page, or not for what it wants to send.
+    #[error("the route is not for pages of this origin, or not for this method of theirs")]
+    Page,
+    /// One request too many of this caller.
+    #[error("one request too many of this caller")]
+    TooMuch(TooMuch),
+    /// As many requests as the route serves at once.
+    #[error("the route serves as many requests as it may")]
+    Crowded,
     /// Not admitted.
     #[error("{}", .0.refusal)]
     Refused(Box<Denied>),
@@ -72,6 +82,12 @@ pub enum Rejection {
 impl From<Refusal> for Rejection {
     fn from(refusal: Refusal) -> Self {
         Self::Refused(Box::new(refusal.into()))
+    }
+}
+
+impl From<TooMuch> for Rejection {
+    fn from(too_much: TooMuch) -> Self {
+        Self::TooMuch(too_much)
     }
 }
 
@@ -103,6 +119,9 @@ impl Rejection {
             Self::Certificate(error) => error.reason(),
             Self::Untrusted(reason) => *reason,
             Self::CertificateRule => Reason::PolicyCertificate,
+            Self::Page => Reason::PolicyOrigin,
+            Self::TooMuch(_) => Reason::RateLimited,
+            Self::Crowded => Reason::RouteCrowded,
             Self::Refused(denied) => denied.refusal.reason(),
             Self::Audit(error) => error.reason(),
             Self::Clock(ClockUnreadable) => Reason::ClockUnreadable,
@@ -148,6 +167,9 @@ impl Rejection {
                 "This authority is not served on this connection: open another",
             ),
             Self::Route(RouteError::Unknown) => (StatusCode::NOT_FOUND, "not_found", "Nothing is served here"),
+            Self::Route(RouteError::Header) => {
+                (StatusCode::BAD_REQUEST, "invalid_request", "A header field that tells routes apart is ambiguous")
+            }
             Self::Route(RouteError::Ambiguous) => {
                 (StatusCode::BAD_REQUEST, "invalid_request", "The request's path or query is malformed or ambiguous")
             }
@@ -160,6 +182,11 @@ impl Rejection {
             }
             Self::Untrusted(_) => (StatusCode::UNAUTHORIZED, "invalid_token", "The client certificate is not accepted here"),
             Self::CertificateRule => (StatusCode::FORBIDDEN, "access_denied", "This client certificate is not served here"),
+            Self::Page => (StatusCode::FORBIDDEN, "access_denied", "This is not served to pages of that origin"),
+            Self::TooMuch(_) => {
+                (StatusCode::TOO_MANY_REQUESTS, "too_many_requests", "This caller asks for too much: come again later")
+            }
+            Self::Crowded => (StatusCode::SERVICE_UNAVAILABLE, BUSY, "As many requests are under way here as may be"),
             Self::Refused(denied) => {
                 let answer = denied.refusal.answer();
                 (answer.status(), answer.error(), answer.description())
@@ -186,10 +213,13 @@ impl Rejection {
             Self::Forward(ForwardError::Ended(AdmissionEnded::Clock)) => {
                 (StatusCode::SERVICE_UNAVAILABLE, "server_error", "The gateway has a fault")
             }
+            Self::Forward(ForwardError::SetAside) => {
+                (StatusCode::SERVICE_UNAVAILABLE, BUSY, "What is behind this route is not there at the moment")
+            }
             Self::Forward(ForwardError::Timeout) => {
                 (StatusCode::BAD_GATEWAY, "upstream_error", "The application did not answer in time")
             }
-            Self::Forward(ForwardError::Failed(_) | ForwardError::Upgraded) => {
+            Self::Forward(ForwardError::Failed(_) | ForwardError::Length | ForwardError::Upgraded) => {
                 (StatusCode::BAD_GATEWAY, "upstream_error", "The application cannot be reached or does not answer properly")
             }
         }
@@ -246,6 +276,9 @@ impl Rejection {
                 if let Ok(allow) = HeaderValue::try_from(names.join(", ")) {
                     headers.insert(ALLOW, allow);
                 }
+            }
+            Self::TooMuch(TooMuch { seconds }) => {
+                headers.insert(RETRY_AFTER, HeaderValue::from(*seconds));
             }
             Self::ReadOnly => {
                 headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
@@ -344,6 +377,7 @@ mod tests {
             Rejection::Misdirected,
             RouteError::Unknown.into(),
             RouteError::Ambiguous.into(),
+            RouteError::Header.into(),
             Rejection::ReadOnly,
             Rejection::Address,
             Rejection::Method(vec![Method::GET]),
@@ -351,6 +385,9 @@ mod tests {
             Rejection::Untrusted(Reason::CertificateAbsent),
             Rejection::Untrusted(Reason::CertificateUnknownIssuer),
             Rejection::CertificateRule,
+            Rejection::Page,
+            Rejection::TooMuch(TooMuch { seconds: 7 }),
+            Rejection::Crowded,
             Refusal::Absent.into(),
             Refusal::Present(PresentError::Ambiguous).into(),
             Refusal::Present(PresentError::InQuery).into(),
@@ -363,6 +400,7 @@ mod tests {
             Refusal::Verify(VerifyError::Introspection(IntrospectionError::Overloaded)).into(),
             Refusal::Binding(BindingError::CnfAbsent).into(),
             Refusal::Binding(BindingError::CertificateAbsent).into(),
+            Refusal::Binding(BindingError::NothingShown).into(),
             Refusal::Binding(BindingError::CertificateMismatch).into(),
             Refusal::Binding(BindingError::ProofUnsupported).into(),
             Refusal::Binding(BindingError::ProofAbsent).into(),
@@ -400,7 +438,9 @@ mod tests {
             ForwardError::Ended(AdmissionEnded::Revoked).into(),
             ForwardError::Ended(AdmissionEnded::Certificate(Reason::CertificateRevoked)).into(),
             ForwardError::Ended(AdmissionEnded::Clock).into(),
+            ForwardError::SetAside.into(),
             ForwardError::Timeout.into(),
+            ForwardError::Length.into(),
             ForwardError::Upgraded.into(),
         ];
         for rejection in rejections {

@@ -1,30 +1,60 @@
-//! Which route a request belongs to: its host, then the longest path.
+//! Which route a request belongs to: its host, then the longest path, then what else it asks for.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use http::{HeaderMap, Method};
+
+use super::pattern::{Conditions, PathPattern, PatternError, Reach};
 use crate::event::Reason;
 use crate::wire::{Authority, AuthorityError};
 use crate::wire::{CanonicalPath, PathError};
 
-/// The host a route is for: with a port, for that port alone; without, for every port.
+/// The host a route is for: with a port, for that port alone; without, for every port. `*.example` is for every name with one label
+/// before `example`, but for those that have routes of their own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RouteHost {
+    /// What stands behind `*.`, where it is for more than one name.
     host: String,
+    labels: Labels,
     port: Option<u16>,
+}
+
+/// How many names a host stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Labels {
+    /// One.
+    Own,
+    /// All with one more label.
+    OneMore,
 }
 
 impl RouteHost {
     /// Reads `host` or `host:port`.
     pub fn parse(text: &str) -> Result<Self, AuthorityError> {
+        let (text, labels) = match text.strip_prefix("*.") {
+            // An address has no labels.
+            Some(rest) if rest.parse::<std::net::IpAddr>().is_ok() || rest.starts_with('[') => {
+                return Err(AuthorityError::Address);
+            }
+            Some(rest) => (rest, Labels::OneMore),
+            None => (text, Labels::Own),
+        };
         let authority = Authority::parse(text)?;
         let has_port = text.rsplit_once(':').is_some_and(|(_, port)| !port.is_empty() && !port.contains(']'));
-        Ok(Self { host: authority.host().to_owned(), port: has_port.then(|| authority.port()) })
+        Ok(Self { host: authority.host().to_owned(), labels, port: has_port.then(|| authority.port()) })
     }
 
-    /// Whether requests to this authority are for it.
+    /// Whether it stands for more than one name.
+    pub fn is_many(&self) -> bool {
+        self.labels == Labels::OneMore
+    }
+
+    /// Whether requests to this authority are for it, and for no other.
     pub fn takes(&self, authority: &Authority) -> Option<Taken> {
-        (self.host == authority.host() && self.port.is_none_or(|port| port == authority.port())).then_some(Taken)
+        (self.labels == Labels::Own && self.host == authority.host() && self.port.is_none_or(|port| port == authority.port()))
+            .then_some(Taken)
     }
 }
 
@@ -34,6 +64,9 @@ pub struct Taken;
 
 impl std::fmt::Display for RouteHost {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.labels == Labels::OneMore {
+            f.write_str("*.")?;
+        }
         match self.port {
             None => f.write_str(&self.host),
             Some(port) => write!(f, "{}:{port}", self.host),
@@ -51,13 +84,13 @@ pub struct Rewrite {
 }
 
 impl Rewrite {
-    /// Puts `by` in the place of `path`.
+    /// Puts `by` in the place of `path`, which a [`PathPattern`] was read from.
     ///
     /// # Errors
     /// When one of them is a path that no request could have.
     pub fn new(path: &str, by: &str) -> Result<Self, PathError> {
-        let (path, by) = (CanonicalPath::parse(path)?, CanonicalPath::parse(by)?);
-        let segments = path.as_str().trim_end_matches('/').matches('/').count();
+        let by = CanonicalPath::parse(by)?;
+        let segments = path.trim_end_matches('/').matches('/').count();
         Ok(Self { segments, by: by.as_str().trim_end_matches('/').to_owned() })
     }
 
@@ -89,13 +122,10 @@ pub enum RouteTableError {
         /// As written.
         path: String,
         /// What is wrong.
-        error: PathError,
+        error: PatternError,
     },
-    /// A path parameter in a route.
-    #[error("path `{0}` has a `;`: routes are told apart by whole segments")]
-    Parameter(String),
-    /// Two routes for the same host and path.
-    #[error("two routes are for `{host}{path}`")]
+    /// Two routes for the same host, path, methods and header fields.
+    #[error("two routes are for `{host}{path}`, and nothing tells their requests apart: see `match_methods` and `match_header`")]
     Duplicate {
         /// The host.
         host: String,
@@ -113,6 +143,9 @@ pub enum RouteError {
     /// A program that cuts path parameters would find another route than one that does not.
     #[error("the path's parameters make it ambiguous")]
     Ambiguous,
+    /// A header field that routes are told apart by has two readings.
+    #[error("a header field that tells routes apart is there twice, or named in `Connection`")]
+    Header,
 }
 
 impl RouteError {
@@ -120,48 +153,75 @@ impl RouteError {
     pub fn reason(&self) -> Reason {
         match self {
             Self::Unknown => Reason::RouteUnknown,
-            Self::Ambiguous => Reason::RequestAmbiguous,
+            Self::Ambiguous | Self::Header => Reason::RequestAmbiguous,
         }
     }
+}
+
+/// What a route is for.
+#[derive(Clone, Debug)]
+pub struct RoutePlace<'a> {
+    /// `host`, `host:port` or `*.domain`.
+    pub host: &'a str,
+    /// The path, with places for segments.
+    pub path: &'a str,
+    /// How much of a path must fit it.
+    pub reach: Reach,
+    /// What else a request must have.
+    pub conditions: Conditions,
 }
 
 #[derive(Debug)]
 struct Entry<R> {
     port: Option<u16>,
-    /// Without trailing slash; empty for `/`.
-    path: String,
+    path: PathPattern,
+    conditions: Conditions,
     route: Arc<R>,
 }
 
 /// An immutable table of routes.
 #[derive(Debug)]
 pub struct RouteTable<R> {
-    /// Longest path first; of equal paths, the one with a port first.
+    /// Longest path first; of equal paths, the one with a port first, then the one with more conditions, then the one written first.
     hosts: HashMap<String, Vec<Entry<R>>>,
+    /// The same, for names with one more label.
+    domains: HashMap<String, Vec<Entry<R>>>,
+}
+
+/// A request, as far as it tells its route.
+#[derive(Clone, Copy, Debug)]
+pub struct Asking<'a> {
+    /// Its authority.
+    pub authority: &'a Authority,
+    /// Its path.
+    pub path: &'a CanonicalPath,
+    /// Its method.
+    pub method: &'a Method,
+    /// Its header.
+    pub headers: &'a HeaderMap,
 }
 
 impl<R> RouteTable<R> {
-    /// Makes a table of `(host, path, route)`.
-    pub fn new<'a>(routes: impl IntoIterator<Item = (&'a str, &'a str, R)>) -> Result<Self, RouteTableError> {
-        let mut hosts: HashMap<String, Vec<Entry<R>>> = HashMap::new();
-        for (host, path, route) in routes {
-            let RouteHost { host, port } =
-                RouteHost::parse(host).map_err(|error| RouteTableError::Host { host: host.to_owned(), error })?;
-            let canonical = CanonicalPath::parse(path).map_err(|error| RouteTableError::Path { path: path.to_owned(), error })?;
-            if canonical.decoded().contains(';') {
-                return Err(RouteTableError::Parameter(path.to_owned()));
+    /// Makes a table.
+    pub fn new<'a>(routes: impl IntoIterator<Item = (RoutePlace<'a>, R)>) -> Result<Self, RouteTableError> {
+        let mut table = Self { hosts: HashMap::new(), domains: HashMap::new() };
+        for (place, route) in routes {
+            let host =
+                RouteHost::parse(place.host).map_err(|error| RouteTableError::Host { host: place.host.to_owned(), error })?;
+            let path = PathPattern::parse(place.path, place.reach)
+                .map_err(|error| RouteTableError::Path { path: place.path.to_owned(), error })?;
+            let (port, conditions) = (host.port, place.conditions);
+            let hosts = if host.is_many() { &mut table.domains } else { &mut table.hosts };
+            let entries = hosts.entry(host.host.clone()).or_default();
+            if entries.iter().any(|entry| entry.port == port && entry.path == path && entry.conditions == conditions) {
+                return Err(RouteTableError::Duplicate { host: host.to_string(), path: place.path.to_owned() });
             }
-            let path = canonical.decoded().trim_end_matches('/').to_owned();
-            let entries = hosts.entry(host.clone()).or_default();
-            if entries.iter().any(|entry| entry.port == port && entry.path == path) {
-                return Err(RouteTableError::Duplicate { host: RouteHost { host, port }.to_string(), path });
-            }
-            entries.push(Entry { port, path, route: Arc::new(route) });
+            entries.push(Entry { port, path, conditions, route: Arc::new(route) });
         }
-        for entries in hosts.values_mut() {
-            entries.sort_by_key(|entry| (std::cmp::Reverse(entry.path.len()), entry.port.is_none()));
+        for entries in table.hosts.values_mut().chain(table.domains.values_mut()) {
+            entries.sort_by_cached_key(|entry| (entry.path.order(), entry.port.is_none(), Reverse(entry.conditions.count())));
         }
-        Ok(Self { hosts })
+        Ok(table)
     }
 
     /// Whether any route is for this authority.
@@ -170,10 +230,10 @@ impl<R> RouteTable<R> {
     }
 
     /// The route of a request.
-    pub fn find(&self, authority: &Authority, path: &CanonicalPath) -> Result<&Arc<R>, RouteError> {
-        let route = self.longest(authority, path.decoded());
-        if let Some(without_parameters) = path.without_parameters() {
-            let other = self.longest(authority, &without_parameters);
+    pub fn find(&self, asking: Asking<'_>) -> Result<&Arc<R>, RouteError> {
+        let route = self.longest(asking, asking.path.decoded())?;
+        if let Some(without_parameters) = asking.path.without_parameters() {
+            let other = self.longest(asking, &without_parameters)?;
             let same = match (route, other) {
                 (Some(route), Some(other)) => Arc::ptr_eq(route, other),
                 (None, None) => true,
@@ -188,19 +248,23 @@ impl<R> RouteTable<R> {
 
     /// All routes, in no particular order.
     pub fn routes(&self) -> impl Iterator<Item = &Arc<R>> {
-        self.hosts.values().flatten().map(|entry| &entry.route)
+        self.hosts.values().chain(self.domains.values()).flatten().map(|entry| &entry.route)
     }
 
     fn entries(&self, authority: &Authority) -> impl Iterator<Item = &Entry<R>> {
-        let port = authority.port();
-        let entries = self.hosts.get(authority.host()).map(Vec::as_slice).unwrap_or_default();
+        let (host, port) = (authority.host(), authority.port());
+        let domain = || self.domains.get(host.split_once('.')?.1);
+        let entries = self.hosts.get(host).or_else(domain).map(Vec::as_slice).unwrap_or_default();
         entries.iter().filter(move |entry| entry.port.is_none_or(|own| own == port))
     }
 
-    fn longest(&self, authority: &Authority, path: &str) -> Option<&Arc<R>> {
-        self.entries(authority)
-            .find(|entry| path.strip_prefix(entry.path.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
-            .map(|entry| &entry.route)
+    fn longest(&self, asking: Asking<'_>, path: &str) -> Result<Option<&Arc<R>>, RouteError> {
+        for entry in self.entries(asking.authority).filter(|entry| entry.path.fits(path).is_some()) {
+            if entry.conditions.met(asking.method, asking.headers).map_err(|_| RouteError::Header)?.is_some() {
+                return Ok(Some(&entry.route));
+            }
+        }
+        Ok(None)
     }
 }
 
@@ -210,19 +274,32 @@ mod tests {
 
     fn find(table: &RouteTable<&'static str>, authority: &str, path: &str) -> Result<&'static str, RouteError> {
         let authority = Authority::parse(authority).expect(authority);
-        table.find(&authority, &CanonicalPath::parse(path).expect(path)).map(|route| **route)
+        let path = &CanonicalPath::parse(path).expect(path);
+        table.find(Asking { authority: &authority, path, method: &Method::GET, headers: &HeaderMap::new() }).map(|route| **route)
+    }
+
+    fn place<'a>(host: &'a str, path: &'a str) -> RoutePlace<'a> {
+        RoutePlace { host, path, reach: Reach::Prefix, conditions: Conditions::default() }
     }
 
     #[test]
     fn the_longest_path_wins_at_segment_boundaries() {
-        let table = RouteTable::new([
-            ("gw.example", "/", "root"),
-            ("GW.example", "/api", "api"),
-            ("gw.example", "/api/admin/", "admin"),
-            ("gw.example:8443", "/api", "api on 8443"),
-            ("gw.example", "/@me", "me"),
-            ("other.example:443", "/only", "only"),
-        ])
+        let table = RouteTable::new(
+            [
+                ("gw.example", "/", "root"),
+                ("GW.example", "/api", "api"),
+                ("gw.example", "/api/admin/", "admin"),
+                ("gw.example:8443", "/api", "api on 8443"),
+                ("gw.example", "/@me", "me"),
+                ("other.example:443", "/only", "only"),
+                ("*.wild.example", "/", "wild"),
+                ("own.wild.example", "/own", "own"),
+                ("gw.example", "/users/{id}/orders", "orders"),
+                ("gw.example", "/users/me", "own user"),
+                ("gw.example", "/users/{id}", "user"),
+            ]
+            .map(|(host, path, route)| (place(host, path), route)),
+        )
         .expect("a table");
         let expected = [
             ("gw.example", "/", Ok("root")),
@@ -244,6 +321,21 @@ mod tests {
             ("other.example", "/only;x", Err(RouteError::Ambiguous)),
             ("other.example:444", "/only", Err(RouteError::Unknown)),
             ("third.example", "/", Err(RouteError::Unknown)),
+            ("a.wild.example", "/x", Ok("wild")),
+            ("a.wild.example:9", "/x", Ok("wild")),
+            ("own.wild.example", "/own", Ok("own")),
+            ("own.wild.example", "/x", Err(RouteError::Unknown)),
+            ("a.b.wild.example", "/x", Err(RouteError::Unknown)),
+            ("wild.example", "/x", Err(RouteError::Unknown)),
+            ("gw.example", "/users/7", Ok("user")),
+            ("gw.example", "/users/7/x", Ok("user")),
+            ("gw.example", "/users/me/x", Ok("own user")),
+            ("gw.example", "/users/7/orders", Ok("orders")),
+            ("gw.example", "/users/me/orders", Ok("orders")),
+            ("gw.example", "/users/7/orders;x/y", Err(RouteError::Ambiguous)),
+            ("gw.example", "/users/7;x/orders/y", Ok("orders")),
+            ("gw.example", "/users/%6De", Ok("own user")),
+            ("gw.example", "/users", Ok("root")),
         ];
         for (authority, path, route) in expected {
             assert_eq!(find(&table, authority, path), route, "{authority}{path}");
@@ -273,13 +365,22 @@ mod tests {
 
     #[test]
     fn refuses_tables_that_cannot_be_meant() {
-        let error = |routes: &[(&'static str, &'static str, u8)]| RouteTable::new(routes.iter().copied()).expect_err("an error");
+        let error = |routes: &[(&'static str, &'static str, u8)]| {
+            RouteTable::new(routes.iter().map(|(host, path, route)| (place(host, path), *route))).expect_err("an error")
+        };
         assert_eq!(
             error(&[("a.example", "/x", 1), ("A.example", "/x/", 2)]),
-            RouteTableError::Duplicate { host: "a.example".into(), path: "/x".into() }
+            RouteTableError::Duplicate { host: "a.example".into(), path: "/x/".into() }
         );
         assert_eq!(error(&[("a b", "/", 1)]), RouteTableError::Host { host: "a b".into(), error: AuthorityError::Character });
-        assert_eq!(error(&[("a", "/x/../y", 1)]), RouteTableError::Path { path: "/x/../y".into(), error: PathError::DotSegment });
-        assert_eq!(error(&[("a", "/x;y", 1)]), RouteTableError::Parameter("/x;y".into()));
+        assert_eq!(
+            error(&[("a", "/x/../y", 1)]),
+            RouteTableError::Path { path: "/x/../y".into(), error: PathError::DotSegment.into() }
+        );
+        assert_eq!(error(&[("a", "/x;y", 1)]), RouteTableError::Path { path: "/x;y".into(), error: PatternError::Parameter });
+        assert_eq!(
+            error(&[("*.127.0.0.1", "/", 1)]),
+            RouteTableError::Host { host: "*.127.0.0.1".into(), error: AuthorityError::Address }
+        );
     }
 }

@@ -4,7 +4,7 @@
 //! Names are compared the way the laxest upstream would read them: without regard to case, and with every character that is neither
 //! letter nor digit taken for `-`, since programs behind CGI-like interfaces cannot tell `X_Forwarded_User` from `X-Forwarded-User`.
 
-use http::header::{self, HeaderMap, HeaderName};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Request, Response};
 
 /// Something whose header fields were removed by [`Reserved`]: the only thing that [`forward`](super::forward::forward) takes.
@@ -30,6 +30,9 @@ impl<B> Stripped<Request<B>> {
 pub struct Reserved {
     /// The configured names: of the assertion header, and of headers that routes set. Folded.
     own: Vec<String>,
+    /// Names by which routes are told apart, as they are and folded: what has been matched is said neither in another spelling nor
+    /// again behind the body.
+    matched: Vec<(String, String)>,
 }
 
 /// Fields of one connection (RFC 9110 §7.6.1), and those older programs treat so. `expect` is answered here.
@@ -71,6 +74,8 @@ const NAMES: &[&str] = &[
     "x-original-url",
     "x-real-ip",
     "x-remote-user",
+    // Ours leads to the audit event: nobody else's may.
+    "x-request-id",
     "x-rewrite-url",
 ];
 
@@ -107,38 +112,110 @@ const EXACT: &[&str] = &[
     "referer",
 ];
 
+/// Fields that say how a message is read, who sends it, or what may be done with it: none of them stands behind a body (RFC 9110
+/// §6.5.1). With those of [`EXACT`] and all that is removed in front of one, what is left can say nothing there that it could not have
+/// said as a header field.
+const NOT_BEHIND: &[&str] = &[
+    "age",
+    "alt-svc",
+    "cache-control",
+    "clear-site-data",
+    "content-disposition",
+    "content-language",
+    "content-location",
+    "content-range",
+    "content-security-policy",
+    "expires",
+    "location",
+    "max-forwards",
+    "pragma",
+    "priority",
+    "retry-after",
+    "set-cookie",
+    "strict-transport-security",
+    "vary",
+    "www-authenticate",
+    "x-http-method-override",
+    "x-request-id",
+];
+
+/// Families of such fields.
+const NOT_BEHIND_PREFIXES: &[&str] = &["access-control-", "cross-origin-", "if-", "sec-"];
+
 impl Reserved {
     /// The names that are always removed, and those that we set ourselves: removed on every route, whichever sets them.
     pub fn new<'a>(own: impl IntoIterator<Item = &'a HeaderName>) -> Self {
-        let folded = |name: &HeaderName| fold(name.as_str()).unwrap_or_else(|| name.as_str().to_owned());
-        Self { own: own.into_iter().map(folded).collect() }
+        Self { own: own.into_iter().map(folded).collect(), matched: Vec::new() }
+    }
+
+    /// The same, with the names by which routes are told apart.
+    pub fn matching<'a>(self, names: impl IntoIterator<Item = &'a HeaderName>) -> Self {
+        Self { matched: names.into_iter().map(|name| (name.as_str().to_owned(), folded(name))).collect(), ..self }
     }
 
     /// Removes from a request what its sender may not say, its credentials (the caller has read them) and its `Host`. Whoever
     /// forwards it sets what is true.
     pub fn strip<B>(&self, mut request: Request<B>) -> Stripped<Request<B>> {
         let headers = request.headers_mut();
+        let announced = self.announced(headers);
         remove_listed_in_connection(headers);
         headers.remove(header::HOST);
         headers.remove(header::AUTHORIZATION);
         self.remove_from(headers);
+        announce(headers, announced);
         Stripped(request)
     }
 
     /// Removes from a response what an upstream may not say to our client.
     pub fn strip_response<B>(&self, response: &mut Response<B>) {
         let headers = response.headers_mut();
+        let announced = self.announced(headers);
         remove_listed_in_connection(headers);
         // An alternative service would lead past the gateway (RFC 7838).
         headers.remove(header::ALT_SVC);
         self.remove_from(headers);
+        announce(headers, announced);
+    }
+
+    /// What may stand behind a body: all but what is removed in front of it, and what must not stand there.
+    pub fn trailers(&self, trailers: HeaderMap) -> HeaderMap {
+        if trailers.keys().all(|name| !self.covers_behind(name.as_str())) {
+            return trailers;
+        }
+        let mut allowed = HeaderMap::with_capacity(trailers.len());
+        for name in trailers.keys().filter(|name| !self.covers_behind(name.as_str())) {
+            for value in trailers.get_all(name) {
+                allowed.append(name.clone(), value.clone());
+            }
+        }
+        allowed
+    }
+
+    fn covers_behind(&self, name: &str) -> bool {
+        let folded = fold(name);
+        let name = folded.as_deref().unwrap_or(name);
+        self.covers_folded(name)
+            || EXACT.contains(&name)
+            || NOT_BEHIND.contains(&name)
+            || NOT_BEHIND_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+            || self.matched.iter().any(|(_, matched)| matched == name)
+    }
+
+    /// Those of the names announced in `Trailer` that may come (RFC 9110 §6.6.2). The field itself is written anew, since what was
+    /// announced and is removed would not come.
+    fn announced(&self, headers: &HeaderMap) -> Option<HeaderValue> {
+        let names: Vec<HeaderName> =
+            listed(headers.get_all(header::TRAILER)).filter(|name| !self.covers_behind(name.as_str())).collect();
+        let names: Vec<&str> = names.iter().map(HeaderName::as_str).collect();
+        (!names.is_empty()).then(|| HeaderValue::try_from(names.join(", ")).ok()).flatten()
     }
 
     /// Whether a field of this name is removed. `name` is lower case, as in every [`HeaderName`].
     pub fn covers(&self, name: &str) -> bool {
+        let looks_alike = |folded: &str| self.matched.iter().any(|(own, matched)| matched == folded && own != name);
         match fold(name) {
-            None => self.covers_folded(name),
-            Some(folded) => self.covers_folded(&folded) || EXACT.contains(&folded.as_str()),
+            None => self.covers_folded(name) || looks_alike(name),
+            Some(folded) => self.covers_folded(&folded) || EXACT.contains(&folded.as_str()) || looks_alike(&folded),
         }
     }
 
@@ -160,6 +237,10 @@ impl Reserved {
     }
 }
 
+fn folded(name: &HeaderName) -> String {
+    fold(name.as_str()).unwrap_or_else(|| name.as_str().to_owned())
+}
+
 /// `name` with every character that is neither letter nor digit taken for `-`; `None` when that changes nothing.
 fn fold(name: &str) -> Option<String> {
     let odd = |character: char| !character.is_ascii_alphanumeric() && character != '-';
@@ -168,15 +249,22 @@ fn fold(name: &str) -> Option<String> {
 
 /// RFC 9110 §7.6.1. What we set for the upstream is set after this, so nothing of ours can be listed away.
 fn remove_listed_in_connection(headers: &mut HeaderMap) {
-    let listed: Vec<HeaderName> = headers
-        .get_all(header::CONNECTION)
-        .iter()
-        .chain(headers.get_all("proxy-connection"))
-        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
-        .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
-        .collect();
-    for name in listed {
+    let names: Vec<HeaderName> =
+        listed(headers.get_all(header::CONNECTION)).chain(listed(headers.get_all("proxy-connection"))).collect();
+    for name in names {
         headers.remove(name);
+    }
+}
+
+/// The names in fields that list names.
+fn listed(values: header::GetAll<'_, HeaderValue>) -> impl Iterator<Item = HeaderName> {
+    let parts = values.into_iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    parts.filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
+}
+
+fn announce(headers: &mut HeaderMap, announced: Option<HeaderValue>) {
+    if let Some(announced) = announced {
+        headers.insert(header::TRAILER, announced);
     }
 }
 
@@ -241,6 +329,7 @@ mod tests {
             "Proxy",
             "DPoP",
             "DPoP-Nonce",
+            "X-Request-Id",
         ];
         for name in names {
             for spelling in [
@@ -294,6 +383,56 @@ mod tests {
         ]);
         assert_eq!(left, ["api_key", "authorization.", "authorization_", "content-type", "cookie", "x_http_anything"]);
         assert_eq!(names_left(&[("Content.Type", "x"), ("COOKIE_", "kept: another name"), ("HOST", "x")]), ["cookie_"]);
+    }
+
+    /// gRPC calls end with trailers of the application's own; what decides about a message stands in front of it or nowhere.
+    #[test]
+    fn trailers_say_nothing_that_must_stand_in_front() {
+        let reserved = reserved().matching([&HeaderName::from_static("x-version")]);
+        let kept =
+            ["grpc-status", "grpc-status-details-bin", "x-custom", "app_data-bin", "content-digest", "server-timing", "etag"];
+        let removed = [
+            "x-who-calls",
+            "who_else",
+            "client-cert",
+            "client_cert",
+            "x-forwarded-user",
+            "authorization",
+            "cookie",
+            "set-cookie",
+            "set_cookie",
+            "content-length",
+            "content_length",
+            "content-type",
+            "transfer-encoding",
+            "host",
+            "location",
+            "cache-control",
+            "connection",
+            "trailer",
+            "te",
+            "if-match",
+            "sec-fetch-site",
+            "access-control-allow-origin",
+            "x-version",
+            "x_version",
+            "www-authenticate",
+            "strict-transport-security",
+            "x-request-id",
+        ];
+        let mut trailers = HeaderMap::new();
+        for name in kept.iter().chain(&removed) {
+            trailers.append(*name, HeaderValue::from_static("1"));
+            trailers.append(*name, HeaderValue::from_static("2"));
+        }
+        let left = reserved.trailers(trailers.clone());
+        assert_eq!(left.keys().map(HeaderName::as_str).collect::<Vec<_>>(), kept);
+        assert_eq!(left.len(), 2 * kept.len());
+        let mut request = Request::new(());
+        request.headers_mut().insert("trailer", [&kept[..], &removed].concat().join(", ").parse().expect("a value"));
+        request.headers_mut().append("trailer", HeaderValue::from_static("X-More, ;"));
+        let stripped = reserved.strip(request);
+        assert_eq!(stripped.get().headers()["trailer"], format!("{}, x-more", kept.join(", ")));
     }
 
     #[test]

@@ -135,8 +135,11 @@ impl Variable {
                 }
                 Value::Null | Value::Object(_) => None,
             },
-            // Of a certificate that is worth nothing only its worth is told.
-            _ => self.of_certificate(filling.shown.worthy().map(PeerCertificate::leaf)?, filling.now),
+            Self::Fingerprint | Self::FingerprintSha256 | Self::EscapedCertificate => {
+                self.of_certificate(filling.shown.bare().map(PeerCertificate::leaf)?, filling.now)
+            }
+            // What a certificate says that no authority stands for is not repeated.
+            _ => self.of_certificate(filling.shown.vouched().map(PeerCertificate::leaf)?, filling.now),
         }
     }
 

@@ -223,6 +223,7 @@ async fn revocations_and_their_staleness_are_obeyed_even_in_mid_stream() {
         value: "jti-1".into(),
         before: stage.clock.now().expect("a clock"),
         expires: NOW.plus(DAY),
+        lifted: false,
     }]);
     let mut rest = Vec::new();
     let reading = tokio::time::timeout(Duration::from_secs(5), connection.read_to_end(&mut rest)).await;

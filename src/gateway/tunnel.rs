@@ -12,6 +12,7 @@ use http::{HeaderValue, Method, Version, request};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, split};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::body::Progress;
 use crate::domain::Clock;
@@ -113,12 +114,14 @@ pub struct Tunnel {
     pub(super) upstream: OnUpgrade,
     pub(super) admission: Admission,
     pub(super) clock: Arc<dyn Clock>,
+    /// One of the route's places.
+    pub(super) _place: Option<OwnedSemaphorePermit>,
 }
 
 impl Tunnel {
     /// Carries bytes both ways between `client` and the upstream until one of the ends comes. Both are closed behind it.
     pub async fn run<S: AsyncRead + AsyncWrite + Unpin>(self, client: S) -> TunnelEnd {
-        let Self { upstream, admission, clock } = self;
+        let Self { upstream, admission, clock, _place } = self;
         let ended = admission.ended(Arc::clone(&clock));
         tokio::select! {
             end = carry(client, upstream, clock) => end,
@@ -133,8 +136,17 @@ async fn carry(client: impl AsyncRead + AsyncWrite + Unpin, upstream: OnUpgrade,
         Ok(Err(error)) => return io::Error::other(error).into(),
         Err(_) => return io::Error::from(io::ErrorKind::TimedOut).into(),
     };
+    join(client, TokioIo::new(upstream), clock).await
+}
+
+/// Carries bytes both ways between two connections, until both have said all, one breaks off, or nothing is said for ten minutes.
+pub async fn join(
+    client: impl AsyncRead + AsyncWrite + Unpin,
+    upstream: impl AsyncRead + AsyncWrite + Unpin,
+    clock: Arc<dyn Clock>,
+) -> TunnelEnd {
     let (from_client, to_client) = split(client);
-    let (from_upstream, to_upstream) = split(TokioIo::new(upstream));
+    let (from_upstream, to_upstream) = split(upstream);
     let progress = Progress::new(clock);
     let copied = async { tokio::try_join!(pump(from_client, to_upstream, &progress), pump(from_upstream, to_client, &progress)) };
     tokio::select! {

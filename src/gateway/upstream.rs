@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::uri::{Authority, Scheme};
+use http::header::HOST;
+use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderValue, Uri, Version};
 use hyper_rustls::{FixedServerNameResolver, HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy;
@@ -11,18 +12,21 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::pki_types::ServerName;
 
-use super::body::Passing;
-use crate::wire::Arriving;
+use super::body::Sent;
 
 /// Idle connections kept for one upstream.
 const IDLE_CONNECTIONS: usize = 256;
 /// How long a connection may stand idle before it is closed. Shorter than what servers usually allow, so that they seldom close one
 /// that we are about to use.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
-/// The longest time to connect.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Bytes of a response's head, at most.
 const HEAD_BYTES: u32 = 65_536;
+/// Bytes of one HTTP/2 response that may wait here for its client. All together are not limited again: one client that does not read
+/// would keep everybody else's responses from arriving on the connection that they share.
+const STREAM_WINDOW: u32 = 65_535;
+const CONNECTION_WINDOW: u32 = (1 << 31) - 1;
+/// How long an HTTP/2 connection may be silent before it is asked whether it still lives, and how long it may take to say so.
+const PING_INTERVAL: Duration = Duration::from_secs(5);
 /// Header fields of a response, at most.
 const HEADERS: usize = 200;
 
@@ -42,8 +46,8 @@ pub enum UpstreamError {
 
 #[derive(Clone, Debug)]
 enum Client {
-    Plain(legacy::Client<HttpConnector, Passing<Arriving>>),
-    Tls(legacy::Client<HttpsConnector<HttpConnector>, Passing<Arriving>>),
+    Plain(legacy::Client<HttpConnector, Sent>),
+    Tls(legacy::Client<HttpsConnector<HttpConnector>, Sent>),
 }
 
 /// What is spoken with an upstream.
@@ -79,6 +83,10 @@ pub struct UpstreamSpec<'a> {
     pub protocol: Protocol,
     /// How long a response's head may take.
     pub timeout: Duration,
+    /// How long connecting may take.
+    pub connect_timeout: Duration,
+    /// How long a response's body may stand still.
+    pub stall: Option<Duration>,
 }
 
 /// One upstream, with connections of its own: they are never shared with another route, whose TLS identity may differ.
@@ -90,6 +98,7 @@ pub struct Upstream {
     host: HeaderValue,
     protocol: Protocol,
     timeout: Duration,
+    stall: Option<Duration>,
 }
 
 impl Upstream {
@@ -98,7 +107,7 @@ impl Upstream {
     /// # Errors
     /// See [`UpstreamError`].
     pub fn new(spec: UpstreamSpec<'_>) -> Result<Self, UpstreamError> {
-        let UpstreamSpec { url, tls, server_name, protocol, timeout } = spec;
+        let UpstreamSpec { url, tls, server_name, protocol, timeout, connect_timeout, stall } = spec;
         let wrong = || UpstreamError::Url(url.to_owned());
         let uri: Uri = url.parse().map_err(|_| wrong())?;
         let parts = uri.into_parts();
@@ -109,7 +118,7 @@ impl Upstream {
         }
         let mut tcp = HttpConnector::new();
         tcp.set_nodelay(true);
-        tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
+        tcp.set_connect_timeout(Some(connect_timeout));
         let mut builder = legacy::Client::builder(TokioExecutor::new());
         builder
             .timer(TokioTimer::new())
@@ -121,7 +130,13 @@ impl Upstream {
             .http2_only(protocol == Protocol::Http2)
             .http1_max_buf_size(HEAD_BYTES as usize)
             .http1_max_headers(HEADERS)
-            .http2_max_header_list_size(HEAD_BYTES);
+            .http2_max_header_list_size(HEAD_BYTES)
+            .http2_initial_stream_window_size(STREAM_WINDOW)
+            .http2_initial_connection_window_size(CONNECTION_WINDOW)
+            .http2_keep_alive_interval(PING_INTERVAL)
+            .http2_keep_alive_timeout(PING_INTERVAL)
+            // A request that is given up leaves the connection idle, and no wiser.
+            .http2_keep_alive_while_idle(true);
         let client = match (scheme == Scheme::HTTPS, tls) {
             (false, None) if scheme == Scheme::HTTP => Client::Plain(builder.build(tcp)),
             (true, Some(tls)) => {
@@ -148,7 +163,7 @@ impl Upstream {
             (false, None) => return Err(wrong()),
         };
         let host = HeaderValue::from_str(authority.as_str()).map_err(|_| wrong())?;
-        Ok(Self { client, scheme, authority, host, protocol, timeout })
+        Ok(Self { client, scheme, authority, host, protocol, timeout, stall })
     }
 
     /// The scheme.
@@ -176,8 +191,27 @@ impl Upstream {
         self.timeout
     }
 
-    /// Sends a request. Only `forward` does.
-    pub(super) fn send(&self, request: http::Request<Passing<Arriving>>) -> legacy::ResponseFuture {
+    /// How long a response's body may stand still.
+    pub const fn stall(&self) -> Option<Duration> {
+        self.stall
+    }
+
+    /// Whether it answers a `GET` of this path with 2xx within `patience`. Nothing of any request is in it.
+    pub(super) async fn is_well(&self, path: &PathAndQuery, patience: Duration) -> bool {
+        let uri = Uri::builder().scheme(self.scheme.clone()).authority(self.authority.clone()).path_and_query(path.clone());
+        let Ok(uri) = uri.build() else { return false };
+        let mut request = http::Request::new(Sent::Nothing);
+        *request.uri_mut() = uri;
+        *request.version_mut() = self.protocol.version();
+        if self.protocol == Protocol::Http1 {
+            request.headers_mut().insert(HOST, self.host.clone());
+        }
+        let answer = tokio::time::timeout(patience, self.send(request)).await;
+        matches!(answer, Ok(Ok(answer)) if answer.status().is_success())
+    }
+
+    /// Sends a request. Only `forward` does, and the health check.
+    pub(super) fn send(&self, request: http::Request<Sent>) -> legacy::ResponseFuture {
         match &self.client {
             Client::Plain(client) => client.request(request),
             Client::Tls(client) => client.request(request),
@@ -206,7 +240,16 @@ mod tests {
         let timeout = Duration::from_secs(1);
         for (url, expected) in table {
             assert_eq!(
-                Upstream::new(UpstreamSpec { url, tls: None, server_name: None, protocol: Protocol::Http1, timeout }).err(),
+                Upstream::new(UpstreamSpec {
+                    url,
+                    tls: None,
+                    server_name: None,
+                    protocol: Protocol::Http1,
+                    timeout,
+                    connect_timeout: timeout,
+                    stall: None,
+                })
+                .err(),
                 expected,
                 "{url}"
             );

@@ -16,6 +16,7 @@ use super::metadata::{Capabilities, Endpoints};
 use super::profiles::{self, Demand, Rules};
 use super::registration::Registration;
 use super::resources::Resources;
+use super::seen_certificate::SeenCertificates;
 use crate::binding::dpop::Dpop;
 use crate::clients::{Client, ClientKeys, Clients, GrantType, Profile};
 use crate::domain::{ClientId, Clock, Issuer, Randomness};
@@ -92,6 +93,8 @@ pub struct AuthorizationServer {
     pub anchors: Arc<CurrentAnchors>,
     /// What has been issued.
     pub issued: IssuedTokens,
+    /// Certificates that were noted.
+    pub seen_certificates: SeenCertificates,
     /// Tells clients that sessions have ended.
     pub logouts: Logouts,
     /// Fetches what clients publish, where `[outbound]` lets it; guarded.

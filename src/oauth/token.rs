@@ -63,6 +63,9 @@ impl AuthorizationServer {
         let certificate = client.certificate().map(AsRef::as_ref);
         let binding = self.confirm(policy, certificate, proven.as_ref(), now);
         let binding = binding.and_then(|binding| self.constrain(client.client(), binding)).map_err(of_client)?;
+        if let Some(certificate) = certificate.filter(|_| binding.cnf().is_some_and(|cnf| cnf.x5t_s256().is_some())) {
+            self.note_certificate(certificate.leaf()).await?;
+        }
         let issued = match asked {
             Asked::Approved(approved) => self.issue(&client, approved, &binding, now, &request_id).await?,
             Asked::Assertion(granting) => {
@@ -97,7 +100,7 @@ impl AuthorizationServer {
         request_id: &RequestId,
     ) -> Result<IssuedToken, OauthError> {
         if let Some(delegation) = approved.take_delegation() {
-            return self.issue_delegation(client, approved, delegation, binding, now, request_id).await;
+            return Box::pin(self.issue_delegation(client, approved, delegation, binding, now, request_id)).await;
         }
         let (issued, event) = self.mint_for(client, approved, binding, now, request_id)?;
         self.audit.record(event).map_err(|_| Fault::Unavailable(Reason::AuditUnavailable))?;

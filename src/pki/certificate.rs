@@ -41,6 +41,7 @@ struct Fields {
     extended_key_usages: Option<Vec<String>>,
     key: PublicKeyKind,
     distribution_points: Vec<String>,
+    ocsp_responders: Vec<String>,
 }
 
 /// What a certificate's key may do (RFC 5280 §4.2.1.3), as far as it matters here.
@@ -190,6 +191,11 @@ impl Certificate {
         &self.0.distribution_points
     }
 
+    /// URIs of those who can be asked whether it is revoked (RFC 6960 §3.1).
+    pub fn ocsp_responders(&self) -> &[String] {
+        &self.0.ocsp_responders
+    }
+
     /// Whom the certificate names. May be empty when there are subject alternative names.
     pub fn subject(&self) -> &DistinguishedName {
         &self.0.subject
@@ -270,6 +276,7 @@ impl Fields {
             extended_key_usages: None,
             key: PublicKeyKind::of(parsed.public_key()),
             distribution_points: Vec::new(),
+            ocsp_responders: Vec::new(),
         };
         let mut seen = BTreeSet::new();
         for extension in parsed.extensions() {
@@ -302,6 +309,7 @@ impl Fields {
                 let names = points.iter().filter_map(|point| point.distribution_point.as_ref());
                 self.distribution_points = names.flat_map(super::crl::uris).collect();
             }
+            ParsedExtension::AuthorityInfoAccess(access) => self.ocsp_responders = super::path::ocsp_responders(access),
             // Of those that are not read here, malformed ones are still a sign of two readings.
             ParsedExtension::ParseError { .. } => return Err(malformed()),
             _ => {}

@@ -10,6 +10,7 @@ use x509_parser::extensions::{DistributionPointName, GeneralName, IssuingDistrib
 use x509_parser::prelude::{CertificateRevocationList as Parsed, FromDer, ReasonCode, SubjectPublicKeyInfo};
 
 use crate::domain::{Thumbprint, Timestamp};
+use crate::event::Reason;
 use crate::jose::digest::sha256;
 
 use super::Certificate;
@@ -23,7 +24,7 @@ const ISSUING_DISTRIBUTION_POINT: &str = "2.5.29.28";
 const CERTIFICATE_ISSUER: &str = "2.5.29.29";
 
 /// Signatures that count: none of them with SHA-1.
-const SIGNATURES: [&str; 7] = [
+pub(super) const SIGNATURES: [&str; 7] = [
     "1.2.840.10045.4.3.2",
     "1.2.840.10045.4.3.3",
     "1.2.840.113549.1.1.10",
@@ -46,6 +47,27 @@ impl Serial {
         serial.get_mut(start..)?.copy_from_slice(significant);
         Some(Self(serial))
     }
+
+    /// Its octets as a DER INTEGER has them: without leading zeros that say nothing, with one where the first bit is set.
+    pub fn significant_octets(&self) -> Vec<u8> {
+        let start = self.0.iter().position(|octet| *octet != 0).unwrap_or(SERIAL_BYTES - 1);
+        self.0.get(start..).unwrap_or_default().to_vec()
+    }
+
+    /// From hexadecimal as people copy it: with or without colons, spaces, `0x` and leading zeros. `None` for anything else.
+    pub fn from_hex(text: &str) -> Option<Self> {
+        let text = text.trim();
+        let text = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")).unwrap_or(text);
+        let digits: String = text.chars().filter(|character| !matches!(character, ':' | ' ')).collect();
+        let even = if digits.len() % 2 == 1 { format!("0{digits}") } else { digits };
+        let octet = |pair: &[u8]| {
+            let digit = |digit: &u8| char::from(*digit).to_digit(16).and_then(|value| u8::try_from(value).ok());
+            let [high, low] = pair else { return None };
+            Some(digit(high)? << 4 | digit(low)?)
+        };
+        let octets = even.as_bytes().chunks(2).map(octet).collect::<Option<Vec<u8>>>()?;
+        if octets.is_empty() { None } else { Self::from_der_octets(&octets) }
+    }
 }
 
 /// Lower-case hexadecimal without leading zeros, as OpenSSL prints it but for the case.
@@ -62,6 +84,11 @@ impl fmt::Display for Serial {
 pub struct RevocationReason(u8);
 
 impl RevocationReason {
+    /// From its number.
+    pub fn from_code(code: u8) -> Self {
+        Self(code)
+    }
+
     /// As the RFC spells it.
     pub fn name(self) -> &'static str {
         match self.0 {
@@ -180,6 +207,26 @@ pub enum CrlError {
     /// None of the authorities of this name signed it.
     #[error("its signature does not verify with the key of `{0}`: another authority has the same name")]
     Signature(String),
+}
+
+impl CrlError {
+    /// The private reason, of a request that needed the list.
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::Der | Self::TrailingBytes(_) | Self::Extension(_) | Self::Serial | Self::Name(_) => {
+                Reason::CertificateRevocationMalformed
+            }
+            Self::Delta => Reason::CertificateRevocationDelta,
+            Self::Indirect => Reason::CertificateRevocationIndirect,
+            Self::SomeReasons => Reason::CertificateRevocationPartial,
+            Self::NextUpdateAbsent
+            | Self::AttributeCertificates
+            | Self::DistributionPoint
+            | Self::CriticalExtension(_)
+            | Self::SignatureAlgorithm(_) => Reason::CertificateRevocationUnsupported,
+            Self::UnknownIssuer(_) | Self::KeyUsage(_) | Self::Signature(_) => Reason::CertificateRevocationSigner,
+        }
+    }
 }
 
 impl CertificateRevocationList {

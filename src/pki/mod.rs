@@ -12,6 +12,8 @@ pub mod crl;
 pub(crate) mod fixture;
 mod key;
 pub mod name;
+#[cfg(feature = "server")]
+pub mod ocsp;
 pub mod path;
 pub mod pem;
 mod subject_alt_names;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
 use webpki::{EndEntityCert, ExtendedKeyUsageValidator, KeyPurposeIdIter, KeyUsage, VerifiedPath};
-use x509_parser::extensions::ParsedExtension;
+use x509_parser::extensions::{AccessDescription, AuthorityInfoAccess, GeneralName, ParsedExtension};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::domain::{Thumbprint, Timestamp};
@@ -164,12 +164,16 @@ pub struct Path {
 pub struct Link {
     /// SHA-256 of the public key that signed it.
     pub issuer: Thumbprint,
+    /// SHA-256 of the certificate of that key.
+    pub issuer_certificate: Thumbprint,
     /// Its serial number. `None` where it is longer than RFC 5280 §4.1.2.2 allows.
     pub serial: Option<Serial>,
     /// Whether it is an authority's.
     pub is_authority: bool,
     /// URIs of the lists that would name it.
     pub points: Vec<String>,
+    /// URIs of those who can be asked about it (OCSP).
+    pub responders: Vec<String>,
 }
 
 impl Path {
@@ -362,9 +366,11 @@ fn build(
     let (mut not_before, mut not_after) = (leaf.not_before().max(anchor.not_before()), leaf.not_after().min(anchor.not_after()));
     let mut links = vec![Link {
         issuer: anchor.spki_sha256(),
+        issuer_certificate: anchor.thumbprint(),
         serial: leaf.serial(),
         is_authority: false,
         points: leaf.distribution_points().to_vec(),
+        responders: leaf.ocsp_responders().to_vec(),
     }];
     for intermediate in path.intermediate_certificates() {
         let der = intermediate.der();
@@ -375,12 +381,15 @@ fn build(
         // The one below was signed with this key; and this one, until the next says otherwise, with the authority's.
         if let Some(below) = links.last_mut() {
             below.issuer = Thumbprint::from_bytes(sha256(parsed.public_key().raw));
+            below.issuer_certificate = Thumbprint::from_bytes(sha256(&der));
         }
         links.push(Link {
             issuer: anchor.spki_sha256(),
+            issuer_certificate: anchor.thumbprint(),
             serial: Serial::from_der_octets(parsed.raw_serial()),
             is_authority: true,
             points: distribution_points(&parsed),
+            responders: responders(&parsed),
         });
     }
     Ok(Path { anchor: anchor.spki_sha256(), not_before, not_after, links: links.into() })
@@ -393,6 +402,24 @@ fn distribution_points(certificate: &X509Certificate<'_>) -> Vec<String> {
     });
     let names = points.into_iter().flat_map(|points| points.iter()).filter_map(|point| point.distribution_point.as_ref());
     names.flat_map(super::crl::uris).collect()
+}
+
+fn responders(certificate: &X509Certificate<'_>) -> Vec<String> {
+    let access = certificate.extensions().iter().find_map(|extension| match extension.parsed_extension() {
+        ParsedExtension::AuthorityInfoAccess(access) => Some(access),
+        _ => None,
+    });
+    access.map(ocsp_responders).unwrap_or_default()
+}
+
+/// The URIs of those who can be asked (RFC 6960 §3.1).
+pub(super) fn ocsp_responders(access: &AuthorityInfoAccess<'_>) -> Vec<String> {
+    const OCSP: &str = "1.3.6.1.5.5.7.48.1";
+    let uri = |description: &AccessDescription<'_>| match &description.access_location {
+        GeneralName::URI(uri) if description.access_method.to_id_string() == OCSP => Some((*uri).to_owned()),
+        _ => None,
+    };
+    access.iter().filter_map(uri).collect()
 }
 
 fn key_of(der: &[u8]) -> Result<PublicKeyKind, PathError> {

@@ -154,18 +154,23 @@ pub fn files_of(path: &Path) -> Result<Vec<PathBuf>, PemFileError> {
 /// # Errors
 /// An unreadable file, and one without a list.
 pub fn load_revocation_lists(path: &Path) -> Result<Vec<Vec<u8>>, PemFileError> {
-    let lists = |bytes: Zeroizing<Vec<u8>>| {
-        if bytes.first() == Some(&DER_SEQUENCE) {
-            return Ok(vec![bytes.to_vec()]);
-        }
-        let lists = CertificateRevocationListDer::pem_slice_iter(&bytes).map(|list| list.map(|list| list.as_ref().to_vec()));
-        match lists.collect::<Result<Vec<_>, _>>() {
-            Ok(lists) if lists.is_empty() => Err(PemError::NoRevocationList),
-            Ok(lists) => Ok(lists),
-            Err(error) => Err(PemError::Malformed(error.to_string())),
-        }
-    };
-    at(path, read(path, false, REVOCATION_LIST_LIMIT_BYTES).and_then(lists))
+    at(path, read(path, false, REVOCATION_LIST_LIMIT_BYTES).and_then(|bytes| revocation_lists(&bytes)))
+}
+
+/// The certificate revocation lists in PEM text, or the one in DER.
+///
+/// # Errors
+/// None, or one that is not PEM.
+pub fn revocation_lists(bytes: &[u8]) -> Result<Vec<Vec<u8>>, PemError> {
+    if bytes.first() == Some(&DER_SEQUENCE) {
+        return Ok(vec![bytes.to_vec()]);
+    }
+    let lists = CertificateRevocationListDer::pem_slice_iter(bytes).map(|list| list.map(|list| list.as_ref().to_vec()));
+    match lists.collect::<Result<Vec<_>, _>>() {
+        Ok(lists) if lists.is_empty() => Err(PemError::NoRevocationList),
+        Ok(lists) => Ok(lists),
+        Err(error) => Err(PemError::Malformed(error.to_string())),
+    }
 }
 
 /// The private key of a PEM file that its owner alone may access: PKCS #8, PKCS #1 or SEC 1.

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use tokio::sync::Mutex;
+use url::Url;
 
 use super::metadata::{AuthorizationServer, MetadataError};
 use super::moment::Moment;
 use crate::domain::Clock;
-use crate::fetch::FetchError;
+use crate::fetch::{Client, FetchError};
 use crate::jose::Algorithm;
 use crate::jose::digest::sha256;
 use crate::jose::jwk::{JwkError, JwkSet};
@@ -85,9 +86,18 @@ struct Inner {
     source: Option<Source>,
 }
 
+/// Where keys are published.
+#[derive(Debug)]
+enum Place {
+    /// Where an authorization server's metadata say.
+    Metadata(Arc<AuthorizationServer>),
+    /// Here.
+    Url(Box<(Url, Client)>),
+}
+
 #[derive(Debug)]
 struct Source {
-    server: Arc<AuthorizationServer>,
+    place: Place,
     algorithms: Vec<Algorithm>,
     /// When the last attempt began. Held during a fetch: one at a time.
     attempted: Mutex<Option<Duration>>,
@@ -117,7 +127,16 @@ impl IssuerKeys {
 
     /// Keys that `server` publishes. None until the first fetch.
     pub fn fetched(server: Arc<AuthorizationServer>, algorithms: Vec<Algorithm>) -> Self {
-        let source = Source { server, algorithms, attempted: Mutex::new(None), seen: AtomicU64::new(0) };
+        Self::from(Place::Metadata(server), algorithms)
+    }
+
+    /// Keys that are published at `url`, without metadata: a gateway's. None until the first fetch.
+    pub fn published(url: Url, client: Client, algorithms: Vec<Algorithm>) -> Self {
+        Self::from(Place::Url(Box::new((url, client))), algorithms)
+    }
+
+    fn from(place: Place, algorithms: Vec<Algorithm>) -> Self {
+        let source = Source { place, algorithms, attempted: Mutex::new(None), seen: AtomicU64::new(0) };
         Self(Arc::new(Inner { snapshot: ArcSwapOption::empty(), source: Some(source) }))
     }
 
@@ -186,7 +205,10 @@ impl Inner {
     async fn refresh(&self, monotonic: Duration) -> Result<(), KeysError> {
         let Some(source) = &self.source else { return Ok(()) };
         // The endpoint may have moved.
-        let metadata = source.server.refresh().await;
+        let metadata = match &source.place {
+            Place::Metadata(server) => server.refresh().await.map(drop),
+            Place::Url(_) => Ok(()),
+        };
         let fetched = self.fetch(Wanted::Now, monotonic).await;
         metadata.map_err(KeysError::from).and(fetched)
     }
@@ -231,8 +253,14 @@ impl Inner {
 
 impl Source {
     async fn document(&self) -> Result<bytes::Bytes, KeysError> {
-        let url = self.server.metadata().await?.jwks_uri.clone().ok_or(KeysError::NoJwksUri)?;
-        let answer = self.server.client()?.get(&url).await.map_err(|error| KeysError::Fetch(Arc::new(error)))?;
+        let answer = match &self.place {
+            Place::Metadata(server) => {
+                let url = server.metadata().await?.jwks_uri.clone().ok_or(KeysError::NoJwksUri)?;
+                server.client()?.get(&url).await
+            }
+            Place::Url(place) => place.1.get(&place.0).await,
+        };
+        let answer = answer.map_err(|error| KeysError::Fetch(Arc::new(error)))?;
         if answer.status != http::StatusCode::OK {
             return Err(KeysError::Status(answer.status.as_u16()));
         }

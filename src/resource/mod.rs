@@ -1,9 +1,11 @@
 //! What any protected resource does with an access token, one step after the other:
 //! presented → verified → proven → admitted, or a challenge (RFC 6750, RFC 8705 §3, RFC 9449 §7).
 //!
-//! [`Protection::decide`] is the whole sentence; [`layer`] puts it before any `tower` service.
+//! [`Protection::decide`] is the whole sentence; [`layer`] puts it before any `tower` service. Behind a gateway, [`AssertionLayer`] takes
+//! the gateway's word for it.
 
 mod admission;
+mod assertion;
 mod authentication;
 mod challenge;
 mod dpop;
@@ -20,6 +22,9 @@ mod verify;
 use std::time::Duration;
 
 pub use admission::{Admission, AdmissionEnded, AdmitError, ClaimRule, Condition, Requirements, RevocationCheck, StepUp, admit};
+pub use assertion::{
+    ASSERTION_TYPE, AssertedService, AssertionError, AssertionLayer, AssertionVerifier, ExpectedAssertion, VerifiedAssertion,
+};
 pub use authentication::{AuthenticationError, ClientAuthentication};
 pub use challenge::{Answer, Terms};
 pub use dpop::{Asked, DpopAcceptance};

@@ -175,6 +175,15 @@ impl Protection {
         };
         let Some(token) = presented.token() else { return Err(denied(Refusal::Absent, None)) };
         let issuer = self.issuer_of(token.as_str()).map_err(|error| denied(error.into(), None))?;
+        // An invented token costs its issuer a question: nobody asks one who could use no token here.
+        let is_asked_about = match self.verification {
+            Verification::Introspection => true,
+            Verification::Auto => !looks_like_jws(token.as_str()),
+            Verification::Jwt => false,
+        };
+        if is_asked_about && matches!(presented, Presented::Bearer(_)) {
+            binding::check_bearer(presenter, self.binding).map_err(|error| denied(error.into(), None))?;
+        }
         let verified = issuer.verifier.verify(token.as_str(), self.verification, moment).await;
         let verified = verified.map_err(|error| denied(error.into(), None))?;
         let facts = Arc::clone(verified.facts());
@@ -237,6 +246,9 @@ impl Refusal {
             Self::Binding(BindingError::CnfAbsent) => Answer::InvalidToken("The access token is bound to no key, and must be"),
             Self::Binding(BindingError::CertificateAbsent) => {
                 Answer::InvalidToken("The access token is bound to a certificate, and the connection has none")
+            }
+            Self::Binding(BindingError::NothingShown) => {
+                Answer::InvalidToken("No access token is taken here without a client certificate or a DPoP proof")
             }
             Self::Binding(BindingError::CertificateMismatch) => {
                 Answer::InvalidToken("The access token is bound to another certificate")

@@ -261,6 +261,9 @@ impl Store {
     /// whether there was one. The person's key is to be deleted first.
     pub async fn remove_account(&self, subject: &Subject, window: RuleWindow, now: Timestamp) -> Result<bool, StoreError> {
         let mut unit = NumberedWork::begin(&self.inner.db).await?;
+        // The account first: whoever redeems a code meanwhile has committed by now, or finds nobody.
+        let state = AccountState::Disabled.name();
+        within!(&mut unit.work, execute: sqlx::query(SET_STATE).bind(subject.as_str()).bind(state).bind(now.seconds()))?;
         let which = Which::OfSubject { subject, except: None };
         browser_session::end(&mut unit, which, &Ending { why: SessionEnd::AccountRemoved, window, at: now }).await?;
         grant_family::end_of_subject(&mut unit, subject, window, now).await?;
@@ -284,7 +287,7 @@ impl Store {
     ) -> Result<(), StoreError> {
         unit.record_change(ChangeKind::Account, subject.as_str(), now).await?;
         let rule = NewRule { kind: RuleKind::Subject, value: subject.as_str().to_owned(), window };
-        super::revocation::write(&mut unit, &rule, now).await?;
+        super::revocation::write(&mut unit, &rule, None, now).await?;
         unit.commit(self, &Trailed { time: now, event }).await
     }
 }

@@ -81,6 +81,8 @@ pub enum CodeSpent {
     Before,
     /// The session that its grant hangs on has ended; nothing was written.
     SessionEnded,
+    /// The person who granted it is not there or not active any more; nothing was written.
+    AccountEnded,
 }
 
 impl Store {
@@ -145,8 +147,15 @@ impl Store {
         events: &[Trailed],
     ) -> Result<CodeSpent, StoreError> {
         let session = family.and_then(|family| family.session);
+        let subject = family.map(|family| family.subject);
         let family = family.map(|family| self.prepare_family(family)).transpose()?;
         let mut work = Work::begin(&self.inner.db).await?;
+        // The account first, as whoever disables or removes it does: a grant that outlives its session ends with the person.
+        if let Some(subject) = subject
+            && !browser_session::hold_active(&mut work, subject).await?
+        {
+            return Ok(CodeSpent::AccountEnded);
+        }
         if let Some(session_id) = session
             && !browser_session::hold(&mut work, session_id).await?
         {

@@ -271,7 +271,7 @@ pub(super) async fn hold(work: &mut Work, session_id: &SessionId) -> Result<bool
 }
 
 /// Whether the account is active; until this work is done nobody else changes that.
-async fn hold_active(work: &mut Work, subject: &Subject) -> Result<bool, StoreError> {
+pub(super) async fn hold_active(work: &mut Work, subject: &Subject) -> Result<bool, StoreError> {
     let active = AccountState::Active.name();
     Ok(within!(work, execute: sqlx::query(HOLD).bind(subject.as_str()).bind(active))? == 1)
 }

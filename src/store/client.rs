@@ -195,7 +195,7 @@ impl Store {
         consent::forget_client(&mut unit, client_id).await?;
         unit.record_change(ChangeKind::Client, client_id.as_str(), now).await?;
         let rule = NewRule { kind: RuleKind::Client, value: client_id.as_str().to_owned(), window };
-        let mut rules = vec![super::revocation::write(&mut unit, &rule, now).await?];
+        let mut rules = vec![super::revocation::write(&mut unit, &rule, None, now).await?];
         rules.extend(grant_family::end_of_client(&mut unit, client_id, window, now).await?);
         let event = AuditEvent::ClientRemoved { client_id: client_id.clone() };
         unit.commit(self, &Trailed { time: now, event }).await?;

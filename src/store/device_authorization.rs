@@ -226,9 +226,13 @@ impl Store {
         told: Option<(&SessionId, &ClientId)>,
         events: &[Trailed],
     ) -> Result<CodeSpent, StoreError> {
-        let session = family.session;
+        let (session, subject) = (family.session, family.subject);
         let family = self.prepare_family(family)?;
         let mut work = Work::begin(&self.inner.db).await?;
+        // The account first, as whoever disables or removes it does.
+        if !browser_session::hold_active(&mut work, subject).await? {
+            return Ok(CodeSpent::AccountEnded);
+        }
         if let Some(session_id) = session
             && !browser_session::hold(&mut work, session_id).await?
         {

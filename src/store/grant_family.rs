@@ -326,7 +326,7 @@ async fn end(
         let children: Vec<(String,)> = within!(&mut unit.work, fetch_all: sqlx::query_as(OF_PARENT).bind(&family))?;
         families.extend(children.into_iter().map(|(family,)| family));
         let rule = NewRule { kind: RuleKind::Family, value: family, window };
-        rules.push(super::revocation::write(unit, &rule, at).await?);
+        rules.push(super::revocation::write(unit, &rule, None, at).await?);
     }
     Ok(rules)
 }
@@ -345,19 +345,24 @@ const DELETE: &str = "DELETE FROM grant_family WHERE family_id = $1";
 const DELETE_OF_CLIENT: &str = "DELETE FROM grant_family WHERE client_id = $1";
 const OF_SESSION: &str = "SELECT family_id FROM grant_family WHERE session_id = $1 ORDER BY family_id";
 const OF_SUBJECT: &str = "SELECT family_id FROM grant_family WHERE subject = $1 ORDER BY family_id";
-const CAME_OF_CLIENT: &str =
-    "SELECT family_id FROM grant_family WHERE parent_client_id = $1 AND client_id <> $1 ORDER BY family_id";
+const CAME_OF_CLIENT: &str = "SELECT family_id FROM grant_family WHERE client_id <> $1 AND (parent_client_id = $1 \
+     OR parent_id IN (SELECT family_id FROM grant_family WHERE client_id = $1)) ORDER BY family_id";
 const OF_PARENT: &str = "SELECT family_id FROM grant_family WHERE parent_id = $1 ORDER BY family_id";
 const DELETE_EXPIRED: &str = "DELETE FROM grant_family WHERE family_id IN \
      (SELECT family_id FROM grant_family WHERE expires <= $1 ORDER BY expires LIMIT $2)";
 
 #[cfg(test)]
 pub(super) fn sample(store: &Store) -> futures_util::future::BoxFuture<'_, ()> {
+    use crate::jose::random::SystemRandomness;
+    use crate::seal::PersonKey;
     Box::pin(async move {
+        let (subject, key) = ("sample".parse().expect("a subject"), PersonKey::random(&SystemRandomness).expect("a key"));
+        let person = super::NewAccount { subject: &subject, username: "sample", profile: b"{}", password: None };
+        store.add_account(&person, &key, Timestamp::from_seconds(1_800_000_000)).await.expect("answered");
         for _ in 0..2 {
             let name = super::secret::sample_name();
             let (family, time): (FamilyId, _) = (name.parse().expect("a family"), Timestamp::from_seconds(1_800_000_000));
-            let (client_id, subject) = ("sample".parse().expect("a client id"), "sample".parse().expect("a subject"));
+            let client_id = "sample".parse().expect("a client id");
             let new = NewFamily {
                 family: &family,
                 client_id: &client_id,

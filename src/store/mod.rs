@@ -23,6 +23,7 @@ mod account;
 mod audit;
 mod authorization_code;
 mod browser_session;
+mod certificate;
 mod client;
 mod client_registration;
 mod consent;
@@ -53,6 +54,7 @@ pub use account::{AccountChange, AccountRecord, AccountState, Added, NewAccount}
 pub use audit::PendingEvent;
 pub use authorization_code::{CodeRecord, CodeSpent, Finished, Finishes, NewCode};
 pub use browser_session::{Ended, Ending, NewSession, SessionRecord};
+pub use certificate::{CertificateRule, SeenCertificate, always};
 pub use client::{ClientRecord, Put, PutMode, SecretRecord, SecretReplaced};
 pub use client_registration::{Registered, RegistrationReplaced};
 pub use device_authorization::{DeviceAdded, DeviceRecord, DeviceState, NewDeviceAuthorization, Polled};

@@ -26,7 +26,7 @@ pub struct NewRule {
     pub window: RuleWindow,
 }
 
-type Row = (i64, String, String, i64, i64);
+pub(super) type Row = (i64, String, String, i64, i64, i64);
 
 impl Store {
     /// Makes a rule and commits it with its event. When it is answered, it lasts.
@@ -37,13 +37,14 @@ impl Store {
         let known: Option<Row> =
             read!(&self.inner.db, fetch_optional: sqlx::query_as(ONE).bind(rule.kind.name()).bind(&rule.value))?;
         if let Some(known) = known.map(from_row).transpose()?
+            && !known.lifted
             && known.before >= rule.window.before
             && known.expires >= rule.window.expires
         {
             return Ok(known);
         }
         let mut unit = NumberedWork::begin(&self.inner.db).await?;
-        let written = write(&mut unit, rule, event.time).await?;
+        let written = write(&mut unit, rule, None, event.time).await?;
         unit.commit(self, event).await?;
         Ok(written)
     }
@@ -64,7 +65,12 @@ impl Store {
 }
 
 /// Writes a rule and its change; the caller commits.
-pub(super) async fn write(unit: &mut NumberedWork, rule: &NewRule, at: Timestamp) -> Result<RevocationRule, StoreError> {
+pub(super) async fn write(
+    unit: &mut NumberedWork,
+    rule: &NewRule,
+    because: Option<&str>,
+    at: Timestamp,
+) -> Result<RevocationRule, StoreError> {
     let key = format!("{}:{}", rule.kind, rule.value);
     let sequence = unit.record_change(ChangeKind::Revocation, &key, at).await?;
     let row: Row = within!(&mut unit.work, fetch_one: sqlx::query_as(UPSERT)
@@ -72,11 +78,12 @@ pub(super) async fn write(unit: &mut NumberedWork, rule: &NewRule, at: Timestamp
             .bind(rule.kind.name())
             .bind(&rule.value)
             .bind(rule.window.before.seconds())
-            .bind(rule.window.expires.seconds()))?;
+            .bind(rule.window.expires.seconds())
+            .bind(because))?;
     from_row(row)
 }
 
-fn from_row((sequence, kind, value, before, expires): Row) -> Result<RevocationRule, StoreError> {
+pub(super) fn from_row((sequence, kind, value, before, expires, lifted): Row) -> Result<RevocationRule, StoreError> {
     let kind =
         kind.parse().map_err(|problem| StoreError::Corrupt(format!("table revocation_rule: kind {kind:?} is {problem}")))?;
     Ok(RevocationRule {
@@ -85,16 +92,21 @@ fn from_row((sequence, kind, value, before, expires): Row) -> Result<RevocationR
         value,
         before: Timestamp::from_seconds(before),
         expires: Timestamp::from_seconds(expires),
+        lifted: lifted != 0,
     })
 }
 
-const ONE: &str = "SELECT sequence, kind, value, before, expires FROM revocation_rule WHERE kind = $1 AND value = $2";
+const ONE: &str = "SELECT sequence, kind, value, before, expires, lifted FROM revocation_rule WHERE kind = $1 AND value = $2";
 const AFTER: &str =
-    "SELECT sequence, kind, value, before, expires FROM revocation_rule WHERE sequence > $1 ORDER BY sequence LIMIT $2";
-const UPSERT: &str = "INSERT INTO revocation_rule (sequence, kind, value, before, expires) VALUES ($1, $2, $3, $4, $5) \
-     ON CONFLICT (kind, value) DO UPDATE SET sequence = excluded.sequence, \
-     before = CASE WHEN excluded.before > revocation_rule.before THEN excluded.before ELSE revocation_rule.before END, \
+    "SELECT sequence, kind, value, before, expires, lifted FROM revocation_rule WHERE sequence > $1 ORDER BY sequence LIMIT $2";
+/// A rule that was taken back leaves nothing behind when it is made again. What was revoked for itself stays so when something else is taken
+/// back that would have revoked it too.
+const UPSERT: &str = "INSERT INTO revocation_rule (sequence, kind, value, before, expires, lifted, because) VALUES ($1, $2, $3, $4, $5, 0, $6) \
+     ON CONFLICT (kind, value) DO UPDATE SET sequence = excluded.sequence, lifted = 0, \
+     because = CASE WHEN revocation_rule.lifted = 0 AND revocation_rule.because IS NULL THEN NULL ELSE excluded.because END, \
+     before = CASE WHEN excluded.before > revocation_rule.before OR revocation_rule.lifted = 1 THEN excluded.before \
+     ELSE revocation_rule.before END, \
      expires = CASE WHEN excluded.expires > revocation_rule.expires THEN excluded.expires ELSE revocation_rule.expires END \
-     RETURNING sequence, kind, value, before, expires";
+     RETURNING sequence, kind, value, before, expires, lifted";
 const DELETE_EXPIRED: &str = "DELETE FROM revocation_rule WHERE sequence IN \
      (SELECT sequence FROM revocation_rule WHERE expires <= $1 ORDER BY expires LIMIT $2)";

@@ -171,7 +171,7 @@ impl Store {
             }
         }
         unit.record_change(ChangeKind::SigningKey, key_id.as_str(), now).await?;
-        write_rule(&mut unit, &NewRule { kind: RuleKind::Key, value: key_id.to_string(), window }, now).await?;
+        write_rule(&mut unit, &NewRule { kind: RuleKind::Key, value: key_id.to_string(), window }, None, now).await?;
         let event = AuditEvent::SigningKeyRevoked { key_id: key_id.clone() };
         unit.commit(self, &Trailed { time: now, event }).await?;
         Ok(KeyStep::Taken)

@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 use super::engine::{Db, read};
 use super::work::NumberedWork;
 use super::*;
-use crate::domain::{ClientId, Redacted, RequestId, RuleKind, TokenId};
+use crate::domain::{ClientId, Redacted, RequestId, RevocationRule, RuleKind, TokenId};
 use crate::event::{AuditEvent, Trailed};
 use crate::jose::random::SystemRandomness;
 
@@ -70,6 +70,7 @@ macro_rules! on_both_engines {
 // After the macro, which they use.
 mod aggregates;
 mod authorization;
+mod certificate;
 mod client_registration;
 mod feed;
 mod opening;

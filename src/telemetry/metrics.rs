@@ -160,6 +160,12 @@ registry! {
     CRL_NEXT_UPDATE: Gauge = "symbolon_crl_next_update_seconds" ["anchor_set", "anchor"]
         "When a certificate revocation list is too old, in seconds since 1970; the label has the beginning of its signer's SPKI SHA-256.";
 
+    CRL_FETCHES: Counter = "symbolon_crl_fetches_total" ["anchor_set", "outcome"]
+        "Fetches of certificate revocation lists, by anchor set: ok, failed, refused (fetched, and of no use).";
+
+    OCSP_QUESTIONS: Counter = "symbolon_ocsp_questions_total" ["anchor_set", "outcome"]
+        "Questions to OCSP responders, by anchor set: ok, failed, refused (answered, and of no use).";
+
     REQUESTS: Counter = "symbolon_requests_total" ["endpoint", "status"]
         "Requests to the authorization server, by endpoint and status.";
     REQUEST_SECONDS: Seconds = "symbolon_request_seconds" ["endpoint"]

@@ -82,6 +82,15 @@ pub fn client_config(
     config_for(roots, identity, alpn, clock)
 }
 
+/// The same for whoever trusts no server at all, and fetches over `http` what is signed: every handshake fails.
+///
+/// # Errors
+/// When TLS cannot be set up.
+#[cfg(feature = "server")]
+pub fn distrusting_client_config(clock: Arc<dyn Clock>) -> Result<Arc<ClientConfig>, ClientTlsError> {
+    config_for(RootCertStore::empty(), None, &[], clock)
+}
+
 fn config_for(
     roots: RootCertStore,
     identity: Option<ClientIdentity>,

@@ -13,7 +13,10 @@ use crate::pki::path::{AnchorError, Anchors, Path, PathError, PathPolicy, build_
 use crate::pki::pem::PemFileError;
 use crate::tls::AnchorHints;
 
-use super::RevocationLists;
+use super::distribution::DistributionPoints;
+#[cfg(feature = "server")]
+use super::status::{OcspAsk, OcspAsking, OcspProblem, OcspStatuses};
+use super::{ListFetching, ListProblem, RevocationListError, RevocationLists};
 
 /// A named set of authorities, with intermediates that peers may leave out.
 #[derive(Debug)]
@@ -24,6 +27,13 @@ pub struct AnchorSet {
     policy: PathPolicy,
     /// Replaced without the set, so that what connections know about signatures stays true.
     revocation_lists: ArcSwap<RevocationLists>,
+    /// Those of the files alone.
+    file_lists: ArcSwap<RevocationLists>,
+    /// Where more come from.
+    distribution: Option<DistributionPoints>,
+    /// Who is asked about single certificates, and what they said.
+    #[cfg(feature = "server")]
+    ocsp: Option<OcspStatuses>,
 }
 
 /// Why an anchor set cannot be used.
@@ -111,9 +121,17 @@ impl AnchorSet {
     ) -> Result<Self, AnchorSetError> {
         let name = name.into();
         match Anchors::new(anchors) {
-            Ok(anchors) => {
-                Ok(Self { name, anchors, intermediates, policy: PathPolicy::default(), revocation_lists: ArcSwap::default() })
-            }
+            Ok(anchors) => Ok(Self {
+                name,
+                anchors,
+                intermediates,
+                policy: PathPolicy::default(),
+                revocation_lists: ArcSwap::default(),
+                file_lists: ArcSwap::default(),
+                distribution: None,
+                #[cfg(feature = "server")]
+                ocsp: None,
+            }),
             Err(error) => Err(AnchorSetError::Anchor { set: name, error }),
         }
     }
@@ -127,7 +145,117 @@ impl AnchorSet {
     /// The same authorities with their revocation lists.
     #[must_use]
     pub fn with_revocation_lists(self, lists: RevocationLists) -> Self {
-        Self { revocation_lists: ArcSwap::from_pointee(lists), ..self }
+        let set = Self { file_lists: ArcSwap::from_pointee(lists), ..self };
+        set.join_lists();
+        set
+    }
+
+    /// The same, with more lists that are fetched. `authorities` may sign them: the set's own, and its intermediates.
+    #[must_use]
+    pub fn with_list_fetching(self, fetching: ListFetching, authorities: Vec<Certificate>) -> Self {
+        let set = Self { distribution: Some(DistributionPoints::new(fetching, authorities)), ..self };
+        set.join_lists();
+        set
+    }
+
+    fn join_lists(&self) {
+        let files = self.file_lists.load_full();
+        match &self.distribution {
+            None => self.revocation_lists.store(files),
+            Some(distribution) => self.revocation_lists.store(Arc::new(distribution.joined(&files))),
+        }
+    }
+
+    /// The same, asking by OCSP too. `authorities` are the set's own, and its intermediates.
+    #[cfg(feature = "server")]
+    #[must_use]
+    pub fn with_ocsp(self, asking: OcspAsking, authorities: Vec<Certificate>) -> Self {
+        Self { ocsp: Some(OcspStatuses::new(asking, authorities)), ..self }
+    }
+
+    /// Whether lists are fetched for this set, or somebody is asked.
+    pub fn fetches_lists(&self) -> bool {
+        #[cfg(feature = "server")]
+        if self.ocsp.is_some() {
+            return true;
+        }
+        self.distribution.is_some()
+    }
+
+    /// Asks what is known of every certificate of a path, from lists and by OCSP: either can say that one is revoked, and either is enough to
+    /// know that it is not. `Some` is the last second at which the answer still holds without newer ones.
+    ///
+    /// # Errors
+    /// The first certificate that is refused, from the one that was shown upwards.
+    pub fn check_revocation(&self, path: &Path, now: Timestamp) -> Result<Option<Timestamp>, RevocationListError> {
+        let lists = self.revocation_lists.load();
+        #[cfg(feature = "server")]
+        if let Some(ocsp) = &self.ocsp {
+            let mut until = None;
+            for link in path.links() {
+                let holds = match (ocsp.status(link, now), lists.check_link(link, now)) {
+                    (Some(Err(revoked @ RevocationListError::Revoked { .. })), _)
+                    | (_, Err(revoked @ RevocationListError::Revoked { .. })) => {
+                        return Err(revoked);
+                    }
+                    (Some(Ok(good)), Ok(listed)) => Some(listed.map_or(good, |listed| listed.max(good))),
+                    (Some(Ok(good)), Err(_)) => Some(good),
+                    (_, Ok(listed)) => listed,
+                    (Some(Err(problem)), Err(RevocationListError::Unknown { .. })) => return Err(problem),
+                    (_, Err(problem)) => return Err(problem),
+                };
+                until = [until, holds].into_iter().flatten().min();
+            }
+            return Ok(until);
+        }
+        lists.check(path, now)
+    }
+
+    /// Takes note of the lists that the certificates of a verified path name. Says whether one that must speak of them is still being
+    /// fetched for the first time. `chain` is what the client sent with its certificate.
+    pub fn awaits_lists(&self, path: &Path, chain: &[CertificateDer<'static>], now: Timestamp) -> bool {
+        let distribution = self.distribution.as_ref();
+        let noted = distribution.and_then(|points| points.note(&self.revocation_lists.load(), path, chain, now));
+        if noted == Some(true) {
+            self.join_lists();
+        }
+        #[cfg(feature = "server")]
+        if self.ocsp.as_ref().is_some_and(|ocsp| ocsp.note(path, chain, now)) {
+            return true;
+        }
+        noted.is_some()
+    }
+
+    /// The questions that are to be put by OCSP now. Whoever takes them answers with [`AnchorSet::take_status`].
+    #[cfg(feature = "server")]
+    pub fn due_statuses(&self, now: Timestamp) -> Vec<OcspAsk> {
+        self.ocsp.as_ref().map(|ocsp| ocsp.take_due(now)).unwrap_or_default()
+    }
+
+    /// Takes a responder's answer, and puts it in force.
+    ///
+    /// # Errors
+    /// Why it is of no use. What was in force stays.
+    #[cfg(feature = "server")]
+    pub fn take_status(&self, ask: &OcspAsk, answer: Result<&[u8], String>, now: Timestamp) -> Result<(), OcspProblem> {
+        self.ocsp.as_ref().map_or(Ok(()), |ocsp| ocsp.take_in(ask, answer, now))
+    }
+
+    /// The URLs of lists that are to be fetched now, each with whether the operator named it. Whoever takes them answers with
+    /// [`AnchorSet::take_list`].
+    pub fn due_lists(&self, now: Timestamp) -> Vec<(String, bool)> {
+        self.distribution.as_ref().map(|distribution| distribution.take_due(now)).unwrap_or_default()
+    }
+
+    /// Takes what came from a URL, and puts it in force.
+    ///
+    /// # Errors
+    /// Why it is of no use. What was in force stays.
+    pub fn take_list(&self, url: &str, answer: Result<&[u8], String>, now: Timestamp) -> Result<(), ListProblem> {
+        let Some(distribution) = &self.distribution else { return Ok(()) };
+        let taken = distribution.take_in(url, answer, now);
+        self.join_lists();
+        taken
     }
 
     /// The revocation lists as they stand.
@@ -223,8 +351,18 @@ impl AnchorSets {
                 PathPolicy::try_from(settings).map_err(|problem| AnchorSetError::Policy { set: name.clone(), problem })?;
             let authorities: Vec<&Certificate> = anchors.iter().chain(&intermediates).collect();
             let lists = revocation_lists(name, settings, &authorities, base_dir)?;
+            let fetching = list_fetching(name, settings)?;
+            let authorities: Vec<Certificate> = authorities.into_iter().cloned().collect();
             let intermediates = intermediates.iter().map(|certificate| certificate.der().clone()).collect();
-            sets.push(AnchorSet::new(name.clone(), anchors, intermediates)?.with_policy(policy).with_revocation_lists(lists));
+            let set = AnchorSet::new(name.clone(), anchors, intermediates)?.with_policy(policy).with_revocation_lists(lists);
+            let set = match fetching {
+                Some(fetching) => set.with_list_fetching(fetching, authorities.clone()),
+                None => set,
+            };
+            sets.push(match ocsp_asking(name, settings)? {
+                Some(asking) => set.with_ocsp(asking, authorities),
+                None => set,
+            });
         }
         Ok(Self::new(sets))
     }
@@ -235,7 +373,7 @@ impl AnchorSets {
     pub fn replacing(mut self, previous: &Self) -> Self {
         for (name, set) in &mut self.sets {
             if let Some(known) = previous.sets.get(name).filter(|known| known.is_same(set)) {
-                self.waiting.push((Arc::clone(known), set.revocation_lists.load_full()));
+                self.waiting.push((Arc::clone(known), set.file_lists.load_full()));
                 *set = Arc::clone(known);
             }
         }
@@ -248,7 +386,8 @@ impl AnchorSets {
     /// Puts the lists in force that were read for sets which stayed.
     pub(super) fn settle(&mut self) {
         for (set, lists) in self.waiting.drain(..) {
-            set.revocation_lists.store(lists);
+            set.file_lists.store(lists);
+            set.join_lists();
         }
     }
 
@@ -274,6 +413,49 @@ impl AnchorSets {
     }
 }
 
+/// How lists of one set are fetched; `None` where none are.
+#[cfg(feature = "server")]
+fn list_fetching(
+    set: &str,
+    settings: &crate::config::settings::AnchorSetSettings,
+) -> Result<Option<ListFetching>, AnchorSetError> {
+    let policy = |problem: String| AnchorSetError::Policy { set: set.to_owned(), problem };
+    if let Some(url) = settings.crl_urls.iter().find(|url| !super::distribution::is_fetchable(url)) {
+        return Err(policy(format!("`crl_urls`: `{url}` is no URL with `http` or `https`")));
+    }
+    if settings.crl_urls.is_empty() && !settings.crl_fetch {
+        return Ok(None);
+    }
+    if settings.crl_refresh_seconds == 0 {
+        return Err(policy("`crl_refresh_seconds` must be at least 1".to_owned()));
+    }
+    Ok(Some(ListFetching {
+        urls: settings.crl_urls.clone(),
+        named_by_certificates: settings.crl_fetch,
+        refresh: crate::domain::Lifetime::from_seconds(settings.crl_refresh_seconds),
+    }))
+}
+
+/// Whom one set asks by OCSP; `None` for nobody.
+#[cfg(feature = "server")]
+fn ocsp_asking(set: &str, settings: &crate::config::settings::AnchorSetSettings) -> Result<Option<OcspAsking>, AnchorSetError> {
+    let policy = |problem: String| AnchorSetError::Policy { set: set.to_owned(), problem };
+    if let Some(url) = settings.ocsp_url.iter().find(|url| !super::distribution::is_fetchable(url)) {
+        return Err(policy(format!("`ocsp_url`: `{url}` is no URL with `http` or `https`")));
+    }
+    if settings.ocsp_url.is_none() && !settings.ocsp {
+        return Ok(None);
+    }
+    if settings.ocsp_refresh_seconds == 0 {
+        return Err(policy("`ocsp_refresh_seconds` must be at least 1".to_owned()));
+    }
+    Ok(Some(OcspAsking {
+        url: settings.ocsp_url.clone(),
+        named_by_certificates: settings.ocsp,
+        refresh: crate::domain::Lifetime::from_seconds(settings.ocsp_refresh_seconds),
+    }))
+}
+
 /// Reads the revocation lists of one set.
 #[cfg(feature = "server")]
 fn revocation_lists(
@@ -286,14 +468,18 @@ fn revocation_lists(
     use crate::config::settings::RevocationSetting;
     use crate::pki::crl::CertificateRevocationList;
     let policy = |problem: &str| AnchorSetError::Policy { set: set.to_owned(), problem: problem.to_owned() };
-    let mode = match (settings.revocation, settings.crl_files.is_empty()) {
-        (Some(RevocationSetting::Off), false) => return Err(policy("`revocation` is `off`: leave `crl_files` away")),
-        (Some(RevocationSetting::Soft | RevocationSetting::Hard), true) => {
-            return Err(policy("`revocation` needs `crl_files`: name the authorities' revocation lists"));
+    let has_lists = !settings.crl_files.is_empty() || !settings.crl_urls.is_empty() || settings.crl_fetch;
+    let has_lists = has_lists || settings.ocsp || settings.ocsp_url.is_some();
+    let mode = match (settings.revocation, has_lists) {
+        (Some(RevocationSetting::Off), true) => {
+            return Err(policy("`revocation` is `off`: leave `crl_files`, `crl_urls`, `crl_fetch` and OCSP away"));
         }
-        (None | Some(RevocationSetting::Off), true) => RevocationMode::Off,
-        (Some(RevocationSetting::Soft), false) => RevocationMode::Soft,
-        (None | Some(RevocationSetting::Hard), false) => RevocationMode::Hard,
+        (Some(RevocationSetting::Soft | RevocationSetting::Hard), false) => {
+            return Err(policy("`revocation` needs `crl_files`, `crl_urls`, `crl_fetch` or `ocsp`: say where it is known from"));
+        }
+        (None | Some(RevocationSetting::Off), false) => RevocationMode::Off,
+        (Some(RevocationSetting::Soft), true) => RevocationMode::Soft,
+        (None | Some(RevocationSetting::Hard), true) => RevocationMode::Hard,
     };
     let pem = |error| AnchorSetError::Pem { set: set.to_owned(), error };
     let mut lists = Vec::new();

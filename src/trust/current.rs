@@ -30,6 +30,11 @@ impl CurrentAnchors {
         self.changed.send_replace(());
     }
 
+    /// Rings the bell after revocation lists of a set have changed by themselves. Open streams are judged again.
+    pub fn lists_changed(&self) {
+        self.changed.send_replace(());
+    }
+
     /// Told whenever they are replaced.
     pub fn subscribe(&self) -> watch::Receiver<()> {
         self.changed.subscribe()

@@ -114,13 +114,19 @@ impl PeerTrust {
                 return Err(TrustError::NoAnchors);
             }
             let path = self.path(set, now).map_err(|error| TrustError::Path { set: set.name().to_owned(), error })?;
-            let listed = set.revocation_lists().check(&path, now);
+            let listed = set.check_revocation(&path, now);
             let until = listed.map_err(|error| TrustError::Revocation { set: set.name().to_owned(), error })?;
             not_after = not_after.min(path.not_after()).min(until.unwrap_or(not_after));
             judged.get_or_insert(path);
         }
         let anchor = judged.ok_or(TrustError::NoAnchors)?.anchor();
         Ok(TrustedCertificate { certificate: Arc::clone(&self.peer), anchor, not_after })
+    }
+
+    /// Takes note of the revocation lists that the path to one of the set's authorities names, where the set fetches lists. Says whether
+    /// one that must speak of it is still being fetched for the first time. Without a path nothing is noted.
+    pub fn awaits_lists(&self, set: &Arc<AnchorSet>, now: Timestamp) -> bool {
+        set.fetches_lists() && self.path(set, now).is_ok_and(|path| set.awaits_lists(&path, self.peer.chain(), now))
     }
 
     fn path(&self, set: &Arc<AnchorSet>, now: Timestamp) -> Result<Path, PathError> {

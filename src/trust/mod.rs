@@ -5,11 +5,17 @@
 
 mod anchors;
 mod current;
+mod distribution;
 mod judgement;
 pub mod revocation;
 mod revocation_list;
+#[cfg(feature = "server")]
+mod status;
 
 pub use anchors::{AnchorSet, AnchorSetError, AnchorSets};
 pub use current::CurrentAnchors;
+pub use distribution::{ListFetching, ListProblem};
 pub use judgement::{PeerTrust, TrustError, TrustedCertificate};
 pub use revocation_list::{RevocationListError, RevocationLists, RevocationMode};
+#[cfg(feature = "server")]
+pub use status::{OcspAsk, OcspAsking, OcspProblem};

@@ -9,6 +9,8 @@ use std::sync::Arc;
 use crate::domain::{ClientId, Thumbprint, Timestamp};
 pub use crate::domain::{RevocationRule, RuleKind, RuleKindUnknown};
 use crate::event::Reason;
+use crate::pki::crl::Serial;
+use crate::pki::{Certificate, DistinguishedName};
 use crate::token::TokenFacts;
 
 /// Proof that no rule known at this sequence hits the token.
@@ -61,15 +63,20 @@ struct Effect {
     before: Timestamp,
     expires: Timestamp,
     sequence: i64,
+    lifted: bool,
 }
 
 impl Effect {
-    /// Two rules on one value: whatever either hits is hit.
+    /// Two rules on one value: whatever either hits is hit, unless one was taken back: then the later one counts.
     fn joined(self, other: Self) -> Self {
+        if self.lifted || other.lifted {
+            return if self.sequence < other.sequence { other } else { self };
+        }
         Self {
             before: self.before.max(other.before),
             expires: self.expires.max(other.expires),
             sequence: self.sequence.max(other.sequence),
+            lifted: false,
         }
     }
 }
@@ -200,15 +207,26 @@ impl RevocationRules {
         Ok(NotRevoked { sequence: self.sequence })
     }
 
-    /// Judges a certificate as such: one that a rule names is nobody's proof any more, whatever was issued before or after.
+    /// Judges a certificate as such: one that a rule names, by itself, by its number or by its key, is nobody's proof any more, whatever
+    /// was issued before or after.
     ///
     /// # Errors
     /// [`CertificateRevoked`], naming the rule.
-    pub fn check_certificate(&self, certificate: Thumbprint) -> Result<(), CertificateRevoked> {
-        match self.effect(RuleKind::Certificate, &certificate.to_string()) {
-            Some(effect) => Err(CertificateRevoked { sequence: effect.sequence }),
-            None => Ok(()),
+    pub fn check_certificate(&self, certificate: &Certificate) -> Result<(), CertificateRevoked> {
+        for kind in [RuleKind::Certificate, RuleKind::CertificateKey, RuleKind::CertificateSerial] {
+            // Mostly there are no rules of a kind, and nothing is written out.
+            if self.has(kind)
+                && let Some(value) = certificate_value(kind, certificate)
+                && let Some(effect) = self.effect(kind, &value)
+            {
+                return Err(CertificateRevoked { sequence: effect.sequence });
+            }
         }
+        Ok(())
+    }
+
+    fn has(&self, kind: RuleKind) -> bool {
+        [&*self.settled, &self.recent].into_iter().filter_map(|index| index.of(kind)).any(|map| !map.is_empty())
     }
 
     /// Judges what was given to a client at a moment, or hangs on something that was.
@@ -224,15 +242,32 @@ impl RevocationRules {
 
     fn effect(&self, kind: RuleKind, value: &str) -> Option<Effect> {
         let find = |index: &Index| index.of(kind).and_then(|map| map.get(value)).copied();
-        match (find(&self.settled), find(&self.recent)) {
+        let effect = match (find(&self.settled), find(&self.recent)) {
             (Some(first), Some(second)) => Some(first.joined(second)),
             (first, second) => first.or(second),
-        }
+        };
+        effect.filter(|effect| !effect.lifted)
     }
 }
 
+/// What a rule of a kind would have to name to hit a certificate. `None` where the kind is not about certificates, or the certificate has a
+/// number that is longer than RFC 5280 §4.1.2.2 allows.
+pub fn certificate_value(kind: RuleKind, certificate: &Certificate) -> Option<String> {
+    match kind {
+        RuleKind::Certificate => Some(certificate.thumbprint().to_string()),
+        RuleKind::CertificateKey => Some(certificate.spki_sha256().to_string()),
+        RuleKind::CertificateSerial => certificate.serial().map(|serial| serial_value(serial, certificate.issuer())),
+        RuleKind::TokenId | RuleKind::Family | RuleKind::Client | RuleKind::Subject | RuleKind::Key => None,
+    }
+}
+
+/// The value of a rule on a number of an issuer.
+pub fn serial_value(serial: Serial, issuer: &DistinguishedName) -> String {
+    format!("{serial}@{issuer}")
+}
+
 fn parts(rule: RevocationRule) -> (RuleKind, Box<str>, Effect) {
-    let effect = Effect { before: rule.before, expires: rule.expires, sequence: rule.sequence };
+    let effect = Effect { before: rule.before, expires: rule.expires, sequence: rule.sequence, lifted: rule.lifted };
     (rule.kind, rule.value.into_boxed_str(), effect)
 }
 

@@ -1,9 +1,12 @@
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::domain::{Thumbprint, Timestamp};
 use crate::event::Reason;
 use crate::pki::crl::{CertificateRevocationList, CrlScope, Revoked};
 use crate::pki::path::{Link, Path};
+
+use super::ListProblem;
 
 /// What a missing list, or one that is too old, means.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -22,7 +25,18 @@ pub enum RevocationMode {
 pub struct RevocationLists {
     mode: RevocationMode,
     /// The lists of one scope stand together, the newest first.
-    by_issuer: BTreeMap<Thumbprint, BTreeMap<CrlScope, Vec<CertificateRevocationList>>>,
+    by_issuer: BTreeMap<Thumbprint, BTreeMap<CrlScope, Vec<Arc<CertificateRevocationList>>>>,
+    /// Why there is no list from a URL. Those that the operator named stand for every authority.
+    problems: BTreeMap<String, (ListProblem, NamedBy)>,
+}
+
+/// Who named a URL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NamedBy {
+    /// The configuration.
+    Operator,
+    /// A certificate whose path has verified, or one of the set.
+    Certificate,
 }
 
 /// Why a certificate of a path is refused.
@@ -41,10 +55,35 @@ pub enum RevocationListError {
         reason: &'static str,
     },
     /// No list speaks of it.
-    #[error("no revocation list speaks of number {serial}, and `revocation` is `hard`: add its authority's list to `crl_files`")]
+    #[error(
+        "no revocation list speaks of number {serial}, and `revocation` is `hard`: add its authority's list to `crl_files` or `crl_urls`, or set `crl_fetch`"
+    )]
     Unknown {
         /// The serial number in hexadecimal.
         serial: String,
+    },
+    /// The list that would speak of it was to be fetched, and is of no use.
+    #[error("the revocation list for number {serial}, from {url}: {problem}")]
+    Unusable {
+        /// The serial number in hexadecimal.
+        serial: String,
+        /// Where it is fetched from.
+        url: String,
+        /// What is wrong.
+        #[source]
+        problem: ListProblem,
+    },
+    /// Nobody says by OCSP whether it is revoked, and no list does.
+    #[error("the status of number {serial}, from {url}: {problem}")]
+    Status {
+        /// The serial number in hexadecimal.
+        serial: String,
+        /// Who is asked.
+        url: String,
+        /// What is wrong.
+        problem: String,
+        /// The private reason.
+        reason: Reason,
     },
     /// The list that speaks of it is too old, or not in force yet.
     #[error(
@@ -67,21 +106,47 @@ impl RevocationListError {
             Self::Revoked { .. } => Reason::CertificateRevoked,
             Self::Unknown { .. } => Reason::CertificateRevocationUnknown,
             Self::Stale { .. } => Reason::CertificateRevocationStale,
+            Self::Unusable { problem, .. } => problem.reason(),
+            Self::Status { reason, .. } => *reason,
         }
     }
 }
 
 impl RevocationLists {
     /// Lists with the keys that signed them (SPKI SHA-256).
-    pub fn new(mode: RevocationMode, lists: impl IntoIterator<Item = (CertificateRevocationList, Thumbprint)>) -> Self {
-        let mut by_issuer: BTreeMap<Thumbprint, BTreeMap<CrlScope, Vec<_>>> = BTreeMap::new();
+    pub fn new<L>(mode: RevocationMode, lists: impl IntoIterator<Item = (L, Thumbprint)>) -> Self
+    where
+        L: Into<Arc<CertificateRevocationList>>,
+    {
+        let mut by_issuer: BTreeMap<Thumbprint, BTreeMap<CrlScope, Vec<Arc<CertificateRevocationList>>>> = BTreeMap::new();
         for (list, issuer) in lists {
+            let list = list.into();
             by_issuer.entry(issuer).or_default().entry(list.scope().clone()).or_default().push(list);
         }
         for lists in by_issuer.values_mut().flat_map(BTreeMap::values_mut) {
-            lists.sort_by_key(|list| std::cmp::Reverse(list.this_update()));
+            // Of two of one second the number tells: in decimal and without leading zeros, the longer is the higher.
+            let number = |list: &CertificateRevocationList| list.number().map(|number| (number.len(), number.to_owned()));
+            lists.sort_by_cached_key(|list| std::cmp::Reverse((list.this_update(), number(list))));
         }
-        Self { mode, by_issuer }
+        Self { mode, by_issuer, problems: BTreeMap::new() }
+    }
+
+    /// These lists and others beside them, and why there are not more.
+    pub(super) fn joined(
+        &self,
+        others: impl IntoIterator<Item = (Arc<CertificateRevocationList>, Thumbprint)>,
+        problems: BTreeMap<String, (ListProblem, NamedBy)>,
+    ) -> Self {
+        let own =
+            self.by_issuer.iter().flat_map(|(issuer, scopes)| scopes.values().flatten().map(|list| (Arc::clone(list), *issuer)));
+        Self { problems, ..Self::new(self.mode, own.chain(others)) }
+    }
+
+    /// Whether a list that is in force speaks of the certificate.
+    pub(super) fn speaks_of(&self, link: &Link, now: Timestamp) -> bool {
+        let scopes = self.by_issuer.get(&link.issuer).into_iter().flatten();
+        let mut lists = scopes.filter(|(scope, _)| scope.covers(link.is_authority, &link.points)).flat_map(|(_, lists)| lists);
+        lists.any(|list| list.is_current(now))
     }
 
     /// What a missing list means.
@@ -93,14 +158,14 @@ impl RevocationLists {
     pub fn iter(&self) -> impl Iterator<Item = (Thumbprint, &CertificateRevocationList)> {
         self.by_issuer
             .iter()
-            .flat_map(|(issuer, scopes)| scopes.values().filter_map(|lists| lists.first()).map(|list| (*issuer, list)))
+            .flat_map(|(issuer, scopes)| scopes.values().filter_map(|lists| lists.first()).map(|list| (*issuer, &**list)))
     }
 
     /// When the first of each key's lists that are the newest of their scope is too old.
     pub fn oldest(&self) -> impl Iterator<Item = (Thumbprint, Timestamp)> {
         self.by_issuer.iter().filter_map(|(issuer, scopes)| {
             let newest = scopes.values().filter_map(|lists| lists.first());
-            newest.map(CertificateRevocationList::next_update).min().map(|next_update| (*issuer, next_update))
+            newest.map(|list| list.next_update()).min().map(|next_update| (*issuer, next_update))
         })
     }
 
@@ -120,7 +185,7 @@ impl RevocationLists {
         Ok(until)
     }
 
-    fn check_link(&self, link: &Link, now: Timestamp) -> Result<Option<Timestamp>, RevocationListError> {
+    pub(super) fn check_link(&self, link: &Link, now: Timestamp) -> Result<Option<Timestamp>, RevocationListError> {
         let serial = || link.serial.map_or_else(|| "of more than twenty octets".to_owned(), |serial| serial.to_string());
         let scopes = self.by_issuer.get(&link.issuer).into_iter().flatten();
         let covering = scopes.filter(|(scope, _)| scope.covers(link.is_authority, &link.points)).map(|(_, lists)| lists);
@@ -141,13 +206,23 @@ impl RevocationLists {
             return Ok(None);
         }
         match newest.filter(|_| link.serial.is_some()) {
-            None => Err(RevocationListError::Unknown { serial: serial() }),
+            None => Err(self.missing(link, serial())),
             Some(list) if list.is_current(now) => Ok(Some(list.next_update())),
             Some(list) => Err(RevocationListError::Stale {
                 issuer: list.issuer().to_string(),
                 this_update: list.this_update(),
                 next_update: list.next_update(),
             }),
+        }
+    }
+
+    /// Why no list speaks of a certificate: as far as is known, because of what came from a URL that it names.
+    fn missing(&self, link: &Link, serial: String) -> RevocationListError {
+        let named = link.points.iter().find_map(|point| self.problems.get_key_value(point));
+        let configured = || self.problems.iter().find(|(_, (_, named_by))| *named_by == NamedBy::Operator);
+        match named.or_else(configured) {
+            Some((url, (problem, _))) => RevocationListError::Unusable { serial, url: url.clone(), problem: problem.clone() },
+            None => RevocationListError::Unknown { serial },
         }
     }
 }

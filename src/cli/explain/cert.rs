@@ -11,7 +11,7 @@ use serde_json::json;
 use super::super::cert::date;
 use super::super::{ConfigArgument, print};
 use super::Lines;
-use crate::app::open_store;
+use crate::app::{fetch_lists, open_store};
 use crate::clients::{Authentication, Client, Published};
 use crate::config::Loaded;
 use crate::domain::{ClientId, Clock as _, SystemClock, Timestamp};
@@ -67,7 +67,7 @@ impl Cert {
                 Some(Client::from_record(&record)?)
             }
         };
-        self.judge(&mut lines, &loaded, certificate, above, client.as_ref(), now)?;
+        self.judge(&mut lines, &loaded, certificate, above, client.as_ref(), now).await?;
         revocation(&mut lines, store.as_ref(), certificate).await?;
         if let Some(client) = &client {
             registration(&mut lines, client, certificate, now);
@@ -81,7 +81,7 @@ impl Cert {
     }
 
     /// Every set that is named, one after the other: all that apply at once must accept.
-    fn judge(
+    async fn judge(
         &self,
         lines: &mut Lines,
         loaded: &Loaded,
@@ -91,6 +91,8 @@ impl Cert {
         now: Timestamp,
     ) -> anyhow::Result<()> {
         let sets = AnchorSets::load(&loaded.settings.anchor_set, &loaded.base_dir).context("[anchor_set]")?;
+        let chain: Vec<_> = above.iter().map(|certificate| certificate.der().clone()).collect();
+        let sets = fetch_lists(loaded, sets, certificate, &chain).await?.load().clone();
         let mut names: BTreeSet<&str> = self.anchors.iter().map(String::as_str).collect();
         names.extend(client.and_then(|client| client.anchor_set.as_deref()));
         if self.anchors.is_empty() {
@@ -175,12 +177,12 @@ fn verdict(set: &AnchorSet, certificate: &Certificate, above: &[Certificate], no
             let subject = anchor.map(|anchor| anchor.subject().to_string()).unwrap_or_default();
             let until = date(path.not_after());
             let lists = set.revocation_lists();
-            let listed = match (lists.mode(), lists.check(&path, now)) {
+            let listed = match (lists.mode(), set.check_revocation(&path, now)) {
                 (_, Err(error)) => return format!("refused: {}: {error}", error.reason()),
-                (RevocationMode::Off, _) => "revocation lists are not looked at".to_owned(),
-                (RevocationMode::Soft, _) => "no revocation list names it".to_owned(),
+                (RevocationMode::Off, _) => "revocation is not looked at".to_owned(),
+                (RevocationMode::Soft, _) => "nobody says that it is revoked".to_owned(),
                 (RevocationMode::Hard, Ok(until)) => {
-                    format!("revocation lists that hold until {} do not name it", until.map(date).unwrap_or_default())
+                    format!("known until {} not to be revoked", until.map(date).unwrap_or_default())
                 }
             };
             format!(
@@ -207,14 +209,13 @@ async fn revocation(lines: &mut Lines, store: Option<&Store>, certificate: &Cert
             }
             let (count, sequence) = (rules.len(), rules.sequence());
             lines.say("source", format!("{count} rules in the database, read now, up to number {sequence}"));
-            let verdict = match rules.check_certificate(certificate.thumbprint()) {
+            let verdict = match rules.check_certificate(certificate) {
                 Ok(()) => "no rule names this certificate".to_owned(),
                 Err(revoked) => format!("refused: {}: {revoked}", revoked.reason()),
             };
             lines.say("verdict", verdict);
         }
     }
-    lines.say("OCSP", "is not asked");
     Ok(())
 }
 

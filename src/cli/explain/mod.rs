@@ -9,6 +9,7 @@ use clap::{Args, Subcommand};
 
 use super::{ConfigArgument, control};
 use crate::app::Question;
+use crate::pki::name::must_be_hex;
 
 /// Say why a request, a certificate or a token was refused
 #[derive(Debug, Args)]
@@ -51,10 +52,18 @@ impl Explain {
 struct Lines(String);
 
 impl Lines {
+    /// One line, whatever the value is: it may be a stranger's, and neither moves the terminal nor looks like another line.
     fn say(&mut self, name: &str, value: impl AsRef<str>) {
         use std::fmt::Write as _;
         // A `String` takes everything.
-        let _ = writeln!(self.0, "  {name:<14} {}", value.as_ref());
+        let _ = write!(self.0, "  {name:<14} ");
+        for character in value.as_ref().chars() {
+            let _ = match must_be_hex(character) {
+                true => write!(self.0, "{}", character.escape_unicode()),
+                false => write!(self.0, "{character}"),
+            };
+        }
+        self.0.push('\n');
     }
 
     fn heading(&mut self, text: &str) {

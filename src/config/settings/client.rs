@@ -35,8 +35,8 @@ pub enum AssertionAudienceSetting {
     Endpoints,
 }
 
-/// Where keys and requests are fetched from that clients publish (`jwks_uri`, `request_uris`). Nothing is fetched until `ca_files` or `public_roots` says whom to
-/// trust. Redirects are never followed.
+/// Where keys and requests are fetched from that clients publish (`jwks_uri`, `request_uris`), and revocation lists. Nothing is fetched over `https` until `ca_files` or
+/// `public_roots` says whom to trust; lists, which are signed, also come over `http`. Redirects are never followed.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct OutboundSettings {
@@ -54,6 +54,8 @@ pub struct OutboundSettings {
     pub total_seconds: u32,
     /// Bytes of an answer.
     pub body_bytes: u32,
+    /// Bytes of a revocation list.
+    pub crl_bytes: u32,
 }
 
 impl Default for OutboundSettings {
@@ -66,6 +68,7 @@ impl Default for OutboundSettings {
             connect_seconds: 3,
             total_seconds: 5,
             body_bytes: 262_144,
+            crl_bytes: 16_777_216,
         }
     }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::CertificateModeSetting;
+use super::{CertificateModeSetting, CorsSettings, RateLimitSettings, ResponseHeaderSettings};
 
 /// The gateway's own identity.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -22,6 +22,11 @@ pub struct GatewaySettings {
     pub assertion_lifetime_seconds: u32,
     /// The private key that signs assertions, PKCS #8 PEM (P-256, P-384 or Ed25519). Without one a key is made at every start.
     pub assertion_key_file: Option<PathBuf>,
+    /// Seconds for which browsers shall come back over HTTPS alone: `Strict-Transport-Security` (RFC 6797) in every answer of the gateway.
+    /// Default: what upstreams say passes.
+    pub hsts_max_age_seconds: Option<u32>,
+    /// Whether that counts for names below the host too.
+    pub hsts_include_subdomains: bool,
     /// Gateways that answer for the same hosts. Each remembers used DPoP proofs alone, so that with more than one a proof must carry the
     /// nonce of the one it goes to: `dpop.require_nonce` and `affinity` are needed wherever a route takes DPoP.
     pub replicas: u32,
@@ -38,6 +43,8 @@ impl Default for GatewaySettings {
             assertion_style: AssertionStyleSetting::Symbolon,
             assertion_lifetime_seconds: 60,
             assertion_key_file: None,
+            hsts_max_age_seconds: None,
+            hsts_include_subdomains: false,
             replicas: 1,
             affinity: false,
         }
@@ -197,13 +204,50 @@ fn default_leeway_seconds() -> u32 {
 pub struct RouteSettings {
     /// A name for logs, metrics and audit events.
     pub name: String,
-    /// The request's authority: `host` or `host:port`, matched without regard to case.
+    /// The request's authority: `host` or `host:port`, matched without regard to case; `*.example.com` for every name with one label in
+    /// the place of `*` that has no routes of its own.
     pub host: String,
-    /// The path, or the part of it before `/`, that this route is for. The longest match wins.
+    /// The path, or the part of it before `/`, that this route is for. `{name}` in the place of a segment fits any one segment. The
+    /// longest match wins.
     #[serde(default = "default_path")]
     pub path: String,
-    /// Where requests go: `http://HOST:PORT` or `https://HOST:PORT`.
-    pub upstream: String,
+    /// Whether `path` is the whole path of a request or its beginning.
+    #[serde(default)]
+    pub path_match: PathMatchSetting,
+    /// Methods that this route is for: requests with others belong to another route for the same path, or to none. Empty: any.
+    #[serde(default)]
+    pub match_methods: Vec<String>,
+    /// Header fields that requests must have to belong to this route. Of two routes for the same path the one that asks for more is
+    /// looked at first.
+    #[serde(default)]
+    pub match_header: Vec<MatchHeaderSettings>,
+    /// Where requests go: `http://HOST:PORT` or `https://HOST:PORT`, or a list of them that take turns.
+    #[serde(deserialize_with = "one_or_more")]
+    pub upstream: Vec<String>,
+    /// How much of the requests each of several upstreams gets, in their order. Empty: all the same.
+    #[serde(default)]
+    pub upstream_weights: Vec<u32>,
+    /// Failures in a row after which an upstream is set aside: no connection, no answer in time, or a connection that broke off before
+    /// one. 0: never. Default: 5 for one of several, never for a single one.
+    pub upstream_failures: Option<u32>,
+    /// Seconds for which an upstream is set aside before it is tried again, with one request. Requests for which no upstream is left are
+    /// answered with 503 at once.
+    #[serde(default = "default_upstream_rest_seconds")]
+    pub upstream_rest_seconds: u32,
+    /// A path that every upstream is asked for (`GET`), again and again; one that does not answer with 2xx is set aside until it does.
+    pub upstream_health_path: Option<String>,
+    /// Seconds between two such questions, and for an answer.
+    #[serde(default = "default_upstream_health_seconds")]
+    pub upstream_health_seconds: u32,
+    /// How often a request without a body is tried with another upstream, or with the same one again where there is no other: when nothing
+    /// of it was sent, or when it is idempotent (RFC 9110 §9.2.2) and the connection broke off before the answer. Never after a timeout.
+    /// Default: 1 where there are several upstreams.
+    pub upstream_retries: Option<u32>,
+    /// Seconds to connect to an upstream.
+    #[serde(default = "default_upstream_connect_seconds")]
+    pub upstream_connect_seconds: u32,
+    /// Seconds for which the body of an upstream's answer may stand still before it is broken off. Default: as long as it likes.
+    pub upstream_stall_seconds: Option<u32>,
     /// PEM file with the certification authorities of an `https` upstream.
     pub upstream_ca_file: Option<PathBuf>,
     /// The gateway's certificate at an `https` upstream, PEM.
@@ -307,9 +351,62 @@ pub struct RouteSettings {
     /// any more.
     #[serde(default)]
     pub websocket: bool,
+    /// How much one caller may ask of this route: more is answered with 429. Counted behind the decision, by this process alone.
+    pub rate_limit: Option<RateLimitSettings>,
+    /// Requests that are served at once, to the last byte of their answers: more are answered with 503. Default: any number.
+    pub max_concurrent: Option<u32>,
+    /// For which pages of other origins this route is. Default: for none; what the upstream says of origins then passes.
+    pub cors: Option<CorsSettings>,
+    /// Header fields that every answer of this route has, whatever its upstream says.
+    #[serde(default)]
+    pub response_header: Vec<ResponseHeaderSettings>,
+    /// Names of header fields that no answer of its upstream keeps.
+    #[serde(default)]
+    pub remove_response_headers: Vec<String>,
+    /// Whether every answer has `x-fapi-interaction-id`: the request's, where it is one UUID, or a new one. The upstream is told it too.
+    #[serde(default)]
+    pub fapi_interaction_id: bool,
     /// Seconds to wait for the upstream's response head.
     #[serde(default = "default_upstream_timeout_seconds")]
     pub upstream_timeout_seconds: u32,
+}
+
+/// How much of a path a route is for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PathMatchSetting {
+    /// The path and everything below it.
+    #[default]
+    Prefix,
+    /// The path alone.
+    Exact,
+}
+
+/// A header field that requests must have.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct MatchHeaderSettings {
+    /// Its name.
+    pub name: String,
+    /// Its whole value.
+    pub value: String,
+}
+
+/// A place that has moved. Whoever asks for it is told where to, token or no token.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct RedirectSettings {
+    /// The request's authority, as in a route. Redirects are looked at before routes.
+    pub host: String,
+    /// The path, as in a route.
+    #[serde(default = "default_path")]
+    pub path: String,
+    /// Whether `path` is the whole path of a request or its beginning.
+    #[serde(default)]
+    pub path_match: PathMatchSetting,
+    /// An `https` URL without query: what stood behind `path`, and the query, is put behind it.
+    pub to: String,
+    /// 301, 302, 307 or 308.
+    #[serde(default = "default_redirect_status")]
+    pub status: u16,
 }
 
 /// What is spoken with an upstream.
@@ -369,6 +466,22 @@ fn one_or_more<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) 
 
 fn default_staleness() -> u32 {
     60
+}
+
+fn default_upstream_rest_seconds() -> u32 {
+    10
+}
+
+fn default_upstream_health_seconds() -> u32 {
+    5
+}
+
+fn default_upstream_connect_seconds() -> u32 {
+    5
+}
+
+fn default_redirect_status() -> u16 {
+    308
 }
 
 fn default_upstream_timeout_seconds() -> u32 {

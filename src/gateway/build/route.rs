@@ -6,27 +6,38 @@ use std::str::FromStr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use http::uri::PathAndQuery;
 use http::{HeaderName, Method};
 
+use super::answer::{answer_rules, concurrency, rate_limit};
 use super::{AS_CLIENT, BuildError, Server, Surroundings, is_taken, setting};
 use crate::binding::dpop::{Dpop, DpopChecked, NonceRule, Nonces};
 use crate::binding::{Policy, ReplayCache};
 use crate::config::settings::{
-    AssertionReuseSetting, ProofOfPossessionSetting, RequestHeaderSettings, RouteSettings, Settings, StaleRevocationsSetting,
-    TokenVerificationSetting, UpstreamProtocolSetting,
+    AssertionReuseSetting, MatchHeaderSettings, ProofOfPossessionSetting, RequestHeaderSettings, RouteSettings, Settings,
+    StaleRevocationsSetting, TokenVerificationSetting, UpstreamProtocolSetting,
 };
 use crate::domain::{Audience, Lifetime, Scope, Thumbprint};
 use crate::gateway::assertion::{AssertionTerms, OWN_CLAIMS, Reuse};
 use crate::gateway::certificate_rule::CertificateRules;
+use crate::gateway::forward::{Again, Received};
 use crate::gateway::metadata;
+use crate::gateway::pattern::Conditions;
 use crate::gateway::route::{Rewrite, RouteHost};
+use crate::gateway::strip::Reserved;
 use crate::gateway::template::Template;
 use crate::gateway::upstream::{Protocol, Upstream, UpstreamSpec};
+use crate::gateway::upstreams::{HealthRules, MAX_WEIGHTS, Upstreams};
 use crate::gateway::{AccessToken, Route};
 use crate::resource::{
     AcceptedIssuer, ClaimRule, DpopAcceptance, Protection, Requirements, RevocationCheck, Staleness, StepUp, Verification,
 };
 use crate::tls::{load_client_config, pin_server_keys};
+
+/// Failures in a row after which one of several upstreams is set aside, where nothing else is written.
+const DEFAULT_FAILURES: u32 = 5;
+/// How often a request is tried again, at most.
+const MAX_RETRIES: u32 = 5;
 
 /// Every value of a list in its own type.
 fn parsed<T, L>(values: &[String], name: &str) -> Result<L, BuildError>
@@ -107,10 +118,7 @@ pub(super) fn build_route(
         issuers: parsed(&settings.certificate_issuers, &at("certificate_issuers"))?,
         keys: parsed(&settings.certificate_keys, &at("certificate_keys"))?,
     };
-    let methods: Vec<Method> = parsed(&settings.methods, &at("methods"))?;
-    if let Some(odd) = methods.iter().find(|method| method.as_str().bytes().any(|byte| byte.is_ascii_lowercase())) {
-        return Err(setting(at("methods"), format!("`{odd}`: methods are written in capitals (RFC 9110 §9.1)")));
-    }
+    let methods = methods(&settings.methods, &at("methods"))?;
     let addresses = parsed(&settings.addresses, &at("addresses"))?;
     let staleness = match settings.stale_revocations {
         StaleRevocationsSetting::Refuse => {
@@ -131,7 +139,6 @@ pub(super) fn build_route(
     if let (None, Some(name)) = (&tls, upstream_identity_setting(settings)) {
         return Err(setting(at(name), "is for `https` upstreams, which need `upstream_ca_file`"));
     }
-    let timeout = Duration::from_secs(settings.upstream_timeout_seconds.into());
     let protocol = match settings.upstream_protocol {
         UpstreamProtocolSetting::Http1 => Protocol::Http1,
         UpstreamProtocolSetting::Http2 => Protocol::Http2,
@@ -143,10 +150,11 @@ pub(super) fn build_route(
         None => None,
         Some(by) => Some(Rewrite::new(&settings.path, by).map_err(|error| setting(at("upstream_path"), error))?),
     };
-    let server_name = settings.upstream_server_name.as_deref();
-    let upstream = Upstream::new(UpstreamSpec { url: &settings.upstream, tls, server_name, protocol, timeout })
-        .map_err(|error| BuildError::Upstream { name: name.clone(), error })?;
+    let upstreams = upstreams(settings, tls, protocol, surroundings)?;
     let host = RouteHost::parse(&settings.host).map_err(|error| setting(at("host"), error))?;
+    if host.is_many() && settings.assertion_audience.is_none() {
+        return Err(setting(at("assertion_audience"), "must be written where `host` is `*.…`: there is no single authority"));
+    }
     if let Some(name) = settings.anchor_set.as_ref().filter(|name| surroundings.anchors.load().get(name).is_none()) {
         return Err(setting(at("anchor_set"), format!("there is no `[anchor_set.{name}]`")));
     }
@@ -156,7 +164,9 @@ pub(super) fn build_route(
         methods,
         addresses,
         index,
-        upstream,
+        again: again(settings, &upstreams),
+        upstreams,
+        conditions: conditions(settings)?,
         protection: Protection {
             issuers,
             verification,
@@ -174,6 +184,9 @@ pub(super) fn build_route(
         rewrite,
         websocket: settings.websocket,
         access_token: if settings.pass_access_token { AccessToken::Passed } else { AccessToken::Removed },
+        rate_limit: rate_limit(settings, surroundings)?,
+        concurrency: concurrency(settings)?,
+        answer_rules: answer_rules(settings)?,
         metrics: OnceLock::new(),
     })
 }
@@ -209,6 +222,105 @@ fn upstream_tls(
     let config = load_client_config(authorities, identity, &[], Arc::clone(&surroundings.clock)).map_err(wrong)?;
     let keys: Vec<Thumbprint> = parsed(&settings.upstream_keys, &at("upstream_keys"))?;
     if keys.is_empty() { Ok(config) } else { pin_server_keys(config, authorities, keys).map_err(wrong) }
+}
+
+/// Where a route's requests go.
+fn upstreams(
+    settings: &RouteSettings,
+    tls: Option<Arc<rustls::ClientConfig>>,
+    protocol: Protocol,
+    surroundings: &Surroundings,
+) -> Result<Upstreams, BuildError> {
+    let at = |member: &str| format!("route.{}.{member}", settings.name);
+    let (urls, weights) = (&settings.upstream, &settings.upstream_weights);
+    if urls.is_empty() {
+        return Err(setting(at("upstream"), "must name at least one"));
+    }
+    let sum: u64 = weights.iter().copied().map(u64::from).sum();
+    if !weights.is_empty() && (weights.len() != urls.len() || weights.contains(&0) || sum > MAX_WEIGHTS.into()) {
+        let problem = format!("must be one for each upstream, each at least 1, and together at most {MAX_WEIGHTS}");
+        return Err(setting(at("upstream_weights"), problem));
+    }
+    if settings.upstream_connect_seconds == 0 {
+        return Err(setting(at("upstream_connect_seconds"), "must be at least 1"));
+    }
+    if settings.upstream_stall_seconds == Some(0) {
+        return Err(setting(at("upstream_stall_seconds"), "must be at least 1; leave it out for no limit"));
+    }
+    if settings.upstream_rest_seconds == 0 || settings.upstream_health_seconds == 0 {
+        return Err(setting(at("upstream_rest_seconds"), "and `upstream_health_seconds` must be at least 1"));
+    }
+    let seconds = |seconds: u32| Duration::from_secs(seconds.into());
+    let mut members = Vec::with_capacity(urls.len());
+    for (index, url) in urls.iter().enumerate() {
+        let spec = UpstreamSpec {
+            url,
+            tls: tls.clone(),
+            server_name: settings.upstream_server_name.as_deref(),
+            protocol,
+            timeout: seconds(settings.upstream_timeout_seconds),
+            connect_timeout: seconds(settings.upstream_connect_seconds),
+            stall: settings.upstream_stall_seconds.map(seconds),
+        };
+        let upstream = Upstream::new(spec).map_err(|error| BuildError::Upstream { name: settings.name.clone(), error })?;
+        members.push((upstream, weights.get(index).copied().unwrap_or(1)));
+    }
+    let check = settings.upstream_health_path.as_ref().map(|path| {
+        let path: PathAndQuery = path
+            .parse()
+            .ok()
+            .filter(|_| path.starts_with('/'))
+            .ok_or_else(|| setting(at("upstream_health_path"), format!("`{path}` is not a path: it begins with a slash")))?;
+        Ok::<_, BuildError>((path, seconds(settings.upstream_health_seconds)))
+    });
+    let several = members.len() > 1;
+    let rules = HealthRules {
+        failures: settings.upstream_failures.or(several.then_some(DEFAULT_FAILURES)).filter(|failures| *failures > 0),
+        rest: seconds(settings.upstream_rest_seconds),
+        check: check.transpose()?,
+    };
+    Ok(Upstreams::new(members, rules, Arc::clone(&surroundings.clock)))
+}
+
+/// How often a request may be tried again.
+fn again(settings: &RouteSettings, upstreams: &Upstreams) -> Again {
+    let several = upstreams.members().nth(1).is_some();
+    Again {
+        times: settings.upstream_retries.unwrap_or(u32::from(several)).min(MAX_RETRIES),
+        received: match settings.assertion_reuse {
+            AssertionReuseSetting::Reusable => Received::Idempotent,
+            // An upstream that takes each assertion once would refuse the second.
+            AssertionReuseSetting::PerRequest => Received::Never,
+        },
+    }
+}
+
+/// What else a request must have to belong to a route.
+fn conditions(settings: &RouteSettings) -> Result<Conditions, BuildError> {
+    let at = |member: &str| format!("route.{}.{member}", settings.name);
+    let mut headers = Vec::with_capacity(settings.match_header.len());
+    for MatchHeaderSettings { name: text, value } in &settings.match_header {
+        let name: HeaderName = text.parse().map_err(|_| setting(at("match_header"), format!("`{text}` is not a header name")))?;
+        if Reserved::new([]).covers(name.as_str()) || is_taken(&name) || headers.iter().any(|(other, _)| *other == name) {
+            let problem =
+                format!("`{text}` does not reach upstreams as it is sent, or has a meaning of its own, or is named twice");
+            return Err(setting(at("match_header"), problem));
+        }
+        headers.push((name, value.clone()));
+    }
+    headers.sort_unstable_by(|a, b| a.0.as_str().cmp(b.0.as_str()));
+    let mut methods = methods(&settings.match_methods, &at("match_methods"))?;
+    methods.sort_unstable_by(|a, b| a.as_str().cmp(b.as_str()));
+    methods.dedup();
+    Ok(Conditions { methods, headers })
+}
+
+pub(super) fn methods(written: &[String], name: &str) -> Result<Vec<Method>, BuildError> {
+    let methods: Vec<Method> = parsed(written, name)?;
+    match methods.iter().find(|method| method.as_str().bytes().any(|byte| byte.is_ascii_lowercase())) {
+        Some(odd) => Err(setting(name, format!("`{odd}`: methods are written in capitals (RFC 9110 §9.1)"))),
+        None => Ok(methods),
+    }
 }
 
 /// What a route wants of assertions.

@@ -10,11 +10,12 @@ use crate::config::settings::{
 };
 use crate::domain::{ClientId, Clock, Issuer, Lifetime, Redacted};
 use crate::fetch::{Client, FetchLimits};
-use crate::gateway::assertion;
 use crate::gateway::feed::Feed;
 use crate::jose::Algorithm;
 use crate::pki::pem;
-use crate::resource::{AuthorizationServer, ClientAuthentication, Introspection, IssuerKeys, Moment, Revocations, TokenVerifier};
+use crate::resource::{
+    ASSERTION_TYPE, AuthorizationServer, ClientAuthentication, Introspection, IssuerKeys, Moment, Revocations, TokenVerifier,
+};
 use crate::telemetry::metrics::{ISSUER_KEY_FETCHES, REVOCATION_FEED_AGE, REVOCATION_RULES};
 use crate::tls::load_client_config;
 use crate::token::jwt::Layout;
@@ -31,7 +32,7 @@ const MIN_STALENESS_SECONDS: u32 = 3;
 
 /// JWTs that are something else than access tokens, whatever an issuer calls those.
 const OTHER_TYPES: &[&str] = &[
-    assertion::TYPE,
+    ASSERTION_TYPE,
     "client-authentication+jwt",
     "dpop+jwt",
     "logout+jwt",

@@ -25,6 +25,16 @@ fn shown(peer: &PeerCertificate, verdict: Verdict, bound: Bound, dialect: Certif
     fields.iter().map(|(name, value)| (name.to_string(), value.to_str().expect("ASCII").to_owned())).collect()
 }
 
+/// Every field that is written is one of those that a dialect is said to set.
+#[test]
+fn dialects_set_the_fields_that_are_theirs() {
+    let peer = peer();
+    for dialect in [Rfc9440, Rfc9440WithChain, Xfcc, Nginx, Traefik, Alb, XSslClientCert] {
+        let written = shown(&peer, Verdict::Success, Bound::No, dialect);
+        assert_eq!(written.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), names(dialect), "{dialect:?}");
+    }
+}
+
 #[test]
 fn every_dialect_carries_the_certificate() {
     let peer = peer();
@@ -70,16 +80,19 @@ fn every_dialect_carries_the_certificate() {
 }
 
 #[test]
-fn a_certificate_without_worth_is_carried_only_with_a_word_about_it() {
+fn names_that_no_authority_stands_for_are_carried_only_with_a_word_about_them() {
     let peer = peer();
-    let failed = Verdict::Failed(Reason::CertificateExpired);
+    let failed = Verdict::Failed(Reason::CertificateNoAnchors);
     for dialect in [Rfc9440, Rfc9440WithChain, Xfcc, Traefik, Alb, XSslClientCert] {
         assert!(shown(&peer, failed, Bound::No, dialect).is_empty(), "{dialect:?}");
-        assert!(!shown(&peer, failed, Bound::Yes, dialect).is_empty(), "{dialect:?}");
+        // The certificate that the token is bound to, alone, where dialects have a field for just that.
+        let fields = usize::from(matches!(dialect, Rfc9440 | Rfc9440WithChain | XSslClientCert));
+        assert_eq!(shown(&peer, failed, Bound::Yes, dialect).len(), fields, "{dialect:?}");
+        assert!(!shown(&peer, Verdict::Success, Bound::No, dialect).is_empty(), "{dialect:?}");
         let nobody = Shown { peer: None, verdict: Verdict::None, bound: Bound::No };
         assert!(write(dialect, &nobody).is_empty(), "{dialect:?}");
     }
-    assert_eq!(shown(&peer, failed, Bound::No, Nginx)[0].1, "FAILED:certificate_expired");
+    assert_eq!(shown(&peer, failed, Bound::No, Nginx)[0].1, "FAILED:certificate_no_anchors");
 }
 
 #[test]

@@ -296,7 +296,7 @@ impl AuthorizationServer {
 
     /// The certificate, unless a revocation rule names it: then it proves nothing, and no token is bound to it.
     fn unrevoked(&self, certificate: &Arc<PeerCertificate>) -> Result<Arc<PeerCertificate>, Refusal> {
-        match self.revocations.load().check_certificate(certificate.thumbprint()) {
+        match self.revocations.load().check_certificate(certificate.leaf()) {
             Ok(()) => Ok(certificate.clone()),
             Err(revoked) => Err(failed(revoked.reason())),
         }

@@ -225,6 +225,9 @@ impl AuthorizationServer {
         match self.store.redeem_code(&code, now, Some(&new), &[event]).await? {
             CodeSpent::Now => Ok(issued),
             CodeSpent::SessionEnded => Err(of(invalid_grant(Reason::SessionAbsent, "the person has signed out since")).into()),
+            CodeSpent::AccountEnded => {
+                Err(of(invalid_grant(Reason::AccountDisabled, "the person may not sign in any more")).into())
+            }
             CodeSpent::Before => Err(self.replayed(&family, client.client_id(), Reason::CodeReplayed, now, request_id).await),
         }
     }

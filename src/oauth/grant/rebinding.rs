@@ -107,7 +107,7 @@ impl AuthorizationServer {
         let dates = |_| unusable(Reason::RebindingCertificate, "certificate_rebinding: the certificate is not valid now");
         certificate.check_dates(now).map_err(dates)?;
         let revoked = |_| unusable(Reason::CertificateRevoked, "certificate_rebinding: the certificate is not taken");
-        self.revocations.load().check_certificate(certificate.thumbprint()).map_err(revoked)?;
+        self.revocations.load().check_certificate(&certificate).map_err(revoked)?;
         Ok(Some(Rebinding { certificate, key: key.0, until: key.1 }))
     }
 

@@ -163,3 +163,15 @@ fn what_a_list_speaks_of() {
     assert!(!part.covers(false, std::slice::from_ref(&b)) && !part.covers(false, &[]), "another part of the certificates");
     assert!(CrlScope::default().covers(true, &[]) && CrlScope::default().covers(false, &[b]));
 }
+
+#[test]
+fn numbers_are_read_as_people_copy_them() {
+    let same = ["1a2b", "1A:2B", "0x1a2b", "00:1a:2b", " 1a 2b ", "01a2b"];
+    for text in same {
+        assert_eq!(Serial::from_hex(text).map(|serial| serial.to_string()).as_deref(), Some("1a2b"), "{text}");
+    }
+    assert_eq!(Serial::from_hex("0").map(|serial| serial.to_string()).as_deref(), Some("0"));
+    for text in ["", "0x", "1g", "-1", &"f".repeat(41)] {
+        assert_eq!(Serial::from_hex(text), None, "{text}");
+    }
+}

@@ -258,7 +258,8 @@ fn write_escaped(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
     Ok(())
 }
 
-fn must_be_hex(character: char) -> bool {
+/// Whether a character is seen by nobody, or changes how others are seen.
+pub(crate) fn must_be_hex(character: char) -> bool {
     character.is_control()
         || matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }

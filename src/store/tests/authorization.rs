@@ -27,6 +27,14 @@ fn new_code<'a>(code: &'a str, family: &'a FamilyId) -> NewCode<'a> {
     NewCode { code, family, session: None, state: b"stands for much", expires: SOON }
 }
 
+/// Bob has an account.
+async fn add_bob(store: &Store) {
+    let key = crate::seal::PersonKey::random(&crate::jose::random::SystemRandomness).expect("a key");
+    let bob = bob();
+    let new = crate::store::NewAccount { subject: &bob, username: "bob", profile: b"{}", password: None };
+    assert_eq!(store.add_account(&new, &key, NOW).await.expect("added"), crate::store::Added::Added);
+}
+
 async fn issue(store: &Store, code: &str, name: &str) {
     let finished = store.issue_code(&new_code(code, &family(name)), &Finishes::default(), &revoked("t")).await;
     assert_eq!(finished.expect("issued"), Finished::Now);
@@ -73,6 +81,7 @@ on_both_engines! {
 
     async fn a_code_is_redeemed_once_and_remembered(place: &Place) {
         let store = place.open().await;
+        add_bob(&store).await;
         issue(&store, "c", "f").await;
         let record = store.code("c", NOW).await.expect("read").expect("there");
         assert_eq!((record.family, record.state.as_slice(), record.redeemed), (family("f"), b"stands for much".as_slice(), None));
@@ -80,15 +89,33 @@ on_both_engines! {
         let new = new_family(&f, &client, &subject, None);
         assert_eq!(store.redeem_code("c", NOW, Some(&new), &[revoked("t")]).await.expect("redeemed"), CodeSpent::Now);
         assert_eq!(store.redeem_code("c", NOW, Some(&new), &[revoked("t")]).await.expect("answered"), CodeSpent::Before);
-        assert_eq!(events(&store).await.len(), 2, "one for the issue, one for the redemption");
+        assert_eq!(events(&store).await.len(), 3, "one for the account, one for the issue, one for the redemption");
         assert_eq!(store.code("c", NOW).await.expect("read").expect("remembered").redeemed, Some(NOW));
         assert!(store.family(&f, NOW).await.expect("read").is_some());
         assert_eq!(redeem(&store, "never issued").await, CodeSpent::Before);
     }
 
+    /// A person who may not sign in any more, or is gone, has granted nothing that lasts.
+    async fn a_code_of_somebody_who_may_not_sign_in_any_more_is_worth_nothing(place: &Place) {
+        let store = place.open().await;
+        add_bob(&store).await;
+        let (f, client, subject) = (family("f"), id("alice"), bob());
+        issue(&store, "c", "f").await;
+        let new = new_family(&f, &client, &subject, None);
+        let redeem = async || store.redeem_code("c", NOW, Some(&new), &[]).await.expect("answered");
+        assert!(store.disable_account(&subject, window(100, 400), NOW).await.expect("disabled"));
+        assert_eq!(redeem().await, CodeSpent::AccountEnded);
+        assert!(store.family(&f, NOW).await.expect("read").is_none(), "nothing was written");
+        assert!(store.remove_account(&subject, window(100, 400), NOW).await.expect("removed"));
+        assert_eq!(redeem().await, CodeSpent::AccountEnded);
+        add_bob(&store).await;
+        assert_eq!(redeem().await, CodeSpent::Now);
+    }
+
     /// A hundred clients at two replicas, twenty rounds: counted at the callers and in the database.
     async fn of_a_hundred_redemptions_one_succeeds(place: &Place) {
         let stores = [place.open().await, place.open().await];
+        add_bob(&stores[0]).await;
         let (client, subject) = (id("alice"), bob());
         for round in 0..20 {
             let (code, name) = (format!("code {round}"), format!("family-{round}"));
@@ -131,6 +158,7 @@ on_both_engines! {
 
     async fn of_a_hundred_rotations_one_succeeds(place: &Place) {
         let stores = [place.open().await, place.open().await];
+        add_bob(&stores[0]).await;
         issue(&stores[0], "c", "f").await;
         let (f, client, subject) = (family("f"), id("alice"), bob());
         let new = new_family(&f, &client, &subject, None);
@@ -154,6 +182,7 @@ on_both_engines! {
 
     async fn an_ended_family_leaves_a_rule_in_the_same_transaction(place: &Place) {
         let store = place.open().await;
+        add_bob(&store).await;
         let (f, client, subject) = (family("f"), id("alice"), bob());
         issue(&store, "c", "f").await;
         issue(&store, "unredeemed", "f").await;
@@ -219,7 +248,7 @@ on_both_engines! {
         let rules = store.remove_client(&client, window, NOW).await.expect("removed").expect("there");
         let named: Vec<_> = rules.iter().map(|rule| (rule.kind, rule.value.as_str())).collect();
         assert_eq!(named[0], (RuleKind::Client, "alice"));
-        assert_eq!(named.len(), 3, "{named:?}");
+        assert_eq!(named[1..], [(RuleKind::Family, "of-token")]);
         assert!(store.family(&own, NOW).await.expect("read").is_none(), "not even if the name comes back");
         assert!(store.family(&of_token, NOW).await.expect("read").is_none());
         assert!(store.family(&elsewhere, NOW).await.expect("read").is_some());
@@ -254,6 +283,7 @@ on_both_engines! {
 
     async fn what_has_expired_leaves_in_batches(place: &Place) {
         let store = place.open().await;
+        add_bob(&store).await;
         let (client, subject) = (id("alice"), bob());
         for number in 0..5 {
             let name = format!("f{number}");
@@ -307,7 +337,10 @@ on_both_engines! {
         }
         let (client, subject) = (id("alice"), bob());
         let new = new_family(&f, &client, &subject, None);
-        assert_eq!(store.redeem_device("dc", &new, None, &[]).await.expect("answered"), CodeSpent::Before, "nobody allowed it");
+        let redeem = async || store.redeem_device("dc", &new, None, &[]).await.expect("answered");
+        assert_eq!(redeem().await, CodeSpent::AccountEnded);
+        add_bob(&store).await;
+        assert_eq!(redeem().await, CodeSpent::Before, "nobody allowed it");
         let gone: SessionId = "gone".parse().expect("a session");
         let allowed = store.decide_device("BBBBCCCC", Some((b"granted", &gone)), NOW, &revoked("t")).await;
         assert!(!allowed.expect("answered"), "its session is not there");
@@ -315,8 +348,8 @@ on_both_engines! {
         assert!(!store.decide_device("BBBBCCCC", None, NOW, &revoked("t")).await.expect("answered"), "a second click");
         let record = store.device_authorization_of("BBBBCCCC", NOW).await.expect("read").expect("there");
         assert_eq!((record.state, record.granted.is_none()), (DeviceState::Denied, true));
-        assert_eq!(store.redeem_device("dc", &new, None, &[]).await.expect("answered"), CodeSpent::Before, "it was denied");
-        assert_eq!(events(&store).await.len(), 1);
+        assert_eq!(redeem().await, CodeSpent::Before, "it was denied");
+        assert_eq!(events(&store).await.len(), 2, "the account and the denial");
         assert_eq!(store.delete_expired_device_authorizations(LATER, 3).await.expect("deleted"), 1);
     }
 

@@ -28,7 +28,7 @@ async fn fill(store: &Store, (person, key): &(Subject, PersonKey), now: Timestam
     for number in 0..ROWS {
         let name = format!("soak-{round}-{number}");
         let family = name.parse().expect("a family");
-        let (client_id, subject) = ("soak".parse().expect("a client"), "soak".parse().expect("a subject"));
+        let client_id = "soak".parse().expect("a client");
         let state = [7; 400];
         assert_eq!(store.claim("soak", name.as_bytes(), expires).await.expect("claimed"), Claimed::First);
         store.add_interaction(&name, &state, expires).await.expect("kept");
@@ -38,7 +38,7 @@ async fn fill(store: &Store, (person, key): &(Subject, PersonKey), now: Timestam
         let new = NewFamily {
             family: &family,
             client_id: &client_id,
-            subject: &subject,
+            subject: person,
             session: None,
             state: &state,
             created: now,

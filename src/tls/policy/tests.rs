@@ -140,6 +140,7 @@ fn hosts_are_read_from_their_files() {
         certificate_source: CertificateSourceSetting::Handshake,
         anchor_set: anchor_set.map(str::to_owned),
         certificate_mode: None,
+        passthrough: vec![],
         host: hosts,
     };
     let set = |byte| AnchorHints { subjects: vec![], mark: [byte; 32] };

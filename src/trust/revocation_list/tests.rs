@@ -125,3 +125,20 @@ fn new_lists_leave_the_set_as_it_is() {
         "{error}"
     );
 }
+
+/// RFC 5280 §5.2.3: "CRL numbers … allow users to easily determine when a particular CRL supersedes another CRL".
+#[test]
+fn of_two_lists_of_one_second_the_higher_number_counts() {
+    let root = Authority::new("Root");
+    let numbered = |number: u8| {
+        move |list: &mut ListParams| {
+            let value = crate::pki::fixture::der(0x02, [&[number][..]]);
+            list.extensions.push(crate::pki::fixture::extension(&[0x55, 0x1d, 0x14], false, &value));
+        }
+    };
+    let (nine, ten) = (numbered(9), numbered(10));
+    for made in [[(&root, &nine as &dyn Fn(&mut ListParams)), (&root, &ten)], [(&root, &ten), (&root, &nine)]] {
+        let lists = lists(RevocationMode::Soft, &made);
+        assert_eq!(lists.iter().map(|(_, list)| list.number()).collect::<Vec<_>>(), [Some("10")]);
+    }
+}

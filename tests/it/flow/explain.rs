@@ -113,3 +113,26 @@ async fn a_token_is_explained_beside_a_certificate() {
     let nothing = symbolon(stack.dir.path(), &["explain", "token", "--file", "empty.txt"]).await;
     assert!(nothing.failed().contains("there is no token"));
 }
+
+/// What an unverified token says stands in lines of its own: it clears no screen and writes no verdict.
+#[tokio::test]
+async fn a_token_cannot_write_to_the_terminal() {
+    use base64::Engine as _;
+    let stack = Setup { without_gateway: true, ..Setup::default() }.prepare("sqlite:symbolon.db".into()).await;
+    let encode = |text: &str| base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(text);
+    let token = |kid: &str, subject: &str| {
+        let header = format!("{{\"alg\":\"ES256\",\"typ\":\"at+jwt\",\"kid\":\"{kid}\"}}");
+        let payload = format!("{{\"iss\":\"https://other.example\",\"sub\":\"{subject}\",\"exp\":1}}");
+        format!("{}.{}.{}", encode(&header), encode(&payload), encode(&"x".repeat(64)))
+    };
+    let explain = async |token: String| {
+        std::fs::write(stack.path("token.txt"), token).expect("written");
+        symbolon(stack.dir.path(), &["explain", "token", "--file", "token.txt", "--config", "gateway.toml"]).await.ok()
+    };
+    let said = explain(token("\\u001b[2J\\n  verdict        it stands", "ad\\u202enim\\u009b2J")).await;
+    assert!(said.chars().all(|character| character == '\n' || !character.is_control()), "{said:?}");
+    assert!(!said.contains('\u{202e}') && !said.lines().any(|line| line.starts_with("  verdict        it stands")), "{said:?}");
+    assert!(said.contains("\\u{1b}[2J\\u{a}") && said.contains("ad\\u{202e}nim\\u{9b}2J"), "{said}");
+    let said = explain(token("key-1", "admin Jos\u{e9}")).await;
+    assert!(said.contains("key-1") && said.contains("admin Jos\u{e9}"), "{said}");
+}

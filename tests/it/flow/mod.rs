@@ -1,6 +1,7 @@
 //! Journeys, in numbered steps.
 
 mod another_issuer;
+mod assertion;
 mod browser;
 mod change_feed;
 mod client_changes;
@@ -25,3 +26,4 @@ mod seal_keys;
 mod signing_keys;
 mod streaming;
 mod upstream_identity;
+mod upstreams;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::harness::{Authority, Call, Leaf, Setup, Stack, command::symbolon};
+use crate::harness::{Authority, Call, Http, Leaf, Setup, Stack, command::symbolon};
 
 const RELOAD: [&str; 3] = ["reload", "--config", "symbolon.toml"];
 
@@ -223,4 +223,55 @@ async fn a_reload_ends_only_the_sessions_of_what_changed() {
     symbolon(stack.dir.path(), &RELOAD).await.ok();
     assert!(resumes(&stack.mtls_authority).await, "nothing of this host changed");
     assert!(!resumes(&stack.as_authority).await, "another certificate");
+}
+
+/// While certificates, keys and anchors are read again under load, on connections that stay and on ones that come and go, over HTTP/1.1
+/// and HTTP/2, no request is lost and none is answered otherwise.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reload_under_load_drops_no_request() {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+    let stack = Setup { gateway: "\n[reload]\nwatch_files = false\n".into(), ..Setup::default() }.start().await;
+    let token = stack.token(&stack.alice).await;
+    let (done, served) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let call = Call::get("/accounts").bearer(&token);
+    let load = [(Http::V1, true), (Http::V2, true), (Http::V1, false), (Http::V2, false)].map(|(http, stays)| {
+        let (caller, authority, call) = (stack.caller(&stack.alice).http(http), stack.gateway_authority.clone(), call.clone());
+        let (done, served) = (done.clone(), served.clone());
+        tokio::spawn(async move {
+            let mut connection = caller.connect(&authority).await.expect("a connection");
+            while !done.load(Ordering::Relaxed) {
+                if !stays {
+                    connection = caller.connect(&authority).await.expect("a connection");
+                }
+                let answer = connection.try_send(&call).await;
+                let answer = answer.unwrap_or_else(|error| panic!("{http:?}, stays: {stays}: {error}"));
+                assert_eq!(answer.status, 200, "{http:?}, stays: {stays}: {}", answer.text());
+                served.fetch_add(1, Ordering::Relaxed);
+            }
+        })
+    });
+    let mut before = 0;
+    for round in 0..8 {
+        let renewed = stack.server_ca.issue(Leaf::server(&["localhost", "as.example", "public.example"]));
+        renewed.write(stack.dir.path());
+        // The same authority, and one more beside it every second time: trust itself changes too.
+        let other = if round % 2 == 0 { Authority::new("Client CA").pem } else { String::new() };
+        std::fs::write(stack.path("client-ca.pem"), format!("{}{other}", stack.client_ca.pem)).expect("written");
+        symbolon(stack.dir.path(), &["reload", "--config", "gateway.toml"]).await.ok();
+        let stream = stack.nobody().raw(&stack.gateway_authority).await.expect("a connection");
+        let shown = &stream.get_ref().1.peer_certificates().expect("certificates")[0];
+        assert_eq!(shown.as_ref(), renewed.chain[0].as_ref(), "the new certificate is shown");
+        let started = Instant::now();
+        while served.load(Ordering::Relaxed) < before + 20 {
+            assert!(started.elapsed() < Duration::from_secs(20), "nothing is served any more");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        before = served.load(Ordering::Relaxed);
+    }
+    done.store(true, Ordering::Relaxed);
+    for task in load {
+        task.await.expect("no request is lost");
+    }
+    assert_eq!(stack.upstream.requests().len(), served.load(Ordering::Relaxed));
 }

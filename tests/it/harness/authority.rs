@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateRevocationListParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose,
-    IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, RevocationReason, RevokedCertParams, SanType,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CrlDistributionPoint, CustomExtension,
+    DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, RevocationReason,
+    RevokedCertParams, SanType,
 };
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
@@ -16,6 +17,26 @@ use time::{Duration, OffsetDateTime};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 const DAY: i64 = 86_400;
+const ECDSA_WITH_SHA256: &[u8] = b"\x30\x0a\x06\x08\x2a\x86\x48\xce\x3d\x04\x03\x02";
+
+/// One DER value (ITU-T X.690 §8.1).
+fn der(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
+    let content = parts.concat();
+    let length = match content.len() {
+        short @ ..0x80 => vec![u8::try_from(short).expect("short")],
+        long @ ..0x100 => vec![0x81, u8::try_from(long).expect("short")],
+        long => [vec![0x82], u16::try_from(long).expect("short").to_be_bytes().to_vec()].concat(),
+    };
+    [vec![tag], length, content].concat()
+}
+
+/// GeneralizedTime.
+fn moment(at: OffsetDateTime) -> Vec<u8> {
+    let (date, time) = (at.date(), at.time());
+    let (year, month, day) = (date.year(), u8::from(date.month()), date.day());
+    let text = format!("{year:04}{month:02}{day:02}{:02}{:02}{:02}Z", time.hour(), time.minute(), time.second());
+    der(0x18, &[text.as_bytes()])
+}
 
 /// A certification authority.
 pub struct Authority {
@@ -75,6 +96,11 @@ impl Authority {
         self.issue_for(leaf, KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, rcgen::RsaKeySize::_2048).expect("a key"))
     }
 
+    /// Another certificate for the key of one that is there.
+    pub fn renew(&self, identity: &Identity, leaf: Leaf) -> Identity {
+        self.issue_for(leaf, KeyPair::from_pem(&identity.key_pem).expect("a key"))
+    }
+
     fn issue_for(&self, leaf: Leaf, key: KeyPair) -> Identity {
         let name = leaf.name.clone();
         let certificate = leaf.params().signed_by(&key, &self.issuer).expect("a certificate");
@@ -83,7 +109,12 @@ impl Authority {
 
     /// Its revocation list in PEM: these certificates are revoked. It holds for so many seconds, from a second ago.
     pub fn revocation_list(&self, revoked: &[&CertificateDer<'_>], seconds: i64) -> String {
-        let (this_update, next_update) = window(-1, seconds);
+        self.revocation_list_from(revoked, -1, seconds)
+    }
+
+    /// The same, from another moment on, in seconds from now.
+    pub fn revocation_list_from(&self, revoked: &[&CertificateDer<'_>], from: i64, until: i64) -> String {
+        let (this_update, next_update) = window(from, until);
         let revoked = revoked.iter().map(|der| {
             let (_, parsed) = X509Certificate::from_der(der).expect("a certificate");
             RevokedCertParams {
@@ -102,6 +133,63 @@ impl Authority {
             key_identifier_method: KeyIdMethod::Sha256,
         };
         list.signed_by(&self.issuer).and_then(|list| list.pem()).expect("a list")
+    }
+
+    /// A revocation list by hand, in DER, that revokes nobody and holds for an hour: with these extensions, perhaps of a kind that rcgen does
+    /// not make.
+    pub fn crafted_list(&self, extensions: &[&[u8]]) -> Vec<u8> {
+        use rcgen::SigningKey as _;
+        let (this_update, next_update) = window(-1, 3_600);
+        let (_, parsed) = X509Certificate::from_der(&self.certificate).expect("a certificate");
+        let algorithm = ECDSA_WITH_SHA256;
+        let extensions = match extensions {
+            [] => Vec::new(),
+            some => der(0xa0, &[&der(0x30, some)]),
+        };
+        let issuer = parsed.subject().as_raw();
+        let fields: [&[u8]; 6] = [&[2, 1, 1], algorithm, issuer, &moment(this_update), &moment(next_update), &extensions];
+        let tbs = der(0x30, &fields);
+        let signature = KeyPair::from_pem(&self.key_pem).expect("a key").sign(&tbs).expect("signed");
+        der(0x30, &[&tbs, algorithm, &der(0x03, &[&[0], &signature])])
+    }
+
+    /// An OCSP response about a certificate (RFC 6960 §4.2.1), by hand. `status` is the encoded `CertStatus`; the answer holds from and until
+    /// so many seconds from now. It is signed by the authority, or by a delegate whose certificate comes along.
+    pub fn ocsp_response(
+        &self,
+        about: &CertificateDer<'_>,
+        status: &[u8],
+        (from, until): (i64, Option<i64>),
+        delegate: Option<&Identity>,
+    ) -> Vec<u8> {
+        use rcgen::SigningKey as _;
+        let (_, own) = X509Certificate::from_der(&self.certificate).expect("a certificate");
+        let (_, about) = X509Certificate::from_der(about).expect("a certificate");
+        let hash = |bytes: &[u8]| der(0x04, &[&symbolon::jose::digest::legacy_sha1(bytes)]);
+        let key_hash = |certificate: &X509Certificate<'_>| hash(&certificate.public_key().subject_public_key.data);
+        let sha1 = b"\x30\x09\x06\x05\x2b\x0e\x03\x02\x1a\x05\x00";
+        let id = der(0x30, &[sha1, &hash(own.subject().as_raw()), &key_hash(&own), &der(0x02, &[about.raw_serial()])]);
+        let (this_update, next_update) = window(from, until.unwrap_or_default());
+        let next_update = until.map(|_| der(0xa0, &[&moment(next_update)])).unwrap_or_default();
+        let single = der(0x30, &[&id, status, &moment(this_update), &next_update]);
+        let signer = delegate.map_or(&self.certificate, |delegate| &delegate.chain[0]);
+        let (_, parsed) = X509Certificate::from_der(signer).expect("a certificate");
+        let responder = match delegate {
+            Some(_) => der(0xa1, &[parsed.subject().as_raw()]),
+            None => der(0xa2, &[&key_hash(&parsed)]),
+        };
+        let data = der(0x30, &[&responder, &moment(window(0, 0).0), &der(0x30, &[&single])]);
+        let key = delegate.map_or(&self.key_pem, |delegate| &delegate.key_pem);
+        let signature = KeyPair::from_pem(key).expect("a key").sign(&data).expect("signed");
+        let certificates = delegate.map(|delegate| der(0xa0, &[&der(0x30, &[&delegate.chain[0]])])).unwrap_or_default();
+        let basic = der(0x30, &[&data, ECDSA_WITH_SHA256, &der(0x03, &[&[0], &signature]), &certificates]);
+        let basic = der(0x30, &[b"\x06\x09\x2b\x06\x01\x05\x05\x07\x30\x01\x01", &der(0x04, &[&basic])]);
+        der(0x30, &[&[0x0a, 1, 0], &der(0xa0, &[&basic])])
+    }
+
+    /// The authority's key, PKCS #8 PEM.
+    pub fn key_pem(&self) -> &str {
+        &self.key_pem
     }
 
     /// The authority's own certificate and key, shown as if it were a client's.
@@ -135,6 +223,10 @@ pub struct Leaf {
     pub key_usages: Vec<KeyUsagePurpose>,
     /// Whether it says that it is a certification authority's.
     pub is_authority: bool,
+    /// URLs of its revocation lists.
+    pub crl_points: Vec<String>,
+    /// The URL of an OCSP responder.
+    pub ocsp: Option<String>,
 }
 
 impl Leaf {
@@ -152,6 +244,8 @@ impl Leaf {
             extended_key_usages: vec![ExtendedKeyUsagePurpose::ClientAuth],
             key_usages: vec![KeyUsagePurpose::DigitalSignature],
             is_authority: false,
+            crl_points: vec![],
+            ocsp: None,
         }
     }
 
@@ -193,6 +287,14 @@ impl Leaf {
         params.is_ca = if self.is_authority { IsCa::Ca(BasicConstraints::Unconstrained) } else { IsCa::ExplicitNoCa };
         params.key_usages = self.key_usages;
         params.extended_key_usages = self.extended_key_usages;
+        if let Some(url) = self.ocsp {
+            let location = der(0x86, &[url.as_bytes()]);
+            let access = der(0x30, &[&der(0x30, &[b"\x06\x08\x2b\x06\x01\x05\x05\x07\x30\x01", &location])]);
+            params.custom_extensions.push(CustomExtension::from_oid_content(&[1, 3, 6, 1, 5, 5, 7, 1, 1], access));
+        }
+        if !self.crl_points.is_empty() {
+            params.crl_distribution_points = vec![CrlDistributionPoint { uris: self.crl_points }];
+        }
         params
     }
 }
@@ -215,6 +317,18 @@ impl Identity {
         let mut chain = vec![certificate.der().clone()];
         chain.extend(above);
         Self { name, certificate_pem: certificate.pem(), chain, key_pem }
+    }
+
+    /// SHA-256 of its public key, as `openssl` prints it but for the colons.
+    pub fn spki_sha256_hex(&self) -> String {
+        let (_, parsed) = X509Certificate::from_der(&self.chain[0]).expect("a certificate");
+        Sha256::digest(parsed.public_key().raw).iter().map(|octet| format!("{octet:02x}")).collect()
+    }
+
+    /// Its number, as `openssl x509 -serial` prints it.
+    pub fn serial_hex(&self) -> String {
+        let (_, parsed) = X509Certificate::from_der(&self.chain[0]).expect("a certificate");
+        parsed.raw_serial().iter().map(|octet| format!("{octet:02X}")).collect()
     }
 
     /// This certificate with another's private key: what a thief has who only saw the certificate.

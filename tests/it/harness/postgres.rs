@@ -39,7 +39,7 @@ pub async fn database() -> Option<String> {
 }
 
 /// Says why PostgreSQL is left out of a test.
-fn leave_out(reason: &str) {
+pub fn leave_out(reason: &str) {
     let required = std::env::var("SYMBOLON_TEST_REQUIRE").unwrap_or_default();
     assert!(!required.split(',').any(|name| name.trim() == "postgres"), "PostgreSQL is required here, but {reason}");
     println!("PostgreSQL was left out of this test: {reason}");

@@ -1,10 +1,11 @@
 //! A web server over TLS that answers as it is told, and counts.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rustls::ServerConfig;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
@@ -21,6 +22,8 @@ pub struct Publisher {
 #[derive(Debug)]
 struct State {
     answer: Vec<u8>,
+    /// By path, in place of `answer`.
+    places: BTreeMap<String, Vec<u8>>,
     delay: Duration,
     connections: usize,
     requests: Vec<String>,
@@ -37,11 +40,20 @@ impl Publisher {
             .with_no_client_auth()
             .with_single_cert(identity.chain.clone(), identity.key())
             .expect("a certificate");
-        let acceptor = TlsAcceptor::from(Arc::new(config));
+        Self::serve(Some(TlsAcceptor::from(Arc::new(config)))).await
+    }
+
+    /// Starts one without TLS, as authorities publish their revocation lists.
+    pub async fn start_plain() -> Self {
+        Self::serve(None).await
+    }
+
+    async fn serve(acceptor: Option<TlsAcceptor>) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
         let port = listener.local_addr().expect("an address").port();
         let answer = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".to_vec();
-        let state = State { answer, delay: Duration::ZERO, connections: 0, requests: vec![], bodies: vec![] };
+        let places = BTreeMap::new();
+        let state = State { answer, places, delay: Duration::ZERO, connections: 0, requests: vec![], bodies: vec![] };
         let publisher = Self { port, state: Arc::new(Mutex::new(state)) };
         let shared = publisher.state.clone();
         tokio::spawn(async move {
@@ -49,36 +61,14 @@ impl Publisher {
                 shared.lock().expect("unpoisoned").connections += 1;
                 let (acceptor, state) = (acceptor.clone(), shared.clone());
                 tokio::spawn(async move {
-                    let Ok(mut stream) = acceptor.accept(stream).await else { return };
-                    let mut head = Vec::new();
-                    while !head.windows(4).any(|window| window == b"\r\n\r\n") {
-                        match stream.read_buf(&mut head).await {
-                            Ok(0) | Err(_) => return,
-                            Ok(_) => {}
+                    match acceptor {
+                        None => answer_one(stream, state).await,
+                        Some(acceptor) => {
+                            if let Ok(stream) = acceptor.accept(stream).await {
+                                answer_one(stream, state).await;
+                            }
                         }
                     }
-                    let end = head.windows(4).position(|window| window == b"\r\n\r\n").unwrap_or_default() + 4;
-                    let text = String::from_utf8_lossy(&head[..end]).to_ascii_lowercase();
-                    let length = text.lines().find_map(|line| line.strip_prefix("content-length:")?.trim().parse::<usize>().ok());
-                    while head.len() < end + length.unwrap_or_default() {
-                        match stream.read_buf(&mut head).await {
-                            Ok(0) | Err(_) => return,
-                            Ok(_) => {}
-                        }
-                    }
-                    let line = String::from_utf8_lossy(&head).lines().next().unwrap_or_default().to_owned();
-                    let body = String::from_utf8_lossy(&head[end..]).into_owned();
-                    let (answer, delay) = {
-                        let mut state = state.lock().expect("unpoisoned");
-                        state.requests.push(line);
-                        if length.is_some() {
-                            state.bodies.push(body);
-                        }
-                        (state.answer.clone(), state.delay)
-                    };
-                    tokio::time::sleep(delay).await;
-                    let _ = stream.write_all(&answer).await;
-                    let _ = stream.shutdown().await;
                 });
             }
         });
@@ -93,6 +83,23 @@ impl Publisher {
     /// Answers with these bytes from now on.
     pub fn answer_with(&self, answer: impl Into<Vec<u8>>) {
         self.state.lock().expect("unpoisoned").answer = answer.into();
+    }
+
+    /// Answers 200 with these bytes at one path from now on, whatever it answers elsewhere.
+    pub fn publish_at(&self, path: &str, body: &[u8]) {
+        let head = format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", body.len());
+        let answer = [head.as_bytes(), body].concat();
+        self.state.lock().expect("unpoisoned").places.insert(path.to_owned(), answer);
+    }
+
+    /// Answers at this path as anywhere else again.
+    pub fn withdraw(&self, path: &str) {
+        self.state.lock().expect("unpoisoned").places.remove(path);
+    }
+
+    /// How often a path was asked for.
+    pub fn times(&self, path: &str) -> usize {
+        self.requests().iter().filter(|line| line.split(' ').nth(1) == Some(path)).count()
     }
 
     /// Answers 200 with this document from now on.
@@ -123,4 +130,37 @@ impl Publisher {
     pub fn connections(&self) -> usize {
         self.state.lock().expect("unpoisoned").connections
     }
+}
+
+async fn answer_one(mut stream: impl AsyncRead + AsyncWrite + Unpin, state: Arc<Mutex<State>>) {
+    let mut head = Vec::new();
+    while !head.windows(4).any(|window| window == b"\r\n\r\n") {
+        match stream.read_buf(&mut head).await {
+            Ok(0) | Err(_) => return,
+            Ok(_) => {}
+        }
+    }
+    let end = head.windows(4).position(|window| window == b"\r\n\r\n").unwrap_or_default() + 4;
+    let text = String::from_utf8_lossy(&head[..end]).to_ascii_lowercase();
+    let length = text.lines().find_map(|line| line.strip_prefix("content-length:")?.trim().parse::<usize>().ok());
+    while head.len() < end + length.unwrap_or_default() {
+        match stream.read_buf(&mut head).await {
+            Ok(0) | Err(_) => return,
+            Ok(_) => {}
+        }
+    }
+    let line = String::from_utf8_lossy(&head).lines().next().unwrap_or_default().to_owned();
+    let body = String::from_utf8_lossy(&head[end..]).into_owned();
+    let (answer, delay) = {
+        let mut state = state.lock().expect("unpoisoned");
+        let place = line.split(' ').nth(1).and_then(|path| state.places.get(path)).cloned();
+        state.requests.push(line);
+        if length.is_some() {
+            state.bodies.push(body);
+        }
+        (place.unwrap_or_else(|| state.answer.clone()), state.delay)
+    };
+    tokio::time::sleep(delay).await;
+    let _ = stream.write_all(&answer).await;
+    let _ = stream.shutdown().await;
 }

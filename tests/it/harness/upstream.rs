@@ -30,6 +30,8 @@ pub struct Received {
     /// Header fields, spelled as they arrived.
     pub headers: Vec<(String, String)>,
     pub body: Vec<u8>,
+    /// What stood behind a chunked body.
+    pub trailers: Vec<(String, String)>,
 }
 
 impl Received {
@@ -144,20 +146,27 @@ fn parse(buffer: &[u8]) -> Option<(Received, usize)> {
         .map(|line| line.split_once(':').unwrap_or((line, "")))
         .map(|(name, value)| (name.to_owned(), value.trim().to_owned()))
         .collect();
-    let mut received = Received { line, headers, body: Vec::new() };
+    let mut received = Received { line, headers, body: Vec::new(), trailers: Vec::new() };
     let mut at = end + 4;
     if received.values("transfer-encoding").iter().any(|value| value.eq_ignore_ascii_case("chunked")) {
         loop {
             let rest = buffer.get(at..)?;
             let line_end = rest.windows(2).position(|window| window == b"\r\n")?;
             let size = usize::from_str_radix(String::from_utf8_lossy(&rest[..line_end]).trim(), 16).ok()?;
+            if size == 0 {
+                at += line_end + 2;
+                while let Some(end) = buffer.get(at..)?.windows(2).position(|window| window == b"\r\n").filter(|end| *end > 0) {
+                    let line = String::from_utf8_lossy(&buffer[at..at + end]).into_owned();
+                    let (name, value) = line.split_once(':').unwrap_or((&line, ""));
+                    received.trailers.push((name.to_owned(), value.trim().to_owned()));
+                    at += end + 2;
+                }
+                return buffer.get(at..at + 2).map(|_| (received, at + 2));
+            }
             let data = rest.get(line_end + 2..line_end + 2 + size)?;
             rest.get(line_end + 2 + size..line_end + 4 + size)?;
             received.body.extend_from_slice(data);
             at += line_end + 4 + size;
-            if size == 0 {
-                return Some((received, at));
-            }
         }
     }
     let length = received.values("content-length").first().and_then(|value| value.parse().ok()).unwrap_or(0usize);

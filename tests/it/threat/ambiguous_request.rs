@@ -51,6 +51,48 @@ async fn a_length_with_two_readings_reaches_nobody() {
     passed(&stack, &answer, "one length");
 }
 
+/// RFC 9112 §2.2 lets a recipient take a lone LF for the end of a line. Whoever does must then send on what it read, so that nobody behind
+/// reads it otherwise: a line of its own, or nothing.
+#[tokio::test]
+async fn a_lone_line_feed_has_one_reading() {
+    let stack = Stack::start().await;
+    let access = stack.token(&stack.alice).await;
+    let head = format!("POST /accounts HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {access}\r\n", stack.gateway_authority);
+    // In a field's value, before the colon, at the end of the head, and where a chunk's size or a trailer ends.
+    for rest in [
+        "X-A: b\nX-Symbolon-Assertion: forged\r\nContent-Length: 0\r\n\r\n",
+        "X-A: b\nTransfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n0\r\n\r\n",
+        "X-A\n: b\r\nContent-Length: 0\r\n\r\n",
+        "Content-Length: 0\n\nGET /accounts/smuggled HTTP/1.1\r\nX-A: b\r\n\r\n",
+        "Transfer-Encoding: chunked\r\n\r\n3\nabc\r\n0\r\n\r\n",
+        "Transfer-Encoding: chunked\r\n\r\n3;a\nb\r\nabc\r\n0\r\n\r\n",
+        "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\n0\r\n\r\n",
+        "Transfer-Encoding: chunked\r\n\r\n3\r\nabcd\r\n0\r\n\r\n",
+        "Transfer-Encoding: chunked\r\n\r\nffffffffffffffff3\r\nabc\r\n0\r\n\r\n",
+    ] {
+        stack.upstream.forget();
+        let mut connection = stack.caller(&stack.alice).connect(&stack.gateway_authority).await.expect("a connection");
+        connection.write(format!("{head}{rest}").as_bytes()).await.expect("written");
+        let answer = connection.read().await;
+        let bytes = String::from_utf8_lossy(&stack.upstream.bytes()).into_owned();
+        // What arrives has no lone line feed in it, nothing forged, and at most one request, with the body that its length says.
+        assert!(!bytes.replace("\r\n", "").contains('\n') && !bytes.contains("forged"), "{rest:?}: {bytes:?}");
+        assert!(!bytes.contains("smuggled") && bytes.matches("HTTP/1.1\r\n").count() <= 1, "{rest:?}: {bytes:?}");
+        let whole = stack
+            .upstream
+            .requests()
+            .iter()
+            .all(|request| ["", "abc"].contains(&String::from_utf8_lossy(&request.body).as_ref()));
+        assert!(whole, "{rest:?}: {bytes:?}");
+        if let Ok(answer) = answer {
+            assert!([200, 400].contains(&answer.status), "{rest:?}: {}", answer.status);
+        }
+    }
+    stack.upstream.forget();
+    let answer = stack.at_gateway(&stack.alice, &access).await;
+    passed(&stack, &answer, "as it should be");
+}
+
 /// RFC 9112 §6.1: "ought to be handled as an error", or read as chunked with the connection closed behind it; never by its length.
 #[tokio::test]
 async fn with_both_lengths_the_connection_ends_behind_the_request() {

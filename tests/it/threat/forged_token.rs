@@ -12,12 +12,12 @@ use super::{passed, refused};
 use crate::harness::{Call, Setup, Stack, token};
 
 /// A signing key outside the code under test.
-struct Key {
-    pkcs8: Vec<u8>,
+pub(super) struct Key {
+    pub(super) pkcs8: Vec<u8>,
 }
 
 impl Key {
-    fn generate() -> Self {
+    pub(super) fn generate() -> Self {
         let pkcs8 = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &SystemRandom::new()).expect("a key");
         Self { pkcs8: pkcs8.as_ref().to_vec() }
     }
@@ -26,11 +26,11 @@ impl Key {
         EcdsaKeyPair::from_pkcs8(algorithm, &self.pkcs8).expect("a key")
     }
 
-    fn point(&self) -> Vec<u8> {
+    pub(super) fn point(&self) -> Vec<u8> {
         self.pair(&ECDSA_P256_SHA256_FIXED_SIGNING).public_key().as_ref().to_vec()
     }
 
-    fn jwk(&self, kid: &str) -> Value {
+    pub(super) fn jwk(&self, kid: &str) -> Value {
         let point = self.point();
         json!({
             "kty": "EC", "crv": "P-256", "kid": kid, "use": "sig", "alg": "ES256",
@@ -44,13 +44,13 @@ impl Key {
     }
 
     /// A JWT with this header and payload as they are written.
-    fn jwt(&self, header: &str, payload: &str) -> String {
+    pub(super) fn jwt(&self, header: &str, payload: &str) -> String {
         let input = input(header, payload);
         format!("{input}.{}", self.sign(&input))
     }
 }
 
-fn input(header: &str, payload: &str) -> String {
+pub(super) fn input(header: &str, payload: &str) -> String {
     format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(payload))
 }
 

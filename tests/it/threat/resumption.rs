@@ -1,7 +1,7 @@
 //! TLS sessions carry what was proven in them, and nothing beyond the policy they were made under.
 
 use super::{passed, refused};
-use crate::harness::{Authority, Call, Setup, Stack, Tls};
+use crate::harness::{Authority, Call, Http, Setup, Stack, Tls};
 
 fn two_certificate_hosts() -> Setup {
     // A second host of the gateway's listener that asks for certificates, of another anchor set.
@@ -86,6 +86,19 @@ async fn a_host_is_not_reached_over_another_hosts_handshake() {
         let call = Call::get("/accounts").bearer(&token).header("Host", &format!("{host}:{port}"));
         let answer = connection.send(&call).await;
         refused(&stack, &answer, 421, "misdirected_request", "request_misdirected", (server_name, host)).await;
+    }
+    // HTTP/2 clients send requests for another host on a connection whose certificate names it (RFC 9113 §9.1.1); here it names all
+    // three. Warm or not: the good request first, then the one for the other host, then the good one again.
+    for (server_name, host) in [("public.example", "localhost"), ("localhost", "public.example")] {
+        let caller = alice.clone().server_name(server_name).http(Http::V2);
+        let mut connection = caller.connect(&format!("{host}:{port}")).await.expect("a connection");
+        let mut straight = alice.clone().http(Http::V2).connect(&stack.gateway_authority).await.expect("a connection");
+        for _ in 0..2 {
+            let answer = connection.send(&Call::get("/accounts").bearer(&token)).await;
+            refused(&stack, &answer, 421, "misdirected_request", "request_misdirected", (server_name, host)).await;
+            let answer = straight.send(&Call::get("/accounts").bearer(&token)).await;
+            passed(&stack, &answer, "its own host");
+        }
     }
     // A server name that nobody has is no way in.
     alice.clone().server_name("unheard-of.example").connect(&stack.gateway_authority).await.map(|_| ()).expect_err("an alert");

@@ -1,0 +1,210 @@
+//! What is looked up by a name or a keyed hash, among few rows and among many.
+
+use std::time::Instant;
+
+use anyhow::{Context as _, ensure};
+use sqlx::QueryBuilder;
+use symbolon::domain::{FamilyId, RandomnessUnavailable};
+use symbolon::seal::RowContext;
+use symbolon::store::{Claimed, Store};
+
+use crate::Options;
+use crate::engine::{self, Engine, LATER, NOW, Place, Raw};
+use crate::report::{Row, Spread, Unit};
+
+/// Rows of the small case.
+const FEW: u32 = 1_000;
+/// Rows that are inserted by one statement, and statements in one transaction.
+const CHUNK: usize = 500;
+/// Look-ups between two readings of the clock: one. In a round, each kind so often in each database.
+const TRIES: usize = 400;
+
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Code,
+    RefreshToken,
+    PushedRequest,
+    Proof,
+}
+
+impl Kind {
+    const ALL: [Self; 4] = [Self::Code, Self::RefreshToken, Self::PushedRequest, Self::Proof];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Code => "code",
+            Self::RefreshToken => "refresh token",
+            Self::PushedRequest => "pushed request",
+            Self::Proof => "proof seen before",
+        }
+    }
+}
+
+/// The name of one row of a kind. It is guessable, which nothing here depends on.
+fn name(number: u32) -> String {
+    format!("{:020}", u64::from(number).wrapping_mul(0x9e37_79b9_7f4a_7c15))
+}
+
+/// A row as it is inserted: its key, as text or bytes, and its sealed state.
+struct Filled {
+    index: [u8; 32],
+    number: u32,
+}
+
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// Rows sealed as the store seals them: what is found must open. In the order of their keys, as a table grows that is vacuumed now and
+/// then, and because it takes a tenth of the time.
+async fn fill(place: &Place, raw: &Raw, kind: Kind, rows: u32) -> anyhow::Result<()> {
+    let (store, state) = (&place.store, [b'x'; 200]);
+    let (table, purpose) = match kind {
+        Kind::Code => ("authorization_code", "authorization_code"),
+        Kind::RefreshToken => ("grant_family", ""),
+        Kind::PushedRequest => ("pushed_request", "request_uri"),
+        Kind::Proof => ("replay", "bench"),
+    };
+    let mut all: Vec<Filled> =
+        (0..rows).map(|number| Filled { index: store.ring().blind_index(purpose, name(number).as_bytes()), number }).collect();
+    match kind {
+        Kind::RefreshToken => all.sort_unstable_by_key(|row| name(row.number)),
+        _ => all.sort_unstable_by_key(|row| row.index),
+    }
+    let seal = |row: &str| {
+        let context = RowContext { deployment: store.deployment(), table, column: "state_sealed", row };
+        store.ring().seal_row(&context, &state)
+    };
+    let start = match kind {
+        Kind::Code => "INSERT INTO authorization_code (code_index, family_id, state_sealed, expires) ",
+        Kind::RefreshToken => {
+            "INSERT INTO grant_family (family_id, client_id, subject, state_sealed, generation, rotated, created, expires) "
+        }
+        Kind::PushedRequest => "INSERT INTO pushed_request (uri_index, state_sealed, expires) ",
+        Kind::Proof => "INSERT INTO replay (key_index, until) ",
+    };
+    macro_rules! insert {
+        ($engine:ty, $unit:expr, $chunk:expr) => {{
+            let mut query = QueryBuilder::<$engine>::new(start);
+            let mut sealed = Vec::with_capacity($chunk.len());
+            for row in $chunk {
+                let text = name(row.number);
+                let value = match kind {
+                    Kind::Proof => Vec::new(),
+                    Kind::RefreshToken => seal(&text)?,
+                    Kind::Code | Kind::PushedRequest => seal(&hex(&row.index))?,
+                };
+                sealed.push((row.index.to_vec(), text, value));
+            }
+            query.push_values(sealed, |mut row, (index, text, value)| {
+                match kind {
+                    Kind::Code => row.push_bind(index).push_bind(text).push_bind(value),
+                    Kind::RefreshToken => {
+                        row.push_bind(text).push("'bench'").push("'bench'").push_bind(value).push("1").push("0").push("0")
+                    }
+                    Kind::PushedRequest => row.push_bind(index).push_bind(value),
+                    Kind::Proof => row.push_bind(index),
+                };
+                row.push_bind(LATER.seconds());
+            });
+            query.build().execute(&mut *$unit).await?;
+        }};
+    }
+    for chunks in all.chunks(CHUNK * 40) {
+        match raw {
+            Raw::Sqlite(pool) => {
+                let mut unit = pool.begin().await?;
+                for chunk in chunks.chunks(CHUNK) {
+                    insert!(sqlx::Sqlite, unit, chunk);
+                }
+                unit.commit().await?;
+            }
+            Raw::Postgres(pool) => {
+                let mut unit = pool.begin().await?;
+                for chunk in chunks.chunks(CHUNK) {
+                    insert!(sqlx::Postgres, unit, chunk);
+                }
+                unit.commit().await?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Looks one row up, which must be found and must open; gives the microseconds it took.
+async fn look_up(store: &Store, kind: Kind, number: u32) -> anyhow::Result<f64> {
+    let name = name(number);
+    let family: FamilyId = name.parse().map_err(|_| anyhow::anyhow!("a family"))?;
+    let started = Instant::now();
+    let found = match kind {
+        Kind::Code => store.code(&name, NOW).await?.map(|record| record.state.len()),
+        Kind::RefreshToken => store.family(&family, NOW).await?.map(|record| record.state.len()),
+        Kind::PushedRequest => store.pushed_request(&name, NOW).await?.map(|state| state.len()),
+        Kind::Proof => (store.claim("bench", name.as_bytes(), LATER).await? == Claimed::Seen).then_some(200),
+    };
+    let took = started.elapsed().as_secs_f64() * 1e6;
+    ensure!(found == Some(200), "{} {number}: {found:?}", kind.name());
+    Ok(took)
+}
+
+pub async fn measure(options: &Options, engine: Engine) -> anyhow::Result<Vec<Row>> {
+    let mut places = Vec::new();
+    for rows in [FEW, options.rows] {
+        let Some(place) = engine::place(engine, 4).await? else { return Ok(vec![]) };
+        let raw = place.raw(1).await?;
+        for kind in Kind::ALL {
+            let started = Instant::now();
+            fill(&place, &raw, kind, rows).await?;
+            eprintln!("{}: {rows} rows of {} in {:.0} s", engine.name(), kind.name(), started.elapsed().as_secs_f64());
+        }
+        // Both engines plan by what they know of their tables, and the log is written back.
+        // Each by itself: PostgreSQL does not vacuum within a transaction, and several statements at once are one.
+        let settling = match engine {
+            Engine::Sqlite => ["PRAGMA optimize", "PRAGMA wal_checkpoint(TRUNCATE)"],
+            Engine::Postgres => ["VACUUM ANALYZE", "CHECKPOINT"],
+        };
+        for statement in settling {
+            raw.run(statement).await?;
+        }
+        places.push((place, rows));
+    }
+    let [(few, _), (many, rows)] = places.as_slice() else { anyhow::bail!("two databases") };
+    let mut table = Vec::new();
+    for kind in Kind::ALL {
+        let mut figures = [Vec::new(), Vec::new()];
+        for round in 0..=options.rounds {
+            let mut took = [Vec::new(), Vec::new()];
+            for _ in 0..TRIES {
+                let random = random()?;
+                took[0].push(look_up(&few.store, kind, random % FEW).await?);
+                took[1].push(look_up(&many.store, kind, random % rows).await?);
+            }
+            // The first round is for caches to fill.
+            if round > 0 {
+                for (figures, took) in figures.iter_mut().zip(took) {
+                    figures.push(Spread::of(took).median);
+                }
+            }
+        }
+        let [small, large] = figures;
+        let of = |rows: u32| format!("look-up of a {} among {rows}", kind.name());
+        let mut row = Row::new(engine.name(), &of(*rows), Unit::Microseconds, &large);
+        row.beside(&format!("{FEW} rows"), &large, &small);
+        table.push(row);
+        table.push(Row::new(engine.name(), &of(FEW), Unit::Microseconds, &small));
+    }
+    for (place, _) in &places {
+        place.store.close().await;
+    }
+    Ok(table)
+}
+
+fn random() -> anyhow::Result<u32> {
+    let bytes = uuid::Uuid::new_v4().into_bytes();
+    let four = bytes.first_chunk::<4>().context(RandomnessUnavailable)?;
+    Ok(u32::from_be_bytes(*four))
+}

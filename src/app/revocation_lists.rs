@@ -1,0 +1,194 @@
+//! Fetches certificate revocation lists ahead of their need, and asks OCSP responders.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use rustls::pki_types::CertificateDer;
+use tokio::sync::{Notify, Semaphore, watch};
+
+use super::client_authentication::{outbound_limits, outbound_policy, outbound_tls};
+use crate::config::Loaded;
+use crate::domain::{Clock, SystemClock, Timestamp};
+use crate::fetch::{Client, FetchLimits};
+use crate::pki::Certificate;
+use crate::telemetry::metrics;
+use crate::trust::{AnchorSet, AnchorSets, CurrentAnchors, OcspAsk, PeerTrust};
+
+/// How often it is looked whether a list is due.
+const LOOK: Duration = Duration::from_secs(1);
+/// Lists that are fetched at once.
+const MOST_FETCHES: usize = 8;
+/// What lists are served as (RFC 2585 §4.2).
+const MEDIA_TYPE: &str = "application/pkix-crl, */*;q=0.5";
+/// What is posted to responders, and what they answer (RFC 6960 §A.1).
+const OCSP_TYPES: (&str, &str) = ("application/ocsp-request", "application/ocsp-response");
+
+/// Fetches lists for the sets that ask for it.
+#[derive(Debug)]
+pub struct ListFetcher {
+    anchors: Arc<CurrentAnchors>,
+    clock: Arc<dyn Clock>,
+    /// For URLs of the configuration.
+    operator: Client,
+    /// For URLs that certificates name.
+    guarded: Client,
+    /// How long a request waits for the first list.
+    patience: Duration,
+    /// Rings when somebody waits for a list.
+    wanted: Notify,
+    /// Rings when one has come, or has not.
+    answered: watch::Sender<()>,
+    room: Arc<Semaphore>,
+}
+
+impl ListFetcher {
+    /// A fetcher for the sets of a configuration; `None` where no set fetches. Must be called inside a Tokio runtime.
+    pub fn build(loaded: &Loaded, anchors: Arc<CurrentAnchors>, clock: Arc<dyn Clock>) -> anyhow::Result<Option<Arc<Self>>> {
+        if !anchors.load().iter().any(|set| set.fetches_lists()) {
+            return Ok(None);
+        }
+        let settings = &loaded.settings.outbound;
+        let tls = outbound_tls(loaded, clock.clone()).context("[outbound]")?;
+        let tls = match tls {
+            Some(tls) => tls,
+            None => crate::tls::distrusting_client_config(clock.clone())?,
+        };
+        let limits = FetchLimits { body_bytes: settings.crl_bytes.into(), ..outbound_limits(settings) };
+        let policy = outbound_policy(settings).context("[outbound]")?;
+        Ok(Some(Arc::new(Self {
+            anchors,
+            clock,
+            operator: Client::for_signed(tls.clone(), limits, None),
+            guarded: Client::for_signed(tls, limits, Some(policy)),
+            patience: Duration::from_secs(limits.total_seconds.into()),
+            wanted: Notify::new(),
+            answered: watch::Sender::new(()),
+            room: Arc::new(Semaphore::new(MOST_FETCHES)),
+        })))
+    }
+
+    /// Fetches what is due, for ever.
+    pub async fn run(self: Arc<Self>) {
+        loop {
+            if let Ok(now) = self.clock.now() {
+                let sets: Vec<Arc<AnchorSet>> = self.anchors.load().iter().cloned().collect();
+                for set in sets {
+                    for (url, by_operator) in set.due_lists(now) {
+                        let (fetcher, set) = (Arc::clone(&self), Arc::clone(&set));
+                        tokio::spawn(async move { fetcher.fetch(set, url, by_operator).await });
+                    }
+                    for ask in set.due_statuses(now) {
+                        let (fetcher, set) = (Arc::clone(&self), Arc::clone(&set));
+                        tokio::spawn(async move { fetcher.ask(set, ask).await });
+                    }
+                }
+            }
+            let _ = tokio::time::timeout(LOOK, self.wanted.notified()).await;
+        }
+    }
+
+    async fn fetch(&self, set: Arc<AnchorSet>, url: String, by_operator: bool) {
+        let Ok(_place) = self.room.acquire().await else { return };
+        let answer = self.get(&url, by_operator).await;
+        let Ok(now) = self.clock.now() else { return };
+        let outcome = if answer.is_ok() { "refused" } else { "failed" };
+        let (taking, name) = (Arc::clone(&set), url.clone());
+        // A long list takes a while to be read.
+        let take = move || taking.take_list(&name, answer.as_deref().map_err(Clone::clone), now);
+        let taken = tokio::task::spawn_blocking(take).await;
+        let outcome = match taken {
+            Ok(Ok(())) => "ok",
+            Ok(Err(problem)) => {
+                let anchor_set = set.name();
+                tracing::warn!(anchor_set, url, %problem, "a revocation list is of no use: what is known stays, and it is tried again");
+                outcome
+            }
+            Err(_) => "failed",
+        };
+        metrics::CRL_FETCHES.with([set.name().to_owned(), outcome.to_owned()]).increment(1);
+        self.anchors.lists_changed();
+        self.answered.send_replace(());
+    }
+
+    async fn ask(&self, set: Arc<AnchorSet>, ask: OcspAsk) {
+        let Ok(_place) = self.room.acquire().await else { return };
+        let answer = self.post(&ask).await;
+        let Ok(now) = self.clock.now() else { return };
+        let failed = if answer.is_ok() { "refused" } else { "failed" };
+        let taken = set.take_status(&ask, answer.as_deref().map_err(Clone::clone), now);
+        if let Err(problem) = &taken {
+            let (anchor_set, url) = (set.name(), &ask.url);
+            tracing::warn!(anchor_set, url, %problem, "an OCSP answer is of no use: what is known stays, and it is asked again");
+        }
+        let outcome = if taken.is_ok() { "ok" } else { failed };
+        metrics::OCSP_QUESTIONS.with([set.name().to_owned(), outcome.to_owned()]).increment(1);
+        self.anchors.lists_changed();
+        self.answered.send_replace(());
+    }
+
+    async fn post(&self, ask: &OcspAsk) -> Result<Vec<u8>, String> {
+        let url = url::Url::parse(&ask.url).map_err(|error| error.to_string())?;
+        let client = if ask.by_operator { &self.operator } else { &self.guarded };
+        let fetched = client.post_as(&url, OCSP_TYPES, ask.request.clone()).await.map_err(|error| error.to_string())?;
+        match fetched.status {
+            http::StatusCode::OK => Ok(fetched.body.to_vec()),
+            status => Err(format!("the answer was {status}")),
+        }
+    }
+
+    async fn get(&self, url: &str, by_operator: bool) -> Result<Vec<u8>, String> {
+        let parsed = url::Url::parse(url).map_err(|error| error.to_string())?;
+        let client = if by_operator { &self.operator } else { &self.guarded };
+        let fetched = client.get_as(&parsed, MEDIA_TYPE).await.map_err(|error| error.to_string())?;
+        match fetched.status {
+            http::StatusCode::OK => Ok(fetched.body.to_vec()),
+            status => Err(format!("the answer was {status}")),
+        }
+    }
+
+    /// Waits until every list has been asked for once that must speak of a connection's certificate; mostly not at all. What came of it
+    /// is for whoever judges the certificate.
+    pub async fn ready(&self, trust: &PeerTrust) {
+        self.until_asked(&|set, now| trust.awaits_lists(set, now)).await;
+    }
+
+    async fn until_asked(&self, awaits: &(dyn Fn(&Arc<AnchorSet>, Timestamp) -> bool + Sync)) {
+        // Every set takes note, also behind one that waits already.
+        let any = || {
+            let now = self.clock.now();
+            now.is_ok_and(|now| self.anchors.load().iter().filter(|set| awaits(set, now)).count() > 0)
+        };
+        if !any() {
+            return;
+        }
+        let mut answered = self.answered.subscribe();
+        let all = async {
+            while any() {
+                self.wanted.notify_one();
+                if answered.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        let _ = tokio::time::timeout(self.patience, all).await;
+    }
+}
+
+/// Fetches, once and for nobody but the caller, the lists that must speak of a certificate.
+pub async fn fetch_lists(
+    loaded: &Loaded,
+    sets: AnchorSets,
+    certificate: &Certificate,
+    chain: &[CertificateDer<'static>],
+) -> anyhow::Result<Arc<CurrentAnchors>> {
+    let anchors = Arc::new(CurrentAnchors::new(sets));
+    if let Some(fetcher) = ListFetcher::build(loaded, anchors.clone(), Arc::new(SystemClock::new()))? {
+        let running = tokio::spawn(fetcher.clone().run());
+        let awaits =
+            |set: &Arc<AnchorSet>, now| set.path(certificate, chain, now).is_ok_and(|path| set.awaits_lists(&path, chain, now));
+        fetcher.until_asked(&awaits).await;
+        running.abort();
+    }
+    Ok(anchors)
+}

@@ -1,0 +1,272 @@
+//! Several upstreams of one route: whose turn it is, and who is set aside for now.
+//!
+//! An upstream is set aside after so many failures in a row, for a while, and then tried with one request before it is taken for good
+//! again; or while its health check fails. When none is left, requests are answered at once instead of waiting for each to fail.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use http::uri::PathAndQuery;
+
+use super::upstream::Upstream;
+use crate::domain::Clock;
+
+/// The sum of all weights, at most.
+pub const MAX_WEIGHTS: u32 = 1_000;
+
+/// When an upstream is set aside.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HealthRules {
+    /// After so many failures in a row; never, where there is none.
+    pub failures: Option<u32>,
+    /// For how long.
+    pub rest: Duration,
+    /// What is asked for to see whether it is well, and how often.
+    pub check: Option<(PathAndQuery, Duration)>,
+}
+
+/// What came of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It was answered, with whatever status.
+    Answered,
+    /// It could not be connected to, broke off before its answer, or did not answer in time.
+    Failed,
+}
+
+/// The upstreams of a route.
+#[derive(Debug)]
+pub struct Upstreams {
+    members: Vec<Member>,
+    /// Indices of members, each as often as its weight says, evenly spread.
+    schedule: Vec<usize>,
+    turn: AtomicUsize,
+    rules: HealthRules,
+    clock: Arc<dyn Clock>,
+}
+
+#[derive(Debug)]
+struct Member {
+    upstream: Upstream,
+    weight: u32,
+    failures: AtomicU32,
+    /// Monotonic milliseconds; 0 when it is not set aside.
+    rests_until: AtomicU64,
+    /// Whether its last health check failed.
+    unwell: AtomicBool,
+}
+
+/// The upstream whose turn it is.
+#[derive(Clone, Copy, Debug)]
+pub struct Chosen<'a> {
+    index: usize,
+    upstreams: &'a Upstreams,
+    member: &'a Member,
+}
+
+impl Chosen<'_> {
+    /// The upstream.
+    pub const fn upstream(&self) -> &Upstream {
+        &self.member.upstream
+    }
+
+    /// Its place among those of the route.
+    pub const fn index(&self) -> usize {
+        self.index
+    }
+
+    /// What came of it.
+    pub fn came(&self, outcome: Outcome) {
+        let Some(limit) = self.upstreams.rules.failures else { return };
+        match outcome {
+            Outcome::Answered => {
+                self.member.failures.store(0, Ordering::Relaxed);
+                if self.member.rests_until.swap(0, Ordering::Relaxed) != 0 {
+                    tracing::info!(upstream = %self.member.upstream.authority(), "upstream answers again");
+                }
+            }
+            Outcome::Failed => {
+                let failures = self.member.failures.fetch_add(1, Ordering::Relaxed).saturating_add(1);
+                if failures >= limit {
+                    self.member.rests_until.store(self.upstreams.rest_ends(), Ordering::Relaxed);
+                    if failures == limit {
+                        tracing::warn!(upstream = %self.member.upstream.authority(), failures, "upstream set aside");
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Upstreams {
+    /// With these weights, all of them well. `members` must not be empty; a weight of 0 is one of 1.
+    pub fn new(members: Vec<(Upstream, u32)>, rules: HealthRules, clock: Arc<dyn Clock>) -> Self {
+        let weights: Vec<u32> = members.iter().map(|(_, weight)| (*weight).max(1)).collect();
+        let member = |(upstream, weight): (Upstream, u32)| Member {
+            upstream,
+            weight: weight.max(1),
+            failures: AtomicU32::new(0),
+            rests_until: AtomicU64::new(0),
+            unwell: AtomicBool::new(false),
+        };
+        Self {
+            schedule: schedule(&weights),
+            members: members.into_iter().map(member).collect(),
+            turn: AtomicUsize::new(0),
+            rules,
+            clock,
+        }
+    }
+
+    /// The next whose turn it is, that was not tried for this request and is not set aside.
+    pub fn choose(&self, tried: &[usize]) -> Option<Chosen<'_>> {
+        let length = self.schedule.len();
+        // Who is tried again has had its turn.
+        let start = match (length, tried) {
+            (0 | 1, _) => 0,
+            (_, []) => self.turn.fetch_add(1, Ordering::Relaxed),
+            (_, _) => self.turn.load(Ordering::Relaxed),
+        };
+        for offset in 0..length {
+            let index = *self.schedule.get(start.wrapping_add(offset) % length)?;
+            let member = self.members.get(index)?;
+            if !tried.contains(&index) && self.takes(member) {
+                return Some(Chosen { index, upstreams: self, member });
+            }
+        }
+        None
+    }
+
+    /// Whether a member may have a request now. One that has rested gets a single one, until that is answered.
+    fn takes(&self, member: &Member) -> bool {
+        if member.unwell.load(Ordering::Relaxed) {
+            return false;
+        }
+        let until = member.rests_until.load(Ordering::Relaxed);
+        if until == 0 {
+            return true;
+        }
+        self.now() >= until
+            && member.rests_until.compare_exchange(until, self.rest_ends(), Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.clock.monotonic().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn rest_ends(&self) -> u64 {
+        self.now().saturating_add(u64::try_from(self.rules.rest.as_millis()).unwrap_or(u64::MAX)).max(1)
+    }
+
+    /// Each upstream with its weight.
+    pub fn members(&self) -> impl Iterator<Item = (&Upstream, u32)> {
+        self.members.iter().map(|member| (&member.upstream, member.weight))
+    }
+
+    /// When they are set aside.
+    pub const fn rules(&self) -> &HealthRules {
+        &self.rules
+    }
+
+    /// Asks each upstream for the path of its health check: for ever, or not at all where there is none.
+    pub async fn watch(&self) {
+        let Some((path, every)) = &self.rules.check else { return };
+        loop {
+            for member in &self.members {
+                let well = member.upstream.is_well(path, *every).await;
+                if member.unwell.swap(!well, Ordering::Relaxed) == well {
+                    let upstream = member.upstream.authority();
+                    match well {
+                        true => tracing::info!(%upstream, "upstream is well again"),
+                        false => tracing::warn!(%upstream, "upstream fails its health check"),
+                    }
+                }
+            }
+            tokio::time::sleep(*every).await;
+        }
+    }
+}
+
+/// Each index as often as its weight says, evenly spread: whoever is furthest behind its share comes next.
+fn schedule(weights: &[u32]) -> Vec<usize> {
+    let divisor = weights.iter().copied().fold(0, greatest_common_divisor).max(1);
+    let weights: Vec<i64> = weights.iter().map(|weight| i64::from(weight / divisor)).collect();
+    let total: i64 = weights.iter().sum();
+    let mut credit = vec![0i64; weights.len()];
+    let mut schedule = Vec::new();
+    for _ in 0..total {
+        for (credit, weight) in credit.iter_mut().zip(&weights) {
+            *credit += weight;
+        }
+        // The first of those with the most.
+        let Some((next, most)) = credit.iter_mut().enumerate().rev().max_by_key(|(_, credit)| **credit) else { break };
+        *most -= total;
+        schedule.push(next);
+    }
+    schedule
+}
+
+const fn greatest_common_divisor(a: u32, b: u32) -> u32 {
+    if b == 0 { a } else { greatest_common_divisor(b, a % b) }
+}
+
+#[cfg(test)]
+#[allow(clippy::expect_used, reason = "a test that fails")]
+mod tests {
+    use super::*;
+    use crate::domain::{Lifetime, ManualClock, Timestamp};
+    use crate::gateway::upstream::{Protocol, UpstreamSpec};
+
+    #[test]
+    fn weights_are_spread_evenly() {
+        assert_eq!(schedule(&[1]), [0]);
+        assert_eq!(schedule(&[2, 2]), [0, 1]);
+        assert_eq!(schedule(&[3, 1]), [0, 0, 1, 0]);
+        assert_eq!(schedule(&[500, 300, 200]), [0, 1, 2, 0, 0, 1, 0, 2, 1, 0]);
+    }
+
+    fn upstreams(weights: &[u32], clock: &Arc<ManualClock>) -> Upstreams {
+        let one = |weight: &u32| {
+            let spec = UpstreamSpec {
+                url: "http://127.0.0.1:1",
+                tls: None,
+                server_name: None,
+                protocol: Protocol::Http1,
+                timeout: Duration::from_secs(1),
+                connect_timeout: Duration::from_secs(1),
+                stall: None,
+            };
+            (Upstream::new(spec).expect("an upstream"), *weight)
+        };
+        let rules = HealthRules { failures: Some(2), rest: Duration::from_secs(10), check: None };
+        Upstreams::new(weights.iter().map(one).collect(), rules, clock.clone())
+    }
+
+    #[tokio::test]
+    async fn who_fails_is_set_aside_and_tried_again_with_one_request() {
+        let clock = Arc::new(ManualClock::at(Timestamp::from_seconds(1_000)));
+        let upstreams = upstreams(&[1, 1], &clock);
+        let turn = || upstreams.choose(&[]).map(|chosen| chosen.index());
+        assert_eq!([turn(), turn(), turn()], [Some(0), Some(1), Some(0)]);
+        assert_eq!(upstreams.choose(&[0]).map(|chosen| chosen.index()), Some(1));
+        assert!(upstreams.choose(&[0, 1]).is_none(), "each is tried once");
+        let fail = |other: usize| upstreams.choose(&[other]).expect("one").came(Outcome::Failed);
+        fail(1);
+        upstreams.choose(&[1]).expect("one").came(Outcome::Answered);
+        fail(1);
+        assert_eq!([turn(), turn()].iter().flatten().sum::<usize>(), 1, "an answer in between counts");
+        fail(1);
+        assert_eq!([turn(), turn(), turn()], [Some(1); 3]);
+        fail(0);
+        fail(0);
+        assert_eq!([turn(), turn()], [None; 2]);
+        clock.advance(Lifetime::from_seconds(10));
+        let trials = [turn(), turn(), turn()];
+        assert_eq!(trials.iter().flatten().count(), 2, "one request each");
+        clock.advance(Lifetime::from_seconds(10));
+        let chosen = upstreams.choose(&[1]).expect("again");
+        chosen.came(Outcome::Answered);
+        assert_eq!([turn(), turn(), turn()].iter().flatten().filter(|index| **index == 0).count(), 2, "well again");
+    }
+}

@@ -1,0 +1,171 @@
+//! Certificates: those that tokens are bound to, and rules on them that reach these tokens.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+use super::engine::read;
+use super::revocation::{NewRule, Row, RuleWindow, from_row, write};
+use super::work::{NumberedWork, Work, within};
+use super::{ChangeKind, Store, StoreError};
+use crate::domain::{RevocationRule, RuleKind, Timestamp};
+use crate::event::Trailed;
+use crate::jose::digest::sha256;
+
+/// What is kept of a certificate that a token is bound to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SeenCertificate {
+    /// Its thumbprint: the value of a rule of kind [`RuleKind::Certificate`].
+    pub certificate: String,
+    /// Its key: the value of a rule of kind [`RuleKind::CertificateKey`].
+    pub key: String,
+    /// Its number: the value of a rule of kind [`RuleKind::CertificateSerial`], where it can have one.
+    pub serial: Option<String>,
+    /// When it ends.
+    pub not_after: Timestamp,
+}
+
+/// A rule on a certificate, as operators see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateRule {
+    /// The rule.
+    pub rule: RevocationRule,
+    /// The rule on a key or a number that it was made for, as `kind:value`.
+    pub because: Option<String>,
+}
+
+impl Store {
+    /// Takes note of a certificate before a token is bound to it.
+    pub async fn note_certificate(&self, seen: &SeenCertificate) -> Result<(), StoreError> {
+        let known: Option<(i64,)> = read!(&self.inner.db, fetch_optional: sqlx::query_as(KNOWN).bind(&seen.certificate))?;
+        if known.is_some() {
+            return Ok(());
+        }
+        let mut work = Work::begin(&self.inner.db).await?;
+        within!(&mut work, execute: sqlx::query(INSERT)
+            .bind(&seen.certificate)
+            .bind(digest(&seen.key))
+            .bind(seen.serial.as_deref().map(digest).unwrap_or_default())
+            .bind(seen.not_after.seconds()))?;
+        work.commit().await
+    }
+
+    /// Makes a rule on a key or a number, and with it one on every certificate it hits that a token is bound to. Gives all of them, the
+    /// rule itself first.
+    pub async fn revoke_certificates(&self, rule: &NewRule, event: &Trailed) -> Result<Vec<RevocationRule>, StoreError> {
+        let find = match rule.kind {
+            RuleKind::CertificateKey => BY_KEY,
+            RuleKind::CertificateSerial => BY_SERIAL,
+            kind => return Err(StoreError::Defect(format!("a rule of kind {kind} names no several certificates"))),
+        };
+        let because = format!("{}:{}", rule.kind, rule.value);
+        let mut unit = NumberedWork::begin(&self.inner.db).await?;
+        let mut written = vec![write(&mut unit, rule, None, event.time).await?];
+        let hit: Vec<(String,)> = within!(&mut unit.work, fetch_all: sqlx::query_as(find).bind(digest(&rule.value)))?;
+        for (certificate,) in hit {
+            let one = NewRule { kind: RuleKind::Certificate, value: certificate, window: rule.window };
+            written.push(write(&mut unit, &one, Some(&because), event.time).await?);
+        }
+        unit.commit(self, event).await?;
+        Ok(written)
+    }
+
+    /// Takes a rule on certificates back, and what was made for it. Gives all of them, the rule itself first; `None` where there is no such
+    /// rule in force.
+    pub async fn restore_certificates(
+        &self,
+        kind: RuleKind,
+        value: &str,
+        event: &Trailed,
+    ) -> Result<Option<Vec<RevocationRule>>, StoreError> {
+        let because = format!("{kind}:{value}");
+        let mut unit = NumberedWork::begin(&self.inner.db).await?;
+        let rows: Vec<Row> = within!(&mut unit.work, fetch_all:
+            sqlx::query_as(IN_FORCE).bind(kind.name()).bind(value).bind(&because))?;
+        let rules = rows.into_iter().map(from_row).collect::<Result<Vec<_>, _>>()?;
+        let (mut own, made): (Vec<_>, Vec<_>) = rules.into_iter().partition(|rule| rule.kind == kind && rule.value == value);
+        if own.is_empty() {
+            return Ok(None);
+        }
+        let others = others_in_force(&mut unit.work, kind, value).await?;
+        for rule in made {
+            match other_reason(&mut unit.work, &rule.value, &others).await? {
+                Some(because) => {
+                    within!(&mut unit.work, execute: sqlx::query(BECAUSE).bind(because).bind(&rule.value))?;
+                }
+                None => own.push(rule),
+            }
+        }
+        for rule in &mut own {
+            let key = format!("{}:{}", rule.kind, rule.value);
+            rule.sequence = unit.record_change(ChangeKind::Revocation, &key, event.time).await?;
+            rule.lifted = true;
+            within!(&mut unit.work, execute: sqlx::query(LIFT)
+                .bind(rule.sequence)
+                .bind(rule.kind.name())
+                .bind(&rule.value))?;
+        }
+        unit.commit(self, event).await?;
+        Ok(Some(own))
+    }
+
+    /// Every rule on certificates that is in force, the oldest first, at most `limit` after a sequence.
+    pub async fn certificate_rules(&self, after: i64, limit: i64) -> Result<Vec<CertificateRule>, StoreError> {
+        let rows: Vec<(i64, String, String, i64, i64, i64, Option<String>)> =
+            read!(&self.inner.db, fetch_all: sqlx::query_as(LIST).bind(after).bind(limit))?;
+        let read = |(sequence, kind, value, before, expires, lifted, because)| {
+            Ok(CertificateRule { rule: from_row((sequence, kind, value, before, expires, lifted))?, because })
+        };
+        rows.into_iter().map(read).collect()
+    }
+
+    /// Forgets at most `batch` certificates that ended before `now`; gives how many.
+    pub async fn forget_certificates(&self, now: Timestamp, batch: u32) -> Result<u64, StoreError> {
+        let mut work = Work::begin(&self.inner.db).await?;
+        let deleted = within!(&mut work, execute: sqlx::query(FORGET).bind(now.seconds()).bind(i64::from(batch)))?;
+        work.commit().await?;
+        Ok(deleted)
+    }
+}
+
+/// The rules on keys and numbers that stay in force when one is taken back: what they look for, and their names.
+async fn others_in_force(work: &mut Work, kind: RuleKind, value: &str) -> Result<Vec<(String, String)>, StoreError> {
+    let rows: Vec<(String, String)> = within!(work, fetch_all: sqlx::query_as(SEVERAL))?;
+    let others = rows.into_iter().filter(|(other_kind, other)| (other_kind.as_str(), other.as_str()) != (kind.name(), value));
+    Ok(others.map(|(kind, value)| (digest(&value), format!("{kind}:{value}"))).collect())
+}
+
+/// Which of these rules hits a certificate too.
+async fn other_reason(work: &mut Work, certificate: &str, others: &[(String, String)]) -> Result<Option<String>, StoreError> {
+    let row: Option<(String, String)> = within!(work, fetch_optional: sqlx::query_as(DIGESTS).bind(certificate))?;
+    let Some((key, serial)) = row else { return Ok(None) };
+    Ok(others.iter().find(|(digest, _)| *digest == key || *digest == serial).map(|(_, name)| name.clone()))
+}
+
+/// The names of issuers may be those of people: only a hash is kept.
+fn digest(value: &str) -> String {
+    URL_SAFE_NO_PAD.encode(sha256(value.as_bytes()))
+}
+
+/// The window of a rule on certificates: whatever was issued, and whatever will be, until the last of them has ended.
+pub const fn always(until: Timestamp) -> RuleWindow {
+    /// The last second of the year 9999 (RFC 5280 §4.1.2.5).
+    const FOR_EVER: Timestamp = Timestamp::from_seconds(253_402_300_799);
+    RuleWindow { before: FOR_EVER, expires: until }
+}
+
+const KNOWN: &str = "SELECT not_after FROM seen_certificate WHERE thumbprint = $1";
+const INSERT: &str = "INSERT INTO seen_certificate (thumbprint, key_digest, serial_digest, not_after) VALUES ($1, $2, $3, $4) \
+     ON CONFLICT (thumbprint) DO NOTHING";
+const BY_KEY: &str = "SELECT thumbprint FROM seen_certificate WHERE key_digest = $1 ORDER BY thumbprint";
+const BY_SERIAL: &str = "SELECT thumbprint FROM seen_certificate WHERE serial_digest = $1 ORDER BY thumbprint";
+const IN_FORCE: &str = "SELECT sequence, kind, value, before, expires, lifted FROM revocation_rule \
+     WHERE lifted = 0 AND ((kind = $1 AND value = $2) OR because = $3) ORDER BY sequence";
+const LIFT: &str = "UPDATE revocation_rule SET sequence = $1, lifted = 1, because = NULL WHERE kind = $2 AND value = $3";
+const SEVERAL: &str = "SELECT kind, value FROM revocation_rule \
+     WHERE lifted = 0 AND kind IN ('certificate_serial', 'certificate_key') ORDER BY sequence";
+const DIGESTS: &str = "SELECT key_digest, serial_digest FROM seen_certificate WHERE thumbprint = $1";
+const BECAUSE: &str = "UPDATE revocation_rule SET because = $1 WHERE kind = 'certificate' AND value = $2";
+const LIST: &str = "SELECT sequence, kind, value, before, expires, lifted, because FROM revocation_rule \
+     WHERE lifted = 0 AND kind IN ('certificate', 'certificate_serial', 'certificate_key') AND sequence > $1 ORDER BY sequence LIMIT $2";
+const FORGET: &str = "DELETE FROM seen_certificate WHERE thumbprint IN \
+     (SELECT thumbprint FROM seen_certificate WHERE not_after < $1 ORDER BY not_after LIMIT $2)";

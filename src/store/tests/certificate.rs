@@ -1,0 +1,81 @@
+//! Rules on certificates.
+
+use super::*;
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_seconds(seconds)
+}
+
+fn done(seconds: i64) -> Trailed {
+    Trailed { time: at(seconds), event: AuditEvent::Reloaded { what: "test".into() } }
+}
+
+on_both_engines! {
+    /// A rule on a key or a number reaches the certificates that tokens are bound to; what is taken back takes back what was made for it, and
+    /// nothing else.
+    async fn rules_on_keys_and_numbers_reach_known_certificates(place: &Place) {
+            let store = place.open().await;
+            let store = &store;
+            let seen = |certificate: &str, key: &str, serial: Option<&str>, not_after| SeenCertificate {
+                certificate: certificate.into(),
+                key: key.into(),
+                serial: serial.map(str::to_owned),
+                not_after: at(not_after),
+            };
+            let noted = [
+                seen("one", "k1", Some("1@CN=CA"), 500),
+                seen("two", "k1", Some("2@CN=CA"), 900),
+                seen("three", "k2", None, 900),
+                seen("three", "k2", None, 900),
+            ];
+            for certificate in &noted {
+                store.note_certificate(certificate).await.expect("noted");
+            }
+            let rule = |kind, value: &str| NewRule { kind, value: value.into(), window: always(at(5_000)) };
+            let names = |rules: &[RevocationRule]| rules.iter().map(|rule| rule.value.clone()).collect::<Vec<_>>();
+            let by_key = store.revoke_certificates(&rule(RuleKind::CertificateKey, "k1"), &done(10)).await.expect("revoked");
+            assert_eq!(names(&by_key), ["k1", "one", "two"]);
+            let by_serial = rule(RuleKind::CertificateSerial, "1@CN=CA");
+            let by_serial = store.revoke_certificates(&by_serial, &done(11)).await.expect("revoked");
+            assert_eq!(names(&by_serial), ["1@CN=CA", "one"]);
+            // Revoked for itself, before and after.
+            store.revoke(&rule(RuleKind::Certificate, "three"), &done(12)).await.expect("revoked");
+            store.revoke_certificates(&rule(RuleKind::CertificateKey, "k2"), &done(13)).await.expect("revoked");
+            let list = store.certificate_rules(0, 10).await.expect("rules");
+            let list: Vec<_> = list.iter().map(|one| (one.rule.value.as_str(), one.because.as_deref())).collect();
+            let key = Some("certificate_key:k1");
+            let expected = [
+                ("k1", None),
+                ("two", key),
+                ("1@CN=CA", None),
+                ("one", Some("certificate_serial:1@CN=CA")),
+                ("k2", None),
+                ("three", None),
+            ];
+            assert_eq!(list, expected);
+            assert!(store.revoke_certificates(&rule(RuleKind::Client, "a"), &done(13)).await.is_err());
+
+            let restore = |kind, value: &'static str| async move {
+                let restored = store.restore_certificates(kind, value, &done(14)).await.expect("restored");
+                restored.map(|rules| {
+                    assert!(rules.iter().all(|rule| rule.lifted));
+                    rules.iter().map(|rule| rule.value.clone()).collect::<Vec<_>>()
+                })
+            };
+            // The key still hits it.
+            assert_eq!(restore(RuleKind::CertificateSerial, "1@CN=CA").await, Some(vec!["1@CN=CA".to_owned()]));
+            assert_eq!(restore(RuleKind::CertificateSerial, "1@CN=CA").await, None);
+            assert_eq!(restore(RuleKind::CertificateKey, "k2").await, Some(vec!["k2".to_owned()]));
+            let all = restore(RuleKind::CertificateKey, "k1").await.expect("the rule");
+            assert_eq!(all.len(), 3, "{all:?}");
+            let left = store.certificate_rules(0, 10).await.expect("rules");
+            assert_eq!(left.iter().map(|one| one.rule.value.as_str()).collect::<Vec<_>>(), ["three"]);
+            // Told to whoever follows, and revoked again as if for the first time.
+            let told = store.revocation_rules(0, 100).await.expect("rules");
+            assert_eq!(told.iter().filter(|rule| rule.lifted).count(), 5);
+            let again = store.revoke(&rule(RuleKind::Certificate, "one"), &done(15)).await.expect("revoked");
+            assert!(!again.lifted && again.sequence > told.last().expect("some").sequence);
+            assert_eq!(store.forget_certificates(at(501), 10).await.expect("forgotten"), 1);
+            assert_eq!(store.forget_certificates(at(501), 10).await.expect("forgotten"), 0);
+    }
+}
