@@ -229,7 +229,7 @@ impl Store {
         let (session, subject) = (family.session, family.subject);
         let family = self.prepare_family(family)?;
         let mut work = Work::begin(&self.inner.db).await?;
-        // As for a code: the account first.
+        // The account first, as whoever disables or removes it does.
         if !browser_session::hold_active(&mut work, subject).await? {
             return Ok(CodeSpent::AccountEnded);
         }

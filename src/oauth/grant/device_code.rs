@@ -90,19 +90,14 @@ impl AuthorizationServer {
         let grounds = Grounds { grant, family: &family, granted: &granted, resources, nonce: None };
         let (issued, event, kept) = self.mint_granted(client, &grounds, binding, now, request_id).await?;
         let told = granted.is_openid().then_some((&granted.session_id, client.client_id()));
+        let ended = |reason, description: &'static str| -> OauthError {
+            Refusal::new(ErrorCode::InvalidGrant, reason, description).of(client.client_id()).into()
+        };
         let new = kept.family(&grounds, client.client_id(), now);
         match self.store.redeem_device(&device_code, &new, told, &[event]).await? {
             CodeSpent::Now => Ok(issued),
-            CodeSpent::SessionEnded => {
-                let description = "the person has signed out since";
-                let refusal = Refusal::new(ErrorCode::InvalidGrant, Reason::SessionAbsent, description);
-                Err(refusal.of(client.client_id()).into())
-            }
-            CodeSpent::AccountEnded => {
-                let description = "the person may not sign in any more";
-                let refusal = Refusal::new(ErrorCode::InvalidGrant, Reason::AccountDisabled, description);
-                Err(refusal.of(client.client_id()).into())
-            }
+            CodeSpent::SessionEnded => Err(ended(Reason::SessionAbsent, "the person has signed out since")),
+            CodeSpent::AccountEnded => Err(ended(Reason::AccountDisabled, "the person may not sign in any more")),
             CodeSpent::Before => Err(self.replayed(&family, client.client_id(), Reason::CodeReplayed, now, request_id).await),
         }
     }

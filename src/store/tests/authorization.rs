@@ -309,7 +309,6 @@ on_both_engines! {
 
     async fn a_device_is_decided_once_and_redeemed_once(place: &Place) {
         let store = place.open().await;
-        add_bob(&store).await;
         let f = family("f");
         let new = NewDeviceAuthorization {
             device_code: "dc",
@@ -339,7 +338,10 @@ on_both_engines! {
         }
         let (client, subject) = (id("alice"), bob());
         let new = new_family(&f, &client, &subject, None);
-        assert_eq!(store.redeem_device("dc", &new, None, &[]).await.expect("answered"), CodeSpent::Before, "nobody allowed it");
+        let redeem = async || store.redeem_device("dc", &new, None, &[]).await.expect("answered");
+        assert_eq!(redeem().await, CodeSpent::AccountEnded);
+        add_bob(&store).await;
+        assert_eq!(redeem().await, CodeSpent::Before, "nobody allowed it");
         let gone: SessionId = "gone".parse().expect("a session");
         let allowed = store.decide_device("BBBBCCCC", Some((b"granted", &gone)), NOW, &revoked("t")).await;
         assert!(!allowed.expect("answered"), "its session is not there");
@@ -347,8 +349,8 @@ on_both_engines! {
         assert!(!store.decide_device("BBBBCCCC", None, NOW, &revoked("t")).await.expect("answered"), "a second click");
         let record = store.device_authorization_of("BBBBCCCC", NOW).await.expect("read").expect("there");
         assert_eq!((record.state, record.granted.is_none()), (DeviceState::Denied, true));
-        assert_eq!(store.redeem_device("dc", &new, None, &[]).await.expect("answered"), CodeSpent::Before, "it was denied");
-        assert_eq!(events(&store).await.len(), 1);
+        assert_eq!(redeem().await, CodeSpent::Before, "it was denied");
+        assert_eq!(events(&store).await.len(), 2, "the account and the denial");
         assert_eq!(store.delete_expired_device_authorizations(LATER, 3).await.expect("deleted"), 1);
     }
 
