@@ -182,7 +182,7 @@ async fn what_follows_an_early_answer_is_no_request() {
     }
     let answer =
         stack.caller(&stack.alice).send(&stack.gateway_authority, &Call::get("/accounts/smuggled").bearer(&access)).await;
-    assert_eq!(answer.text(), "early", "the same request as one of its own");
+    passed(&stack, &answer, "the same request as one of its own");
 }
 
 /// RFC 9112 §3.2, RFC 9113 §8.3.1.
