@@ -180,6 +180,7 @@ async fn what_follows_an_early_answer_is_no_request() {
         let requests = stack.upstream.requests();
         assert!(requests.iter().all(|request| request.line.starts_with("POST")), "{framing}: {requests:?}");
     }
+    stack.upstream.forget();
     let answer =
         stack.caller(&stack.alice).send(&stack.gateway_authority, &Call::get("/accounts/smuggled").bearer(&access)).await;
     passed(&stack, &answer, "the same request as one of its own");

@@ -15,8 +15,10 @@ use symbolon::jose::random::SystemRandomness;
 use super::passed;
 use crate::harness::browser::Browser;
 use crate::harness::command::{symbolon, symbolon_told};
+use crate::harness::totp::{Authenticator, first_factor, second_factor};
 use crate::harness::wire::Search;
 use crate::harness::{App, Call, Engine, Prover, Setup, Stack};
+use crate::spec::rfc8628::{ask, decide, television};
 
 /// What a thief of the disk has: each part with its name.
 async fn dumped(stack: &Stack) -> Vec<(String, Vec<u8>)> {
@@ -108,6 +110,7 @@ async fn a_dump_opens_no_door(engine: Engine) {
         gateway: "[log]\nfilter = \"debug\"\n".into(),
         clients: vec![
             App::metadata("app", json!({ "tls_client_auth_subject_dn": "CN=alice" })),
+            television("television", json!({ "tls_client_auth_subject_dn": "CN=alice" })),
             json!({
                 "client_id": "prover", "token_endpoint_auth_method": "tls_client_auth", "tls_client_auth_subject_dn": "CN=alice",
                 "scope": "read", "resources": ["{accounts}"], "dpop_bound_access_tokens": true,
@@ -190,6 +193,17 @@ async fn person(stack: &Stack) {
     assert!(browser.account().await.text().contains(personal[0].1));
     // A second time in the same browser, so that the cookie is sent in many ways.
     assert!(browser.is_signed_in().await);
+    // Somebody with a second factor, who uses one of the codes for when it is lost.
+    symbolon_told(stack.dir.path(), &["user", "add", "the-duchess", "--password-stdin"], "pepper-kitchen-baby-pig\n").await.ok();
+    let mut browser = Browser::new(stack);
+    assert_eq!(browser.sign_in("the-duchess", "pepper-kitchen-baby-pig").await.status, 303);
+    let (_, codes) = Authenticator::set_up(&mut browser, "pepper-kitchen-baby-pig").await;
+    for code in &codes {
+        stack.wire.note("recovery code", code);
+    }
+    let mut browser = Browser::new(stack);
+    let page = first_factor(&mut browser, "the-duchess", "pepper-kitchen-baby-pig").await;
+    assert_eq!(second_factor(&mut browser, &page, &codes[0]).await.status, 303);
 }
 
 /// The person allows an application, which uses what it gets; a pushed request, a half-finished authorization, and clients with secrets
@@ -209,6 +223,12 @@ async fn authorization(stack: &Stack) {
         assert!(told.status == 200 && told.text().contains("alice.liddell@wonderland.example"), "{}", told.text());
         assert_eq!(app.refresh(stack, &token("refresh_token")).await.status, 200);
     }
+    // A device that the person connects, and that has not come for its tokens.
+    let mut device = stack.alice.clone();
+    device.name = "television".into();
+    let begun = ask(stack, &device, &[scope]).await.json();
+    stack.wire.note("device code", begun["device_code"].as_str().expect("a code"));
+    assert!(decide(&mut browser, begun["user_code"].as_str().expect("a code"), "allow").await.status < 400);
     let mut prover = stack.alice.clone();
     prover.name = "prover".into();
     stack.dpop_token(&prover, &Prover::new(), &stack.accounts).await;
