@@ -21,6 +21,18 @@ impl Store {
         work.commit().await
     }
 
+    /// Replaces the state of an interaction that is under way; it ends when it would have. Gives whether it is still there.
+    pub async fn change_interaction(&self, id: &str, state: &[u8]) -> Result<bool, StoreError> {
+        let mut work = Work::begin(&self.inner.db).await?;
+        let mut changed = 0;
+        for index in self.inner.ring.blind_indexes(PURPOSE, id.as_bytes()) {
+            let sealed = self.seal(&INTERACTION, &row_name(&index), state)?;
+            changed += within!(&mut work, execute: sqlx::query(CHANGE).bind(index.as_slice()).bind(sealed))?;
+        }
+        work.commit().await?;
+        Ok(changed > 0)
+    }
+
     /// The state of an interaction that is under way.
     pub async fn interaction(&self, id: &str, now: Timestamp) -> Result<Option<Zeroizing<Vec<u8>>>, StoreError> {
         for index in self.inner.ring.blind_indexes(PURPOSE, id.as_bytes()) {
@@ -53,6 +65,7 @@ impl Store {
 
 const INSERT: &str = "INSERT INTO interaction (id_index, state_sealed, expires) VALUES ($1, $2, $3)";
 const ONE: &str = "SELECT state_sealed FROM interaction WHERE id_index = $1 AND expires > $2";
+const CHANGE: &str = "UPDATE interaction SET state_sealed = $2 WHERE id_index = $1";
 const DELETE: &str = "DELETE FROM interaction WHERE id_index = $1";
 const DELETE_EXPIRED: &str = "DELETE FROM interaction WHERE id_index IN \
      (SELECT id_index FROM interaction WHERE expires <= $1 ORDER BY expires LIMIT $2)";

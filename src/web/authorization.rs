@@ -62,15 +62,15 @@ pub async fn resume(State(web): State<Arc<Web>>, Extension(id): Extension<Reques
 
 /// Leads the browser on. Where it begins one more interaction than it may keep, the oldest go.
 fn tell_in_turn(web: &Web, headers: &HeaderMap, outcome: Outcome, from: Option<&InteractionId>) -> Result<Response, WebError> {
-    let begins_another = match &outcome {
-        Outcome::SignIn(id) | Outcome::Consent(id) | Outcome::Resume(id) => from != Some(id),
-        Outcome::Answer(_) => false,
+    let cleared = match &outcome {
+        Outcome::SignIn(id) | Outcome::Consent(id) | Outcome::Resume(id) => {
+            web.server.clear_oldest_interaction_cookies(headers, id)
+        }
+        Outcome::Answer(_) => Vec::new(),
     };
     let mut response = tell(web, outcome, from)?;
-    if begins_another {
-        for cookie in web.server.clear_oldest_interaction_cookies(headers) {
-            response.headers_mut().append(header::SET_COOKIE, cookie);
-        }
+    for cookie in cleared {
+        response.headers_mut().append(header::SET_COOKIE, cookie);
     }
     Ok(response)
 }

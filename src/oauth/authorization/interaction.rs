@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::answer::form_target;
 use super::decision::{Prior, Progress};
 use super::request::AuthorizationRequest;
-use super::{from_json, random_text, to_json};
+use super::{random_text, to_json};
 use crate::domain::{Lifetime, Timestamp};
 use crate::event::Reason;
 use crate::identity::CookieName;
@@ -109,6 +109,14 @@ pub(super) fn over() -> Refusal {
     Refusal::new(ErrorCode::InvalidRequest, Reason::InteractionUnknown, description)
 }
 
+/// One that another version of the program has written, before or after an upgrade, cannot be gone on with: the person begins again.
+fn read(state: &[u8]) -> Result<Interaction, OauthError> {
+    serde_json::from_slice(state).map_err(|error| {
+        tracing::info!(%error, "a sign-in that another version began cannot be gone on with");
+        over().into()
+    })
+}
+
 impl AuthorizationServer {
     pub(super) async fn begin_interaction(&self, interaction: &Interaction, now: Timestamp) -> Result<InteractionId, OauthError> {
         let id = InteractionId(random_text("", &*self.randomness)?);
@@ -118,7 +126,12 @@ impl AuthorizationServer {
 
     pub(super) async fn interaction(&self, id: &InteractionId, now: Timestamp) -> Result<Interaction, OauthError> {
         let state = self.store.interaction(id.as_str(), now).await?.ok_or_else(over)?;
-        from_json(&state)
+        read(&state)
+    }
+
+    pub(super) async fn change_interaction(&self, id: &InteractionId, interaction: &Interaction) -> Result<(), OauthError> {
+        let is_there = self.store.change_interaction(id.as_str(), &to_json(interaction)?).await?;
+        if is_there { Ok(()) } else { Err(over().into()) }
     }
 
     /// What the sign-in page may tell of an interaction; `None` when it is over or another browser's.
@@ -129,7 +142,7 @@ impl AuthorizationServer {
         let now = self.clock.now()?;
         let Ok(id) = self.interaction_of(id, headers) else { return Ok(None) };
         let Some(state) = self.store.interaction(id.as_str(), now).await? else { return Ok(None) };
-        let Interaction { request, .. } = from_json(&state)?;
+        let Ok(Interaction { request, .. }) = read(&state) else { return Ok(None) };
         let Some(client) = self.clients.client(&request.client_id) else { return Ok(None) };
         Ok(Some(Brief {
             client_name: client.name.clone().unwrap_or_else(|| client.client_id.as_str().to_owned()),
@@ -174,11 +187,13 @@ impl AuthorizationServer {
         self.cookie_name(id).clear()
     }
 
-    /// Takes away the oldest cookies of a browser that began more interactions than it can go on with, so that there is room for one more.
-    pub fn clear_oldest_interaction_cookies(&self, headers: &HeaderMap) -> Vec<HeaderValue> {
-        let cookies = CookieName::all(COOKIE, self.store.deployment(), headers);
-        let beyond = (cookies.len() + 1).saturating_sub(MOST_COOKIES);
-        cookies.iter().take(beyond).filter_map(CookieName::clear).collect()
+    /// Takes away the oldest cookies of a browser that began more interactions than it can go on with, so that there is room for this one's.
+    pub fn clear_oldest_interaction_cookies(&self, headers: &HeaderMap, id: &InteractionId) -> Vec<HeaderValue> {
+        let own = self.cookie_name(id);
+        let mut others = CookieName::all(COOKIE, self.store.deployment(), headers);
+        others.retain(|name| *name != own);
+        let beyond = (others.len() + 1).saturating_sub(MOST_COOKIES);
+        others.iter().take(beyond).filter_map(CookieName::clear).collect()
     }
 
     /// One cookie for each interaction, so that several tabs do not take each other's.

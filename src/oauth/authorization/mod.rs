@@ -208,6 +208,11 @@ impl AuthorizationServer {
         }
         let requested = underway.requested;
         let interaction = Interaction::begun(&requested.request, requested.pushed.clone(), login.map(Prior::of), now);
+        if let Some(id) = underway.interaction {
+            // It came by POST, and was kept and counted then.
+            self.change_interaction(id, &interaction).await?;
+            return Ok(id.clone());
+        }
         self.begin_interaction(&interaction, now).await
     }
 

@@ -455,6 +455,25 @@ async fn what_is_kept_for_nobody_is_limited() {
     assert_eq!(Browser::new(&stack).get(&app.url(&[("prompt", "none")])).await.status, 303, "nothing is kept");
 }
 
+/// A posted request is kept and counted once, however often it is gone on with.
+#[tokio::test]
+async fn a_posted_request_is_kept_once() {
+    let server = "[limits]\nanonymous_authorizations_per_minute = 1\n".to_owned();
+    let stack = Setup { without_gateway: true, server, ..App::setup() }.start().await;
+    add_bob(&stack).await;
+    let app = App::alice(&stack);
+    let mut browser = Browser::new(&stack);
+    let resume = browser.send(posted(&app.request(&[]))).await.header("location").expect("to come again").to_owned();
+    for _ in 0..5 {
+        let answer = browser.get(&resume).await;
+        assert_eq!(answer.status, 303, "{}", answer.text());
+    }
+    assert_eq!(stack.count("SELECT COUNT(*) FROM interaction").await, 1);
+    let answer = browser.get(&resume).await;
+    assert!(!Returned::of(&go_on(&mut browser, answer).await).get("code").is_empty());
+    assert_eq!(stack.count("SELECT COUNT(*) FROM interaction").await, 0);
+}
+
 /// A browser in which one sign-in after the other is left alone keeps a few cookies of them, for ten minutes, and not so many that its
 /// requests are too long to be read.
 #[tokio::test]
