@@ -17,6 +17,9 @@ use crate::event::Trailed;
 const DEVICE_CODE: &str = "device_authorization.device_index";
 const USER_CODE: &str = "device_authorization.user_index";
 
+/// Seconds between two questions after which there are no more of them.
+const LONGEST_PAUSE: i64 = 600;
+
 /// A device's request to be.
 #[derive(Clone, Copy)]
 pub struct NewDeviceAuthorization<'a> {
@@ -166,8 +169,15 @@ impl Store {
     }
 
     /// Notes that a device asked and was told to wait. One that asks too soon must leave `more` seconds more from then on (RFC 8628
-    /// §3.5).
+    /// §3.5): that is written down until it must wait for longer than the code lives, and from then on it costs no write.
     pub async fn poll_device(&self, device_code: &str, more: u32, now: Timestamp) -> Result<Polled, StoreError> {
+        for index in self.indexes(DEVICE_CODE, device_code.as_bytes()) {
+            let stays: Option<(i64,)> = read!(&self.inner.db, fetch_optional:
+                sqlx::query_as(SLOWED_ENOUGH).bind(index).bind(now.seconds()).bind(LONGEST_PAUSE))?;
+            if stays.is_some() {
+                return Ok(Polled::TooFast);
+            }
+        }
         let mut work = Work::begin(&self.inner.db).await?;
         let mut polled = Polled::InTime;
         for index in self.indexes(DEVICE_CODE, device_code.as_bytes()) {
@@ -273,6 +283,8 @@ const BY_DEVICE: &str = "SELECT family_id, state, request_sealed, granted_sealed
      WHERE device_index = $1 AND expires > $2";
 const BY_USER: &str = "SELECT family_id, state, request_sealed, granted_sealed, device_index FROM device_authorization \
      WHERE user_index = $1 AND expires > $2";
+const SLOWED_ENOUGH: &str = "SELECT pause FROM device_authorization \
+     WHERE device_index = $1 AND polled + pause > $2 AND pause >= $3";
 const SLOW_DOWN: &str = "UPDATE device_authorization SET pause = pause + $3, polled = $2 \
      WHERE device_index = $1 AND polled + pause > $2";
 const NOTE_POLL: &str = "UPDATE device_authorization SET polled = $2 WHERE device_index = $1";

@@ -1,6 +1,7 @@
 //! The device grant (RFC 8628 §3.4, §3.5): a device asks until a person has decided, and gets its tokens once.
 
 use super::authorization_code::{Granted, Grounds};
+use super::refresh_token::narrowed_resources;
 use crate::clients::GrantType;
 use crate::domain::{FamilyId, RequestId, Timestamp};
 use crate::event::Reason;
@@ -20,6 +21,8 @@ pub struct AllowedDevice {
     device_code: String,
     family: FamilyId,
     granted: Granted,
+    /// Those of the grant that the request names, or all.
+    resources: Vec<String>,
 }
 
 impl AuthorizationServer {
@@ -71,7 +74,10 @@ impl AuthorizationServer {
             },
             DeviceState::Allowed => {
                 let granted = record.granted.ok_or(Fault::Defect(Reason::Defect))?;
-                Ok(AllowedDevice { device_code: device_code.to_owned(), family: record.family, granted: from_json(&granted)? })
+                let granted: Granted = from_json(&granted)?;
+                let resources = narrowed_resources(parameters, &granted.resources);
+                let resources = resources.map_err(|refusal| refusal.of(client.client_id()))?;
+                Ok(AllowedDevice { device_code: device_code.to_owned(), family: record.family, granted, resources })
             }
         }
     }
@@ -85,8 +91,8 @@ impl AuthorizationServer {
         now: Timestamp,
         request_id: &RequestId,
     ) -> Result<IssuedToken, OauthError> {
-        let AllowedDevice { device_code, family, granted } = allowed;
-        let (grant, resources) = (GrantType::DeviceCode, granted.resources.as_slice());
+        let AllowedDevice { device_code, family, granted, resources } = allowed;
+        let (grant, resources) = (GrantType::DeviceCode, resources.as_slice());
         let grounds = Grounds { grant, family: &family, granted: &granted, resources, nonce: None };
         let (issued, event, kept) = self.mint_granted(client, &grounds, binding, now, request_id).await?;
         let told = granted.is_openid().then_some((&granted.session_id, client.client_id()));

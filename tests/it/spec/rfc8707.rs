@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use super::rfc8628;
 use crate::harness::app::{Returned, VERIFIER, add_bob, go_on, url_of};
 use crate::harness::browser::Browser;
 use crate::harness::{Answer, App, Setup, token};
@@ -79,8 +80,13 @@ async fn what_a_person_granted_is_narrowed_and_never_widened() {
         )
     };
     let (one, two) = ("https://one.example/", "https://two.example/");
-    let client =
-        App::metadata("alice", json!({ "scope": "openid profile offline_access read one two", "resources": [one, two] }));
+    let client = App::metadata(
+        "alice",
+        json!({
+            "scope": "openid profile offline_access read one two", "resources": [one, two],
+            "grant_types": ["authorization_code", "refresh_token", rfc8628::GRANT],
+        }),
+    );
     let server = format!("{}{}", resource("one"), resource("two"));
     let stack = Setup { without_gateway: true, server, clients: vec![client], ..Setup::default() }.start().await;
     add_bob(&stack).await;
@@ -131,6 +137,18 @@ async fn what_a_person_granted_is_narrowed_and_never_widened() {
     is_for(&refresh(&token, one).await, json!("urn:one"), "one read");
     is_for(&refresh(&token, "").await, json!(["urn:one", "urn:two"]), "one read two");
     assert_eq!(stack.verdict(&refresh(&token, "https://unknown.example/").await).await, foreign);
+
+    // What a device was allowed is narrowed like that too, and a resource that was not granted uses nothing up.
+    let begun =
+        rfc8628::ask(&stack, &app.identity, &[("scope", "read one two"), ("resource", one), ("resource", two)]).await.json();
+    rfc8628::decide(&mut browser, begun["user_code"].as_str().expect("one"), "allow").await;
+    let device_code = begun["device_code"].as_str().expect("one");
+    let redeem_device = async |resource: &str| {
+        let form = [("grant_type", rfc8628::GRANT), ("device_code", device_code), ("resource", resource)];
+        app.token(&stack, &form).await
+    };
+    assert_eq!(stack.verdict(&redeem_device("https://unknown.example/").await).await, foreign);
+    is_for(&redeem_device(two).await, json!("urn:two"), "read two");
 
     // The userinfo endpoint goes with each.
     let granted = code(&mut browser, "openid profile offline_access two", &both).await;
