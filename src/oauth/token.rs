@@ -64,7 +64,7 @@ impl AuthorizationServer {
         let binding = self.confirm(policy, certificate, proven.as_ref(), now);
         let binding = binding.and_then(|binding| self.constrain(client.client(), binding)).map_err(of_client)?;
         if let Some(certificate) = certificate.filter(|_| binding.cnf().is_some_and(|cnf| cnf.x5t_s256().is_some())) {
-            self.note_certificate(certificate.leaf()).await?;
+            self.note_certificate(certificate.leaf(), now).await.map_err(|error| error.of(client.client_id()))?;
         }
         let issued = match asked {
             Asked::Approved(approved) => self.issue(&client, approved, &binding, now, &request_id).await?,
@@ -83,7 +83,7 @@ impl AuthorizationServer {
             Asked::Device(allowed) => Box::pin(self.redeem_device(&client, *allowed, &binding, now, &request_id)).await?,
             Asked::Refresh(refreshable) => {
                 let (parameters, proof) = (request.parameters, proven.as_ref());
-                Box::pin(self.refresh(&client, *refreshable, parameters, &binding, certificate, proof, now, &request_id)).await?
+                Box::pin(self.refresh(&client, *refreshable, parameters, &binding, proof, now, &request_id)).await?
             }
         };
         self.issued.count(issued.grant, issued.format);

@@ -20,8 +20,17 @@ pub struct SeenCertificate {
     pub key: String,
     /// Its number: the value of a rule of kind [`RuleKind::CertificateSerial`], where it can have one.
     pub serial: Option<String>,
-    /// When it ends.
-    pub not_after: Timestamp,
+    /// How long it is remembered: no token that is bound to it now lives longer.
+    pub expires: Timestamp,
+}
+
+/// Whether a certificate was taken note of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Noted {
+    /// It is known.
+    Known,
+    /// A rule on its key or its number is in force. It was not taken note of: no token may be bound to it.
+    Revoked,
 }
 
 /// A rule on a certificate, as operators see it.
@@ -34,19 +43,22 @@ pub struct CertificateRule {
 }
 
 impl Store {
-    /// Takes note of a certificate before a token is bound to it.
-    pub async fn note_certificate(&self, seen: &SeenCertificate) -> Result<(), StoreError> {
-        let known: Option<(i64,)> = read!(&self.inner.db, fetch_optional: sqlx::query_as(KNOWN).bind(&seen.certificate))?;
-        if known.is_some() {
-            return Ok(());
+    /// Takes note of a certificate before a token is bound to it. Whoever makes a rule on keys or numbers waits for it or is waited for:
+    /// either the rule finds the certificate, or the certificate finds the rule.
+    pub async fn note_certificate(&self, seen: &SeenCertificate) -> Result<Noted, StoreError> {
+        let mut unit = NumberedWork::begin(&self.inner.db).await?;
+        let (key, serial) = (digest(&seen.key), seen.serial.as_deref().map(digest).unwrap_or_default());
+        let rules: Vec<(String, String)> = within!(&mut unit.work, fetch_all: sqlx::query_as(SEVERAL))?;
+        if rules.iter().any(|(_, value)| [&key, &serial].contains(&&digest(value))) {
+            return Ok(Noted::Revoked);
         }
-        let mut work = Work::begin(&self.inner.db).await?;
-        within!(&mut work, execute: sqlx::query(INSERT)
+        within!(&mut unit.work, execute: sqlx::query(INSERT)
             .bind(&seen.certificate)
-            .bind(digest(&seen.key))
-            .bind(seen.serial.as_deref().map(digest).unwrap_or_default())
-            .bind(seen.not_after.seconds()))?;
-        work.commit().await
+            .bind(key)
+            .bind(serial)
+            .bind(seen.expires.seconds()))?;
+        unit.commit_numbered(self).await?;
+        Ok(Noted::Known)
     }
 
     /// Makes a rule on a key or a number, and with it one on every certificate it hits that a token is bound to. Gives all of them, the
@@ -118,7 +130,7 @@ impl Store {
         rows.into_iter().map(read).collect()
     }
 
-    /// Forgets at most `batch` certificates that ended before `now`; gives how many.
+    /// Forgets at most `batch` certificates that no living token can be bound to at `now`; gives how many.
     pub async fn forget_certificates(&self, now: Timestamp, batch: u32) -> Result<u64, StoreError> {
         let mut work = Work::begin(&self.inner.db).await?;
         let deleted = within!(&mut work, execute: sqlx::query(FORGET).bind(now.seconds()).bind(i64::from(batch)))?;
@@ -153,9 +165,8 @@ pub const fn always(until: Timestamp) -> RuleWindow {
     RuleWindow { before: FOR_EVER, expires: until }
 }
 
-const KNOWN: &str = "SELECT not_after FROM seen_certificate WHERE thumbprint = $1";
-const INSERT: &str = "INSERT INTO seen_certificate (thumbprint, key_digest, serial_digest, not_after) VALUES ($1, $2, $3, $4) \
-     ON CONFLICT (thumbprint) DO NOTHING";
+const INSERT: &str = "INSERT INTO seen_certificate (thumbprint, key_digest, serial_digest, expires) VALUES ($1, $2, $3, $4) \
+     ON CONFLICT (thumbprint) DO UPDATE SET expires = excluded.expires WHERE seen_certificate.expires < excluded.expires";
 const BY_KEY: &str = "SELECT thumbprint FROM seen_certificate WHERE key_digest = $1 ORDER BY thumbprint";
 const BY_SERIAL: &str = "SELECT thumbprint FROM seen_certificate WHERE serial_digest = $1 ORDER BY thumbprint";
 const IN_FORCE: &str = "SELECT sequence, kind, value, before, expires, lifted FROM revocation_rule \
@@ -168,4 +179,4 @@ const BECAUSE: &str = "UPDATE revocation_rule SET because = $1 WHERE kind = 'cer
 const LIST: &str = "SELECT sequence, kind, value, before, expires, lifted, because FROM revocation_rule \
      WHERE lifted = 0 AND kind IN ('certificate', 'certificate_serial', 'certificate_key') AND sequence > $1 ORDER BY sequence LIMIT $2";
 const FORGET: &str = "DELETE FROM seen_certificate WHERE thumbprint IN \
-     (SELECT thumbprint FROM seen_certificate WHERE not_after < $1 ORDER BY not_after LIMIT $2)";
+     (SELECT thumbprint FROM seen_certificate WHERE expires < $1 ORDER BY expires LIMIT $2)";

@@ -54,7 +54,7 @@ pub use account::{AccountChange, AccountRecord, AccountState, Added, NewAccount}
 pub use audit::PendingEvent;
 pub use authorization_code::{CodeRecord, CodeSpent, Finished, Finishes, NewCode};
 pub use browser_session::{Ended, Ending, NewSession, SessionRecord};
-pub use certificate::{CertificateRule, SeenCertificate, always};
+pub use certificate::{CertificateRule, Noted, SeenCertificate, always};
 pub use client::{ClientRecord, Put, PutMode, SecretRecord, SecretReplaced};
 pub use client_registration::{Registered, RegistrationReplaced};
 pub use device_authorization::{DeviceAdded, DeviceRecord, DeviceState, NewDeviceAuthorization, Polled};

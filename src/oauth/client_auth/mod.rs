@@ -298,7 +298,7 @@ impl AuthorizationServer {
     fn unrevoked(&self, certificate: &Arc<PeerCertificate>) -> Result<Arc<PeerCertificate>, Refusal> {
         match self.revocations.load().check_certificate(certificate.leaf()) {
             Ok(()) => Ok(certificate.clone()),
-            Err(revoked) => Err(failed(revoked.reason())),
+            Err(revoked) => Err(certificate_revoked(revoked.reason())),
         }
     }
 
@@ -354,6 +354,11 @@ fn invalid_client(reason: Reason, description: &'static str) -> Refusal {
 /// The answer to every proof that fails: it does not say which part of it did.
 fn failed(reason: Reason) -> Refusal {
     invalid_client(reason, "client authentication failed")
+}
+
+/// The answer to a certificate that a revocation rule names, whenever it is found.
+pub(super) fn certificate_revoked(reason: Reason) -> Refusal {
+    failed(reason)
 }
 
 /// The answer to an unknown client is that of a known one that fails.

@@ -126,7 +126,7 @@ fn invalid_grant(reason: Reason, description: &'static str) -> Refusal {
     Refusal::new(ErrorCode::InvalidGrant, reason, description)
 }
 
-/// A refresh token that its client may use.
+/// A refresh token that its client may use, over a connection with no other certificate than the one that it is bound to, if it is bound.
 #[derive(Debug)]
 pub struct Refreshable {
     record: FamilyRecord,
@@ -171,6 +171,10 @@ impl AuthorizationServer {
         if !state.refreshes {
             return Err(unknown(Reason::RefreshTokenUnknown).into());
         }
+        if let (Some(bound_to), Some(certificate)) = (&state.bound_to, client.certificate()) {
+            // Before the certificate is taken note of.
+            prove_certificate(bound_to, certificate).map_err(of)?;
+        }
         Ok(Refreshable { record, state, presented })
     }
 
@@ -182,7 +186,6 @@ impl AuthorizationServer {
         refreshable: Refreshable,
         parameters: &Parameters,
         binding: &Binding,
-        certificate: Option<&crate::tls::PeerCertificate>,
         proven: Option<&ProvenDpop>,
         now: Timestamp,
         request_id: &RequestId,
@@ -190,7 +193,7 @@ impl AuthorizationServer {
         let Refreshable { record, state, presented } = refreshable;
         let of = |refusal: Refusal| refusal.of(client.client_id());
         if let Some(bound_to) = &state.bound_to {
-            prove(bound_to, certificate, proven).map_err(of)?;
+            prove(bound_to, client.certificate().map(AsRef::as_ref), proven).map_err(of)?;
         }
         let registration = client.client();
         let rotates = !registration.authentication.is_confidential() && state.bound_to.is_none();
@@ -306,21 +309,30 @@ impl AuthorizationServer {
     }
 }
 
+fn bound_elsewhere(reason: Reason) -> Refusal {
+    invalid_grant(reason, "the refresh token is bound to another key")
+}
+
 /// The key that a public client's refresh token is bound to (RFC 8705 §4, RFC 9449 §5).
 fn prove(bound_to: &Cnf, certificate: Option<&crate::tls::PeerCertificate>, proven: Option<&ProvenDpop>) -> Result<(), Refusal> {
-    let refused = |reason| invalid_grant(reason, "the refresh token is bound to another key");
-    if let Some(expected) = bound_to.x5t_s256() {
-        let certificate = certificate.ok_or_else(|| refused(Reason::BindingCertificateAbsent))?;
-        if !expected.matches(&certificate.thumbprint()) {
-            return Err(refused(Reason::BindingCertificateMismatch));
+    if bound_to.x5t_s256().is_some() {
+        prove_certificate(bound_to, certificate.ok_or_else(|| bound_elsewhere(Reason::BindingCertificateAbsent))?)?;
+    }
+    match bound_to.jkt() {
+        Some(expected) if !proven.is_some_and(|proven| expected.matches(proven.thumbprint())) => {
+            Err(bound_elsewhere(Reason::DpopJkt))
         }
+        _ => Ok(()),
     }
-    if let Some(expected) = bound_to.jkt()
-        && !proven.is_some_and(|proven| expected.matches(proven.thumbprint()))
-    {
-        return Err(refused(Reason::DpopJkt));
+}
+
+fn prove_certificate(bound_to: &Cnf, certificate: &crate::tls::PeerCertificate) -> Result<(), Refusal> {
+    match bound_to.x5t_s256() {
+        Some(expected) if !expected.matches(&certificate.thumbprint()) => {
+            Err(bound_elsewhere(Reason::BindingCertificateMismatch))
+        }
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 /// RFC 6749 §6: "The requested scope MUST NOT include any scope not originally granted". What the registration lost since is lost here

@@ -16,11 +16,11 @@ on_both_engines! {
     async fn rules_on_keys_and_numbers_reach_known_certificates(place: &Place) {
             let store = place.open().await;
             let store = &store;
-            let seen = |certificate: &str, key: &str, serial: Option<&str>, not_after| SeenCertificate {
+            let seen = |certificate: &str, key: &str, serial: Option<&str>, expires| SeenCertificate {
                 certificate: certificate.into(),
                 key: key.into(),
                 serial: serial.map(str::to_owned),
-                not_after: at(not_after),
+                expires: at(expires),
             };
             let noted = [
                 seen("one", "k1", Some("1@CN=CA"), 500),
@@ -29,7 +29,7 @@ on_both_engines! {
                 seen("three", "k2", None, 900),
             ];
             for certificate in &noted {
-                store.note_certificate(certificate).await.expect("noted");
+                assert_eq!(store.note_certificate(certificate).await.expect("noted"), Noted::Known);
             }
             let rule = |kind, value: &str| NewRule { kind, value: value.into(), window: always(at(5_000)) };
             let names = |rules: &[RevocationRule]| rules.iter().map(|rule| rule.value.clone()).collect::<Vec<_>>();
@@ -38,6 +38,10 @@ on_both_engines! {
             let by_serial = rule(RuleKind::CertificateSerial, "1@CN=CA");
             let by_serial = store.revoke_certificates(&by_serial, &done(11)).await.expect("revoked");
             assert_eq!(names(&by_serial), ["1@CN=CA", "one"]);
+            // One that is seen for the first time after the rule.
+            for late in [seen("four", "k1", None, 900), seen("four", "k4", Some("1@CN=CA"), 900)] {
+                assert_eq!(store.note_certificate(&late).await.expect("asked"), Noted::Revoked);
+            }
             // Revoked for itself, before and after.
             store.revoke(&rule(RuleKind::Certificate, "three"), &done(12)).await.expect("revoked");
             store.revoke_certificates(&rule(RuleKind::CertificateKey, "k2"), &done(13)).await.expect("revoked");
@@ -75,7 +79,12 @@ on_both_engines! {
             assert_eq!(told.iter().filter(|rule| rule.lifted).count(), 5);
             let again = store.revoke(&rule(RuleKind::Certificate, "one"), &done(15)).await.expect("revoked");
             assert!(!again.lifted && again.sequence > told.last().expect("some").sequence);
+            // Seen again, and so remembered for longer; never for less.
+            store.note_certificate(&seen("one", "k1", Some("1@CN=CA"), 500)).await.expect("noted");
+            store.note_certificate(&seen("three", "k2", None, 1_000)).await.expect("noted");
+            store.note_certificate(&seen("three", "k2", None, 800)).await.expect("noted");
             assert_eq!(store.forget_certificates(at(501), 10).await.expect("forgotten"), 1);
-            assert_eq!(store.forget_certificates(at(501), 10).await.expect("forgotten"), 0);
+            assert_eq!(store.forget_certificates(at(901), 10).await.expect("forgotten"), 1);
+            assert_eq!(store.forget_certificates(at(901), 10).await.expect("forgotten"), 0);
     }
 }

@@ -58,8 +58,17 @@ async fn fill(store: &Store, (person, key): &(Subject, PersonKey), now: Timestam
         let until = RuleWindow { before: now, expires };
         store.revoke(&rule(&name, until), &event).await.expect("revoked");
         let session_id: SessionId = name.parse().expect("a session id");
-        let new = NewSession { session_id: &session_id, subject: person, secret: name.as_bytes(), state: &state, expires };
+        let new = NewSession {
+            session_id: &session_id,
+            subject: person,
+            secret: name.as_bytes(),
+            state: &state,
+            expires,
+            single_factor: true,
+        };
         store.begin_session(&new, key, None, most, until, &event).await.expect("begun").expect("there");
+        let seen = SeenCertificate { certificate: name.clone(), key: name.clone(), serial: None, expires };
+        assert_eq!(store.note_certificate(&seen).await.expect("noted"), Noted::Known);
     }
 }
 
@@ -107,6 +116,7 @@ async fn clear(store: &Store, now: Timestamp) -> usize {
             store.delete_expired_device_authorizations(now, BATCH).await.expect("deleted"),
             store.delete_expired_families(now, BATCH).await.expect("deleted"),
             store.delete_expired_rules(now, BATCH).await.expect("deleted"),
+            store.forget_certificates(now, BATCH).await.expect("forgotten"),
             sessions(store, now).await,
         ];
         batches += deleted.iter().filter(|rows| **rows > 0).count();
