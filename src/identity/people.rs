@@ -30,6 +30,7 @@ pub struct People {
     rule: PasswordRule,
     throttle: Throttle,
     pub(super) code_guesses: Guesses,
+    pub(super) recovery_guesses: Guesses,
     pub(super) randomness: Arc<dyn Randomness>,
     nobody: Nobody,
 }
@@ -213,6 +214,7 @@ impl People {
             rule,
             throttle: Throttle::new(throttle),
             code_guesses: Guesses::new(second_factor::GUESSES),
+            recovery_guesses: Guesses::new(second_factor::RECOVERY_GUESSES),
             randomness,
             nobody,
         })
@@ -258,7 +260,7 @@ impl People {
         }
         let asks_for_more = self.store.totp(&account.subject).await.map_err(Fault::from)?.is_some();
         Ok(match asks_for_more {
-            true => Proven::First(FirstFactor::new(account.subject)),
+            true => Proven::First(FirstFactor::new(account.subject, account.changed)),
             false => Proven::Whole(Authenticated { subject: account.subject, amr: vec![Amr::Password] }),
         })
     }
@@ -388,7 +390,7 @@ impl People {
     }
 
     /// Changes one's own password, proving once more that the account is one's own: every other session ends. `address` and
-    /// `monotonic` are those of an [`Attempt`], and count like one.
+    /// `monotonic` are those of an [`Attempt`], and count like one. It is no sign-in: the session goes on with what it began with.
     pub async fn change_password(
         &self,
         form: &FormChecked,
@@ -396,15 +398,10 @@ impl People {
         current: &str,
         new: &Password,
         at: (IpAddr, Duration, Timestamp),
-    ) -> Result<Authenticated, PersonError> {
+    ) -> Result<(), PersonError> {
         let (address, monotonic, now) = at;
-        let authenticated = match self.prove_again(form, person, current, (address, monotonic)).await? {
-            Proven::Whole(authenticated) => authenticated,
-            // The session goes on with what it began with.
-            Proven::First(_) => Authenticated { subject: person.subject.clone(), amr: person.amr.clone() },
-        };
-        self.replace_password(&person.subject, new, Some(person), now).await?;
-        Ok(authenticated)
+        self.prove_again(form, person, current, (address, monotonic)).await?;
+        self.replace_password(&person.subject, new, Some(person), now).await
     }
 
     async fn replace_password(

@@ -21,9 +21,12 @@ use crate::jose::base64url;
 use crate::seal::{BearerContext, Purpose};
 use crate::store::{Ended, NewSecondFactor};
 
-/// How often one may try codes once the password was right: with three codes of a million right at a time, a year of trying finds one with
-/// a probability of less than a third.
+/// How often one may try codes once the password was right: with three codes of a million right at a time, a year of trying at one replica
+/// finds one with a probability of less than a third.
 pub(super) const GUESSES: Quota = Quota { burst: 5, every: Duration::from_secs(300) };
+/// How often one may try recovery codes from one address. They are too long to be guessed; what is spared is the database. Whoever tries
+/// one-time passwords elsewhere does not keep the person out who has one of these.
+pub(super) const RECOVERY_GUESSES: Quota = Quota { burst: 10, every: Duration::from_secs(30) };
 /// How long somebody may take between password and code.
 const HELD: Lifetime = Lifetime::from_seconds(300);
 /// How long somebody may take to set an authenticator up.
@@ -31,11 +34,15 @@ const SETTING_UP: Lifetime = Lifetime::from_seconds(900);
 
 /// Somebody proved a password, and the account asks for more. Only [`People`] makes one.
 #[derive(Debug)]
-pub struct FirstFactor(Subject);
+pub struct FirstFactor {
+    subject: Subject,
+    /// When the account was changed last: a password that was replaced since is worth nothing.
+    account_changed: Timestamp,
+}
 
 impl FirstFactor {
-    pub(super) const fn new(subject: Subject) -> Self {
-        Self(subject)
+    pub(super) const fn new(subject: Subject, account_changed: Timestamp) -> Self {
+        Self { subject, account_changed }
     }
 }
 
@@ -44,6 +51,8 @@ impl FirstFactor {
 pub struct CodeAttempt<'a> {
     /// As typed.
     pub code: &'a str,
+    /// Where it comes from.
+    pub address: IpAddr,
     /// When.
     pub now: Timestamp,
     /// Monotonic time.
@@ -79,7 +88,8 @@ impl People {
     pub fn hold(&self, first: &FirstFactor, csrf: &str, now: Timestamp) -> Result<String, Fault> {
         let audience = format!("sign-in {csrf}");
         let ring = self.store.ring();
-        let sealed = ring.seal_bearer(&self.context(), &audience, now.plus(HELD), first.0.as_str().as_bytes());
+        let held = format!("{} {}", first.account_changed.seconds(), first.subject);
+        let sealed = ring.seal_bearer(&self.context(), &audience, now.plus(HELD), held.as_bytes());
         sealed.map_err(|error| Fault::Unavailable(error.reason()))
     }
 
@@ -99,19 +109,33 @@ impl People {
         attempt: CodeAttempt<'_>,
     ) -> Result<Authenticated, SignInError> {
         let over = SignInError::Wrong(Reason::SignInOver);
-        let subject = self.unseal(held, &format!("sign-in {csrf}"), attempt.now).ok_or(over)?;
-        let subject = std::str::from_utf8(&subject).ok().and_then(|text| text.parse().ok()).ok_or(over)?;
-        self.prove_code(FirstFactor(subject), attempt).await
+        let held = self.unseal(held, &format!("sign-in {csrf}"), attempt.now).ok_or(over)?;
+        let (changed, subject) = std::str::from_utf8(&held).ok().and_then(|text| text.split_once(' ')).ok_or(over)?;
+        let changed = changed.parse().map(Timestamp::from_seconds).map_err(|_| over)?;
+        let first = FirstFactor::new(subject.parse().map_err(|_| over)?, changed);
+        let account = self.store.account(&first.subject).await.map_err(Fault::from)?;
+        match account {
+            Some(account) if account.changed == first.account_changed => self.prove_code(first, attempt).await,
+            _ => Err(over),
+        }
     }
 
     /// Proves the second factor after the first.
     async fn prove_code(&self, first: FirstFactor, attempt: CodeAttempt<'_>) -> Result<Authenticated, SignInError> {
-        let FirstFactor(subject) = first;
-        let guess = self.code_guesses.count(&subject, attempt.monotonic).map_err(|throttled| SignInError::TooMany {
+        let FirstFactor { subject, .. } = first;
+        let typed = TypedCode::read(attempt.code);
+        let (guesses, counted) = match typed {
+            Some(TypedCode::Recovery(_)) => {
+                let guesses = &self.recovery_guesses;
+                (guesses, guesses.count_from(&subject, attempt.address, attempt.monotonic))
+            }
+            _ => (&self.code_guesses, self.code_guesses.count(&subject, attempt.monotonic)),
+        };
+        let guess = counted.map_err(|throttled| SignInError::TooMany {
             retry_after_seconds: throttled.retry_after.as_secs().saturating_add(1),
         })?;
         let wrong = SignInError::Wrong(Reason::SecondFactorWrong);
-        let used = match TypedCode::read(attempt.code).ok_or(wrong)? {
+        let used = match typed.ok_or(wrong)? {
             TypedCode::Recovery(code) => self.store.use_recovery_code(&subject, &code, attempt.now).await.map_err(Fault::from)?,
             TypedCode::OneTime(code) => {
                 let totp = self.store.totp(&subject).await.map_err(Fault::from)?.ok_or(wrong)?;
@@ -128,7 +152,7 @@ impl People {
         if !used {
             return Err(wrong);
         }
-        self.code_guesses.forgive(guess);
+        guesses.forgive(guess);
         Ok(Authenticated::by(subject, vec![Amr::Password, Amr::OneTimePassword, Amr::MultiFactor]))
     }
 
@@ -163,10 +187,9 @@ impl People {
         person: &SignedIn,
         candidate: &Candidate,
         password: &str,
-        address: IpAddr,
         attempt: CodeAttempt<'_>,
     ) -> Result<SetUp, PersonError> {
-        let Proven::Whole(_) = self.prove_again(form, person, password, (address, attempt.monotonic)).await? else {
+        let Proven::Whole(_) = self.prove_again(form, person, password, (attempt.address, attempt.monotonic)).await? else {
             return Err(PersonError::Unproven(Reason::SecondFactorPresent));
         };
         let step = match TypedCode::read(attempt.code) {
@@ -200,10 +223,9 @@ impl People {
         form: &FormChecked,
         person: &SignedIn,
         password: &str,
-        address: IpAddr,
         attempt: CodeAttempt<'_>,
     ) -> Result<(), PersonError> {
-        let Proven::First(first) = self.prove_again(form, person, password, (address, attempt.monotonic)).await? else {
+        let Proven::First(first) = self.prove_again(form, person, password, (attempt.address, attempt.monotonic)).await? else {
             return Err(PersonError::Unproven(Reason::SecondFactorAbsent));
         };
         self.prove_code(first, attempt).await.map_err(PersonError::from)?;
@@ -230,7 +252,7 @@ impl People {
         let proven = self.authenticate(form, &attempt).await.map_err(PersonError::from)?;
         let whose = match &proven {
             Proven::Whole(authenticated) => authenticated.subject(),
-            Proven::First(FirstFactor(subject)) => subject,
+            Proven::First(FirstFactor { subject, .. }) => subject,
         };
         if *whose != person.subject {
             return Err(PersonError::Unproven(Reason::PasswordWrong));

@@ -61,6 +61,12 @@ struct State {
     address: IpAddr,
 }
 
+impl State {
+    fn is_single_factor(&self) -> bool {
+        !self.amr.iter().any(|method| method == Amr::MultiFactor.as_str())
+    }
+}
+
 /// A session as its person sees it.
 #[derive(Clone, Debug)]
 pub struct SessionView {
@@ -165,6 +171,7 @@ impl Sessions {
             user_agent: user_agent(at.headers),
             address: at.peer_address.ip().to_canonical(),
         };
+        let single_factor = state.is_single_factor();
         let state = serde_json::to_vec(&state).map_err(|_| Fault::Defect(Reason::Defect))?;
         let same = same.map(|present| present.session_id.clone());
         let session_id = match &same {
@@ -180,20 +187,45 @@ impl Sessions {
         };
         let event = Trailed { time: now, event };
         let expires = now.plus(self.policy.absolute);
-        let new = NewSession { session_id: &session_id, subject, secret: &*secret, state: &state, expires };
+        let new = NewSession { session_id: &session_id, subject, secret: &*secret, state: &state, expires, single_factor };
         let begun = match &same {
-            Some(_) => self.store.renew_session(&new, &key, &event).await?,
+            Some(_) => self.store.renew_session(&new, &key, Some(&event), now).await?,
             None => {
                 let replaced = present.as_ref().map(|present| (&present.session_id, &present.subject));
                 self.store.begin_session(&new, &key, replaced, MOST, session_window(now), &event).await?.is_some()
             }
         };
-        // Ended or disabled in this very moment: whoever asks again gets the answer that is right then.
+        // Ended, disabled or given a second factor in this very moment: whoever asks again gets the answer that is right then.
         if !begun {
             return Err(Fault::Unavailable(Reason::SessionAbsent));
         }
         let cookie = self.session_cookie.set(&base64url::encode(*secret)).ok_or(Fault::Defect(Reason::Defect))?;
         Ok((SignedIn::new(subject.clone(), session_id, now, sign_ins, amr.to_vec()), cookie))
+    }
+
+    /// Gives the session of this browser another cookie, after its person changed the password: who has a copy of the old one is out. It is
+    /// no sign-in: when and by what they signed in stays, and so does the session's end.
+    pub async fn renew_cookie(&self, person: &SignedIn, headers: &HeaderMap, now: Timestamp) -> Result<HeaderValue, Fault> {
+        let gone = Fault::Unavailable(Reason::SessionAbsent);
+        let record = self.live(headers, now).await?.filter(|record| record.session_id == person.session_id).ok_or(gone)?;
+        let state = self.state(&record).await?.ok_or(gone)?;
+        let single_factor = state.is_single_factor();
+        let Some(key) = self.keys.key(&record.subject).await? else { return Err(Fault::Defect(Reason::PersonKeyAbsent)) };
+        let state = serde_json::to_vec(&state).map_err(|_| Fault::Defect(Reason::Defect))?;
+        let mut secret = Zeroizing::new([0u8; SECRET_LENGTH]);
+        self.randomness.fill(&mut *secret)?;
+        let new = NewSession {
+            session_id: &record.session_id,
+            subject: &record.subject,
+            secret: &*secret,
+            state: &state,
+            expires: record.expires,
+            single_factor,
+        };
+        if !self.store.renew_session(&new, &key, None, now).await? {
+            return Err(gone);
+        }
+        self.session_cookie.set(&base64url::encode(*secret)).ok_or(Fault::Defect(Reason::Defect))
     }
 
     /// Signs out: ends the session, and takes its cookie away by the header value.

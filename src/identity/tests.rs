@@ -295,7 +295,7 @@ async fn a_form_is_ours_only_in_the_browser_it_was_shown_in() {
 #[tokio::test]
 async fn one_changes_ones_own_password() {
     let house = house().await;
-    let alice = house.add("alice").await;
+    house.add("alice").await;
     let (mut desk, mut phone) = (Browser::default(), Browser::default());
     let at_desk = house.sign_in("alice", &mut desk, NOW).await;
     house.sign_in("alice", &mut phone, NOW).await;
@@ -307,9 +307,17 @@ async fn one_changes_ones_own_password() {
     let own_name = password("alice@example.com");
     assert!(matches!(change(PASSWORD, &own_name).await, Err(PersonError::Password(PasswordRefused::Guessable))));
     assert!(house.current(&phone, NOW).await.is_some(), "nothing has changed yet");
-    assert_eq!(change(PASSWORD, &fresh).await.expect("changed").subject(), &alice);
+    change(PASSWORD, &fresh).await.expect("changed");
     assert!(house.current(&phone, NOW).await.is_none());
     assert!(house.current(&desk, NOW).await.is_some());
+    // It is no sign-in: a copy of the cookie is worth nothing any more, and the session is as old as it was.
+    let later = NOW.plus(Lifetime::from_seconds(100));
+    let cookie = house.sessions.renew_cookie(&at_desk, &desk.headers(), later).await.expect("renewed");
+    let stolen = desk.headers();
+    desk.take(&cookie);
+    assert_eq!(house.sessions.current(&stolen, later).await.expect("asked"), None);
+    assert_eq!(house.current(&desk, later).await, Some(at_desk.clone()));
+    assert!(house.sessions.renew_cookie(&at_desk, &stolen, later).await.is_err());
     house.attempt("alice", PASSWORD).await.expect_err("the old one");
     house.attempt("alice", "meadow copper quilt ninety").await.expect("the new one");
 }

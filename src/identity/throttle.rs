@@ -1,5 +1,6 @@
-//! Guessing is slowed down, and nobody is locked out: attempts are counted by account and address, and by address, never by account
-//! alone. Whoever signs in well gets the attempt back.
+//! Guessing is slowed down. Passwords are counted by account and address, and by address, never by account alone: nobody is locked out by
+//! whoever knows a name. One-time passwords are short, and counted by account: only who knows the password can guess at them. Whoever signs
+//! in well gets the attempt back.
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::net::IpAddr;
@@ -109,7 +110,7 @@ impl Throttle {
     }
 }
 
-/// Counts guesses at short codes by the person who makes them, in memory that does not grow.
+/// Counts guesses at codes by whose they would be, in memory that does not grow.
 #[derive(Debug)]
 pub struct Guesses {
     hasher: RandomState,
@@ -126,9 +127,17 @@ impl Guesses {
         Self { hasher: RandomState::new(), people: Mutex::new(Buckets::new(quota)) }
     }
 
-    /// Counts a guess. `now` is monotonic.
+    /// Counts a guess at a code of this person, from wherever. `now` is monotonic.
     pub fn count(&self, subject: &Subject, now: Duration) -> Result<Guess, Throttled> {
-        let person = self.hasher.hash_one(subject);
+        self.take(self.hasher.hash_one(subject), now)
+    }
+
+    /// Counts a guess at a code of this person from this address.
+    pub fn count_from(&self, subject: &Subject, address: IpAddr, now: Duration) -> Result<Guess, Throttled> {
+        self.take(self.hasher.hash_one((subject, network(address))), now)
+    }
+
+    fn take(&self, person: u64, now: Duration) -> Result<Guess, Throttled> {
         lock(&self.people).take(person, now)?;
         Ok(Guess(person))
     }

@@ -10,7 +10,7 @@ use super::engine::read;
 use super::revocation::RuleWindow;
 use super::sealed::BROWSER_SESSION;
 use super::work::{NumberedWork, Work, within};
-use super::{Store, StoreError, grant_family, logout_notice};
+use super::{Store, StoreError, grant_family, logout_notice, second_factor};
 use crate::domain::{RevocationRule, SessionId, Subject, Timestamp};
 use crate::event::{AuditEvent, SessionEnd, Trailed};
 use crate::seal::PersonKey;
@@ -46,6 +46,8 @@ pub struct NewSession<'a> {
     pub state: &'a [u8],
     /// When it ends, whatever happens.
     pub expires: Timestamp,
+    /// Whether the person proved one factor alone. Such a session is not written for a person who has a second one by then.
+    pub single_factor: bool,
 }
 
 /// The end of sessions.
@@ -95,6 +97,7 @@ pub(super) fn sample(store: &Store) -> futures_util::future::BoxFuture<'_, ()> {
             secret: name.as_bytes(),
             state: b"{}",
             expires: time,
+            single_factor: true,
         };
         let event = Trailed { time, event: AuditEvent::AccountChanged { subject: account.subject.clone() } };
         assert!(
@@ -133,7 +136,7 @@ impl Store {
     }
 
     /// Begins a session with its event, and ends the one it replaces and those of the person beyond the `most` that there may be.
-    /// Gives what ended; nothing when the account is not there or not active, and then nothing was written.
+    /// Gives what ended; nothing when the account is not there, not active or asks for more than was proven, and then nothing was written.
     pub async fn begin_session(
         &self,
         new: &NewSession<'_>,
@@ -146,7 +149,7 @@ impl Store {
         let (subject, now) = (new.subject, event.time);
         let sealed = self.seal_for(key, &BROWSER_SESSION, new.session_id.as_str(), new.state)?;
         let mut unit = NumberedWork::begin(&self.inner.db).await?;
-        if !hold_active(&mut unit.work, subject).await? {
+        if !may_sign_in(&mut unit.work, new).await? {
             return Ok(None);
         }
         let ending = |why| Ending { why, window, at: now };
@@ -172,12 +175,18 @@ impl Store {
         Ok(Some(ended))
     }
 
-    /// Gives a session of this person another secret and state, with an event: they signed in again. Gives whether it is there and
-    /// the account is active; when not, nothing was written.
-    pub async fn renew_session(&self, new: &NewSession<'_>, key: &PersonKey, event: &Trailed) -> Result<bool, StoreError> {
+    /// Gives a session of this person another secret and state, with the event of their signing in again, if they did. Gives whether it is
+    /// there and the account is active and asks for no more than was proven; when not, nothing was written.
+    pub async fn renew_session(
+        &self,
+        new: &NewSession<'_>,
+        key: &PersonKey,
+        event: Option<&Trailed>,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
         let sealed = self.seal_for(key, &BROWSER_SESSION, new.session_id.as_str(), new.state)?;
         let mut work = Work::begin(&self.inner.db).await?;
-        if !hold_active(&mut work, new.subject).await? {
+        if !may_sign_in(&mut work, new).await? {
             return Ok(false);
         }
         let renewed = within!(&mut work, execute: sqlx::query(RENEW)
@@ -185,12 +194,14 @@ impl Store {
                 .bind(new.subject.as_str())
                 .bind(self.index(SECRET, new.secret))
                 .bind(&sealed)
-                .bind(event.time.seconds())
+                .bind(now.seconds())
                 .bind(new.expires.seconds()))?;
         if renewed == 0 {
             return Ok(false);
         }
-        work.record_event(event).await?;
+        if let Some(event) = event {
+            work.record_event(event).await?;
+        }
         work.commit().await?;
         Ok(true)
     }
@@ -274,6 +285,12 @@ pub(super) async fn hold(work: &mut Work, session_id: &SessionId) -> Result<bool
 pub(super) async fn hold_active(work: &mut Work, subject: &Subject) -> Result<bool, StoreError> {
     let active = AccountState::Active.name();
     Ok(within!(work, execute: sqlx::query(HOLD).bind(subject.as_str()).bind(active))? == 1)
+}
+
+/// Holds the account of a session that is to be written; gives whether its person may have it. Whoever sets a second factor up holds the
+/// account too: a sign-in that began before and asked for none does not end after it.
+async fn may_sign_in(work: &mut Work, new: &NewSession<'_>) -> Result<bool, StoreError> {
+    Ok(hold_active(work, new.subject).await? && !(new.single_factor && second_factor::is_there(work, new.subject).await?))
 }
 
 fn names(session_id: String, subject: &str) -> Result<(SessionId, Subject), StoreError> {

@@ -69,6 +69,7 @@ impl Store {
         let subject = new.subject;
         let sealed = self.seal_for(key, &TOTP, subject.as_str(), new.secret)?;
         let mut unit = NumberedWork::begin(&self.inner.db).await?;
+        browser_session::hold_active(&mut unit.work, subject).await?;
         let added = within!(&mut unit.work, execute: sqlx::query(INSERT)
                 .bind(subject.as_str())
                 .bind(sealed)
@@ -141,6 +142,13 @@ pub(super) async fn forget(work: &mut Work, subject: &Subject) -> Result<bool, S
     Ok(within!(&mut *work, execute: sqlx::query(DELETE).bind(subject.as_str()))? > 0)
 }
 
+/// Whether a person has a second factor, within a unit of work.
+pub(super) async fn is_there(work: &mut Work, subject: &Subject) -> Result<bool, StoreError> {
+    let row: Option<(i64,)> = within!(work, fetch_optional: sqlx::query_as(CREATED).bind(subject.as_str()))?;
+    Ok(row.is_some())
+}
+
+const CREATED: &str = "SELECT created FROM totp WHERE subject = $1";
 const ONE: &str = "SELECT secret_sealed FROM totp WHERE subject = $1";
 const INSERT: &str = "INSERT INTO totp (subject, secret_sealed, last_step, created) VALUES ($1, $2, $3, $4) \
      ON CONFLICT (subject) DO NOTHING";

@@ -14,7 +14,7 @@ use super::reject::{PersonRefusal, WebError, rejection_of};
 use super::{Peer, Web, extract, path};
 use crate::domain::{RequestId, Timestamp};
 use crate::event::Reason;
-use crate::identity::{Form, FormChecked, PersonClaims, SessionView, SignedIn, Surroundings};
+use crate::identity::{Form, FormChecked, PersonClaims, SessionView, SignedIn};
 use crate::oauth::error::{ErrorCode, Refusal};
 use crate::oauth::parameters::Parameters;
 use crate::seal::Password;
@@ -175,14 +175,14 @@ pub async fn change_password(
     request: Request<Body>,
 ) -> Response {
     let outcome = match sent(&web, request).await {
-        Ok(Some(sent)) => change(&web, &peer, &id, sent).await,
+        Ok(Some(sent)) => change(&web, &peer, sent).await,
         Ok(None) => Ok(see_other(&web.pages.path(path::SIGN_IN))),
         Err(error) => Err(error),
     };
     outcome.unwrap_or_else(|error| web.pages.refusal(rejection_of(&error), id.as_str()))
 }
 
-async fn change(web: &Web, peer: &Peer, request_id: &RequestId, sent: Sent) -> Result<Response, WebError> {
+async fn change(web: &Web, peer: &Peer, sent: Sent) -> Result<Response, WebError> {
     let field = |name| sent.parameters.get(name).unwrap_or_default();
     let peer_address = peer.facts().peer_address;
     let changed = async {
@@ -195,9 +195,8 @@ async fn change(web: &Web, peer: &Peer, request_id: &RequestId, sent: Sent) -> R
         Ok(web.server.people.change_password(&sent.form, &sent.person, current, &new, at).await?)
     };
     match changed.await {
-        Ok(authenticated) => {
-            let at = Surroundings { headers: &sent.headers, peer_address, request_id };
-            let (_, cookie) = web.server.sessions.begin(authenticated, at, sent.now).await?;
+        Ok(()) => {
+            let cookie = web.server.sessions.renew_cookie(&sent.person, &sent.headers, sent.now).await?;
             let mut response = see_other(&format!("{}?done=password", web.pages.path(path::ACCOUNT)));
             response.headers_mut().append(header::SET_COOKIE, cookie);
             Ok(response)

@@ -55,9 +55,9 @@ pub async fn remove(
     outcome.await.unwrap_or_else(|error: WebError| web.pages.refusal(rejection_of(&error), id.as_str()))
 }
 
-fn attempt<'a>(web: &Web, sent: &'a Sent) -> CodeAttempt<'a> {
+fn attempt<'a>(web: &Web, peer: &Peer, sent: &'a Sent) -> CodeAttempt<'a> {
     let code = sent.parameters.get("code").unwrap_or_default();
-    CodeAttempt { code, now: sent.now, monotonic: web.server.clock.monotonic() }
+    CodeAttempt { code, address: peer.facts().peer_address.ip(), now: sent.now, monotonic: web.server.clock.monotonic() }
 }
 
 async fn show(
@@ -87,8 +87,8 @@ async fn set_up(web: &Web, peer: &Peer, request_id: &RequestId, sent: Sent) -> R
     let over = || PersonRefusal::SignIn(SignInError::Wrong(Reason::SignInOver));
     let candidate = people.candidate_of(field("sealed"), &sent.person, sent.now).ok_or_else(over)?;
     let peer_address = peer.facts().peer_address;
-    let (password, attempt) = (field("current_password"), attempt(web, &sent));
-    match people.set_up(&sent.form, &sent.person, &candidate, password, peer_address.ip(), attempt).await {
+    let (password, attempt) = (field("current_password"), attempt(web, peer, &sent));
+    match people.set_up(&sent.form, &sent.person, &candidate, password, attempt).await {
         Ok(done) => {
             web.server.sessions_ended(&done.ended);
             let at = Surroundings { headers: &sent.headers, peer_address, request_id };
@@ -107,8 +107,8 @@ async fn set_up(web: &Web, peer: &Peer, request_id: &RequestId, sent: Sent) -> R
 
 async fn take_away(web: &Web, peer: &Peer, sent: Sent) -> Result<Response, WebError> {
     let password = sent.parameters.get("current_password").unwrap_or_default();
-    let (address, attempt) = (peer.facts().peer_address.ip(), attempt(web, &sent));
-    match web.server.people.take_away(&sent.form, &sent.person, password, address, attempt).await {
+    let attempt = attempt(web, peer, &sent);
+    match web.server.people.take_away(&sent.form, &sent.person, password, attempt).await {
         Ok(()) => Ok(see_other(&format!("{}?done=totp", web.pages.path(path::ACCOUNT)))),
         Err(error) => {
             let rejection = told(error)?;

@@ -64,7 +64,8 @@ async fn sign_in(web: &Web, parameters: &Parameters, at: Surroundings<'_>) -> Re
     let (csrf, held) = (field("csrf"), field("held"));
     let form = web.server.sessions.check_form(Form::SecondFactor, at.headers, csrf).map_err(PersonRefusal::from)?;
     let now = web.server.clock.now().map_err(WebError::from_clock)?;
-    let attempt = CodeAttempt { code: field("code"), now, monotonic: web.server.clock.monotonic() };
+    let address = at.peer_address.ip();
+    let attempt = CodeAttempt { code: field("code"), address, now, monotonic: web.server.clock.monotonic() };
     let proven = web.server.people.second_factor(&form, held, csrf, attempt).await;
     let counted = match &proven {
         Ok(_) => "signed_in",

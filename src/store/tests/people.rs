@@ -49,6 +49,7 @@ impl Registry {
             secret: name.as_bytes(),
             state: b"{}",
             expires: Timestamp::from_seconds(at + 1_000),
+            single_factor: true,
         };
         let event = Trailed { time, event: AuditEvent::AccountChanged { subject: whose.0.clone() } };
         self.store.begin_session(&new, &whose.1, None, most, window(100, 400), &event).await.expect("begun").is_some()
@@ -315,16 +316,49 @@ on_both_engines! {
         registry.begin(&alice, "one", NOW.seconds(), 9).await;
         let event = Trailed { time: NOW, event: AuditEvent::AccountChanged { subject: alice.0.clone() } };
         let session_id = sid("one");
-        let new = NewSession { session_id: &session_id, subject: &alice.0, secret: b"fresh", state: b"{2}", expires: NOW };
-        assert!(store.renew_session(&new, &alice.1, &event).await.expect("renewed"));
+        let new = NewSession { session_id: &session_id, subject: &alice.0, secret: b"fresh", state: b"{2}", expires: NOW, single_factor: true };
+        assert!(store.renew_session(&new, &alice.1, Some(&event), NOW).await.expect("renewed"));
         assert!(store.session_with(b"one").await.expect("asked").is_none());
         let found = store.session_with(b"fresh").await.expect("asked").expect("found");
         assert_eq!(found.session_id, session_id);
         assert_eq!(store.open_session(&found, &alice.1).expect("opens").as_slice(), b"{2}");
         let gone = sid("gone");
         let new = NewSession { session_id: &gone, ..new };
-        assert!(!store.renew_session(&new, &alice.1, &event).await.expect("tried"));
+        assert!(!store.renew_session(&new, &alice.1, Some(&event), NOW).await.expect("tried"));
         assert!(ended(store).await.is_empty());
+    }
+
+    /// A sign-in that asked for no second factor, because there was none yet, comes to nothing once there is one.
+    async fn a_session_of_one_factor_is_not_written_beside_a_second(place: &Place) {
+        let registry = registry(place).await;
+        let (store, alice) = (&registry.store, registry.add("alice").await);
+        assert!(registry.begin(&alice, "kept", NOW.seconds(), 9).await);
+        let kept = sid("kept");
+        let factor = NewSecondFactor {
+            subject: &alice.0,
+            secret: b"01234567890123456789",
+            step: 1,
+            recovery_codes: &[],
+            kept: &kept,
+            window: window(100, 400),
+        };
+        assert!(store.add_second_factor(&factor, &alice.1, NOW).await.expect("added").is_some());
+        assert!(!registry.begin(&alice, "late", NOW.seconds(), 9).await);
+        let event = Trailed { time: NOW, event: AuditEvent::AccountChanged { subject: alice.0.clone() } };
+        let one = NewSession {
+            session_id: &kept,
+            subject: &alice.0,
+            secret: b"fresh",
+            state: b"{}",
+            expires: NOW,
+            single_factor: true,
+        };
+        assert!(!store.renew_session(&one, &alice.1, Some(&event), NOW).await.expect("tried"));
+        assert_eq!(registry.live(&alice).await, ["kept"]);
+        let both = NewSession { single_factor: false, ..one };
+        assert!(store.renew_session(&both, &alice.1, Some(&event), NOW).await.expect("renewed"));
+        assert!(store.remove_second_factor(&alice.0, NOW).await.expect("removed"));
+        assert!(registry.begin(&alice, "late", NOW.seconds(), 9).await);
     }
 
     async fn sessions_beyond_the_most_end_and_so_do_old_ones(place: &Place) {

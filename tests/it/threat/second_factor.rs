@@ -1,6 +1,6 @@
 //! The second factor: guessed, replayed, raced, skipped, set up by somebody else.
 
-use crate::harness::app::{PASSWORD, add_bob};
+use crate::harness::app::{App, PASSWORD, Returned, add_bob, go_on};
 use crate::harness::browser::{Browser, field};
 use crate::harness::totp::{Authenticator, first_factor, second_factor};
 use crate::harness::{Call, Engine, Setup, Stack};
@@ -42,7 +42,7 @@ async fn a_code_counts_once_on_postgres() {
 }
 
 /// Codes are tried by whoever knows the password, from wherever: five, and then one every five minutes. The right one is worth nothing
-/// meanwhile.
+/// meanwhile. The person gets in by a recovery code.
 #[tokio::test]
 async fn codes_cannot_be_guessed() {
     let Some((stack, mut browser)) = start(Engine::Sqlite).await else { return };
@@ -61,12 +61,72 @@ async fn codes_cannot_be_guessed() {
     assert_eq!(verdicts[5], (429, "attempts_too_many".to_owned()));
     let mut thief = Browser::new(&stack);
     let page = first_factor(&mut thief, "bob", PASSWORD).await;
-    for code in [authenticator.code(1), recovery[0].clone()] {
-        let answer = second_factor(&mut thief, &page, &code).await;
-        assert_eq!(answer.status, 429);
-        assert!(answer.header("retry-after").is_some());
+    let answer = second_factor(&mut thief, &page, &authenticator.code(1)).await;
+    assert_eq!(answer.status, 429);
+    assert!(answer.header("retry-after").is_some());
+    let mut bob = Browser::new(&stack);
+    let page = first_factor(&mut bob, "bob", PASSWORD).await;
+    assert_eq!(second_factor(&mut bob, &page, &recovery[0]).await.status, 303);
+    let mut thief = Browser::new(&stack);
+    let page = first_factor(&mut thief, "bob", PASSWORD).await;
+    let mut tries = Vec::new();
+    for _ in 0..12 {
+        tries.push(second_factor(&mut thief, &page, &other_than(&recovery[0])).await.status);
     }
+    assert_eq!((tries[0], tries[11]), (422, 429), "{tries:?}");
     assert!(browser.is_signed_in().await, "whoever is in stays in");
+}
+
+/// A code of the same form that nobody was given.
+fn other_than(code: &str) -> String {
+    code.chars().map(|letter| if letter == '-' { letter } else { 'Z' }).collect()
+}
+
+/// Changing the password takes the password alone, and so is no sign-in: a request that wants the person to sign in anew, with both
+/// factors, is not served by it. Nor is a password worth anything, half way through a sign-in, once it was replaced.
+#[tokio::test]
+async fn a_changed_password_is_no_sign_in() {
+    const NEXT: &str = "meadow copper quilt ninety";
+    let stack = Setup { without_gateway: true, ..App::setup() }.start().await;
+    add_bob(&stack).await;
+    let app = App::alice(&stack);
+    let mut browser = Browser::new(&stack);
+    assert_eq!(browser.sign_in("bob", PASSWORD).await.status, 303);
+    let (authenticator, _) = Authenticator::set_up(&mut browser, PASSWORD).await;
+    // Sign-ins are told apart from requests by whole seconds.
+    tokio::time::sleep(std::time::Duration::from_millis(1_100)).await;
+    let location = browser.get(&app.url(&[("prompt", "login")])).await.header("location").expect("away").to_owned();
+    assert!(location.starts_with("/sign-in?"), "{location}");
+    let mut half_way = Browser::new(&stack);
+    let held = first_factor(&mut half_way, "bob", PASSWORD).await;
+    let (account, before) = (browser.account().await, browser.session_cookie());
+    let form = [
+        ("csrf", &*field(&account, "csrf")),
+        ("current_password", PASSWORD),
+        ("new_password", NEXT),
+        ("repeated_password", NEXT),
+    ];
+    let changed = browser.post("/account/password", &form).await;
+    assert_eq!(changed.status, 303, "{}", changed.text());
+    assert_ne!(browser.session_cookie(), before, "whoever has a copy is out");
+    let answer = browser.get(&location.replace("/sign-in", "/authorize/resume")).await;
+    assert_eq!((answer.status, answer.header("location")), (303, Some(&*location)), "still to sign in");
+    let answer = second_factor(&mut half_way, &held, &authenticator.code(1)).await;
+    assert_eq!(stack.reason_of(answer.request_id()).await, "sign_in_over");
+    // With both it goes on.
+    let page = browser.get(&location).await;
+    let interaction = field(&page, "interaction");
+    let form = [("csrf", &*field(&page, "csrf")), ("interaction", &*interaction), ("username", "bob"), ("password", NEXT)];
+    let page = browser.post("/sign-in", &form).await;
+    let form = [
+        ("csrf", &*field(&page, "csrf")),
+        ("held", &*field(&page, "held")),
+        ("interaction", &*interaction),
+        ("code", &*authenticator.code(1)),
+    ];
+    let answer = browser.post("/sign-in/code", &form).await;
+    assert_eq!(answer.status, 303, "{}", answer.text());
+    assert!(!Returned::of(&go_on(&mut browser, answer).await).get("code").is_empty());
 }
 
 /// What a password was worth goes nowhere else: not to another browser, not altered, not with another form's token, not without the code.
