@@ -9,7 +9,7 @@ use super::grant_family::NewFamily;
 use super::sealed::{AUTHORIZATION_CODE, row_name};
 use super::work::{Work, within};
 use super::{Store, StoreError, browser_session, logout_notice};
-use crate::domain::{ClientId, FamilyId, SessionId, Timestamp};
+use crate::domain::{ClientId, FamilyId, SessionId, Subject, Timestamp};
 use crate::event::Trailed;
 
 /// What the keyed hash of a code is made for.
@@ -150,16 +150,8 @@ impl Store {
         let subject = family.map(|family| family.subject);
         let family = family.map(|family| self.prepare_family(family)).transpose()?;
         let mut work = Work::begin(&self.inner.db).await?;
-        // The account first, as whoever disables or removes it does: a grant that outlives its session ends with the person.
-        if let Some(subject) = subject
-            && !browser_session::hold_active(&mut work, subject).await?
-        {
-            return Ok(CodeSpent::AccountEnded);
-        }
-        if let Some(session_id) = session
-            && !browser_session::hold(&mut work, session_id).await?
-        {
-            return Ok(CodeSpent::SessionEnded);
+        if let Some(ended) = ended_meanwhile(&mut work, subject, session).await? {
+            return Ok(ended);
         }
         let mut redeemed = 0;
         for index in self.inner.ring.blind_indexes(PURPOSE, code.as_bytes()) {
@@ -200,6 +192,26 @@ impl Store {
         }
         Ok(Finished::Now)
     }
+}
+
+/// Holds the account and the session that a grant comes of until the unit of work ends, the account first, as whoever disables or removes
+/// it does: a grant that outlives its session ends with the person. Gives what has ended already.
+pub(super) async fn ended_meanwhile(
+    work: &mut Work,
+    subject: Option<&Subject>,
+    session: Option<&SessionId>,
+) -> Result<Option<CodeSpent>, StoreError> {
+    if let Some(subject) = subject
+        && !browser_session::hold_active(work, subject).await?
+    {
+        return Ok(Some(CodeSpent::AccountEnded));
+    }
+    if let Some(session_id) = session
+        && !browser_session::hold(work, session_id).await?
+    {
+        return Ok(Some(CodeSpent::SessionEnded));
+    }
+    Ok(None)
 }
 
 /// Ends the codes of a family that nobody redeemed yet, within a unit of work.

@@ -4,7 +4,7 @@ use std::fmt;
 
 use zeroize::Zeroizing;
 
-use super::authorization_code::CodeSpent;
+use super::authorization_code::{CodeSpent, ended_meanwhile};
 use super::engine::read;
 use super::grant_family::NewFamily;
 use super::sealed::{DEVICE_GRANT, DEVICE_REQUEST, row_name};
@@ -239,14 +239,8 @@ impl Store {
         let (session, subject) = (family.session, family.subject);
         let family = self.prepare_family(family)?;
         let mut work = Work::begin(&self.inner.db).await?;
-        // The account first, as whoever disables or removes it does.
-        if !browser_session::hold_active(&mut work, subject).await? {
-            return Ok(CodeSpent::AccountEnded);
-        }
-        if let Some(session_id) = session
-            && !browser_session::hold(&mut work, session_id).await?
-        {
-            return Ok(CodeSpent::SessionEnded);
+        if let Some(ended) = ended_meanwhile(&mut work, Some(subject), session).await? {
+            return Ok(ended);
         }
         if let Some((session_id, client_id)) = told {
             // A session that offline access has outlived has nothing to tell.

@@ -336,6 +336,12 @@ on_both_engines! {
         ] {
             assert_eq!(store.poll_device("dc", 5, at(seconds)).await.expect("answered"), expected, "{seconds}");
         }
+        // Once it must wait for longer than it lives nothing more is written.
+        for _ in 0..200 {
+            assert_eq!(store.poll_device("dc", 5, at(30)).await.expect("answered"), Polled::TooFast);
+        }
+        let (pause,): (i64,) = read!(&store.inner.db, fetch_one: sqlx::query_as("SELECT pause FROM device_authorization")).expect("one");
+        assert!((600..605).contains(&pause), "{pause}");
         let (client, subject) = (id("alice"), bob());
         let new = new_family(&f, &client, &subject, None);
         let redeem = async || store.redeem_device("dc", &new, None, &[]).await.expect("answered");
