@@ -19,6 +19,7 @@ mod rfc7517;
 mod rfc7523;
 mod rfc7523_grant;
 mod rfc7591;
+mod rfc7592;
 mod rfc7636;
 mod rfc7662;
 mod rfc8414;
