@@ -86,6 +86,8 @@
 //!
 //! # Standards
 //!
+//! What those of machine clients ask for, one requirement a row, with the test of each: `docs/standards.md`.
+//!
 //! | standard | code | tests |
 //! |---|---|---|
 //! | RFC 6238, 4226 (one-time passwords), 8176 (`amr`) | `identity` | `tests/it/spec/rfc6238.rs`, `tests/it/threat/second_factor.rs`; beside the code |

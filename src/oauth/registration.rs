@@ -36,6 +36,8 @@ use crate::store::{Registered, RegistrationReplaced, SecretRecord};
 /// What a registration says of this server's own, which nobody sets for themselves.
 const OURS: [&str; 7] =
     ["client_id", "client_secret", "profile", "resources", "anchor_set", "refresh_token_grants", "refresh_token_rebinding"];
+/// Characters of a name that people are shown.
+const LONGEST_NAME: usize = 200;
 /// Lists of redirect URIs that are fetched at once.
 const MOST_SECTOR_FETCHES: usize = 16;
 /// What tokens are bound to.
@@ -313,6 +315,12 @@ impl AuthorizationServer {
         let mut members = json::parse_object(body).map_err(|_| invalid("the body is not a JSON object"))?;
         let keys_are_vouched_for = self.apply_statement(&mut members, statement, now).await?;
         members.retain(|name, value| !value.is_null() && Client::knows(name) && !OURS.contains(&name.as_str()));
+        if members.values().any(has_control) {
+            return Err(invalid("a text has a control character").into());
+        }
+        if members.get("client_name").and_then(Value::as_str).is_some_and(|name| name.chars().count() > LONGEST_NAME) {
+            return Err(invalid("client_name has more than 200 characters").into());
+        }
         let has_secret = self.apply_policy(&mut members)?;
         if let Secret::Kept(_, before) = secret {
             keep_limits(&mut members, before)?;
@@ -473,6 +481,16 @@ struct Read {
     has_secret: bool,
     /// Whether a software statement names its keys.
     keys_are_vouched_for: bool,
+}
+
+/// Whether a text within has a control character: nothing that an operator's terminal should meet.
+fn has_control(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.chars().any(char::is_control),
+        Value::Array(values) => values.iter().any(has_control),
+        Value::Object(members) => members.iter().any(|(name, value)| name.chars().any(char::is_control) || has_control(value)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    }
 }
 
 /// The client of a place.

@@ -3,7 +3,7 @@
 //!
 //! `SYMBOLON_TEST_SEED` repeats a run, `SYMBOLON_TEST_HISTORIES` asks for more of them; how many there were in a second is printed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::harness::app::{PASSWORD, add_bob};
 use crate::harness::browser::Browser;
 use crate::harness::command::symbolon;
-use crate::harness::{App, Call, Identity, Leaf, Setup, Stack, token};
+use crate::harness::{Answer, App, Call, Caller, Connection, Identity, Leaf, Setup, Stack, token};
 use crate::threat::rebinding;
 
 /// Steps of a history.
@@ -38,6 +38,29 @@ impl Chance {
         self.0 ^= self.0 >> 27;
         let drawn = self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33;
         usize::try_from(drawn).expect("small") % limit
+    }
+}
+
+/// A connection, made again when the other side has closed it.
+struct Line {
+    caller: Caller,
+    authority: String,
+    open: Option<Connection>,
+}
+
+impl Line {
+    fn to(caller: Caller, authority: &str) -> Self {
+        Self { caller, authority: authority.to_owned(), open: None }
+    }
+
+    async fn send(&mut self, call: &Call) -> Answer {
+        if let Some(open) = &mut self.open
+            && let Ok(answer) = open.try_send(call).await
+        {
+            return answer;
+        }
+        let fresh = self.caller.connect(&self.authority).await.expect("a connection");
+        self.open.insert(fresh).send(call).await
     }
 }
 
@@ -135,7 +158,7 @@ impl World {
         let now = crate::harness::dpop::now();
         let active: Vec<usize> =
             (0..self.model.tokens.len()).filter(|at| self.model.is_active(&self.model.tokens[*at], now)).collect();
-        let draw = chance.below(26);
+        let draw = chance.below(28);
         let told = match draw {
             0..=6 => {
                 let Some((client, identity)) = self.usable(chance).filter(|(client, _)| ![PUBLIC, REBOUND].contains(client))
@@ -303,6 +326,12 @@ impl World {
                 assert_eq!((answer.status, answer.error().as_str()), (400, "invalid_grant"), "{:#?}", self.history);
                 "rebound the refresh token of the public client to its next certificate".to_owned()
             }
+            25 => {
+                let Some(client) = [0, 1, SERVICE].get(chance.below(3)).copied() else { return true };
+                let next = self.stack.client_ca.issue(Leaf::client(self.clients[client].0.client_id()));
+                self.clients[client].1.push(next);
+                format!("renewed the certificate of {client}")
+            }
             _ => {
                 let server = self.stack.server.take().expect("running");
                 if chance.below(2) == 0 {
@@ -324,12 +353,20 @@ impl World {
     async fn compare(&self, at_once: bool) {
         // A change that another process made is in force within a second.
         let started = Instant::now();
+        let mut server = Line::to(self.stack.caller(&self.stack.gateway_identity), &self.stack.mtls_authority);
+        let mut gateways: BTreeMap<String, Line> = BTreeMap::new();
         for (at, held) in self.model.tokens.iter().enumerate() {
+            let gateway = gateways
+                .entry(held.identity.thumbprint())
+                .or_insert_with(|| Line::to(self.stack.caller(&held.identity), &self.stack.gateway_authority));
+            let about = Call::form("/introspect", &[("token", &held.text), ("client_id", "gateway")]);
             let call = Call::get(if held.key.is_some() { "/accounts" } else { "/reports" }).bearer(&held.text);
             loop {
                 let before = crate::harness::dpop::now();
-                let says = self.stack.introspect(&held.text).await["active"] == json!(true);
-                let mut admits = self.stack.caller(&held.identity).send(&self.stack.gateway_authority, &call).await.status == 200;
+                let answer = server.send(&about).await;
+                assert_eq!(answer.status, 200, "{}", answer.text());
+                let says = answer.json()["active"] == json!(true);
+                let mut admits = gateway.send(&call).await.status == 200;
                 let after = crate::harness::dpop::now();
                 let expected = self.model.is_active(held, before);
                 if held.unbound {

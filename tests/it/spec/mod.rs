@@ -1,6 +1,7 @@
 //! One file per standard. Each test names the sentence it proves.
 
 mod encryption;
+mod errors;
 mod fapi2;
 mod jarm;
 mod metadata;
