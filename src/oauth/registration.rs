@@ -34,8 +34,16 @@ use crate::oidc::claims;
 use crate::store::{Registered, RegistrationReplaced, SecretRecord};
 
 /// What a registration says of this server's own, which nobody sets for themselves.
-const OURS: [&str; 7] =
-    ["client_id", "client_secret", "profile", "resources", "anchor_set", "refresh_token_grants", "refresh_token_rebinding"];
+const OURS: [&str; 8] = [
+    "client_id",
+    "client_secret",
+    "profile",
+    "resources",
+    "anchor_set",
+    "access_token_format",
+    "refresh_token_grants",
+    "refresh_token_rebinding",
+];
 /// Characters of a name that people are shown.
 const LONGEST_NAME: usize = 200;
 /// Lists of redirect URIs that are fetched at once.
@@ -537,7 +545,7 @@ fn keeps_its_keys(before: &Client, after: &Client) -> Result<(), Refusal> {
 fn keep_limits(members: &mut Map<String, Value>, before: &Client) -> Result<(), Refusal> {
     let known: Map<String, Value> = serde_json::from_str(&before.to_metadata()).unwrap_or_default();
     let is_bound_anew = BOUND.iter().any(|name| members.contains_key(*name));
-    let kept = BOUND.iter().filter(|_| !is_bound_anew).chain(&["profile", "anchor_set"]);
+    let kept = BOUND.iter().filter(|_| !is_bound_anew).chain(&["profile", "anchor_set", "access_token_format"]);
     for name in kept {
         match known.get(*name) {
             Some(value) => drop(members.insert((*name).to_owned(), value.clone())),
