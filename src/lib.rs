@@ -86,6 +86,8 @@
 //!
 //! # Standards
 //!
+//! What those of machine clients ask for, one requirement a row, with the test of each: `docs/standards.md`.
+//!
 //! | standard | code | tests |
 //! |---|---|---|
 //! | RFC 6238, 4226 (one-time passwords), 8176 (`amr`) | `identity` | `tests/it/spec/rfc6238.rs`, `tests/it/threat/second_factor.rs`; beside the code |
@@ -95,7 +97,7 @@
 //! | RFC 6750 (bearer usage, challenges) | [`resource`] | `tests/it/spec/rfc6750.rs` |
 //! | RFC 7009 (revocation) | `oauth::revoke` | `tests/it/spec/rfc7009.rs` |
 //! | RFC 7515, 7517, 7518, 7519, 7638, 8037 (JOSE) | [`jose`] | beside the code; `tests/it/spec/rfc7517.rs` |
-//! | RFC 7591, 7592, OpenID Connect Dynamic Client Registration | `clients`, `oauth::registration`, `oauth::software_statement`, `web::registration` | `tests/it/spec/oidc_registration.rs`, `rfc7591.rs`; beside the code |
+//! | RFC 7591, 7592, OpenID Connect Dynamic Client Registration | `clients`, `oauth::registration`, `oauth::software_statement`, `web::registration` | `tests/it/spec/oidc_registration.rs`, `rfc7591.rs`, `rfc7592.rs`; beside the code |
 //! | RFC 7521, 7523 §2.2, §3 (client assertions) | `oauth::client_auth`, [`binding::replay`], `clients::ClientKeys` | `tests/it/spec/rfc7523.rs` |
 //! | RFC 7521, 7523 §2.1 (assertions as grants) | `oauth::grant::jwt_bearer`, `oauth::assertion_issuers` | `tests/it/spec/rfc7523_grant.rs` |
 //! | RFC 7636 (PKCE) | `oauth::pkce` | `tests/it/spec/rfc7636.rs` |

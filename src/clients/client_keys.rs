@@ -110,8 +110,8 @@ struct Place {
 #[derive(Clone, Debug)]
 pub struct ClientKeys {
     client: Option<FetchClient>,
-    /// By client too: nobody's misses hold back another's fetches.
-    places: Arc<Cache<(ClientId, JwksUri), Arc<Place>>>,
+    /// By client too: nobody's misses hold back another's fetches. What belongs to no client is the operator's.
+    places: Arc<Cache<(Option<ClientId>, JwksUri), Arc<Place>>>,
 }
 
 impl ClientKeys {
@@ -136,6 +136,28 @@ impl ClientKeys {
         jws: &Compact<'_>,
         monotonic: Duration,
     ) -> Result<VerifiedJws, ClientKeysError> {
+        self.verify_at(&self.place(Some(client_id), uri), jws, monotonic).await
+    }
+
+    /// Verifies a signature of somebody whom the operator trusts, with the keys that they publish.
+    ///
+    /// # Errors
+    /// The signature's fault, or keys that cannot be had.
+    pub async fn verify_trusted(
+        &self,
+        uri: &JwksUri,
+        jws: &Compact<'_>,
+        monotonic: Duration,
+    ) -> Result<VerifiedJws, ClientKeysError> {
+        self.verify_at(&self.place(None, uri), jws, monotonic).await
+    }
+
+    async fn verify_at(
+        &self,
+        place: &Arc<Place>,
+        jws: &Compact<'_>,
+        monotonic: Duration,
+    ) -> Result<VerifiedJws, ClientKeysError> {
         let verify = |snapshot: &Snapshot| match &snapshot.keys {
             Some(keys) => keys.verify(jws),
             None => Err(JwsError::KeyUnknown),
@@ -146,10 +168,9 @@ impl ClientKeys {
             JwsError::Signature => jws.key_id().is_none(),
             _ => false,
         };
-        let place = self.place(client_id, uri);
-        let snapshot = self.snapshot(&place, monotonic).await?;
+        let snapshot = self.snapshot(place, monotonic).await?;
         match verify(&snapshot) {
-            Err(problem) if is_miss(&problem) => match self.newer(&place, &snapshot, monotonic).await {
+            Err(problem) if is_miss(&problem) => match self.newer(place, &snapshot, monotonic).await {
                 Some(newer) => Ok(verify(&newer)?),
                 None => Err(problem.into()),
             },
@@ -169,7 +190,7 @@ impl ClientKeys {
         monotonic: Duration,
     ) -> Result<Option<PublicJwk>, KeysUnavailable> {
         let find = |snapshot: &Snapshot| snapshot.keys.as_ref().and_then(|keys| keys.encryption_key(alg)).cloned();
-        let place = self.place(client_id, uri);
+        let place = self.place(Some(client_id), uri);
         let snapshot = self.snapshot(&place, monotonic).await?;
         match find(&snapshot) {
             None => Ok(self.newer(&place, &snapshot, monotonic).await.and_then(|newer| find(&newer))),
@@ -193,7 +214,7 @@ impl ClientKeys {
             Some(certificates) => certificates.check(certificate, now),
             None => Err(MatchError::NotRegistered(0)),
         };
-        let place = self.place(client_id, uri);
+        let place = self.place(Some(client_id), uri);
         let snapshot = self.snapshot(&place, monotonic).await?;
         match check(&snapshot) {
             Err(problem @ MatchError::NotRegistered(_)) => match self.newer(&place, &snapshot, monotonic).await {
@@ -204,8 +225,8 @@ impl ClientKeys {
         }
     }
 
-    fn place(&self, client_id: &ClientId, uri: &JwksUri) -> Arc<Place> {
-        let key = (client_id.clone(), uri.clone());
+    fn place(&self, client_id: Option<&ClientId>, uri: &JwksUri) -> Arc<Place> {
+        let key = (client_id.cloned(), uri.clone());
         let fresh = || Ok::<_, std::convert::Infallible>(Arc::new(Place::new(uri.clone())));
         match self.places.get_or_insert_with(&key, fresh) {
             Ok(place) => place,

@@ -12,7 +12,7 @@ use super::{
 use super::{RedirectUriError, about, authorization, logout, messages, refreshing};
 use crate::binding::BindingPolicy;
 use crate::domain::{ClientId, IdentifierError, Scope, ScopeError};
-use crate::event::Reason;
+use crate::event::{Reason, TokenFormat};
 use crate::jose::json::{self, JsonError};
 use crate::jose::jwe::KeyManagement;
 use crate::jose::{Algorithm, AlgorithmUnknown};
@@ -44,10 +44,12 @@ const GRANT_TYPES: &str = "grant_types";
 const SCOPE: &str = "scope";
 const ANCHOR_SET: &str = "anchor_set";
 const RESOURCES: &str = "resources";
+const FORMAT: &str = "access_token_format";
 
 const SUBJECTS: [&str; 5] = [SUBJECT_DN, SAN_DNS, SAN_URI, SAN_IP, SAN_EMAIL];
 
-const KNOWN: [&str; 18] = [
+const KNOWN: [&str; 19] = [
+    FORMAT,
     CLIENT_ID,
     CLIENT_NAME,
     METHOD,
@@ -369,6 +371,7 @@ pub(super) fn read(json: &[u8], expected: Option<&ClientId>, kept: Option<&Secre
         },
         grant_types,
         resources: resources(strings(&members, RESOURCES)?.unwrap_or_default())?,
+        access_token_format: text(&members, FORMAT)?.map(format).transpose()?,
         scope: text(&members, SCOPE)?.unwrap_or_default().parse::<Scope>()?,
     })
 }
@@ -399,12 +402,24 @@ pub(super) fn write(client: &Client) -> Value {
         put(ANCHOR_SET, name.as_str().into());
     }
     put(RESOURCES, client.resources.iter().map(String::as_str).collect());
+    if let Some(format) = client.access_token_format {
+        put(FORMAT, format.name().into());
+    }
     authorization::write(&client.authorization, &mut put);
     messages::write(&client.messages, &mut put);
     about::write(&client.about, &mut put);
     refreshing::write(&client.refreshing, &mut put);
     logout::write(&client.logout, &mut put);
     Value::Object(members)
+}
+
+fn format(written: &str) -> Result<TokenFormat, MetadataError> {
+    let formats = [TokenFormat::Jwt, TokenFormat::Opaque];
+    formats.into_iter().find(|format| format.name() == written).ok_or_else(|| MetadataError::Word {
+        name: FORMAT,
+        found: written.chars().take(100).collect(),
+        words: formats.map(|format| format!("`{}`", format.name())).join(", "),
+    })
 }
 
 /// RFC 8705 §3.4, RFC 9449 §5.2. Whoever says nothing gets tokens bound to the certificate; binding to both must be said of both.

@@ -1,7 +1,7 @@
 //! What a client may be: the metadata it was registered with, checked once and then held as types.
 //!
-//! Metadata is JSON in the words of RFC 7591 §2, OpenID Connect Registration §2 and RFC 8705 §2 and §3.4, with four members of ours: `anchor_set`, `resources`,
-//! `refresh_token_grants` and `refresh_token_rebinding`.
+//! Metadata is JSON in the words of RFC 7591 §2, OpenID Connect Registration §2 and RFC 8705 §2 and §3.4, with five members of ours: `anchor_set`, `resources`,
+//! `access_token_format`, `refresh_token_grants` and `refresh_token_rebinding`.
 //! Whatever is not understood is refused: a misspelt restriction would otherwise restrict nothing.
 //!
 //! The data plane looks clients up in a [`Directory`], an immutable snapshot that [`Clients`] replaces as the change feed tells.
@@ -11,6 +11,7 @@ use std::fmt;
 
 use crate::binding::BindingPolicy;
 use crate::domain::{ClientId, Lifetime, Scope, Timestamp};
+use crate::event::TokenFormat;
 use crate::store::{ClientRecord, RuleWindow, SecretRecord};
 
 mod about;
@@ -65,6 +66,8 @@ pub struct Client {
     pub grant_types: BTreeSet<GrantType>,
     /// The identifiers of the resources it may ask tokens for, in the order of preference: the first is the default.
     pub resources: Vec<String>,
+    /// How its access tokens travel, whatever their resource says otherwise.
+    pub access_token_format: Option<TokenFormat>,
     /// The scope it may ask for.
     pub scope: Scope,
     /// What it may do at the authorization endpoint.

@@ -63,6 +63,7 @@ fn what_is_left_out_has_the_safe_meaning() {
         anchor_set: None,
         grant_types: [GrantType::ClientCredentials].into(),
         resources: vec![],
+        access_token_format: None,
         scope: Scope::default(),
         authorization: AuthorizationMetadata::default(),
         messages: MessageMetadata::default(),
@@ -104,7 +105,7 @@ fn a_registration_is_read_back_as_it_was_written() {
         }),
         json!({ "tls_client_certificate_bound_access_tokens": false, "dpop_bound_access_tokens": true }),
         json!({ "tls_client_certificate_bound_access_tokens": true, "dpop_bound_access_tokens": true }),
-        json!({ "profile": "fapi2" }),
+        json!({ "profile": "fapi2", "access_token_format": "opaque" }),
         json!({
             "grant_types": ["authorization_code", "refresh_token"], "redirect_uris": ["https://a.example/b", "https://a.example/a"],
             "response_types": ["code"], "application_type": "web", "profile": "fapi2",

@@ -24,7 +24,9 @@ pub use client::{AssertionAudienceSetting, ClientAssertionSettings, OutboundSett
 pub use dpop::DpopSettings;
 pub use gateway::*;
 pub use operation::*;
-pub use registration::{RegistrationModeSetting, RegistrationSettings, SoftwareStatementIssuerSettings};
+pub use registration::{
+    RegistrationBindingSetting, RegistrationModeSetting, RegistrationSettings, SoftwareStatementIssuerSettings,
+};
 pub use resource::ResourceSettings;
 pub use route::*;
 

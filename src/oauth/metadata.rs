@@ -77,6 +77,8 @@ pub struct Capabilities<'a> {
     pub back_channel_logout: bool,
     /// Whether clients may register themselves.
     pub registration: bool,
+    /// Whether registration access tokens may be bound to certificates.
+    pub binds_registration: bool,
     /// Whether it trusts anybody's assertions as grants.
     pub jwt_bearer: bool,
     /// Whether every client must sign its authorization requests.
@@ -155,6 +157,9 @@ impl Endpoints {
         if let Some(base) = &self.mtls_base {
             let mut aliases = Map::new();
             self.insert_endpoints(base, is_strict, &mut aliases);
+            if registration && can.binds_registration {
+                aliases.insert("registration_endpoint".into(), json!(format!("{base}{}", path::REGISTRATION)));
+            }
             document.insert("mtls_endpoint_aliases".into(), Value::Object(aliases));
         }
         Value::Object(document)
@@ -164,6 +169,11 @@ impl Endpoints {
     pub fn targets(&self, path: &str) -> Vec<TargetUri> {
         let bases = std::iter::once(&self.base).chain(&self.mtls_base);
         bases.filter_map(|base| TargetUri::parse(&format!("{base}{path}")).ok()).collect()
+    }
+
+    /// The place at `path` for clients with certificates.
+    pub fn mtls(&self, path: &str) -> String {
+        format!("{}{path}", self.mtls_base.as_ref().unwrap_or(&self.base))
     }
 
     /// A place for people below the issuer.

@@ -25,6 +25,7 @@ mod person;
 pub mod pkce;
 pub mod profiles;
 pub mod registration;
+pub mod registration_token;
 mod replay;
 pub mod request_object;
 pub mod resources;

@@ -19,9 +19,12 @@ use super::client_auth::{Throttle, ThrottleLimits};
 use super::error::{ErrorCode, Fault, OauthError, Refusal};
 use super::metadata::path;
 use super::profiles::Demand;
+use super::registration_token::{Management, PREFIX, Registrant, RegistrationBinding};
 use super::server::AuthorizationServer;
 use super::software_statement::{self, SoftwareStatementError, SoftwareStatements};
-use crate::clients::{Client, GrantType, LONGEST_TOKEN_LIFETIME, MetadataError, SubjectType, generate_secret, removal_window};
+use crate::clients::{
+    Authentication, Client, GrantType, LONGEST_TOKEN_LIFETIME, MetadataError, SubjectType, generate_secret, removal_window,
+};
 use crate::config::settings::{RegistrationModeSetting, RegistrationSettings};
 use crate::domain::{ClientId, Scope, Timestamp, TokenId};
 use crate::event::Reason;
@@ -30,11 +33,19 @@ use crate::jose::json;
 use crate::oidc::claims;
 use crate::store::{Registered, RegistrationReplaced, SecretRecord};
 
-/// What every registration access token begins with.
-const PREFIX: &str = "sy_reg_";
 /// What a registration says of this server's own, which nobody sets for themselves.
-const OURS: [&str; 7] =
-    ["client_id", "client_secret", "profile", "resources", "anchor_set", "refresh_token_grants", "refresh_token_rebinding"];
+const OURS: [&str; 8] = [
+    "client_id",
+    "client_secret",
+    "profile",
+    "resources",
+    "anchor_set",
+    "access_token_format",
+    "refresh_token_grants",
+    "refresh_token_rebinding",
+];
+/// Characters of a name that people are shown.
+const LONGEST_NAME: usize = 200;
 /// Lists of redirect URIs that are fetched at once.
 const MOST_SECTOR_FETCHES: usize = 16;
 /// What tokens are bound to.
@@ -47,6 +58,7 @@ const LOOK: Duration = Duration::from_millis(5);
 #[derive(Debug)]
 pub struct Registration {
     who: Who,
+    token_binding: RegistrationBinding,
     scope: Scope,
     resources: Vec<String>,
     most: u32,
@@ -122,12 +134,26 @@ impl Registration {
         let (resources, most) = (settings.resources.clone(), settings.max_clients);
         let redirect_errors = settings.redirect_errors;
         let (throttle, sector_fetches) = (Throttle::new(limits), Semaphore::new(MOST_SECTOR_FETCHES));
-        Ok(Self { who, scope, resources, most, redirect_errors, throttle, sector_fetches, statements, statement })
+        let token_binding = settings.token_binding.into();
+        Ok(Self { who, token_binding, scope, resources, most, redirect_errors, throttle, sector_fetches, statements, statement })
     }
 
     /// Whether anybody may register a client.
     pub const fn is_on(&self) -> bool {
         !matches!(self.who, Who::Nobody)
+    }
+
+    /// Whether registration access tokens may be bound to certificates.
+    pub fn binds_tokens(&self) -> bool {
+        self.token_binding != RegistrationBinding::Never
+    }
+
+    pub(super) const fn token_binding(&self) -> RegistrationBinding {
+        self.token_binding
+    }
+
+    pub(super) const fn statements(&self) -> &SoftwareStatements {
+        &self.statements
     }
 
     /// Whether redirect URIs may be anybody's, so that refusals are not sent there before a person is signed in.
@@ -162,7 +188,7 @@ fn digest(text: &str) -> Result<[u8; 32], RegistrationSettingsError> {
     Ok(digest)
 }
 
-fn invalid_token(description: &'static str) -> Refusal {
+pub(super) fn invalid_token(description: &'static str) -> Refusal {
     Refusal::new(ErrorCode::InvalidToken, Reason::RegistrationToken, description)
 }
 
@@ -188,23 +214,26 @@ impl AuthorizationServer {
     ///
     /// # Errors
     /// Those of RFC 7591 §3.2.2; `invalid_token` without a good initial access token where one is needed.
-    pub async fn register(&self, body: &[u8], bearer: Option<&str>, address: IpAddr) -> Result<Value, OauthError> {
+    pub async fn register(&self, body: &[u8], registrant: &Registrant<'_>) -> Result<Value, OauthError> {
         let now = self.clock.now()?;
         let rules = &self.registration;
-        self.count_registration(address)?;
-        rules.check(bearer)?;
+        self.count_registration(registrant.address)?;
+        rules.check(registrant.bearer)?;
+        let certificate = self.confirm_registrant(registrant, now)?;
         let client_id: ClientId =
             TokenId::random(&*self.randomness)?.as_str().parse().map_err(|_| Fault::Defect(Reason::Defect))?;
         let secret = generate_secret(&*self.randomness)?;
-        let (client, has_secret) = self.read_metadata(body, &client_id, Secret::New(&secret), rules.statement, now).await?;
+        let read = self.read_metadata(body, &client_id, Secret::New(&secret), rules.statement, now).await?;
+        let client = read.client;
         let token = random_text(PREFIX, &*self.randomness)?;
-        match self.store.register_client(&client.to_record(), &token, rules.most, now).await? {
+        match self.store.register_client(&client.to_record(), &token, certificate, rules.most, now).await? {
             Registered::Now => {}
             Registered::TooMany => return Err(Fault::Unavailable(Reason::Overloaded).into()),
             Registered::Exists => return Err(Fault::Defect(Reason::Defect).into()),
         }
         self.until_known(&client_id, Some(&client)).await?;
-        Ok(self.whole_registration(&client, &token, has_secret.then_some(&secret), now))
+        let management = Management { token: &token, created: now, certificate };
+        Ok(self.whole_registration(&client, &management, read.has_secret.then_some(&secret)))
     }
 
     /// Registrations and changes of them are few from each address. Each counts, whatever comes of it.
@@ -219,26 +248,28 @@ impl AuthorizationServer {
     ///
     /// # Errors
     /// `invalid_token`, also for a client that is gone.
-    pub async fn registered(&self, client_id: &str, bearer: Option<&str>) -> Result<Value, OauthError> {
-        let (client_id, token, created) = self.manager(client_id, bearer).await?;
+    pub async fn registered(&self, client_id: &str, registrant: &Registrant<'_>) -> Result<Value, OauthError> {
+        let client_id = named(client_id)?;
+        let management = self.manager(&client_id, registrant).await?;
         let record = self.store.client(&client_id).await?.ok_or_else(foreign)?;
         let client = Client::from_record(&record).map_err(|_| Fault::Defect(Reason::Defect))?;
-        Ok(self.whole_registration(&client, token, None, created))
+        Ok(self.whole_registration(&client, &management, None))
     }
 
-    /// Replaces a client's registration (RFC 7592 §2.2). How it authenticates stays: that takes a new registration.
+    /// Replaces a client's registration (RFC 7592 §2.2). How it authenticates stays: that takes a new registration. Its keys stay too,
+    /// unless it shows more than a bearer token: the certificate of a bound one, or a software statement that names them.
     ///
     /// # Errors
     /// `invalid_token`, and those of a registration.
     pub async fn update_registration(
         &self,
         client_id: &str,
-        bearer: Option<&str>,
+        registrant: &Registrant<'_>,
         body: &[u8],
-        address: IpAddr,
     ) -> Result<Value, OauthError> {
-        self.count_registration(address)?;
-        let (client_id, token, created) = self.manager(client_id, bearer).await?;
+        self.count_registration(registrant.address)?;
+        let client_id = named(client_id)?;
+        let management = self.manager(&client_id, registrant).await?;
         let record = self.store.client(&client_id).await?.ok_or_else(foreign)?;
         let before = Client::from_record(&record).map_err(|_| Fault::Defect(Reason::Defect))?;
         let members = json::parse_object(body).map_err(|_| invalid("the body is not a JSON object"))?;
@@ -248,26 +279,31 @@ impl AuthorizationServer {
         // What was registered with a statement is changed with one.
         let statement = if before.about.software_statement().is_some() { Demand::Required } else { self.registration.statement };
         let (secret, now) = (Secret::Kept(record.secret.as_ref(), &before), self.clock.now()?);
-        let (client, _) = self.read_metadata(body, &client_id, secret, statement, now).await?;
+        let read = self.read_metadata(body, &client_id, secret, statement, now).await?;
+        let client = read.client;
         if client.authentication.method() != before.authentication.method() {
             return Err(invalid("token_endpoint_auth_method stays as it is: register a new client").into());
         }
         keeps_its_names(&before, &client)?;
-        match self.store.replace_registration(token, &record, &client.to_record(), self.clock.now()?).await? {
+        if management.certificate.is_none() && !read.keys_are_vouched_for {
+            keeps_its_keys(&before, &client)?;
+        }
+        match self.store.replace_registration(management.token, &record, &client.to_record(), self.clock.now()?).await? {
             RegistrationReplaced::Now => {}
             RegistrationReplaced::Foreign => return Err(foreign().into()),
             RegistrationReplaced::ChangedMeanwhile => return Err(Fault::Unavailable(Reason::RegistrationChanged).into()),
         }
         self.until_known(&client_id, Some(&client)).await?;
-        Ok(self.whole_registration(&client, token, None, created))
+        Ok(self.whole_registration(&client, &management, None))
     }
 
     /// Removes a client that registered itself (RFC 7592 §2.3). Its tokens are revoked.
     ///
     /// # Errors
     /// `invalid_token`.
-    pub async fn remove_registration(&self, client_id: &str, bearer: Option<&str>) -> Result<(), OauthError> {
-        let (client_id, ..) = self.manager(client_id, bearer).await?;
+    pub async fn remove_registration(&self, client_id: &str, registrant: &Registrant<'_>) -> Result<(), OauthError> {
+        let client_id = named(client_id)?;
+        self.manager(&client_id, registrant).await?;
         let now = self.clock.now()?;
         if let Some(made) = self.store.remove_client(&client_id, removal_window(now, LONGEST_TOKEN_LIFETIME), now).await? {
             self.revocations.update(|rules| rules.with(made.clone()));
@@ -275,15 +311,7 @@ impl AuthorizationServer {
         self.until_known(&client_id, None).await
     }
 
-    /// Whoever has a client's registration access token.
-    async fn manager<'a>(&self, client_id: &str, bearer: Option<&'a str>) -> Result<(ClientId, &'a str, Timestamp), OauthError> {
-        let token = bearer.ok_or_else(|| invalid_token("the registration access token is missing"))?;
-        let client_id: ClientId = client_id.parse().map_err(|_| foreign())?;
-        let created = self.store.registration(&client_id, token).await?.ok_or_else(foreign)?;
-        Ok((client_id, token, created))
-    }
-
-    /// Reads what a client asks for, under the policy. Gives whether it authenticates with a secret.
+    /// Reads what a client asks for, under the policy.
     async fn read_metadata(
         &self,
         body: &[u8],
@@ -291,10 +319,16 @@ impl AuthorizationServer {
         secret: Secret<'_>,
         statement: Demand,
         now: Timestamp,
-    ) -> Result<(Client, bool), OauthError> {
+    ) -> Result<Read, OauthError> {
         let mut members = json::parse_object(body).map_err(|_| invalid("the body is not a JSON object"))?;
-        self.apply_statement(&mut members, statement, now)?;
+        let keys_are_vouched_for = self.apply_statement(&mut members, statement, now).await?;
         members.retain(|name, value| !value.is_null() && Client::knows(name) && !OURS.contains(&name.as_str()));
+        if members.values().any(has_control) {
+            return Err(invalid("a text has a control character").into());
+        }
+        if members.get("client_name").and_then(Value::as_str).is_some_and(|name| name.chars().count() > LONGEST_NAME) {
+            return Err(invalid("client_name has more than 200 characters").into());
+        }
         let has_secret = self.apply_policy(&mut members)?;
         if let Secret::Kept(_, before) = secret {
             keep_limits(&mut members, before)?;
@@ -324,30 +358,39 @@ impl AuthorizationServer {
             return Err(invalid("this server has no key for the algorithm that was asked for").into());
         }
         self.check_sector(&client).await?;
-        Ok((client, has_secret))
+        Ok(Read { client, has_secret, keys_are_vouched_for })
     }
 
-    /// RFC 7591 §2.3: what the statement says takes precedence.
-    fn apply_statement(&self, members: &mut Map<String, Value>, demand: Demand, now: Timestamp) -> Result<(), Refusal> {
+    /// RFC 7591 §2.3: what the statement says takes precedence. Gives whether it names the client's keys.
+    async fn apply_statement(
+        &self,
+        members: &mut Map<String, Value>,
+        demand: Demand,
+        now: Timestamp,
+    ) -> Result<bool, OauthError> {
         let statements = &self.registration.statements;
         let sent = match members.get(software_statement::MEMBER) {
             _ if statements.is_empty() && demand == Demand::Optional => {
                 members.remove(software_statement::MEMBER);
-                return Ok(());
+                return Ok(false);
             }
-            None | Some(Value::Null) if demand == Demand::Optional => return Ok(()),
+            None | Some(Value::Null) if demand == Demand::Optional => return Ok(false),
             Some(Value::String(text)) => text,
-            _ => return Err(software_statement::refused(Reason::SoftwareStatement, "a software statement is needed, as a text")),
+            _ => {
+                let description = "a software statement is needed, as a text";
+                return Err(software_statement::refused(Reason::SoftwareStatement, description).into());
+            }
         };
-        let mut claims = statements.read(sent, &self.issuer, now)?;
+        let mut claims = self.read_statement(sent, now).await?;
         claims.retain(|name, value| !value.is_null() && name != software_statement::MEMBER && Client::knows(name));
         for (one, other) in [("jwks", "jwks_uri"), ("jwks_uri", "jwks")] {
             if claims.contains_key(one) {
                 members.remove(other);
             }
         }
+        let names_keys = claims.contains_key("jwks") || claims.contains_key("jwks_uri");
         members.extend(claims);
-        Ok(())
+        Ok(names_keys)
     }
 
     fn apply_policy(&self, members: &mut Map<String, Value>) -> Result<bool, Refusal> {
@@ -417,25 +460,53 @@ impl AuthorizationServer {
     }
 
     /// The whole registration (RFC 7591 §3.2.1).
-    fn whole_registration(&self, client: &Client, token: &str, secret: Option<&Zeroizing<String>>, created: Timestamp) -> Value {
+    fn whole_registration(&self, client: &Client, management: &Management<'_>, secret: Option<&Zeroizing<String>>) -> Value {
         let mut members: Map<String, Value> = serde_json::from_str(&client.to_metadata()).unwrap_or_default();
         members.retain(|name, _| name == "client_id" || !OURS.contains(&name.as_str()));
         if let Some(algorithm) = self.id_token_algorithm(client) {
             members.insert("id_token_signed_response_alg".into(), json!(algorithm.name()));
         }
-        members.insert("client_id_issued_at".into(), json!(created));
+        members.insert("client_id_issued_at".into(), json!(management.created));
         if let Some(secret) = secret {
             members.insert("client_secret".into(), json!(secret.as_str()));
             members.insert("client_secret_expires_at".into(), json!(0));
         }
-        members.insert("registration_access_token".into(), json!(token));
-        let place = format!("{}/{}", self.issuer.join(path::REGISTRATION), client.client_id);
-        members.insert("registration_client_uri".into(), json!(place));
+        members.insert("registration_access_token".into(), json!(management.token));
+        let mut base = self.issuer.join(path::REGISTRATION);
+        if let Some(certificate) = management.certificate {
+            base = self.endpoints.mtls(path::REGISTRATION);
+            members.insert("symbolon_registration_access_token_cnf".into(), json!({ "x5t#S256": certificate }));
+        }
+        members.insert("registration_client_uri".into(), json!(format!("{base}/{}", client.client_id)));
         Value::Object(members)
     }
 }
 
-fn foreign() -> Refusal {
+/// What a registration asks for, as it is granted.
+struct Read {
+    client: Client,
+    /// Whether it authenticates with a secret.
+    has_secret: bool,
+    /// Whether a software statement names its keys.
+    keys_are_vouched_for: bool,
+}
+
+/// Whether a text within has a control character: nothing that an operator's terminal should meet.
+fn has_control(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.chars().any(char::is_control),
+        Value::Array(values) => values.iter().any(has_control),
+        Value::Object(members) => members.iter().any(|(name, value)| name.chars().any(char::is_control) || has_control(value)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    }
+}
+
+/// The client of a place.
+fn named(client_id: &str) -> Result<ClientId, Refusal> {
+    client_id.parse().map_err(|_| foreign())
+}
+
+pub(super) fn foreign() -> Refusal {
     invalid_token("the registration access token is not this client's, or there is no such client")
 }
 
@@ -452,12 +523,29 @@ fn keeps_its_names(before: &Client, after: &Client) -> Result<(), Refusal> {
     Ok(())
 }
 
+/// The keys that a client proves itself with, or signs with, are who it is: whoever has come by its bearer token alone puts no others in
+/// their place. Where it publishes them, it changes them there.
+fn keeps_its_keys(before: &Client, after: &Client) -> Result<(), Refusal> {
+    let certificates = |client: &Client| match &client.authentication {
+        Authentication::SelfSignedTlsClientAuth(certificates) => Some(certificates.clone()),
+        _ => None,
+    };
+    let had_none = before.keys().is_none();
+    if (had_none || before.keys() == after.keys()) && certificates(before) == certificates(after) {
+        return Ok(());
+    }
+    Err(invalid(
+        "jwks and jwks_uri stay as they are, unless the registration access token is bound to a certificate or a software statement \
+         names them: register a new client, or change what jwks_uri publishes",
+    ))
+}
+
 /// A client that changes its registration keeps what was narrowed since: its profile, its anchor set, what its tokens are bound to where it
 /// does not say; its resources and its scope only become less.
 fn keep_limits(members: &mut Map<String, Value>, before: &Client) -> Result<(), Refusal> {
     let known: Map<String, Value> = serde_json::from_str(&before.to_metadata()).unwrap_or_default();
     let is_bound_anew = BOUND.iter().any(|name| members.contains_key(*name));
-    let kept = BOUND.iter().filter(|_| !is_bound_anew).chain(&["profile", "anchor_set"]);
+    let kept = BOUND.iter().filter(|_| !is_bound_anew).chain(&["profile", "anchor_set", "access_token_format"]);
     for name in kept {
         match known.get(*name) {
             Some(value) => drop(members.insert((*name).to_owned(), value.clone())),

@@ -161,7 +161,7 @@ impl Resources {
                 audience: Vec::new(),
                 scopes: Scope::default(),
                 lifetime: USERINFO_LIFETIME,
-                format: TokenFormat::Jwt,
+                format: client.access_token_format.unwrap_or(TokenFormat::Jwt),
                 algorithm: userinfo.algorithm,
             },
             _ => self.select(client, requested)?,
@@ -208,11 +208,12 @@ impl Resources {
             audience: first.audiences.clone(),
             scopes: first.scopes.clone(),
             lifetime: first.lifetime,
-            format: first.format,
+            format: client.access_token_format.unwrap_or(first.format),
             algorithm: first.algorithm,
         };
         for resource in resources {
-            if (resource.format, resource.algorithm) != (selected.format, selected.algorithm) {
+            let format = client.access_token_format.unwrap_or(resource.format);
+            if (format, resource.algorithm) != (selected.format, selected.algorithm) {
                 return Err(target(
                     Reason::ResourceNotAllowed,
                     "these resources take tokens of different formats or signature algorithms: ask for one token each",
@@ -250,7 +251,7 @@ pub struct Selected {
     pub scopes: Scope,
     /// The shortest of their lifetimes.
     pub lifetime: Lifetime,
-    /// Their common format.
+    /// Their common format, or the client's own.
     pub format: TokenFormat,
     /// What a JWT for them is signed with.
     pub algorithm: Algorithm,

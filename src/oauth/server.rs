@@ -132,6 +132,7 @@ impl AuthorizationServer {
             signing: &self.key_plan.algorithms,
             profile: self.profile,
             registration: self.registration.is_on(),
+            binds_registration: self.registration.binds_tokens(),
             back_channel_logout: self.logouts.reaches_clients(),
             jwt_bearer: !self.assertion_issuers.is_empty(),
             require_signed_request_object: self.require_signed_request_object,

@@ -3,7 +3,7 @@
 use super::engine::read;
 use super::work::{NumberedWork, within};
 use super::{ClientRecord, Put, PutMode, Store, StoreError};
-use crate::domain::{ClientId, Timestamp};
+use crate::domain::{ClientId, Thumbprint, Timestamp};
 
 /// What the keyed hash of a registration access token is for.
 const TOKEN: &str = "client_registration.token_index";
@@ -30,12 +30,23 @@ pub enum RegistrationReplaced {
     ChangedMeanwhile,
 }
 
+/// What is kept of a registration access token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RegistrationToken {
+    /// When it was issued.
+    pub created: Timestamp,
+    /// The certificate that it is bound to; none of a bearer token.
+    pub certificate: Option<Thumbprint>,
+}
+
 impl Store {
-    /// Registers a client that holds `token`, in one transaction with its event, unless there are `most` such clients already.
+    /// Registers a client that holds `token`, bound to this certificate where there is one, in one transaction with its event, unless
+    /// there are `most` such clients already.
     pub async fn register_client(
         &self,
         client: &ClientRecord,
         token: &str,
+        certificate: Option<Thumbprint>,
         most: u32,
         now: Timestamp,
     ) -> Result<Registered, StoreError> {
@@ -51,7 +62,8 @@ impl Store {
         within!(&mut unit.work, execute: sqlx::query(INSERT)
             .bind(client.client_id.as_str())
             .bind(self.index(TOKEN, token.as_bytes()))
-            .bind(now.seconds()))?;
+            .bind(now.seconds())
+            .bind(certificate.map(|certificate| certificate.to_string())))?;
         unit.commit(self, &event).await?;
         Ok(put)
     }
@@ -67,7 +79,7 @@ impl Store {
         let mut unit = NumberedWork::begin(&self.inner.db).await?;
         let mut is_its_own = false;
         for index in self.indexes(TOKEN, token.as_bytes()) {
-            let row: Option<(i64,)> = within!(&mut unit.work, fetch_optional:
+            let row: Option<Row> = within!(&mut unit.work, fetch_optional:
                 sqlx::query_as(ONE).bind(next.client_id.as_str()).bind(index))?;
             is_its_own |= row.is_some();
         }
@@ -90,13 +102,15 @@ impl Store {
         Ok(row.is_some())
     }
 
-    /// When a client registered itself, if this is its registration access token.
-    pub async fn registration(&self, client_id: &ClientId, token: &str) -> Result<Option<Timestamp>, StoreError> {
+    /// What is known of a token, if it is the registration access token of this client.
+    pub async fn registration(&self, client_id: &ClientId, token: &str) -> Result<Option<RegistrationToken>, StoreError> {
         for index in self.indexes(TOKEN, token.as_bytes()) {
-            let row: Option<(i64,)> = read!(&self.inner.db, fetch_optional:
+            let row: Option<Row> = read!(&self.inner.db, fetch_optional:
                 sqlx::query_as(ONE).bind(client_id.as_str()).bind(index))?;
-            if let Some((created,)) = row {
-                return Ok(Some(Timestamp::from_seconds(created)));
+            if let Some((created, certificate)) = row {
+                let broken = |_| StoreError::Corrupt(format!("table client_registration: client_id {client_id:?}: certificate"));
+                let certificate = certificate.map(|text| text.parse().map_err(broken)).transpose()?;
+                return Ok(Some(RegistrationToken { created: Timestamp::from_seconds(created), certificate }));
             }
         }
         Ok(None)
@@ -109,8 +123,10 @@ pub(super) async fn forget(unit: &mut NumberedWork, client_id: &ClientId) -> Res
     Ok(())
 }
 
+type Row = (i64, Option<String>);
+
 const COUNT: &str = "SELECT COUNT(*) FROM client_registration";
-const INSERT: &str = "INSERT INTO client_registration (client_id, token_index, created) VALUES ($1, $2, $3)";
-const ONE: &str = "SELECT created FROM client_registration WHERE client_id = $1 AND token_index = $2";
+const INSERT: &str = "INSERT INTO client_registration (client_id, token_index, created, certificate) VALUES ($1, $2, $3, $4)";
+const ONE: &str = "SELECT created, certificate FROM client_registration WHERE client_id = $1 AND token_index = $2";
 const KNOWN: &str = "SELECT created FROM client_registration WHERE client_id = $1";
 const DELETE: &str = "DELETE FROM client_registration WHERE client_id = $1";

@@ -56,7 +56,7 @@ pub use authorization_code::{CodeRecord, CodeSpent, Finished, Finishes, NewCode}
 pub use browser_session::{Ended, Ending, NewSession, SessionRecord};
 pub use certificate::{CertificateRule, Noted, SeenCertificate, always};
 pub use client::{ClientRecord, Put, PutMode, SecretRecord, SecretReplaced};
-pub use client_registration::{Registered, RegistrationReplaced};
+pub use client_registration::{Registered, RegistrationReplaced, RegistrationToken};
 pub use device_authorization::{DeviceAdded, DeviceRecord, DeviceState, NewDeviceAuthorization, Polled};
 pub use error::StoreError;
 pub use feed::{Change, ChangeCursor, ChangeKind, ChangeWatch, Changes};

@@ -11,6 +11,7 @@ use http::{HeaderMap, Request, StatusCode, header};
 use super::edge::{no_store, no_store_json};
 use super::reject::WebError;
 use super::{Peer, Web, extract};
+use crate::oauth::registration_token::Registrant;
 
 /// Room for what most answers take.
 const ROOM: usize = 2_048;
@@ -23,15 +24,20 @@ pub async fn post(
 ) -> Result<Response, WebError> {
     let headers = request.headers().clone();
     let body = extract::json(request, web.body_limits).await?;
-    let told = web.server.register(&body, bearer(&headers), peer.facts().peer_address.ip()).await?;
+    let told = web.server.register(&body, &registrant(&headers, &peer)).await?;
     let mut response = no_store_json(&told, ROOM);
     *response.status_mut() = StatusCode::CREATED;
     Ok(response)
 }
 
 /// Tells a client its registration.
-pub async fn get(State(web): State<Arc<Web>>, Path(client_id): Path<String>, headers: HeaderMap) -> Result<Response, WebError> {
-    Ok(no_store_json(&web.server.registered(&client_id, bearer(&headers)).await?, ROOM))
+pub async fn get(
+    State(web): State<Arc<Web>>,
+    Extension(peer): Extension<Arc<Peer>>,
+    Path(client_id): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, WebError> {
+    Ok(no_store_json(&web.server.registered(&client_id, &registrant(&headers, &peer)).await?, ROOM))
 }
 
 /// Replaces it.
@@ -43,18 +49,26 @@ pub async fn put(
 ) -> Result<Response, WebError> {
     let headers = request.headers().clone();
     let body = extract::json(request, web.body_limits).await?;
-    let address = peer.facts().peer_address.ip();
-    Ok(no_store_json(&web.server.update_registration(&client_id, bearer(&headers), &body, address).await?, ROOM))
+    let told = web.server.update_registration(&client_id, &registrant(&headers, &peer), &body).await?;
+    Ok(no_store_json(&told, ROOM))
 }
 
 /// Removes it.
 pub async fn delete(
     State(web): State<Arc<Web>>,
+    Extension(peer): Extension<Arc<Peer>>,
     Path(client_id): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response, WebError> {
-    web.server.remove_registration(&client_id, bearer(&headers)).await?;
+    web.server.remove_registration(&client_id, &registrant(&headers, &peer)).await?;
     Ok(no_store(StatusCode::NO_CONTENT))
+}
+
+/// Who asks, by header and connection.
+fn registrant<'a>(headers: &'a HeaderMap, peer: &'a Peer) -> Registrant<'a> {
+    let facts = peer.facts();
+    let certificate = facts.peer.as_ref().ok().and_then(Option::as_deref);
+    Registrant { bearer: bearer(headers), certificate, address: facts.peer_address.ip() }
 }
 
 /// The one bearer token of a request, in its header (RFC 6750 §2.1).

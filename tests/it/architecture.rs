@@ -205,3 +205,73 @@ fn every_source_file_is_short() {
         .collect();
     assert!(long.is_empty(), "{}", long.join("\n"));
 }
+
+/// The standards whose every requirement has a row, of those of machine clients.
+const STANDARDS: [&str; 18] = [
+    "RFC 6749",
+    "RFC 6750",
+    "RFC 7009",
+    "RFC 7521, 7523",
+    "RFC 7591",
+    "RFC 7592",
+    "RFC 7636",
+    "RFC 7662",
+    "RFC 8414",
+    "RFC 8693",
+    "RFC 8705",
+    "RFC 8707",
+    "RFC 9068",
+    "RFC 9126",
+    "RFC 9440",
+    "RFC 9449",
+    "RFC 9701",
+    "RFC 9728",
+];
+
+/// Whether there is such a test: a function of a file below `tests/it` or of a module below `src`, or such a file as a whole.
+fn has_test(name: &str) -> bool {
+    let parts: Vec<&str> = name.split("::").collect();
+    let (below_it, parts) = match parts.first() {
+        Some(&"spec" | &"flow" | &"threat") => (root().join("tests/it"), parts),
+        _ => (root().join("src"), parts),
+    };
+    let Some((function, modules)) = parts.split_last() else { return false };
+    let files = |modules: &[&str]| -> Vec<PathBuf> {
+        let path = modules.iter().fold(below_it.clone(), |path, part| path.join(part));
+        let places = [path.with_extension("rs"), path.join("mod.rs"), path.join("tests.rs"), path.join("tests/mod.rs")];
+        places.into_iter().filter(|place| place.is_file()).collect()
+    };
+    let is_test = |source: &str| {
+        let written = [format!("fn {function}("), format!("fn {function}_on_sqlite(")];
+        written.iter().any(|written| source.contains(written))
+    };
+    let found = files(modules).iter().any(|place| is_test(&std::fs::read_to_string(place).expect("read")));
+    found || below_it.ends_with("it") && !files(&parts).is_empty()
+}
+
+/// `docs/standards.md`: no standard is missing, no row is without a test or a reason, and every test that it names is there.
+#[test]
+fn every_requirement_has_a_test_that_is_there() {
+    let text = std::fs::read_to_string(root().join("docs/standards.md")).expect("the table");
+    for standard in STANDARDS {
+        assert!(text.contains(&format!("\n## {standard}: ")), "{standard} is missing");
+    }
+    let (mut rows, mut wrong) = (0, Vec::new());
+    for line in text.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| Section")) {
+        rows += 1;
+        let cells: Vec<&str> = line.trim_matches('|').split(" | ").collect();
+        let [_, requirement, shown] = cells[..] else {
+            wrong.push(format!("not three cells: {line}"));
+            continue;
+        };
+        let named: Vec<&str> = shown.split('`').skip(1).step_by(2).filter(|name| name.contains("::")).collect();
+        let is_declined = ["not offered: ", "not done: ", "never given: "].iter().any(|words| shown.trim().starts_with(words));
+        if named.is_empty() && !is_declined {
+            wrong.push(format!("nothing shows: {requirement}"));
+        }
+        wrong.extend(named.into_iter().filter(|name| !has_test(name)).map(|name| format!("there is no {name}")));
+    }
+    assert!(rows > 90, "only {rows} rows were found: the reader is broken");
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(has_test("spec::rfc8705::appendix_a") && !has_test("spec::rfc8705::appendix_z") && !has_test("spec::rfc1"));
+}

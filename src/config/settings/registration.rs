@@ -15,6 +15,9 @@ pub struct RegistrationSettings {
     /// The SHA-256 digests, in hexadecimal, of the initial access tokens that are taken (RFC 7591 §3). A token is any text of yours, such
     /// as `openssl rand -hex 32` prints; `printf %s TOKEN | sha256sum` prints its digest.
     pub initial_access_token_sha256: Vec<String>,
+    /// Whether registration access tokens (RFC 7592) are bound to the certificate of the connection on which a client registers, which
+    /// is an extension of ours: `never`, `when_shown`, `always`. A bound one is worth nothing without that certificate's key.
+    pub token_binding: RegistrationBindingSetting,
     /// Scopes that such clients may be registered for, beside those of OpenID Connect.
     pub scopes: Vec<String>,
     /// Identifiers of resources that such clients may ask tokens for.
@@ -40,7 +43,9 @@ pub struct SoftwareStatementIssuerSettings {
     /// `iss` of its statements, exactly as written.
     pub issuer: String,
     /// Its public keys: a file with a JWK Set.
-    pub jwks_file: PathBuf,
+    pub jwks_file: Option<PathBuf>,
+    /// Its public keys: where it publishes them, fetched within `[outbound]`. Either this or `jwks_file`.
+    pub jwks_uri: Option<String>,
 }
 
 impl Default for RegistrationSettings {
@@ -48,6 +53,7 @@ impl Default for RegistrationSettings {
         Self {
             mode: RegistrationModeSetting::Off,
             initial_access_token_sha256: Vec::new(),
+            token_binding: RegistrationBindingSetting::Never,
             scopes: Vec::new(),
             resources: Vec::new(),
             per_address_per_minute: 30,
@@ -70,4 +76,17 @@ pub enum RegistrationModeSetting {
     InitialAccessToken,
     /// Anybody.
     Open,
+}
+
+/// Whether registration access tokens are bound to a certificate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RegistrationBindingSetting {
+    /// They are bearer tokens.
+    #[default]
+    Never,
+    /// Where the client registers on a connection with a certificate.
+    WhenShown,
+    /// Nobody registers without a certificate.
+    Always,
 }

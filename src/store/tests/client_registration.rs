@@ -7,9 +7,17 @@ on_both_engines! {
         let store = place.open().await;
         let (first, next) = (client("alice", r#"{"scope":"read"}"#), client("alice", r#"{"scope":"write"}"#));
         for (client, token) in [(&first, "token"), (&client("bob", "{}"), "other")] {
-            assert_eq!(store.register_client(client, token, 10, NOW).await.expect("registered"), Registered::Now);
+            assert_eq!(store.register_client(client, token, None, 10, NOW).await.expect("registered"), Registered::Now);
             assert!(store.is_self_registered(&client.client_id).await.expect("an answer"));
         }
+        // Bound to a certificate, or to none.
+        let bound = crate::domain::Thumbprint::from_bytes([7; 32]);
+        assert_eq!(store.register_client(&client("carol", "{}"), "bound", Some(bound), 10, NOW).await.expect("registered"), Registered::Now);
+        for (name, token, certificate) in [("alice", "token", None), ("carol", "bound", Some(bound))] {
+            let known = store.registration(&id(name), token).await.expect("an answer");
+            assert_eq!(known, Some(RegistrationToken { created: NOW, certificate }), "{name}");
+        }
+        assert_eq!(store.registration(&id("alice"), "bound").await.expect("an answer"), None);
         let replace = async |token: &str, known: &ClientRecord, next: &ClientRecord| {
             store.replace_registration(token, known, next, NOW).await.expect("an answer")
         };
@@ -32,7 +40,7 @@ on_both_engines! {
         store.put_client(&next, PutMode::Add, NOW).await.expect("put");
         assert!(!store.is_self_registered(&id("alice")).await.expect("an answer"));
         assert_eq!(replace("token", &next, &first).await, RegistrationReplaced::Foreign);
-        let told = ["client_added", "client_added", "client_changed", "client_changed", "client_removed", "client_added"];
+        let told = ["client_added", "client_added", "client_added", "client_changed", "client_changed", "client_removed", "client_added"];
         assert_eq!(events(&store).await, told);
     }
 }

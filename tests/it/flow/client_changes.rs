@@ -108,7 +108,7 @@ async fn a_dry_run_prints_the_difference() {
 
 /// RFC 8705 §2.2.2, §6.3, §7.1: a client with self-signed certificates has the old one and the new one registered for a while. Its
 /// refresh token survives the change, and each access token is bound to the certificate that was shown for it. Certificates that end
-/// soon are told in the audit trail.
+/// soon are told in the audit trail and in a metric.
 #[tokio::test]
 async fn certificates_overlap_and_refresh_tokens_survive_them() {
     let (old, new, stranger) = (
@@ -125,7 +125,9 @@ async fn certificates_overlap_and_refresh_tokens_survive_them() {
         )
     };
     let clients = vec![registered(json!([old.jwk(), new.jwk()]))];
-    let stack = Setup { without_gateway: true, clients, ..Setup::default() }.start().await;
+    let metrics = crate::harness::ports::free();
+    let server = super::operations::metrics_listener(metrics);
+    let stack = Setup { without_gateway: true, clients, server, ..Setup::default() }.start().await;
     crate::harness::app::add_bob(&stack).await;
     let with = |identity: &crate::harness::Identity| App { identity: identity.clone(), ..App::alice(&stack) };
     let mut browser = crate::harness::browser::Browser::new(&stack);
@@ -150,6 +152,12 @@ async fn certificates_overlap_and_refresh_tokens_survive_them() {
     assert_eq!((&event["client_id"], &event["later"]), (&json!("alice"), &json!(1)));
     let told = stack.events("server-audit.jsonl").iter().filter(|event| event["event"] == "client_certificate_ending").count();
     assert_eq!(told, 1, "the new one has long to live");
+    let (_, counted) = super::operations::plain(metrics, "/metrics").await;
+    for line in
+        ["symbolon_client_certificates_ending{state=\"soon\"} 1", "symbolon_client_certificates_ending{state=\"ended\"} 0"]
+    {
+        assert!(counted.lines().any(|told| told == line), "{line}:\n{counted}");
+    }
 
     // The old one is taken away: what was registered is all that counts.
     let only_new = serde_json::from_str(&stack.fill(&registered(json!([new.jwk()])).to_string())).expect("JSON");

@@ -1,9 +1,9 @@
 //! One truth about a token: a small model of its life, and random histories that drive a real server and a real gateway. After every step
 //! introspection says at once, and the gateway as soon as it has heard of the step, exactly what the model says.
 //!
-//! `SYMBOLON_TEST_SEED` repeats a run, `SYMBOLON_TEST_HISTORIES` asks for more of them.
+//! `SYMBOLON_TEST_SEED` repeats a run, `SYMBOLON_TEST_HISTORIES` asks for more of them; how many there were in a second is printed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -11,7 +11,8 @@ use serde_json::json;
 use crate::harness::app::{PASSWORD, add_bob};
 use crate::harness::browser::Browser;
 use crate::harness::command::symbolon;
-use crate::harness::{App, Call, Identity, Leaf, Setup, Stack, token};
+use crate::harness::{Answer, App, Call, Caller, Connection, Identity, Leaf, Setup, Stack, token};
+use crate::threat::rebinding;
 
 /// Steps of a history.
 const STEPS: usize = 14;
@@ -40,6 +41,29 @@ impl Chance {
     }
 }
 
+/// A connection, made again when the other side has closed it.
+struct Line {
+    caller: Caller,
+    authority: String,
+    open: Option<Connection>,
+}
+
+impl Line {
+    fn to(caller: Caller, authority: &str) -> Self {
+        Self { caller, authority: authority.to_owned(), open: None }
+    }
+
+    async fn send(&mut self, call: &Call) -> Answer {
+        if let Some(open) = &mut self.open
+            && let Ok(answer) = open.try_send(call).await
+        {
+            return answer;
+        }
+        let fresh = self.caller.connect(&self.authority).await.expect("a connection");
+        self.open.insert(fresh).send(call).await
+    }
+}
+
 /// A token as the model sees it.
 struct Token {
     text: String,
@@ -65,9 +89,13 @@ struct Model {
     families: Vec<(usize, String, bool)>,
     /// Refresh tokens that were replaced, by family.
     replaced: Vec<(usize, String)>,
+    /// The thumbprint that the refresh token of the client with a certificate and no proof is bound to.
+    bound: String,
 }
 
 impl Model {
+    /// A token that came of another by exchange ends with the grant of that one, and with its own client, certificate and key; not with the
+    /// other token alone, nor with that one's client, certificate or key.
     fn is_active(&self, token: &Token, now: i64) -> bool {
         !token.revoked
             && now < token.expires
@@ -80,6 +108,12 @@ impl Model {
 
 /// The client that proves nothing, whose refresh tokens are rotated.
 const PUBLIC: usize = 2;
+/// The client that proves nothing, whose refresh token is bound to its certificate, and follows it to the next.
+const REBOUND: usize = 3;
+/// The service that exchanges the tokens of all others.
+const SERVICE: usize = 4;
+const EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
+const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
 
 struct World {
     stack: Stack,
@@ -98,11 +132,18 @@ impl World {
         Some((client, identity))
     }
 
-    fn keep(&mut self, client: usize, identity: Identity, answer: &serde_json::Value, family: Option<usize>) {
+    async fn keep(&mut self, client: usize, identity: Identity, answer: &serde_json::Value, family: Option<usize>) {
         let text = answer["access_token"].as_str().expect("a token").to_owned();
         let key = text.contains('.').then(|| token::header(&text)["kid"].as_str().expect("kid").to_owned());
         let lasts = answer["expires_in"].as_i64().expect("expires_in");
-        let expires = crate::harness::dpop::now() + lasts;
+        // Which second it was made in, its answer does not say.
+        let expires = match key {
+            Some(_) => token::claims(&text)["exp"].as_i64(),
+            None => self.stack.introspect(&text).await["exp"].as_i64(),
+        };
+        let by_answer = crate::harness::dpop::now() + lasts;
+        let expires = expires.unwrap_or(by_answer);
+        assert!((by_answer - 2..=by_answer).contains(&expires), "{expires} is not {lasts} seconds from now");
         let unbound = client == PUBLIC;
         let certificate = if unbound { String::new() } else { identity.thumbprint() };
         self.model.tokens.push(Token { text, client, certificate, identity, key, unbound, family, expires, revoked: false });
@@ -117,14 +158,17 @@ impl World {
         let now = crate::harness::dpop::now();
         let active: Vec<usize> =
             (0..self.model.tokens.len()).filter(|at| self.model.is_active(&self.model.tokens[*at], now)).collect();
-        let draw = chance.below(22);
+        let draw = chance.below(28);
         let told = match draw {
             0..=6 => {
-                let Some((client, identity)) = self.usable(chance).filter(|(client, _)| *client != PUBLIC) else { return true };
+                let Some((client, identity)) = self.usable(chance).filter(|(client, _)| ![PUBLIC, REBOUND].contains(client))
+                else {
+                    return true;
+                };
                 let resource = if draw.is_multiple_of(2) { self.stack.accounts.clone() } else { self.stack.reports.clone() };
                 let answer = self.stack.ask(&identity, &[("resource", &resource)]).await;
                 assert_eq!(answer.status, 200, "{}", answer.text());
-                self.keep(client, identity, &answer.json(), None);
+                self.keep(client, identity, &answer.json(), None).await;
                 format!("issued to {client}")
             }
             7..=10 => {
@@ -139,11 +183,16 @@ impl World {
                 let Some(mut identity) = self.clients[client].1.last().cloned() else { return true };
                 identity.name = app.client_id().to_owned();
                 let answer = App { identity: identity.clone(), ..app.clone() }.refresh(&self.stack, &refresh_token).await;
+                if client == REBOUND && identity.thumbprint() != self.model.bound {
+                    // The certificate that it is bound to was revoked: nobody can use it.
+                    assert_eq!((answer.status, answer.error().as_str()), (400, "invalid_grant"), "{:#?}", self.history);
+                    return true;
+                }
                 assert_eq!(answer.status, 200, "{}", answer.text());
                 let body = answer.json();
                 let next = body["refresh_token"].as_str().map(str::to_owned);
                 assert_eq!(next.is_some(), client == PUBLIC, "{body}");
-                self.keep(client, identity, &body, Some(family));
+                self.keep(client, identity, &body, Some(family)).await;
                 match next {
                     None => format!("refreshed family {family} of {client}"),
                     Some(next) => {
@@ -219,6 +268,70 @@ impl World {
                 self.model.families[family].2 = true;
                 format!("presented a refresh token of family {family} that was replaced")
             }
+            20..=22 => {
+                let Some(mut identity) = self.clients[SERVICE].1.last().cloned() else { return true };
+                identity.name = self.clients[SERVICE].0.client_id().to_owned();
+                // What is its own it can exchange with the certificate of that alone.
+                let given = |token: &Token| token.client != SERVICE || token.certificate == identity.thumbprint();
+                let given: Vec<usize> = active.iter().copied().filter(|at| given(&self.model.tokens[*at])).collect();
+                let Some(at) = given.get(chance.below(given.len().max(1))).copied() else { return true };
+                if self.model.removed.contains(&SERVICE) {
+                    return true;
+                }
+                let subject = &self.model.tokens[at];
+                let (family, ends) = (subject.family, subject.expires);
+                let resource = if chance.below(2) == 0 { &self.stack.accounts } else { &self.stack.reports };
+                let form = [
+                    ("grant_type", EXCHANGE),
+                    ("client_id", identity.name.as_str()),
+                    ("subject_token", subject.text.as_str()),
+                    ("subject_token_type", ACCESS_TOKEN),
+                    ("resource", resource.as_str()),
+                    ("scope", "read"),
+                ];
+                let answer = self.stack.post(&identity, "/token", &form).await;
+                if answer.status != 200 && ends <= crate::harness::dpop::now() {
+                    return true;
+                }
+                assert_eq!(answer.status, 200, "{} {:#?}", answer.text(), self.history);
+                self.keep(SERVICE, identity, &answer.json(), family).await;
+                let child = self.model.tokens.last().expect("kept");
+                assert!(child.expires <= ends, "it outlives what it came of");
+                format!("token {at} was exchanged for token {}", self.model.tokens.len() - 1)
+            }
+            23..=24 => {
+                let Some(mut shown) = self.clients[REBOUND].1.last().cloned() else { return true };
+                let is_over = self.model.families[REBOUND].2 || self.model.removed.contains(&REBOUND);
+                if is_over || shown.thumbprint() != self.model.bound {
+                    return true;
+                }
+                let name = self.clients[REBOUND].0.client_id().to_owned();
+                shown.name.clone_from(&name);
+                let next = self.stack.client_ca.issue(Leaf::client(&name));
+                let refresh_token = self.model.families[REBOUND].1.clone();
+                let jwt = rebinding::signed(&self.stack, &next, &refresh_token, json!({}), json!({ "iss": name }));
+                let form = [
+                    ("grant_type", "refresh_token"),
+                    ("client_id", name.as_str()),
+                    ("refresh_token", refresh_token.as_str()),
+                    ("certificate_rebinding", jwt.as_str()),
+                ];
+                let answer = self.stack.post(&shown, "/token", &form).await;
+                assert_eq!(answer.status, 200, "{} {:#?}", answer.text(), self.history);
+                self.keep(REBOUND, shown.clone(), &answer.json(), Some(REBOUND)).await;
+                self.model.bound = next.thumbprint();
+                self.clients[REBOUND].1.push(next);
+                let app = App { identity: shown, ..self.clients[REBOUND].0.clone() };
+                let answer = app.refresh(&self.stack, &refresh_token).await;
+                assert_eq!((answer.status, answer.error().as_str()), (400, "invalid_grant"), "{:#?}", self.history);
+                "rebound the refresh token of the public client to its next certificate".to_owned()
+            }
+            25 => {
+                let Some(client) = [0, 1, SERVICE].get(chance.below(3)).copied() else { return true };
+                let next = self.stack.client_ca.issue(Leaf::client(self.clients[client].0.client_id()));
+                self.clients[client].1.push(next);
+                format!("renewed the certificate of {client}")
+            }
             _ => {
                 let server = self.stack.server.take().expect("running");
                 if chance.below(2) == 0 {
@@ -240,12 +353,20 @@ impl World {
     async fn compare(&self, at_once: bool) {
         // A change that another process made is in force within a second.
         let started = Instant::now();
+        let mut server = Line::to(self.stack.caller(&self.stack.gateway_identity), &self.stack.mtls_authority);
+        let mut gateways: BTreeMap<String, Line> = BTreeMap::new();
         for (at, held) in self.model.tokens.iter().enumerate() {
+            let gateway = gateways
+                .entry(held.identity.thumbprint())
+                .or_insert_with(|| Line::to(self.stack.caller(&held.identity), &self.stack.gateway_authority));
+            let about = Call::form("/introspect", &[("token", &held.text), ("client_id", "gateway")]);
             let call = Call::get(if held.key.is_some() { "/accounts" } else { "/reports" }).bearer(&held.text);
             loop {
                 let before = crate::harness::dpop::now();
-                let says = self.stack.introspect(&held.text).await["active"] == json!(true);
-                let mut admits = self.stack.caller(&held.identity).send(&self.stack.gateway_authority, &call).await.status == 200;
+                let answer = server.send(&about).await;
+                assert_eq!(answer.status, 200, "{}", answer.text());
+                let says = answer.json()["active"] == json!(true);
+                let mut admits = gateway.send(&call).await.status == 200;
                 let after = crate::harness::dpop::now();
                 let expected = self.model.is_active(held, before);
                 if held.unbound {
@@ -286,7 +407,10 @@ async fn server_and_gateway_say_what_the_model_says() {
         format!("access_token_format = \"opaque\"\naccess_token_lifetime_seconds = {SHORT}"),
     );
     let server = "[authorization]\nrefresh_token_grace_seconds = 0\n".to_owned();
-    let stack = Setup { server_changes: vec![short], server, ..Setup::default() }.start().await;
+    let services: Vec<String> = (0..histories).map(|history| format!("\"app-{history}-{SERVICE}\"")).collect();
+    let told = "introspection_clients = [\"gateway\"".to_owned();
+    let exchanging = (format!("{told}]"), format!("{told}, {}]", services.join(", ")));
+    let stack = Setup { server_changes: vec![short, exchanging], server, ..Setup::default() }.start().await;
     add_bob(&stack).await;
     let mut browser = Browser::new(&stack);
     assert_eq!(browser.sign_in("bob", PASSWORD).await.status, 303);
@@ -296,18 +420,28 @@ async fn server_and_gateway_say_what_the_model_says() {
         world.model = Model::default();
         world.clients.clear();
         world.history = vec![format!("history {history} of seed {seed}")];
-        let names: Vec<String> = (0..=PUBLIC).map(|client| format!("app-{history}-{client}")).collect();
+        let names: Vec<String> = (0..=SERVICE).map(|client| format!("app-{history}-{client}")).collect();
         let registrations: Vec<serde_json::Value> = names
             .iter()
-            .map(|name| {
-                let grants = json!(["authorization_code", "client_credentials", "refresh_token"]);
-                let mut changes = json!({ "grant_types": grants, "resources": ["{accounts}", "{reports}"] });
-                if name.ends_with(&PUBLIC.to_string()) {
-                    changes = json!({
+            .enumerate()
+            .map(|(client, name)| {
+                let changes = match client {
+                    PUBLIC => json!({
                         "token_endpoint_auth_method": "none", "tls_client_auth_subject_dn": null,
                         "tls_client_certificate_bound_access_tokens": false,
-                    });
-                }
+                    }),
+                    REBOUND => json!({
+                        "token_endpoint_auth_method": "none", "tls_client_auth_subject_dn": null, "refresh_token_rebinding": true,
+                    }),
+                    SERVICE => json!({
+                        "grant_types": ["client_credentials", EXCHANGE], "redirect_uris": null, "scope": "read",
+                        "resources": ["{accounts}", "{reports}"],
+                    }),
+                    _ => json!({
+                        "grant_types": ["authorization_code", "client_credentials", "refresh_token"],
+                        "resources": ["{accounts}", "{reports}"],
+                    }),
+                };
                 let app = App::metadata(name, changes);
                 serde_json::from_str(&world.stack.fill(&app.to_string())).expect("JSON")
             })
@@ -318,10 +452,17 @@ async fn server_and_gateway_say_what_the_model_says() {
                 vec![world.stack.client_ca.issue(Leaf::client(name)), world.stack.client_ca.issue(Leaf::client(name))];
             let identity = identities[1].clone();
             let app = App { identity: identity.clone(), redirect_uri: format!("https://{name}.example/cb") };
+            if client == SERVICE {
+                world.clients.push((app, identities));
+                continue;
+            }
             let tokens = app.tokens(&world.stack, &mut browser, &[("scope", "read")]).await;
             world.clients.push((app, identities));
             world.model.families.push((client, tokens["refresh_token"].as_str().expect("one").to_owned(), false));
-            world.keep(client, identity, &tokens, Some(client));
+            if client == REBOUND {
+                world.model.bound = identity.thumbprint();
+            }
+            world.keep(client, identity, &tokens, Some(client)).await;
         }
         for _ in 0..STEPS {
             let at_once = world.step(&mut chance).await;

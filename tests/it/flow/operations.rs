@@ -5,12 +5,12 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::harness::{Call, Setup, Stack, ports};
 
-fn metrics_listener(port: u16) -> String {
+pub fn metrics_listener(port: u16) -> String {
     format!("[[listener]]\nname = \"metrics\"\naddress = \"127.0.0.1:{port}\"\nservices = [\"metrics\"]\nhost = []\n")
 }
 
 /// A request in the clear, as Prometheus or a load balancer makes it.
-async fn plain(port: u16, path: &str) -> (u16, String) {
+pub async fn plain(port: u16, path: &str) -> (u16, String) {
     let mut socket = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.expect("a connection");
     let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
     socket.write_all(request.as_bytes()).await.expect("sent");

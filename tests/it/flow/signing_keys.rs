@@ -1,5 +1,9 @@
 //! Signing keys change while everything runs.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use josekit::jwk::Jwk;
+use josekit::jws::{ES256, ES384, ES512, EdDSA, JwsVerifier, PS256, PS384, PS512, RS256};
 use serde_json::{Value, json};
 
 use crate::harness::command::symbolon;
@@ -134,4 +138,79 @@ async fn a_resource_has_an_algorithm_of_its_own() {
     assert!(said.contains("no keys are kept for RS256") && said.contains("ES256, EdDSA"), "{said}");
     let said = symbolon(stack.dir.path(), &["keys", "revoke", "nobody"]).await.failed();
     assert!(said.contains("there is no signing key `nobody`"), "{said}");
+}
+
+/// Whoever verifies with somebody else's library (josekit, over OpenSSL): a published key of this algorithm.
+fn foreign_verifier(algorithm: &str, key: &Value) -> Box<dyn JwsVerifier> {
+    let key = Jwk::from_map(key.as_object().expect("an object").clone()).expect("a JWK");
+    match algorithm {
+        "ES256" => Box::new(ES256.verifier_from_jwk(&key).expect("a verifier")),
+        "ES384" => Box::new(ES384.verifier_from_jwk(&key).expect("a verifier")),
+        "ES512" => Box::new(ES512.verifier_from_jwk(&key).expect("a verifier")),
+        "PS256" => Box::new(PS256.verifier_from_jwk(&key).expect("a verifier")),
+        "PS384" => Box::new(PS384.verifier_from_jwk(&key).expect("a verifier")),
+        "PS512" => Box::new(PS512.verifier_from_jwk(&key).expect("a verifier")),
+        "RS256" => Box::new(RS256.verifier_from_jwk(&key).expect("a verifier")),
+        "EdDSA" => Box::new(EdDSA.verifier_from_jwk(&key).expect("a verifier")),
+        other => panic!("{other}"),
+    }
+}
+
+/// Each of the eight algorithms signs the access tokens of a resource of its own. A library that is not ours verifies each with the one
+/// published key that its `kid` names, and the gateway admits it for its holder.
+#[tokio::test]
+async fn every_algorithm_signs_what_others_verify() {
+    const ALL: [&str; 8] = ["ES256", "ES384", "ES512", "PS256", "PS384", "PS512", "RS256", "EdDSA"];
+    let identifier = |algorithm: &str| format!("https://{}.example", algorithm.to_ascii_lowercase());
+    let (mut server, mut gateway) = (format!("[signing]\nmore_algorithms = {}\n", json!(ALL[1..])), String::new());
+    for algorithm in ALL {
+        let identifier = identifier(algorithm);
+        server += &format!(
+            "\n[[resource]]\nidentifier = \"{identifier}\"\nscopes = [\"read\"]\naccess_token_signing_alg = \"{algorithm}\"\n\
+             introspection_clients = [\"gateway\"]\n"
+        );
+        gateway += &format!(
+            "\n[[route]]\nname = \"{algorithm}\"\nhost = \"{{gateway_authority}}\"\npath = \"/{algorithm}\"\nupstream = \"{{upstream}}\"\n\
+             authorization_server = \"test\"\naudience = \"{identifier}\"\nscopes = [\"read\"]\ntoken = \"jwt\"\n"
+        );
+    }
+    let trusted = "revocation_feed = true".to_owned();
+    let taken = format!("{trusted}\nalgorithms = {}", json!(ALL));
+    let alice = json!({
+        "client_id": "alice", "token_endpoint_auth_method": "tls_client_auth", "tls_client_auth_subject_dn": "CN=alice",
+        "scope": "read", "resources": ALL.map(identifier),
+    });
+    let setup = Setup { server, gateway, gateway_changes: vec![(trusted, taken)], clients: vec![alice], ..Setup::default() };
+    let mut stack = setup.prepare("sqlite:symbolon.db".to_owned()).await;
+    stack.start_server().await;
+    published(&stack, |keys| keys.len() == ALL.len()).await;
+    stack.start_gateway().await;
+    let set = stack.nobody().send(&stack.issuer_authority, &Call::get("/jwks")).await.json();
+    let keys = set["keys"].as_array().expect("an array");
+    for algorithm in ALL {
+        let answer = stack.ask(&stack.alice, &[("resource", &identifier(algorithm))]).await;
+        assert_eq!(answer.status, 200, "{algorithm}: {}", answer.text());
+        let token = answer.json()["access_token"].as_str().expect("a token").to_owned();
+        let header = token::header(&token);
+        assert_eq!((&header["alg"], &header["typ"]), (&json!(algorithm), &json!("at+jwt")));
+        let named: Vec<&Value> = keys.iter().filter(|key| key["kid"] == header["kid"]).collect();
+        assert_eq!((named.len(), &named[0]["alg"]), (1, &json!(algorithm)));
+        let verifier = foreign_verifier(algorithm, named[0]);
+        let (input, signature) = token.rsplit_once('.').expect("three parts");
+        let mut signature = URL_SAFE_NO_PAD.decode(signature).expect("base64url");
+        verifier.verify(input.as_bytes(), &signature).unwrap_or_else(|error| panic!("{algorithm}: {error}"));
+        *signature.last_mut().expect("bytes") ^= 1;
+        assert!(verifier.verify(input.as_bytes(), &signature).is_err(), "{algorithm}");
+
+        let call = Call::get(&format!("/{algorithm}")).bearer(&token);
+        let admitted = stack.caller(&stack.alice).send(&stack.gateway_authority, &call).await;
+        assert_eq!(admitted.status, 200, "{algorithm}: {}", admitted.text());
+        assert_eq!(stack.caller(&stack.mallory).send(&stack.gateway_authority, &call).await.status, 401, "{algorithm}");
+        let altered = format!("{input}.{}", URL_SAFE_NO_PAD.encode(&signature));
+        let call = Call::get(&format!("/{algorithm}")).bearer(&altered);
+        let refused = stack.caller(&stack.alice).send(&stack.gateway_authority, &call).await;
+        assert_eq!(stack.verdict(&refused).await, (401, "invalid_token".to_owned(), "token_signature".to_owned()), "{algorithm}");
+        assert_eq!(stack.introspect(&token).await["active"], true, "{algorithm}");
+        assert_eq!(stack.introspect(&altered).await, json!({ "active": false }), "{algorithm}");
+    }
 }

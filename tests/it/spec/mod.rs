@@ -1,6 +1,7 @@
 //! One file per standard. Each test names the sentence it proves.
 
 mod encryption;
+mod errors;
 mod fapi2;
 mod jarm;
 mod metadata;
@@ -19,6 +20,7 @@ mod rfc7517;
 mod rfc7523;
 mod rfc7523_grant;
 mod rfc7591;
+mod rfc7592;
 mod rfc7636;
 mod rfc7662;
 mod rfc8414;

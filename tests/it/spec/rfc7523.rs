@@ -429,3 +429,44 @@ async fn parameters_as_nobody_should_send_them() {
         assert_eq!(stack.nobody().send(&stack.issuer_authority, &call).await.status, 400, "{field}");
     }
 }
+
+/// RFC 9126 §2: "the authorization server MUST accept its issuer identifier, token endpoint URL, or pushed authorization request endpoint URL
+/// as values that identify it as an intended audience": at that endpoint, by either of its names, and nowhere else.
+#[tokio::test]
+async fn the_pushed_request_endpoint_is_an_audience_of_its_own() {
+    let key = Signer::key("ES256", "1");
+    let app = crate::harness::App::metadata(
+        "robot",
+        json!({
+            "token_endpoint_auth_method": "private_key_jwt", "tls_client_auth_subject_dn": null, "jwks": key.jwks(),
+            "tls_client_certificate_bound_access_tokens": false,
+            "grant_types": ["authorization_code", "client_credentials"],
+        }),
+    );
+    let stack = Setup { without_gateway: true, clients: vec![app], ..Setup::default() }.start().await;
+    let send = async |path: &str, audience: &str| {
+        let assertion = key.assertion("robot", audience);
+        let form = [
+            ("grant_type", "client_credentials"),
+            ("response_type", "code"),
+            ("redirect_uri", "https://robot.example/cb"),
+            ("code_challenge", crate::harness::app::CHALLENGE),
+            ("code_challenge_method", "S256"),
+            ("scope", "read"),
+            ("token", "x"),
+        ];
+        let answer = stack.nobody().send(&stack.issuer_authority, &Call::form(path, &with(&assertion, &form))).await;
+        stack.verdict(&answer).await
+    };
+    let (issuer, mtls) = (issuer(&stack), stack.fill("{mtls_url}"));
+    for base in [&issuer, &mtls] {
+        assert_eq!(send("/par", &format!("{base}/par")).await, (201, String::new(), String::new()));
+        assert_eq!(send("/par", &format!("{base}/token")).await.0, 201);
+        for path in ["/token", "/introspect", "/revoke"] {
+            assert_eq!(send(path, &format!("{base}/par")).await, refusal("assertion_audience"), "{path}");
+            assert_eq!(send(path, &format!("{base}/token")).await.0, 200, "{path}");
+        }
+        assert_eq!(send("/par", &format!("{base}/revoke")).await, refusal("assertion_audience"));
+    }
+    assert_eq!(send("/par", &issuer).await.0, 201);
+}

@@ -5,7 +5,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
 use crate::harness::assertion::{Signer, now};
-use crate::harness::{Answer, Call, Setup, Stack};
+use crate::harness::{Answer, Call, Publisher, Setup, Stack};
 
 const ISSUER: &str = "https://directory.example";
 const CALLBACK: &str = "https://client.example.org/callback";
@@ -149,4 +149,61 @@ async fn what_cannot_be_believed_is_refused() {
     let stack = start(&key, "[registration]\nmode = \"open\"\n").await;
     let told = register(&stack, &json!(key.sign(json!({}), &good()))).await.json();
     assert_eq!((told.get("software_statement"), &told["client_name"]), (None, &json!("said by the client")));
+}
+
+/// §2.3: "The means by which a client or developer obtains a software statement are outside the scope": where its issuer publishes its keys,
+/// they are fetched within `[outbound]`, kept, and fetched again on a miss.
+#[tokio::test]
+async fn an_issuers_keys_are_fetched() {
+    let (first, second) = (Signer::key("ES256", "1"), Signer::key("PS256", "2"));
+    let publisher_ca = crate::harness::Authority::new("Publisher CA");
+    let publisher = Publisher::start(&publisher_ca).await;
+    publisher.publish(&first.jwks());
+    let place = format!("jwks_uri = \"{}\"", publisher.url("/directory"));
+    let configuration = CONFIGURATION.replace("jwks_file = \"directory.json\"", &place);
+    let started = async |outbound: &str| {
+        let setup = Setup { without_gateway: true, server: format!("{configuration}\n{outbound}"), ..Setup::default() };
+        let files = [("publisher-ca.pem", publisher_ca.pem.as_str())];
+        let mut stack = setup.prepare_with("sqlite:symbolon.db".to_owned(), &files).await;
+        stack.start_server().await;
+        stack
+    };
+    let unavailable = (503, "temporarily_unavailable".to_owned(), "issuer_keys_unavailable".to_owned());
+    // Inside is out of reach, unless it is opened.
+    for outbound in ["", "[outbound]\nca_files = [\"publisher-ca.pem\"]\n"] {
+        let stack = started(outbound).await;
+        let answer = register(&stack, &json!(first.sign(json!({}), &good()))).await;
+        assert_eq!(stack.verdict(&answer).await, unavailable, "{outbound}");
+        assert!(answer.header("retry-after").is_some());
+    }
+    assert_eq!(publisher.connections(), 0);
+    let stack = started("[outbound]\nca_files = [\"publisher-ca.pem\"]\nallow_ranges = [\"127.0.0.0/8\", \"::1/128\"]\n").await;
+    for _ in 0..3 {
+        let answer = register(&stack, &json!(first.sign(json!({}), &good()))).await;
+        assert_eq!((answer.status, &answer.json()["client_name"]), (201, &json!("said by the directory")), "{}", answer.text());
+    }
+    assert_eq!(publisher.times("/directory"), 1, "known keys cost nothing");
+    let refused = (400, "invalid_software_statement".to_owned(), "software_statement".to_owned());
+    let answer = register(&stack, &json!(second.sign(json!({}), &good()))).await;
+    assert_eq!(stack.verdict(&answer).await, refused);
+    publisher.publish(&second.jwks());
+    let begun = std::time::Instant::now();
+    while register(&stack, &json!(second.sign(json!({}), &good()))).await.status != 201 {
+        assert!(begun.elapsed() < std::time::Duration::from_secs(20), "the new key is not taken in");
+        tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    }
+    assert_eq!(publisher.times("/directory"), 2);
+    let answer = register(&stack, &json!(first.sign(json!({}), &good()))).await;
+    assert_eq!(stack.verdict(&answer).await, refused, "the old key is gone");
+    // Exactly one place for keys.
+    for keys in [
+        "",
+        "jwks_file = \"a.json\"\njwks_uri = \"https://directory.example/jwks\"",
+        "jwks_uri = \"http://directory.example/jwks\"",
+    ] {
+        let text = std::fs::read_to_string(stack.server_config()).expect("read").replace(&place, keys);
+        std::fs::write(stack.path("other.toml"), text).expect("written");
+        let said = crate::harness::command::symbolon(stack.dir.path(), &["config", "check", "other.toml"]).await.failed();
+        assert!(said.contains("software_statement_issuer: `https://directory.example`"), "{said}");
+    }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Call, Engine, Setup, token};
+use crate::harness::{Call, Engine, Leaf, Setup, Stack, token};
 
 /// §2.1: "MUST be signed ... MUST NOT use `none`" and "the `typ` header ... `at+jwt`"; §2.2: `iss`, `exp`, `aud`, `sub`, `client_id`,
 /// `iat`, `jti` are REQUIRED; §2.2.3: `scope` if there is one; §4: the signature verifies with the keys at `jwks_uri`.
@@ -58,4 +58,43 @@ async fn the_layout_on_sqlite() {
 #[tokio::test]
 async fn the_layout_on_postgres() {
     the_layout(Engine::Postgres).await;
+}
+
+/// The format is the resource's, unless the client is registered for another: whoever shall not read its own tokens gets opaque ones
+/// everywhere, and the resource asks about them.
+#[tokio::test]
+async fn a_client_has_a_format_of_its_own() {
+    let person = |name: &str, format: &str| {
+        json!({
+            "client_id": name, "token_endpoint_auth_method": "tls_client_auth", "tls_client_auth_subject_dn": format!("CN={name}"),
+            "scope": "read", "resources": ["{accounts}", "{reports}"], "access_token_format": format,
+        })
+    };
+    let setup = Setup { clients: vec![person("closed", "opaque"), person("open", "jwt")], ..Setup::default() };
+    let stack: Stack = setup.start().await;
+    let both = [("resource", stack.accounts.as_str()), ("resource", stack.reports.as_str())];
+    for (name, is_jwt) in [("closed", false), ("open", true)] {
+        let identity = stack.client_ca.issue(Leaf::client(name));
+        for asked in [&both[..1], &both[1..], &both[..]] {
+            let answer = stack.ask(&identity, asked).await;
+            assert_eq!(answer.status, 200, "{name}: {}", answer.text());
+            let text = answer.json()["access_token"].as_str().expect("a token").to_owned();
+            assert_eq!((text.contains('.'), text.starts_with("sy_at_")), (is_jwt, !is_jwt), "{name}");
+            let told = stack.introspect(&text).await;
+            assert_eq!((&told["active"], &told["client_id"]), (&json!(true), &json!(name)));
+            assert_eq!(told["cnf"]["x5t#S256"], identity.thumbprint());
+            // A route that asks takes either; one that verifies by itself takes JWTs.
+            if asked.contains(&both[1]) {
+                assert_eq!(stack.at_reports(&identity, &text).await.status, 200, "{name}");
+            }
+            if asked.contains(&both[0]) {
+                assert_eq!(stack.at_gateway(&identity, &text).await.status == 200, is_jwt, "{name}");
+            }
+        }
+    }
+    // Who says nothing gets what each resource says, and of both at once none.
+    assert!(stack.token(&stack.alice).await.contains('.') && !stack.opaque_token(&stack.alice).await.contains('.'));
+    assert_eq!(stack.ask(&stack.alice, &both).await.error(), "invalid_target");
+    let unknown = serde_json::from_str(&stack.fill(&person("other", "paper").to_string())).expect("JSON");
+    assert!(stack.apply(&[unknown]).await.failed().contains("`access_token_format`: `paper` is not one of `jwt`, `opaque`"));
 }

@@ -2,8 +2,10 @@
 
 use serde_json::{Value, json};
 
+use crate::harness::app::{VERIFIER, add_bob};
+use crate::harness::browser::Browser;
 use crate::harness::dpop::{ath, now};
-use crate::harness::{Answer, Call, Http, Identity, Leaf, Prover, Setup, Stack, token};
+use crate::harness::{Answer, App, Call, Http, Identity, Leaf, Prover, Setup, Stack, token};
 
 /// A deployment with dora, whose tokens are bound to a DPoP key.
 async fn with_dora(setup: Setup) -> (Stack, Identity) {
@@ -398,4 +400,72 @@ async fn the_resource_hands_out_nonces_and_goes_by_the_date_without() {
         assert_eq!(stack.verdict(&answer).await, (401, "invalid_dpop_proof".to_owned(), reason.to_owned()));
     }
     stack.upstream.assert_untouched();
+}
+
+/// §7.1, §7.2, at the resource that the authorization server serves itself: a bound token is worth nothing as a bearer token, with the proof
+/// of another key, request or token, or with one that was used; and is taken with a fresh proof of its own key.
+#[tokio::test]
+async fn userinfo_takes_a_bound_token_with_its_proof_alone() {
+    let clients = vec![App::metadata("alice", json!({ "dpop_bound_access_tokens": true }))];
+    let stack = Setup { without_gateway: true, clients, ..Setup::default() }.start().await;
+    add_bob(&stack).await;
+    let app = App::alice(&stack);
+    let (key, other) = (Prover::new(), Prover::new());
+    let mut browser = Browser::new(&stack);
+    let mut bound = Vec::new();
+    for _ in 0..2 {
+        let code = app.code(&mut browser, &[("scope", "openid email")]).await;
+        let form = [
+            ("client_id", app.client_id()),
+            ("grant_type", "authorization_code"),
+            ("code", &code),
+            ("redirect_uri", &app.redirect_uri),
+            ("code_verifier", VERIFIER),
+        ];
+        let call = Call::form("/token", &form).proof(&key.prove("POST", &stack.token_url()));
+        bound.push(access_token(&stack.caller(&stack.alice).send(&stack.mtls_authority, &call).await));
+    }
+    let url = stack.fill("{issuer}/userinfo");
+    let by = |prover: &Prover, changes: Value| {
+        let mut whole = json!({ "ath": ath(&bound[0]) });
+        whole.as_object_mut().expect("an object").extend(changes.as_object().expect("an object").clone());
+        prover.prove_with("GET", &url, &whole)
+    };
+    let get = Call::get("/userinfo");
+    let with = |proof: &str| get.clone().dpop(&bound[0], proof);
+    let table = [
+        ("as a bearer token", get.clone().bearer(&bound[0]), "invalid_token", "binding_proof_absent"),
+        (
+            "as a bearer token, with a proof",
+            get.clone().bearer(&bound[0]).proof(&by(&key, json!({}))),
+            "invalid_token",
+            "binding_proof_absent",
+        ),
+        (
+            "without proof",
+            get.clone().header("Authorization", &format!("DPoP {}", bound[0])),
+            "invalid_dpop_proof",
+            "dpop_proof_absent",
+        ),
+        ("another key's", with(&by(&other, json!({}))), "invalid_token", "binding_key_mismatch"),
+        ("another token's", with(&by(&key, json!({ "ath": ath(&bound[1]) }))), "invalid_dpop_proof", "dpop_proof_token"),
+        ("no token's", with(&by(&key, json!({ "ath": null }))), "invalid_dpop_proof", "dpop_proof_token"),
+        ("another method's", with(&by(&key, json!({ "htm": "POST" }))), "invalid_dpop_proof", "dpop_proof_method"),
+        ("another place's", with(&by(&key, json!({ "htu": stack.token_url() }))), "invalid_dpop_proof", "dpop_proof_target"),
+        ("an old one", with(&by(&key, json!({ "iat": now() - 600 }))), "invalid_dpop_proof", "dpop_proof_time"),
+    ];
+    for (what, call, error, reason) in table {
+        let answer = stack.nobody().send(&stack.issuer_authority, &call).await;
+        assert_eq!((answer.status, stack.reason_of(answer.request_id()).await.as_str()), (401, reason), "{what}");
+        let told = format!("error=\"{error}\"");
+        assert!(answer.challenges().iter().any(|challenge| challenge.contains(&told)), "{what}: {:?}", answer.challenges());
+        assert!(answer.challenges().iter().any(|challenge| challenge.starts_with("DPoP ")), "{what}");
+        assert_eq!(answer.header("cache-control"), Some("no-store"), "{what}");
+    }
+    let good = by(&key, json!({}));
+    let answer = stack.nobody().send(&stack.issuer_authority, &with(&good)).await;
+    assert_eq!((answer.status, &answer.json()["email"]), (200, &json!("bob@example.org")), "{}", answer.text());
+    let answer = stack.nobody().send(&stack.issuer_authority, &with(&good)).await;
+    assert_eq!((answer.status, stack.reason_of(answer.request_id()).await.as_str()), (401, "dpop_proof_replayed"));
+    assert_eq!(stack.nobody().send(&stack.issuer_authority, &with(&by(&key, json!({})))).await.status, 200);
 }

@@ -49,6 +49,8 @@ const PUSHED: [&str; 19] = [
 
 const ASKED: [&str; 2] = ["token", "token_type_hint"];
 
+const DEVICE: [&str; 2] = ["scope", "resource"];
+
 /// Parameters that may repeat (RFC 8707 §2, RFC 8693 §2.1).
 const REPEATABLE: [&str; 2] = ["resource", "audience"];
 
@@ -69,7 +71,8 @@ fn form(path: &str, name: &str, fields: &str) -> Call {
 async fn at_every_endpoint_of_clients() {
     let stack = Setup { without_gateway: true, ..Setup::default() }.start().await;
     let alice = stack.caller(&stack.alice);
-    let endpoints: [(&str, &[&str]); 4] = [("/token", &TOKEN), ("/par", &PUSHED), ("/introspect", &ASKED), ("/revoke", &ASKED)];
+    let endpoints: [(&str, &[&str]); 5] =
+        [("/token", &TOKEN), ("/par", &PUSHED), ("/device-authorization", &DEVICE), ("/introspect", &ASKED), ("/revoke", &ASKED)];
     for (path, names) in endpoints {
         for name in CLIENT.iter().chain(names) {
             let mut connection = alice.connect(&stack.mtls_authority).await.expect("a connection");
@@ -148,4 +151,55 @@ async fn at_every_endpoint_of_people() {
     }
     assert!(started.elapsed() < PATIENCE * 60, "it takes its time over nonsense");
     stack.token(&stack.alice).await;
+}
+
+/// Registrations as nobody should send them (RFC 7591 §3.1): members twice, no object, no JSON, not UTF-8, NUL, nested without end, a
+/// mebibyte. Each is refused before anything is kept; what is odd and harmless is passed over.
+#[tokio::test]
+async fn at_the_registration_endpoint() {
+    let server = "[registration]\nmode = \"open\"\nper_address_per_minute = 60000\n".to_owned();
+    let stack = Setup { without_gateway: true, server, ..Setup::default() }.start().await;
+    let with = |members: &str| format!("{{\"redirect_uris\":[\"https://client.example.org/cb\"]{members}}}").into_bytes();
+    let send = async |body: Vec<u8>| {
+        let call = Call::new("POST", "/register").header("Content-Type", "application/json").body(body);
+        stack.nobody().try_send(&stack.issuer_authority, &call).await
+    };
+    let uris: Vec<String> = (0..1_000).map(|number| format!("https://client.example.org/{number}")).collect();
+    let many = serde_json::json!({ "redirect_uris": uris }).to_string().into_bytes();
+    let mut not_utf8 = with(",\"client_name\":\"a?\"");
+    *not_utf8.iter_mut().find(|byte| **byte == b'?').expect("one") = 0xff;
+    let deep = format!(",\"x\":{}1{}", "[".repeat(10_000), "]".repeat(10_000));
+    let table: Vec<(&str, Vec<u8>)> = vec![
+        ("nothing", Vec::new()),
+        ("a list", b"[]".to_vec()),
+        ("a text", b"\"x\"".to_vec()),
+        ("null", b"null".to_vec()),
+        ("two objects", b"{}{}".to_vec()),
+        ("a member twice", with(",\"client_name\":\"a\",\"client_name\":\"b\"")),
+        ("a member twice, once escaped", with(",\"client_name\":\"a\",\"client_\\u006eame\":\"b\"")),
+        ("an unknown member twice", with(",\"x\":1,\"x\":2")),
+        ("nested without end", with(&deep)),
+        ("not UTF-8", not_utf8),
+        ("half a surrogate pair", with(",\"client_name\":\"\\ud800\"")),
+        ("NUL", with(",\"client_name\":\"a\\u0000b\"")),
+        ("an escape sequence", with(",\"client_name\":\"\\u001b[31m\"")),
+        ("NUL in a list", with(",\"contacts\":[\"a\\u0000b\"]")),
+        ("a name that is a number", with(",\"client_name\":7")),
+        ("a name too long", with(&format!(",\"client_name\":\"{}\"", "x".repeat(201)))),
+        ("too many redirect URIs", many),
+    ];
+    for (what, body) in table {
+        let answer = send(body).await.expect("an answer");
+        let verdict = stack.verdict(&answer).await;
+        assert_eq!((verdict.0, verdict.2.as_str()), (400, "client_metadata"), "{what}: {}", answer.text());
+        assert!(["invalid_client_metadata", "invalid_redirect_uri"].contains(&verdict.1.as_str()), "{what}: {verdict:?}");
+        assert_eq!(answer.header("cache-control"), Some("no-store"), "{what}");
+    }
+    // A mebibyte is refused before it has all arrived: the connection may break under who goes on writing.
+    if let Ok(answer) = send(with(&format!(",\"x\":\"{}\"", "x".repeat(1 << 20)))).await {
+        assert_eq!(answer.status, 413);
+    }
+    assert_eq!(stack.count("SELECT COUNT(*) FROM client_registration").await, 0);
+    let answer = send(with(",\"x\":{\"y\":[1e308,null]},\"client_name\":\"\\ud83d\\ude00\"")).await.expect("an answer");
+    assert_eq!((answer.status, &answer.json()["client_name"]), (201, &serde_json::json!("\u{1f600}")), "{}", answer.text());
 }

@@ -25,7 +25,7 @@ mod outage;
 mod own_field;
 mod passthrough;
 mod peer;
-mod rebinding;
+pub mod rebinding;
 mod resumption;
 mod revocation_list;
 mod route_limits;

@@ -38,7 +38,7 @@ fn hash(refresh_token: &str) -> String {
 }
 
 /// What the holder of `identity` signs, with these members of header and claims changed; `null` removes one.
-fn signed(stack: &Stack, identity: &Identity, refresh_token: &str, header: Value, claims: Value) -> String {
+pub fn signed(stack: &Stack, identity: &Identity, refresh_token: &str, header: Value, claims: Value) -> String {
     let changed = |mut members: Value, changes: &Value| {
         for (name, value) in changes.as_object().expect("an object") {
             match value {
