@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use http::uri::PathAndQuery;
 
 use super::upstream::Upstream;
@@ -208,18 +209,23 @@ impl Upstreams {
     /// Asks each upstream for the path of its health check: for ever, or not at all where there is none.
     pub async fn watch(&self) {
         let Some((path, every)) = &self.rules.check else { return };
+        // Side by side: one that hangs keeps nobody from being seen.
+        join_all(self.members.iter().map(|member| member.watch(path, *every))).await;
+    }
+}
+
+impl Member {
+    async fn watch(&self, path: &PathAndQuery, every: Duration) {
         loop {
-            for member in &self.members {
-                let well = member.upstream.is_well(path, *every).await;
-                if member.unwell.swap(!well, Ordering::Relaxed) == well {
-                    let upstream = member.upstream.authority();
-                    match well {
-                        true => tracing::info!(%upstream, "upstream is well again"),
-                        false => tracing::warn!(%upstream, "upstream fails its health check"),
-                    }
+            let well = self.upstream.is_well(path, every).await;
+            if self.unwell.swap(!well, Ordering::Relaxed) == well {
+                let upstream = self.upstream.authority();
+                match well {
+                    true => tracing::info!(%upstream, "upstream is well again"),
+                    false => tracing::warn!(%upstream, "upstream fails its health check"),
                 }
             }
-            tokio::time::sleep(*every).await;
+            tokio::time::sleep(every).await;
         }
     }
 }
