@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::{passed, refused};
 use crate::harness::command::symbolon;
-use crate::harness::{Call, Http, Leaf, Setup, Stack, Upstream};
+use crate::harness::{Authority, Call, Http, Leaf, Setup, Stack, Upstream};
 
 fn route(name: &str, upstream: &str, more: &str) -> String {
     format!(
@@ -53,6 +53,46 @@ async fn a_caller_uses_up_nobodys_share_but_its_own() {
     }
     let check = symbolon(stack.dir.path(), &["gateway", "check", "--config", "gateway.toml"]).await.ok();
     assert!(check.contains("  at most     2 requests of one certificate in 600 seconds\n"), "{check}");
+}
+
+/// A certificate that nobody vouches for makes nobody another caller: whoever holds a token that is bound to nothing makes as many as he likes.
+#[tokio::test]
+async fn a_certificate_of_ones_own_making_is_no_new_caller() {
+    let limit = "rate_limit = { requests = 2, seconds = 600, per = \"certificate\" }\nproof_of_possession = \"optional\"";
+    let judged = format!("{limit}\ncertificate_mode = \"permissive\"");
+    let routes = route("unjudged", "{upstream}", limit) + &route("judged", "{upstream}", &judged);
+    let unbound = serde_json::json!({
+        "client_id": "unbound",
+        "token_endpoint_auth_method": "tls_client_auth",
+        "tls_client_auth_subject_dn": "CN=alice",
+        "tls_client_certificate_bound_access_tokens": false,
+        "scope": "read write",
+        "resources": ["{accounts}"],
+    });
+    let stack = Setup { gateway: routes, clients: vec![unbound], ..Setup::default() }.start().await;
+    let answer = stack.post(&stack.alice, "/token", &[("grant_type", "client_credentials"), ("client_id", "unbound")]).await;
+    let token = answer.json()["access_token"].as_str().expect("a token").to_owned();
+    for path in ["/unjudged", "/judged"] {
+        let call = Call::get(path).bearer(&token);
+        for number in 0..4 {
+            let made = if number % 2 == 0 {
+                Leaf::client("alice").self_signed()
+            } else {
+                Authority::new("Own").issue(Leaf::client("x"))
+            };
+            let answer = stack.caller(&made).send(&stack.gateway_authority, &call).await;
+            match number {
+                0 | 1 => passed(&stack, &answer, path),
+                _ => refused(&stack, &answer, 429, "too_many_requests", "rate_limited", path).await,
+            }
+        }
+        // One that the host's authorities vouch for has a share of its own, where they are asked.
+        let answer = stack.caller(&stack.alice).send(&stack.gateway_authority, &call).await;
+        match path {
+            "/judged" => passed(&stack, &answer, path),
+            _ => refused(&stack, &answer, 429, "too_many_requests", "rate_limited", path).await,
+        }
+    }
 }
 
 /// A place counts until the last byte of its answer, and is given back however that ends.
