@@ -360,8 +360,9 @@ impl Gateway {
         let answer = forward(stripped, admission, &route.upstreams, statement, &self.reserved, &self.clock).await;
         metrics.answered(self.clock.monotonic().saturating_sub(decided));
         let mut response = match answer {
-            Ok(Forwarded { response, upgraded }) => {
+            Ok(Forwarded { mut response, upgraded }) => {
                 admitted.answered(response.status().as_u16(), None);
+                route.answer_rules.clean(response.headers_mut());
                 if let (Some(slot), Some(upstream)) = (slot, upgraded) {
                     slot.put(Tunnel { upstream, admission: kept, clock: Arc::clone(&self.clock), _place: place });
                     response

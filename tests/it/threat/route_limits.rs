@@ -141,7 +141,7 @@ async fn as_many_requests_are_served_at_once_as_may_be() {
 
 const PAGES: &str = r#"cors = { origins = ["https://app.example", "http://localhost:3000"], headers = ["X-Trace"], expose_headers = ["X-Total"], methods = ["GET", "PUT"] }
 response_header = [{ name = "X-Frame-Options", value = "DENY" }]
-remove_response_headers = ["Server", "X-Powered-By"]
+remove_response_headers = ["Server", "X-Powered-By", "Cache-Control", "Vary"]
 fapi_interaction_id = true
 "#;
 
@@ -152,7 +152,7 @@ async fn pages() -> Stack {
     let stack = Setup { gateway: routes, gateway_changes: vec![hsts], ..Setup::default() }.start().await;
     stack.upstream.answer_with(
         "HTTP/1.1 200 OK\r\nContent-Length: 17\r\nAccess-Control-Allow-Origin: *\r\nAccess-Control-Allow-Credentials: true\r\n\
-         Strict-Transport-Security: max-age=0\r\nServer: App/1.0\r\nX-Powered-By: App\r\nX-Frame-Options: ALLOWALL\r\n\
+         Strict-Transport-Security: max-age=0\r\nCache-Control: public\r\nVary: *\r\nServer: App/1.0\r\nX-Powered-By: App\r\nX-Frame-Options: ALLOWALL\r\n\
          x-fapi-interaction-id: upstreams\r\nX-Total: 7\r\n\r\n{\"upstream\":true}",
     );
     stack
@@ -261,6 +261,7 @@ async fn every_answer_says_what_it_must() {
             (answer.header("x-frame-options"), answer.header("server"), answer.header("x-powered-by")),
             (Some("DENY"), None, None)
         );
+        assert_eq!((answer.header("vary"), answer.header("cache-control")), (Some("origin"), None), "not the upstream's");
         assert_eq!(answer.header("strict-transport-security"), Some(strict));
         assert!(answer.header("date").is_some_and(|date| date.ends_with(" GMT")));
         passed(&stack, &answer, http);
@@ -287,6 +288,9 @@ async fn every_answer_says_what_it_must() {
         let answer = alice.send(&stack.gateway_authority, &Call::get("/pages").header("x-fapi-interaction-id", name)).await;
         refused(&stack, &answer, 401, "unauthorized", "token_absent", http).await;
         assert_eq!((answer.header("x-fapi-interaction-id"), answer.header("x-frame-options")), (Some(name), Some("DENY")));
+        // What the gateway itself says is not the upstream's, and stays.
+        assert!(answer.headers.contains(&("vary".to_owned(), "origin".to_owned())), "{:?}", answer.headers);
+        assert_eq!(answer.header("cache-control"), Some("no-store"));
         let missing = alice.send(&stack.gateway_authority, &Call::get("/nowhere").header("x-fapi-interaction-id", name)).await;
         assert_eq!((missing.status, missing.header("x-fapi-interaction-id")), (404, None));
         for answer in [answer, missing, alice.send(&stack.gateway_authority, &Call::get("/.well-known/symbolon/jwks.json")).await]
