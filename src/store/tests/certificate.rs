@@ -75,6 +75,15 @@ on_both_engines! {
             assert_eq!(told.iter().filter(|rule| rule.lifted).count(), 5);
             let again = store.revoke(&rule(RuleKind::Certificate, "one"), &done(15)).await.expect("revoked");
             assert!(!again.lifted && again.sequence > told.last().expect("some").sequence);
+            // One that the rule on its key brought with it, and that is then revoked for itself, is nobody else's any more.
+            store.revoke_certificates(&rule(RuleKind::CertificateKey, "k1"), &done(16)).await.expect("revoked");
+            let own = store.revoke(&rule(RuleKind::Certificate, "two"), &done(17)).await.expect("revoked");
+            let again = store.revoke(&rule(RuleKind::Certificate, "two"), &done(18)).await.expect("revoked");
+            assert_eq!(again.sequence, own.sequence, "said already");
+            assert_eq!(restore(RuleKind::CertificateKey, "k1").await, Some(vec!["k1".to_owned()]));
+            let left = store.certificate_rules(0, 10).await.expect("rules");
+            let left: Vec<_> = left.iter().map(|one| (one.rule.value.as_str(), one.because.as_deref())).collect();
+            assert_eq!(left, [("three", None), ("one", None), ("two", None)]);
             assert_eq!(store.forget_certificates(at(501), 10).await.expect("forgotten"), 1);
             assert_eq!(store.forget_certificates(at(501), 10).await.expect("forgotten"), 0);
     }
