@@ -16,7 +16,7 @@ use crate::tls::AnchorHints;
 use super::distribution::DistributionPoints;
 #[cfg(feature = "server")]
 use super::status::{OcspAsk, OcspAsking, OcspProblem, OcspStatuses};
-use super::{ListFetching, ListProblem, RevocationListError, RevocationLists};
+use super::{ListAsk, ListFetching, ListProblem, RevocationListError, RevocationLists};
 
 /// A named set of authorities, with intermediates that peers may leave out.
 #[derive(Debug)]
@@ -226,7 +226,8 @@ impl AnchorSet {
         noted.is_some()
     }
 
-    /// The questions that are to be put by OCSP now. Whoever takes them answers with [`AnchorSet::take_status`].
+    /// The questions that are to be put by OCSP now, never more than there is room for. Whoever takes them answers with
+    /// [`AnchorSet::take_status`] and drops them then.
     #[cfg(feature = "server")]
     pub fn due_statuses(&self, now: Timestamp) -> Vec<OcspAsk> {
         self.ocsp.as_ref().map(|ocsp| ocsp.take_due(now)).unwrap_or_default()
@@ -241,9 +242,9 @@ impl AnchorSet {
         self.ocsp.as_ref().map_or(Ok(()), |ocsp| ocsp.take_in(ask, answer, now))
     }
 
-    /// The URLs of lists that are to be fetched now, each with whether the operator named it. Whoever takes them answers with
-    /// [`AnchorSet::take_list`].
-    pub fn due_lists(&self, now: Timestamp) -> Vec<(String, bool)> {
+    /// The lists that are to be fetched now, never more than there is room for. Whoever takes them answers with [`AnchorSet::take_list`] and
+    /// drops them then.
+    pub fn due_lists(&self, now: Timestamp) -> Vec<ListAsk> {
         self.distribution.as_ref().map(|distribution| distribution.take_due(now)).unwrap_or_default()
     }
 

@@ -19,14 +19,15 @@ use crate::pki::pem;
 
 use super::RevocationLists;
 use super::revocation_list::NamedBy;
+use super::room::{Room, Seat};
 
 /// URLs that one set fetches from. What certificates name beyond is not fetched.
 const MOST_PLACES: usize = 1_024;
 /// URLs that count of one certificate, and bytes of each.
 const MOST_POINTS: usize = 8;
 const URL_BYTES: usize = 2_048;
-/// How long an answer is waited for before the same URL is tried again, whatever the client's own limits are.
-pub(super) const UNDER_WAY: Lifetime = Lifetime::from_seconds(120);
+/// Lists that one set fetches at once, each URL once.
+const MOST_FETCHES: usize = 8;
 /// The pause after the first failure; it doubles with each further one, up to sixteen times, and never beyond the set's own interval.
 pub(super) const AFTER_FAILURE_SECONDS: u32 = 15;
 pub(super) const MOST_DOUBLINGS: u32 = 4;
@@ -74,6 +75,16 @@ impl ListProblem {
     }
 }
 
+/// A list that is to be fetched now. Nobody else is told to before it is dropped.
+#[derive(Debug)]
+pub struct ListAsk {
+    /// Where it is.
+    pub url: String,
+    /// Whether the operator named it.
+    pub by_operator: bool,
+    _seat: Seat,
+}
+
 type Lists = Vec<(Arc<CertificateRevocationList>, Thumbprint)>;
 
 /// One URL.
@@ -108,6 +119,7 @@ pub(super) struct DistributionPoints {
     places: ArcSwap<BTreeMap<String, Place>>,
     /// Held by whoever changes the places.
     changing: Mutex<()>,
+    room: Arc<Room>,
 }
 
 impl DistributionPoints {
@@ -120,7 +132,8 @@ impl DistributionPoints {
                 places.entry(url.clone()).or_insert_with(|| Place::new(NamedBy::Certificate));
             }
         }
-        Self { fetching, authorities, places: ArcSwap::from_pointee(places), changing: Mutex::new(()) }
+        let (places, room) = (ArcSwap::from_pointee(places), Room::new(MOST_FETCHES, 1));
+        Self { fetching, authorities, places, changing: Mutex::new(()), room }
     }
 
     /// Changes the places.
@@ -176,20 +189,16 @@ impl DistributionPoints {
         awaits.then_some(adds)
     }
 
-    /// The URLs that are to be fetched now, and whether the operator named each. They are not given again before an answer, or before
-    /// one would have come.
-    pub(super) fn take_due(&self, now: Timestamp) -> Vec<(String, bool)> {
-        if self.places.load().values().all(|place| place.due > now) {
-            return Vec::new();
-        }
-        self.change(|places| {
-            let due = places.iter_mut().filter(|(_, place)| place.due <= now);
-            due.map(|(url, place)| {
-                place.due = now.plus(UNDER_WAY);
-                (url.clone(), place.named_by == NamedBy::Operator)
-            })
-            .collect()
-        })
+    /// The URLs that are to be fetched now, as many as there is room for: first what the operator named, then what has waited longest.
+    pub(super) fn take_due(&self, now: Timestamp) -> Vec<ListAsk> {
+        let places = self.places.load();
+        let mut due: Vec<_> = places.iter().filter(|(_, place)| place.due <= now).collect();
+        due.sort_by_key(|(_, place)| (place.named_by == NamedBy::Certificate, place.due));
+        let ask = |(url, place): (&String, &Place)| {
+            let by_operator = place.named_by == NamedBy::Operator;
+            Some(ListAsk { _seat: self.room.take(url)?, url: url.clone(), by_operator })
+        };
+        due.into_iter().filter_map(ask).collect()
     }
 
     /// Takes what came from a URL.
@@ -255,118 +264,4 @@ pub(super) fn sent_authority(chain: &[CertificateDer<'static>], link: &Link) -> 
 
 #[cfg(test)]
 #[cfg(feature = "server")]
-mod tests {
-    use super::*;
-    use crate::pki::fixture::{Authority, Identity, ListParams, NOW};
-    use crate::trust::{AnchorSet, RevocationLists, RevocationMode};
-
-    fn seconds(count: u32) -> Lifetime {
-        Lifetime::from_seconds(count)
-    }
-
-    fn pointed(authority: &Authority, name: &str, urls: &[String]) -> Identity {
-        authority.leaf(name, |params| {
-            params.crl_distribution_points = vec![rcgen::CrlDistributionPoint { uris: urls.to_vec() }];
-        })
-    }
-
-    fn set(root: &Authority, urls: &[&str], refresh: u32) -> AnchorSet {
-        let urls = urls.iter().map(|url| (*url).to_owned()).collect();
-        let fetching = ListFetching { urls, named_by_certificates: true, refresh: seconds(refresh) };
-        let none: [(CertificateRevocationList, Thumbprint); 0] = [];
-        AnchorSet::new("clients", vec![root.certificate.clone()], vec![])
-            .expect("a set")
-            .with_revocation_lists(RevocationLists::new(RevocationMode::Hard, none))
-            .with_list_fetching(fetching, vec![root.certificate.clone()])
-    }
-
-    fn judged(set: &AnchorSet, identity: &Identity, now: Timestamp) -> Result<(), Reason> {
-        let path = set.path(&identity.certificate, &[], now).expect("a path");
-        set.revocation_lists().check(&path, now).map(|_| ()).map_err(|error| error.reason())
-    }
-
-    fn awaits(set: &AnchorSet, identity: &Identity, now: Timestamp) -> bool {
-        set.path(&identity.certificate, &[], now).is_ok_and(|path| set.awaits_lists(&path, &[], now))
-    }
-
-    const URL: &str = "http://lists.example/ca.crl";
-
-    /// Ahead of need: after the set's own interval, or three quarters of the time that the list is still good for; sooner after a failure,
-    /// and later with each one.
-    #[test]
-    fn lists_are_due_before_they_are_too_old() {
-        let root = Authority::new("Root");
-        let due_after = |set: &AnchorSet, from: Timestamp| {
-            (0..=100_000).map(seconds).find(|wait| !set.due_lists(from.plus(*wait)).is_empty()).map(Lifetime::seconds)
-        };
-        let list = |life: u32| root.revocation_list(|list: &mut ListParams| list.next_update = Some(NOW.plus(seconds(life))));
-        for (life, refresh, expected) in [(1_000, 3_600, 750), (1_000, 100, 100), (100_000, 3_600, 3_600), (4, 3_600, 3)] {
-            let set = set(&root, &[URL], refresh);
-            assert_eq!(set.due_lists(NOW), [(URL.to_owned(), true)]);
-            assert_eq!(set.due_lists(NOW), [], "it is under way");
-            set.take_list(URL, Ok(&list(life)), NOW).expect("a list");
-            assert_eq!(due_after(&set, NOW), Some(expected), "{life} {refresh}");
-        }
-        let set = set(&root, &[URL], 3_600);
-        let mut now = NOW;
-        for expected in [15, 30, 60, 120, 240, 240] {
-            set.take_list(URL, Err("down".into()), now).expect_err("down");
-            assert_eq!(due_after(&set, now), Some(expected));
-            now = now.plus(seconds(expected));
-        }
-        set.take_list(URL, Ok(&list(90_000)), now).expect("a list");
-        assert_eq!(due_after(&set, now), Some(3_600));
-        set.take_list("http://another.example/", Ok(&list(90_000)), now).expect("nobody asked, nothing is taken");
-    }
-
-    /// What a verified certificate names is asked for once, and not at all where a list in force speaks of it; a URL that cannot be fetched is
-    /// no URL, and there is a bound.
-    #[test]
-    fn what_is_named_is_noted_once() {
-        let root = Authority::new("Root");
-        let set = set(&root, &[], 3_600);
-        let alice = pointed(&root, "alice", &[URL.into(), "ldap://lists.example/".into(), "http://u:p@lists.example/".into()]);
-        assert_eq!(judged(&set, &alice, NOW), Err(Reason::CertificateRevocationUnknown));
-        assert!(awaits(&set, &alice, NOW));
-        assert_eq!(judged(&set, &alice, NOW), Err(Reason::CertificateRevocationUnreachable), "not asked yet");
-        assert_eq!(set.due_lists(NOW), [(URL.to_owned(), false)]);
-        set.take_list(URL, Err("down".into()), NOW).expect_err("down");
-        assert!(!awaits(&set, &alice, NOW), "it was asked for");
-        assert_eq!(judged(&set, &alice, NOW), Err(Reason::CertificateRevocationUnreachable));
-        set.take_list(URL, Ok(&root.revocation_list(|_| {})), NOW).expect("a list");
-        assert_eq!(judged(&set, &alice, NOW), Ok(()));
-        let bob = pointed(&root, "bob", &["http://lists.example/bob.crl".into()]);
-        assert!(!awaits(&set, &bob, NOW), "the list without partition speaks of it");
-        let late = NOW.plus(seconds(1_001));
-        assert_eq!(judged(&set, &alice, late), Err(Reason::CertificateRevocationStale));
-        assert!(awaits(&set, &bob, late), "it does no more");
-        // An older list than the known one is not taken.
-        let older = root.revocation_list(|list: &mut ListParams| list.this_update = NOW.minus(seconds(200)));
-        assert_eq!(set.take_list(URL, Ok(&older), NOW), Err(ListProblem::Older));
-        assert_eq!(judged(&set, &alice, NOW), Ok(()));
-        // A bound on what all certificates together name.
-        let many: Vec<String> = (0..MOST_POINTS + 5).map(|number| format!("http://lists.example/{number}")).collect();
-        let set = self::set(&root, &[], 3_600);
-        assert!(awaits(&set, &pointed(&root, "carol", &many), NOW));
-        assert_eq!(set.due_lists(NOW).len(), MOST_POINTS);
-    }
-
-    /// The list of an authority that only the client sent is verified with that one's key, and with no certificate that merely has it.
-    #[test]
-    fn an_authority_that_the_client_sent_may_sign() {
-        let root = Authority::new("Root");
-        let intermediate = root.intermediate("Intermediate", |_| {});
-        let alice = pointed(&intermediate, "alice", &[URL.into()]);
-        let set = set(&root, &[], 3_600);
-        let chain = [intermediate.certificate.der().clone()];
-        let path = set.path(&alice.certificate, &chain, NOW).expect("a path");
-        assert!(set.awaits_lists(&path, &chain, NOW));
-        let twin = Authority::new("Intermediate").revocation_list(|_| {});
-        let error = set.take_list(URL, Ok(&twin), NOW).expect_err("another key");
-        assert_eq!(error.reason(), Reason::CertificateRevocationSigner);
-        set.take_list(URL, Ok(&intermediate.revocation_list(|_| {})), NOW).expect("its own");
-        // The intermediate itself is the root's to revoke, whose list is still missing.
-        let checked = set.revocation_lists().check(&path, NOW).map_err(|error| error.reason());
-        assert_eq!(checked, Err(Reason::CertificateRevocationUnknown));
-    }
-}
+mod tests;

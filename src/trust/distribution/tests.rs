@@ -1,0 +1,150 @@
+use super::*;
+use crate::pki::fixture::{Authority, Identity, ListParams, NOW};
+use crate::trust::{AnchorSet, RevocationLists, RevocationMode};
+
+fn seconds(count: u32) -> Lifetime {
+    Lifetime::from_seconds(count)
+}
+
+fn pointed(authority: &Authority, name: &str, urls: &[String]) -> Identity {
+    authority.leaf(name, |params| {
+        params.crl_distribution_points = vec![rcgen::CrlDistributionPoint { uris: urls.to_vec() }];
+    })
+}
+
+fn set(root: &Authority, urls: &[&str], refresh: u32) -> AnchorSet {
+    let urls = urls.iter().map(|url| (*url).to_owned()).collect();
+    let fetching = ListFetching { urls, named_by_certificates: true, refresh: seconds(refresh) };
+    let none: [(CertificateRevocationList, Thumbprint); 0] = [];
+    AnchorSet::new("clients", vec![root.certificate.clone()], vec![])
+        .expect("a set")
+        .with_revocation_lists(RevocationLists::new(RevocationMode::Hard, none))
+        .with_list_fetching(fetching, vec![root.certificate.clone()])
+}
+
+fn judged(set: &AnchorSet, identity: &Identity, now: Timestamp) -> Result<(), Reason> {
+    let path = set.path(&identity.certificate, &[], now).expect("a path");
+    set.revocation_lists().check(&path, now).map(|_| ()).map_err(|error| error.reason())
+}
+
+fn awaits(set: &AnchorSet, identity: &Identity, now: Timestamp) -> bool {
+    set.path(&identity.certificate, &[], now).is_ok_and(|path| set.awaits_lists(&path, &[], now))
+}
+
+fn asked(asks: &[ListAsk]) -> Vec<(&str, bool)> {
+    asks.iter().map(|ask| (ask.url.as_str(), ask.by_operator)).collect()
+}
+
+const URL: &str = "http://lists.example/ca.crl";
+
+/// Ahead of need: after the set's own interval, or three quarters of the time that the list is still good for; sooner after a failure,
+/// and later with each one.
+#[test]
+fn lists_are_due_before_they_are_too_old() {
+    let root = Authority::new("Root");
+    let due_after = |set: &AnchorSet, from: Timestamp| {
+        (0..=100_000).map(seconds).find(|wait| !set.due_lists(from.plus(*wait)).is_empty()).map(Lifetime::seconds)
+    };
+    let list = |life: u32| root.revocation_list(|list: &mut ListParams| list.next_update = Some(NOW.plus(seconds(life))));
+    for (life, refresh, expected) in [(1_000, 3_600, 750), (1_000, 100, 100), (100_000, 3_600, 3_600), (4, 3_600, 3)] {
+        let set = set(&root, &[URL], refresh);
+        let under_way = set.due_lists(NOW);
+        assert_eq!(asked(&under_way), [(URL, true)]);
+        assert_eq!(asked(&set.due_lists(NOW.plus(seconds(9_999)))), [], "it is under way, however long that takes");
+        drop(under_way);
+        set.take_list(URL, Ok(&list(life)), NOW).expect("a list");
+        assert_eq!(due_after(&set, NOW), Some(expected), "{life} {refresh}");
+    }
+    let set = set(&root, &[URL], 3_600);
+    let mut now = NOW;
+    for expected in [15, 30, 60, 120, 240, 240] {
+        set.take_list(URL, Err("down".into()), now).expect_err("down");
+        assert_eq!(due_after(&set, now), Some(expected));
+        now = now.plus(seconds(expected));
+    }
+    set.take_list(URL, Ok(&list(90_000)), now).expect("a list");
+    assert_eq!(due_after(&set, now), Some(3_600));
+    set.take_list("http://another.example/", Ok(&list(90_000)), now).expect("nobody asked, nothing is taken");
+}
+
+/// What a verified certificate names is asked for once, and not at all where a list in force speaks of it; a URL that cannot be fetched is
+/// no URL, and there is a bound.
+#[test]
+fn what_is_named_is_noted_once() {
+    let root = Authority::new("Root");
+    let set = set(&root, &[], 3_600);
+    let alice = pointed(&root, "alice", &[URL.into(), "ldap://lists.example/".into(), "http://u:p@lists.example/".into()]);
+    assert_eq!(judged(&set, &alice, NOW), Err(Reason::CertificateRevocationUnknown));
+    assert!(awaits(&set, &alice, NOW));
+    assert_eq!(judged(&set, &alice, NOW), Err(Reason::CertificateRevocationUnreachable), "not asked yet");
+    assert_eq!(asked(&set.due_lists(NOW)), [(URL, false)]);
+    set.take_list(URL, Err("down".into()), NOW).expect_err("down");
+    assert!(!awaits(&set, &alice, NOW), "it was asked for");
+    assert_eq!(judged(&set, &alice, NOW), Err(Reason::CertificateRevocationUnreachable));
+    set.take_list(URL, Ok(&root.revocation_list(|_| {})), NOW).expect("a list");
+    assert_eq!(judged(&set, &alice, NOW), Ok(()));
+    let bob = pointed(&root, "bob", &["http://lists.example/bob.crl".into()]);
+    assert!(!awaits(&set, &bob, NOW), "the list without partition speaks of it");
+    let late = NOW.plus(seconds(1_001));
+    assert_eq!(judged(&set, &alice, late), Err(Reason::CertificateRevocationStale));
+    assert!(awaits(&set, &bob, late), "it does no more");
+    // An older list than the known one is not taken.
+    let older = root.revocation_list(|list: &mut ListParams| list.this_update = NOW.minus(seconds(200)));
+    assert_eq!(set.take_list(URL, Ok(&older), NOW), Err(ListProblem::Older));
+    assert_eq!(judged(&set, &alice, NOW), Ok(()));
+    // A bound on what all certificates together name.
+    let many: Vec<String> = (0..MOST_POINTS + 5).map(|number| format!("http://lists.example/{number}")).collect();
+    let set = self::set(&root, &[], 3_600);
+    assert!(awaits(&set, &pointed(&root, "carol", &many), NOW));
+    assert_eq!(set.due_lists(NOW).len(), MOST_POINTS);
+}
+
+/// What hangs keeps its places and no others; what the operator named comes first, and then what has waited longest.
+#[test]
+fn as_many_are_fetched_at_once_as_there_is_room_for() {
+    let root = Authority::new("Root");
+    let set = set(&root, &["http://lists.example/z"], 3_600);
+    for number in 0..3 {
+        let urls: Vec<String> = (0..MOST_POINTS).map(|part| format!("http://lists.example/{number}/{part}")).collect();
+        assert!(awaits(&set, &pointed(&root, "carol", &urls), NOW));
+    }
+    let hanging = set.due_lists(NOW);
+    assert_eq!(hanging.len(), MOST_FETCHES);
+    assert_eq!(asked(&hanging)[0], ("http://lists.example/z", true));
+    assert_eq!(asked(&set.due_lists(NOW)), [], "nothing is queued behind them");
+    let mut seen: Vec<String> = hanging.iter().map(|ask| ask.url.clone()).collect();
+    // Whoever has failed waits behind those that were never tried.
+    let mut now = NOW;
+    for ask in hanging {
+        set.take_list(&ask.url, Err("down".into()), now).expect_err("down");
+    }
+    for _ in 0..2 {
+        now = now.plus(seconds(20));
+        let next = set.due_lists(now);
+        assert_eq!(next.len(), MOST_FETCHES);
+        for ask in next.into_iter().filter(|ask| !ask.by_operator) {
+            assert!(!seen.contains(&ask.url), "{} waits", ask.url);
+            set.take_list(&ask.url, Err("down".into()), now).expect_err("down");
+            seen.push(ask.url.clone());
+        }
+    }
+}
+
+/// The list of an authority that only the client sent is verified with that one's key, and with no certificate that merely has it.
+#[test]
+fn an_authority_that_the_client_sent_may_sign() {
+    let root = Authority::new("Root");
+    let intermediate = root.intermediate("Intermediate", |_| {});
+    let alice = pointed(&intermediate, "alice", &[URL.into()]);
+    let set = set(&root, &[], 3_600);
+    let chain = [intermediate.certificate.der().clone()];
+    let path = set.path(&alice.certificate, &chain, NOW).expect("a path");
+    assert!(set.awaits_lists(&path, &chain, NOW));
+    let twin = Authority::new("Intermediate").revocation_list(|_| {});
+    let error = set.take_list(URL, Ok(&twin), NOW).expect_err("another key");
+    assert_eq!(error.reason(), Reason::CertificateRevocationSigner);
+    set.take_list(URL, Ok(&intermediate.revocation_list(|_| {})), NOW).expect("its own");
+    // The intermediate itself is the root's to revoke, whose list is still missing.
+    let checked = set.revocation_lists().check(&path, NOW).map_err(|error| error.reason());
+    assert_eq!(checked, Err(Reason::CertificateRevocationUnknown));
+}
