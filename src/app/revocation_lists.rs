@@ -21,6 +21,8 @@ const LOOK: Duration = Duration::from_secs(1);
 const PAUSE: Duration = Duration::from_millis(10);
 /// What lists are served as (RFC 2585 §4.2).
 const MEDIA_TYPE: &str = "application/pkix-crl, */*;q=0.5";
+/// Bytes of a responder's answer: it is about one certificate, and brings one or a few with it.
+const OCSP_BYTES: u64 = 65_536;
 /// What is posted to responders, and what they answer (RFC 6960 §A.1).
 const OCSP_TYPES: (&str, &str) = ("application/ocsp-request", "application/ocsp-response");
 
@@ -109,17 +111,22 @@ impl ListFetcher {
     }
 
     async fn ask(&self, set: Arc<AnchorSet>, ask: OcspAsk) {
-        let answer = self.post(&ask).await;
+        let (answer, url) = (self.post(&ask).await, ask.url.clone());
         let Ok(now) = self.clock.now() else { return };
-        let failed = if answer.is_ok() { "refused" } else { "failed" };
-        let taken = set.take_status(&ask, answer.as_deref().map_err(Clone::clone), now);
-        if let Err(problem) = &taken {
-            let (anchor_set, url) = (set.name(), &ask.url);
-            tracing::warn!(anchor_set, url, %problem, "an OCSP answer is of no use: what is known stays, and it is asked again");
-        }
-        let outcome = if taken.is_ok() { "ok" } else { failed };
+        let outcome = if answer.is_ok() { "refused" } else { "failed" };
+        let taking = Arc::clone(&set);
+        // Read before its signature is verified, as it must be: not where others wait.
+        let take = move || taking.take_status(&ask, answer.as_deref().map_err(Clone::clone), now);
+        let outcome = match tokio::task::spawn_blocking(take).await {
+            Ok(Ok(())) => "ok",
+            Ok(Err(problem)) => {
+                let anchor_set = set.name();
+                tracing::warn!(anchor_set, url, %problem, "an OCSP answer is of no use: what is known stays, and it is asked again");
+                outcome
+            }
+            Err(_) => "failed",
+        };
         metrics::OCSP_QUESTIONS.with([set.name().to_owned(), outcome.to_owned()]).increment(1);
-        drop(ask);
         self.tell();
     }
 
@@ -132,7 +139,7 @@ impl ListFetcher {
 
     async fn post(&self, ask: &OcspAsk) -> Result<Vec<u8>, String> {
         let url = url::Url::parse(&ask.url).map_err(|error| error.to_string())?;
-        let client = if ask.by_operator { &self.operator } else { &self.guarded };
+        let client = if ask.by_operator { &self.operator } else { &self.guarded }.with_body_bytes(OCSP_BYTES);
         let fetched = client.post_as(&url, OCSP_TYPES, ask.request.clone()).await.map_err(|error| error.to_string())?;
         match fetched.status {
             http::StatusCode::OK => Ok(fetched.body.to_vec()),
