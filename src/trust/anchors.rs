@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::{ArcSwap, Guard};
 use rustls_pki_types::CertificateDer;
@@ -29,6 +29,8 @@ pub struct AnchorSet {
     revocation_lists: ArcSwap<RevocationLists>,
     /// Those of the files alone.
     file_lists: ArcSwap<RevocationLists>,
+    /// Held by whoever joins the two: what was joined first is in force first.
+    joining: Mutex<()>,
     /// Where more come from.
     distribution: Option<DistributionPoints>,
     /// Who is asked about single certificates, and what they said.
@@ -128,6 +130,7 @@ impl AnchorSet {
                 policy: PathPolicy::default(),
                 revocation_lists: ArcSwap::default(),
                 file_lists: ArcSwap::default(),
+                joining: Mutex::default(),
                 distribution: None,
                 #[cfg(feature = "server")]
                 ocsp: None,
@@ -159,6 +162,7 @@ impl AnchorSet {
     }
 
     fn join_lists(&self) {
+        let _one_at_a_time = self.joining.lock().unwrap_or_else(PoisonError::into_inner);
         let files = self.file_lists.load_full();
         match &self.distribution {
             None => self.revocation_lists.store(files),

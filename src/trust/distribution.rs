@@ -204,10 +204,11 @@ impl DistributionPoints {
     /// Takes what came from a URL.
     pub(super) fn take_in(&self, url: &str, answer: Result<&[u8], String>, now: Timestamp) -> Result<(), ListProblem> {
         let Some(known) = self.places.load().get(url).cloned() else { return Ok(()) };
+        // Signatures first, while nobody waits. What is known by then is looked at under the lock.
         let read = answer.map_err(ListProblem::Fetch).and_then(|bytes| self.read(bytes, &known));
         self.change(|places| {
             let Some(place) = places.get_mut(url) else { return Ok(()) };
-            match read {
+            match read.and_then(|lists| renewed(&place.lists, lists)) {
                 Ok(lists) => {
                     place.due = now.plus(self.until_next(&lists, now));
                     (place.lists, place.problem, place.failures) = (lists, None, 0);
@@ -231,8 +232,7 @@ impl DistributionPoints {
             let (list, signer) = CertificateRevocationList::verified(&der, authorities)?;
             lists.push((Arc::new(list), signer));
         }
-        let newest = |lists: &Lists| lists.iter().map(|(list, _)| list.this_update()).max();
-        if newest(&lists) < newest(&place.lists) { Err(ListProblem::Older) } else { Ok(lists) }
+        Ok(lists)
     }
 
     /// After three quarters of what is left until the first list is too old, so that there is time for trying again.
@@ -242,6 +242,12 @@ impl DistributionPoints {
         let soon = u32::try_from(left.saturating_mul(3) / 4).unwrap_or(u32::MAX).max(1);
         Lifetime::from_seconds(if left == 0 { AFTER_FAILURE_SECONDS } else { soon }).min(self.fetching.refresh)
     }
+}
+
+/// What an answer makes of the lists that are known.
+fn renewed(known: &Lists, answer: Lists) -> Result<Lists, ListProblem> {
+    let newest = |lists: &Lists| lists.iter().map(|(list, _)| list.this_update()).max();
+    if newest(&answer) < newest(known) { Err(ListProblem::Older) } else { Ok(answer) }
 }
 
 /// The URLs of a certificate that can be fetched.

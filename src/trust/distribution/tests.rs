@@ -130,6 +130,39 @@ fn as_many_are_fetched_at_once_as_there_is_room_for() {
     }
 }
 
+/// Whoever comes at the same time, each list is in force in the end, and never an older one than was before.
+#[test]
+fn lists_that_come_together_are_all_in_force() {
+    let roots = [Authority::new("A"), Authority::new("B")];
+    let urls = ["http://lists.example/a", "http://lists.example/b"];
+    let certificates: Vec<_> = roots.iter().map(|root| root.certificate.clone()).collect();
+    let list =
+        |root: &Authority, age: u32| root.revocation_list(|list: &mut ListParams| list.this_update = NOW.minus(seconds(age)));
+    let lists: Vec<[Vec<u8>; 2]> = roots.iter().map(|root| [list(root, 50), list(root, 100)]).collect();
+    let none = || -> [(CertificateRevocationList, Thumbprint); 0] { [] };
+    for round in 0..100 {
+        let fetching =
+            ListFetching { urls: urls.map(str::to_owned).to_vec(), named_by_certificates: false, refresh: seconds(60) };
+        let set = AnchorSet::new("clients", certificates.clone(), vec![]).expect("a set");
+        let set = set.with_revocation_lists(RevocationLists::new(RevocationMode::Hard, none()));
+        let set = set.with_list_fetching(fetching, certificates.clone());
+        let barrier = std::sync::Barrier::new(4);
+        let (set, start) = (&set, &barrier);
+        std::thread::scope(|scope| {
+            for (url, lists) in urls.iter().zip(&lists) {
+                for list in lists {
+                    scope.spawn(move || {
+                        start.wait();
+                        let _ = set.take_list(url, Ok(list), NOW);
+                    });
+                }
+            }
+        });
+        let in_force: Vec<_> = set.revocation_lists().iter().map(|(_, list)| list.this_update()).collect();
+        assert_eq!(in_force, [NOW.minus(seconds(50)); 2], "round {round}");
+    }
+}
+
 /// The list of an authority that only the client sent is verified with that one's key, and with no certificate that merely has it.
 #[test]
 fn an_authority_that_the_client_sent_may_sign() {
