@@ -18,7 +18,7 @@ use crate::pki::path::{Link, Path};
 use crate::pki::pem;
 
 use super::RevocationLists;
-use super::revocation_list::NamedBy;
+use super::revocation_list::{NamedBy, age};
 use super::room::{Room, Seat};
 
 /// URLs that one set fetches from. What certificates name beyond is not fetched.
@@ -28,6 +28,8 @@ const MOST_POINTS: usize = 8;
 const URL_BYTES: usize = 2_048;
 /// Lists that one set fetches at once, each URL once.
 const MOST_FETCHES: usize = 8;
+/// Lists of one URL that stay although its answer says nothing of them any more.
+const MOST_KEPT: usize = 16;
 /// The pause after the first failure; it doubles with each further one, up to sixteen times, and never beyond the set's own interval.
 pub(super) const AFTER_FAILURE_SECONDS: u32 = 15;
 pub(super) const MOST_DOUBLINGS: u32 = 4;
@@ -58,7 +60,7 @@ pub enum ListProblem {
     /// The list cannot be used.
     #[error("{0}")]
     List(#[from] CrlError),
-    /// It is older than the one that was fetched before, which stays.
+    /// One of its lists is older than the one of the same authority and scope that was fetched before. All of those stay.
     #[error("it is older than the one that was fetched before")]
     Older,
 }
@@ -208,9 +210,10 @@ impl DistributionPoints {
         let read = answer.map_err(ListProblem::Fetch).and_then(|bytes| self.read(bytes, &known));
         self.change(|places| {
             let Some(place) = places.get_mut(url) else { return Ok(()) };
-            match read.and_then(|lists| renewed(&place.lists, lists)) {
+            let wait = read.as_ref().map_or(Lifetime::from_seconds(0), |lists| self.until_next(lists, now));
+            match read.and_then(|lists| renewed(&place.lists, lists, now)) {
                 Ok(lists) => {
-                    place.due = now.plus(self.until_next(&lists, now));
+                    place.due = now.plus(wait);
                     (place.lists, place.problem, place.failures) = (lists, None, 0);
                     Ok(())
                 }
@@ -244,10 +247,21 @@ impl DistributionPoints {
     }
 }
 
-/// What an answer makes of the lists that are known.
-fn renewed(known: &Lists, answer: Lists) -> Result<Lists, ListProblem> {
-    let newest = |lists: &Lists| lists.iter().map(|(list, _)| list.this_update()).max();
-    if newest(&answer) < newest(known) { Err(ListProblem::Older) } else { Ok(answer) }
+/// What an answer makes of the lists that are known, each authority and scope for itself: nothing goes back to an older list, and one that
+/// the answer says nothing of stays until its `nextUpdate`. Whoever stands between could put together any lists that were ever signed.
+fn renewed(known: &Lists, mut answer: Lists, now: Timestamp) -> Result<Lists, ListProblem> {
+    let mut kept = Lists::new();
+    for (list, signer) in known {
+        let same = answer.iter().filter(|(other, of)| of == signer && other.scope() == list.scope());
+        match same.map(|(other, _)| age(other)).max() {
+            Some(newest) if newest < age(list) => return Err(ListProblem::Older),
+            None if list.next_update() >= now => kept.push((Arc::clone(list), *signer)),
+            Some(_) | None => {}
+        }
+    }
+    kept.sort_by_cached_key(|(list, _)| std::cmp::Reverse(list.this_update()));
+    answer.extend(kept.into_iter().take(MOST_KEPT));
+    Ok(answer)
 }
 
 /// The URLs of a certificate that can be fetched.

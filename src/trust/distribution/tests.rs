@@ -130,6 +130,58 @@ fn as_many_are_fetched_at_once_as_there_is_room_for() {
     }
 }
 
+/// Each authority's list stands for itself: neither put together with another's newest one nor left away does an older state come back.
+#[test]
+fn no_authority_goes_back_behind_another() {
+    use base64::Engine as _;
+    let roots = [Authority::new("A"), Authority::new("B")];
+    let victim = roots[0].client("victim");
+    let certificates: Vec<_> = roots.iter().map(|root| root.certificate.clone()).collect();
+    let none: [(CertificateRevocationList, Thumbprint); 0] = [];
+    let fetching = ListFetching { urls: vec![URL.to_owned()], named_by_certificates: false, refresh: seconds(60) };
+    let set = AnchorSet::new("clients", certificates.clone(), vec![])
+        .expect("a set")
+        .with_revocation_lists(RevocationLists::new(RevocationMode::Hard, none))
+        .with_list_fetching(fetching, certificates);
+    let list = |authority: usize, age: u32, revoked: bool| {
+        roots[authority].revocation_list(|list: &mut ListParams| {
+            list.this_update = NOW.minus(seconds(age));
+            if revoked {
+                list.revoke(&victim.certificate, None);
+            }
+        })
+    };
+    let pem = |lists: &[Vec<u8>]| {
+        let one = |list: &Vec<u8>| {
+            let text = base64::engine::general_purpose::STANDARD.encode(list);
+            let lines: Vec<&str> = text.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).expect("text")).collect();
+            format!("-----BEGIN X509 CRL-----\n{}\n-----END X509 CRL-----\n", lines.join("\n"))
+        };
+        lists.iter().map(one).collect::<String>().into_bytes()
+    };
+    let take = |lists: &[Vec<u8>], now| set.take_list(URL, Ok(&pem(lists)), now);
+    let (old, revoking) = (list(0, 90, false), list(0, 80, true));
+    take(&[revoking.clone(), list(1, 80, false)], NOW).expect("both");
+    assert_eq!(judged(&set, &victim, NOW), Err(Reason::CertificateRevoked));
+    assert_eq!(take(&[old, list(1, 10, false)], NOW), Err(ListProblem::Older), "beside a newer one of another");
+    assert_eq!(judged(&set, &victim, NOW), Err(Reason::CertificateRevoked));
+    take(&[list(1, 10, false)], NOW).expect("the other's alone");
+    assert_eq!(judged(&set, &victim, NOW), Err(Reason::CertificateRevoked), "left away");
+    assert_eq!(judged(&set, &roots[1].client("other"), NOW), Ok(()));
+    take(&[list(0, 5, false)], NOW).expect("its own newest");
+    assert_eq!(judged(&set, &victim, NOW), Ok(()));
+    assert_eq!(judged(&set, &roots[1].client("other"), NOW), Ok(()), "still in force");
+    // Past its nextUpdate it is gone, so that authorities may go.
+    let late = NOW.plus(seconds(1_001));
+    take(&[roots[0].revocation_list(|list: &mut ListParams| list.next_update = Some(NOW.plus(seconds(5_000))))], late)
+        .expect_err("older");
+    let newest = roots[0].revocation_list(|list: &mut ListParams| {
+        (list.this_update, list.next_update) = (NOW, Some(NOW.plus(seconds(5_000))));
+    });
+    take(&[newest], late).expect("newest");
+    assert_eq!(judged(&set, &roots[1].client("other"), late), Err(Reason::CertificateRevocationUnknown));
+}
+
 /// Whoever comes at the same time, each list is in force in the end, and never an older one than was before.
 #[test]
 fn lists_that_come_together_are_all_in_force() {
