@@ -28,6 +28,8 @@ const MOST_POINTS: usize = 8;
 const URL_BYTES: usize = 2_048;
 /// Lists that one set fetches at once, each URL once.
 const MOST_FETCHES: usize = 8;
+/// Authorities that clients have sent for one URL's lists.
+const MOST_AUTHORITIES: usize = 16;
 /// Lists of one URL that stay although its answer says nothing of them any more.
 const MOST_KEPT: usize = 16;
 /// The pause after the first failure; it doubles with each further one, up to sixteen times, and never beyond the set's own interval.
@@ -110,6 +112,11 @@ impl Place {
     fn is_pending(&self) -> bool {
         self.problem == Some(ListProblem::Pending)
     }
+
+    /// Is to be fetched at once, and waited for.
+    fn ask_again(&mut self) {
+        (self.problem, self.due, self.failures) = (Some(ListProblem::Pending), Timestamp::from_seconds(0), 0);
+    }
 }
 
 /// The URLs of one set, as they stand.
@@ -155,7 +162,7 @@ impl DistributionPoints {
     }
 
     /// Takes note of what a path's certificates name, of which no list in force speaks. `None` when nothing is waited for; else whether a
-    /// URL is new.
+    /// URL is new, or an authority that may sign what comes from it.
     pub(super) fn note(
         &self,
         lists: &RevocationLists,
@@ -168,17 +175,27 @@ impl DistributionPoints {
             return None;
         }
         let places = self.places.load();
-        let is_new = |url: &&String| self.fetching.named_by_certificates && !places.contains_key(*url);
-        let has_new = missing.iter().any(|link| fetchable(&link.points).any(|url| is_new(&url)));
-        let adds = has_new && places.len() < MOST_PLACES;
+        let is_news = |link: &Link, url: &String| match places.get(url) {
+            Some(place) => self.sends_another(place, link, chain),
+            None => self.fetching.named_by_certificates && places.len() < MOST_PLACES,
+        };
+        let adds = missing.iter().any(|link| fetchable(&link.points).any(|url| is_news(link, url)));
         if adds {
             self.change(|places| {
                 for link in &missing {
                     for url in fetchable(&link.points) {
-                        if places.len() < MOST_PLACES {
-                            let place = places.entry(url.clone()).or_insert_with(|| Place::new(NamedBy::Certificate));
-                            let sent = sent_authority(chain, link).filter(|sent| !place.authorities.contains(sent));
-                            place.authorities.extend(sent);
+                        if !places.contains_key(url) {
+                            if !self.fetching.named_by_certificates || places.len() >= MOST_PLACES {
+                                continue;
+                            }
+                            places.insert(url.clone(), Place::new(NamedBy::Certificate));
+                        }
+                        if let Some(place) = places.get_mut(url)
+                            && self.sends_another(place, link, chain)
+                            && let Some(sent) = sent_authority(chain, link)
+                        {
+                            place.authorities.push(sent);
+                            place.ask_again();
                         }
                     }
                 }
@@ -189,6 +206,15 @@ impl DistributionPoints {
         let is_pending = |url: &String| places.get(url).is_some_and(Place::is_pending);
         let awaits = operators || missing.iter().any(|link| link.points.iter().any(is_pending));
         awaits.then_some(adds)
+    }
+
+    /// Whether a client sends the certificate of an authority that is not known to sign what comes from there: one that the set's own
+    /// authorities have signed, since the path has verified. An authority with a new key goes on under the URL of the old one.
+    fn sends_another(&self, place: &Place, link: &Link, chain: &[CertificateDer<'static>]) -> bool {
+        let mut known = self.authorities.iter().chain(&place.authorities);
+        place.authorities.len() < MOST_AUTHORITIES
+            && !known.any(|known| known.thumbprint() == link.issuer_certificate)
+            && chain.iter().any(|der| sha256(der) == *link.issuer_certificate.as_bytes())
     }
 
     /// The URLs that are to be fetched now, as many as there is room for: first what the operator named, then what has waited longest.
@@ -210,8 +236,9 @@ impl DistributionPoints {
         let read = answer.map_err(ListProblem::Fetch).and_then(|bytes| self.read(bytes, &known));
         self.change(|places| {
             let Some(place) = places.get_mut(url) else { return Ok(()) };
+            let has_grown = place.authorities.len() > known.authorities.len();
             let wait = read.as_ref().map_or(Lifetime::from_seconds(0), |lists| self.until_next(lists, now));
-            match read.and_then(|lists| renewed(&place.lists, lists, now)) {
+            let taken = match read.and_then(|lists| renewed(&place.lists, lists, now)) {
                 Ok(lists) => {
                     place.due = now.plus(wait);
                     (place.lists, place.problem, place.failures) = (lists, None, 0);
@@ -223,7 +250,12 @@ impl DistributionPoints {
                     (place.problem, place.failures) = (Some(problem.clone()), place.failures.saturating_add(1));
                     Err(problem)
                 }
+            };
+            // Read without an authority that has come since: somebody waits for what it may sign.
+            if has_grown {
+                place.ask_again();
             }
+            taken
         })
     }
 

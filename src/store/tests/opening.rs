@@ -150,7 +150,8 @@ async fn the_database_file_is_its_owners_alone() {
 #[test]
 fn identifiers_are_ordered_by_bytes() {
     let mut looked_at = 0;
-    for entry in std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations/postgres")).expect("a folder").flatten() {
+    for entry in std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations/postgres")).expect("a folder").flatten()
+    {
         let text = std::fs::read_to_string(entry.path()).expect("text");
         for line in text.lines().filter(|line| line.contains(" TEXT")) {
             let name = line.split_whitespace().next().expect("a name");

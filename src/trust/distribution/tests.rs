@@ -233,3 +233,46 @@ fn an_authority_that_the_client_sent_may_sign() {
     let checked = set.revocation_lists().check(&path, NOW).map_err(|error| error.reason());
     assert_eq!(checked, Err(Reason::CertificateRevocationUnknown));
 }
+
+/// An intermediate with a new key goes on under its old URL, also one that the operator has named: its list is waited for as if the URL were
+/// new, and the old one's stays.
+#[test]
+fn an_authority_with_a_new_key_is_taken_note_of() {
+    let root = Authority::new("Root");
+    for urls in [&[][..], &[URL]] {
+        let set = set(&root, urls, 3_600);
+        let (first, second) = (root.intermediate("Intermediate", |_| {}), root.intermediate("Intermediate", |_| {}));
+        let mut shown = Vec::new();
+        for intermediate in [&first, &second] {
+            let client = pointed(intermediate, "client", &[URL.into()]);
+            let chain = [intermediate.certificate.der().clone()];
+            let path = set.path(&client.certificate, &chain, NOW).expect("a path");
+            assert!(set.awaits_lists(&path, &chain, NOW), "its list is waited for");
+            let asks = set.due_lists(NOW);
+            assert_eq!(asked(&asks), [(URL, !urls.is_empty())], "at once");
+            set.take_list(URL, Ok(&intermediate.revocation_list(|_| {})), NOW).expect("its own");
+            drop(asks);
+            assert!(set.due_lists(NOW).is_empty() && set.revocation_lists().speaks_of(&path.links()[0], NOW));
+            shown.push(path);
+        }
+        assert!(shown.iter().all(|path| set.revocation_lists().speaks_of(&path.links()[0], NOW)), "both are in force");
+        // A failure of before does not count against it, and there is a bound on what is kept.
+        let set = self::set(&root, urls, 3_600);
+        let note = |intermediate: &Authority| {
+            let client = pointed(intermediate, "client", &[URL.into()]);
+            let chain = [intermediate.certificate.der().clone()];
+            let path = set.path(&client.certificate, &chain, NOW).expect("a path");
+            set.awaits_lists(&path, &chain, NOW)
+        };
+        assert!(note(&first));
+        set.take_list(URL, Err("down".into()), NOW).expect_err("down");
+        assert!(set.due_lists(NOW).is_empty());
+        assert!(note(&second));
+        assert_eq!(set.due_lists(NOW).len(), 1);
+        for _ in 0..MOST_AUTHORITIES * 2 {
+            note(&root.intermediate("Intermediate", |_| {}));
+        }
+        set.take_list(URL, Err("down".into()), NOW).expect_err("down");
+        assert!(!note(&root.intermediate("Intermediate", |_| {})), "there is a bound");
+    }
+}
