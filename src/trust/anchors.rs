@@ -193,6 +193,9 @@ impl AnchorSet {
     /// The first certificate that is refused, from the one that was shown upwards.
     pub fn check_revocation(&self, path: &Path, now: Timestamp) -> Result<Option<Timestamp>, RevocationListError> {
         let lists = self.revocation_lists.load();
+        if let Some(distribution) = &self.distribution {
+            distribution.shown(path, now);
+        }
         #[cfg(feature = "server")]
         if let Some(ocsp) = &self.ocsp {
             let mut until = None;

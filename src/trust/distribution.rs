@@ -4,6 +4,7 @@
 //! a path from it has verified. Nobody else can make this process fetch anything.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
@@ -21,8 +22,10 @@ use super::RevocationLists;
 use super::revocation_list::{NamedBy, age};
 use super::room::{Room, Seat};
 
-/// URLs that one set fetches from. What certificates name beyond is not fetched.
+/// URLs that one set fetches from. What certificates name beyond is not fetched, until nobody has shown one of the others for a day.
 const MOST_PLACES: usize = 1_024;
+/// How long after the last certificate that names a URL was shown it is still fetched from.
+const KEPT: Lifetime = Lifetime::from_seconds(86_400);
 /// URLs that count of one certificate, and bytes of each.
 const MOST_POINTS: usize = 8;
 const URL_BYTES: usize = 2_048;
@@ -101,12 +104,19 @@ struct Place {
     problem: Option<ListProblem>,
     due: Timestamp,
     failures: u32,
+    /// When a certificate that names it was last shown, in seconds. For ever, where the set itself names it.
+    shown: Arc<AtomicI64>,
 }
 
 impl Place {
-    fn new(named_by: NamedBy) -> Self {
-        let due = Timestamp::from_seconds(0);
-        Self { named_by, authorities: Vec::new(), lists: Vec::new(), problem: Some(ListProblem::Pending), due, failures: 0 }
+    fn new(named_by: NamedBy, shown: i64) -> Self {
+        let (due, problem, shown) = (Timestamp::from_seconds(0), Some(ListProblem::Pending), Arc::new(AtomicI64::new(shown)));
+        Self { named_by, authorities: Vec::new(), lists: Vec::new(), problem, due, failures: 0, shown }
+    }
+
+    /// Whether nobody has shown a certificate that names it for long.
+    fn is_forgotten(&self, now: Timestamp) -> bool {
+        self.shown.load(Ordering::Relaxed) < now.minus(KEPT).seconds()
     }
 
     fn is_pending(&self) -> bool {
@@ -133,12 +143,12 @@ pub(super) struct DistributionPoints {
 
 impl DistributionPoints {
     pub(super) fn new(fetching: ListFetching, authorities: Vec<Certificate>) -> Self {
-        let configured = fetching.urls.iter().map(|url| (url.clone(), Place::new(NamedBy::Operator)));
+        let configured = fetching.urls.iter().map(|url| (url.clone(), Place::new(NamedBy::Operator, i64::MAX)));
         let mut places: BTreeMap<String, Place> = configured.collect();
         if fetching.named_by_certificates {
             let named = authorities.iter().flat_map(|authority| fetchable(authority.distribution_points()));
             for url in named.take(MOST_PLACES) {
-                places.entry(url.clone()).or_insert_with(|| Place::new(NamedBy::Certificate));
+                places.entry(url.clone()).or_insert_with(|| Place::new(NamedBy::Certificate, i64::MAX));
             }
         }
         let (places, room) = (ArcSwap::from_pointee(places), Room::new(MOST_FETCHES, 1));
@@ -172,23 +182,32 @@ impl DistributionPoints {
     ) -> Option<bool> {
         let missing: Vec<&Link> = path.links().iter().filter(|link| !lists.speaks_of(link, now)).collect();
         if missing.is_empty() {
+            self.shown(path, now);
             return None;
         }
         let places = self.places.load();
+        let has_forgotten = |places: &BTreeMap<String, Place>| places.values().any(|place| place.is_forgotten(now));
         let is_news = |link: &Link, url: &String| match places.get(url) {
-            Some(place) => self.sends_another(place, link, chain),
-            None => self.fetching.named_by_certificates && places.len() < MOST_PLACES,
+            Some(place) => place.is_forgotten(now) || self.sends_another(place, link, chain),
+            None => self.fetching.named_by_certificates && (places.len() < MOST_PLACES || has_forgotten(&places)),
         };
         let adds = missing.iter().any(|link| fetchable(&link.points).any(|url| is_news(link, url)));
         if adds {
             self.change(|places| {
+                if places.len() >= MOST_PLACES {
+                    let named = |url: &String| missing.iter().any(|link| link.points.contains(url));
+                    places.retain(|url, place| !place.is_forgotten(now) || named(url));
+                }
                 for link in &missing {
                     for url in fetchable(&link.points) {
                         if !places.contains_key(url) {
                             if !self.fetching.named_by_certificates || places.len() >= MOST_PLACES {
                                 continue;
                             }
-                            places.insert(url.clone(), Place::new(NamedBy::Certificate));
+                            places.insert(url.clone(), Place::new(NamedBy::Certificate, now.seconds()));
+                        }
+                        if let Some(place) = places.get_mut(url).filter(|place| place.is_forgotten(now)) {
+                            place.ask_again();
                         }
                         if let Some(place) = places.get_mut(url)
                             && self.sends_another(place, link, chain)
@@ -201,11 +220,20 @@ impl DistributionPoints {
                 }
             });
         }
+        self.shown(path, now);
         let places = self.places.load();
         let operators = places.values().any(|place| place.named_by == NamedBy::Operator && place.is_pending());
         let is_pending = |url: &String| places.get(url).is_some_and(Place::is_pending);
         let awaits = operators || missing.iter().any(|link| link.points.iter().any(is_pending));
         awaits.then_some(adds)
+    }
+
+    /// The certificates of a path are shown: what they name is fetched on.
+    pub(super) fn shown(&self, path: &Path, now: Timestamp) {
+        let places = self.places.load();
+        for place in path.links().iter().flat_map(|link| &link.points).filter_map(|url| places.get(url)) {
+            place.shown.fetch_max(now.seconds(), Ordering::Relaxed);
+        }
     }
 
     /// Whether a client sends the certificate of an authority that is not known to sign what comes from there: one that the set's own
@@ -220,7 +248,7 @@ impl DistributionPoints {
     /// The URLs that are to be fetched now, as many as there is room for: first what the operator named, then what has waited longest.
     pub(super) fn take_due(&self, now: Timestamp) -> Vec<ListAsk> {
         let places = self.places.load();
-        let mut due: Vec<_> = places.iter().filter(|(_, place)| place.due <= now).collect();
+        let mut due: Vec<_> = places.iter().filter(|(_, place)| place.due <= now && !place.is_forgotten(now)).collect();
         due.sort_by_key(|(_, place)| (place.named_by == NamedBy::Certificate, place.due));
         let ask = |(url, place): (&String, &Place)| {
             let by_operator = place.named_by == NamedBy::Operator;

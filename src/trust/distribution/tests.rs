@@ -8,6 +8,7 @@ fn seconds(count: u32) -> Lifetime {
 
 fn pointed(authority: &Authority, name: &str, urls: &[String]) -> Identity {
     authority.leaf(name, |params| {
+        params.not_after = rcgen::date_time_ymd(2040, 1, 1);
         params.crl_distribution_points = vec![rcgen::CrlDistributionPoint { uris: urls.to_vec() }];
     })
 }
@@ -232,6 +233,50 @@ fn an_authority_that_the_client_sent_may_sign() {
     // The intermediate itself is the root's to revoke, whose list is still missing.
     let checked = set.revocation_lists().check(&path, NOW).map_err(|error| error.reason());
     assert_eq!(checked, Err(Reason::CertificateRevocationUnknown));
+}
+
+/// What nobody shows for a day is not fetched any more, and makes room; shown again it is waited for. What the operator or the set itself
+/// names is fetched for ever.
+#[test]
+fn what_nobody_shows_is_forgotten() {
+    let root = Authority::with("Root", |params| params.not_after = rcgen::date_time_ymd(2040, 1, 1));
+    let own = "http://lists.example/own.crl";
+    let set = set(&root, &[own], 3_600);
+    let list = |partition: &str, life: u32| {
+        use crate::pki::fixture::{der, extension};
+        let uri = der(0x86, [partition.as_bytes()]);
+        let scope = der(0x30, [&der(0xa0, [&der(0xa0, [&uri[..]])[..]])[..]]);
+        root.revocation_list(|list: &mut ListParams| {
+            list.next_update = Some(NOW.plus(seconds(life)));
+            list.extensions.push(extension(&[0x55, 0x1d, 0x1c], true, &scope));
+        })
+    };
+    let alice = pointed(&root, "alice", &[URL.into()]);
+    set.take_list(own, Err("down".into()), NOW).expect_err("down");
+    assert!(awaits(&set, &alice, NOW));
+    set.take_list(URL, Ok(&list(URL, 300_000)), NOW).expect("a list");
+    let day = 86_400;
+    let urls = |now: Timestamp| set.due_lists(now).iter().map(|ask| ask.url.clone()).collect::<Vec<_>>();
+    assert_eq!(urls(NOW.plus(seconds(day))), [own, URL], "within a day");
+    assert_eq!(urls(NOW.plus(seconds(day + 1))), [own], "not any more");
+    // Shown while its list is in force it goes on.
+    let later = NOW.plus(seconds(day + 2));
+    assert!(!awaits(&set, &alice, later));
+    assert_eq!(urls(later), [own, URL]);
+    let much_later = later.plus(seconds(3 * day));
+    assert_eq!(urls(much_later), [own]);
+    assert!(awaits(&set, &alice, much_later), "what is shown again is waited for");
+    assert_eq!(urls(much_later), [own, URL]);
+    // A full memory makes room by what nobody shows, and by nothing else.
+    let names = |group: usize| (0..MOST_POINTS).map(|part| format!("http://lists.example/{group}/{part}")).collect::<Vec<_>>();
+    for group in 0..=MOST_PLACES / MOST_POINTS {
+        awaits(&set, &pointed(&root, "many", &names(group)), much_later);
+    }
+    let bob = pointed(&root, "bob", &["http://lists.example/bob.crl".into()]);
+    set.take_list(own, Err("down".into()), much_later).expect_err("down");
+    assert!(!awaits(&set, &bob, much_later), "there is no room");
+    assert!(awaits(&set, &bob, much_later.plus(seconds(day + 1))));
+    assert_eq!(urls(much_later.plus(seconds(day + 1))), [own, "http://lists.example/bob.crl"]);
 }
 
 /// An intermediate with a new key goes on under its old URL, also one that the operator has named: its list is waited for as if the URL were
