@@ -170,6 +170,18 @@ impl AnchorSet {
         }
     }
 
+    /// Goes on with what the set of this name has fetched and been told before a reload.
+    fn inherit(&self, before: &Self) {
+        if let (Some(own), Some(before)) = (&self.distribution, &before.distribution) {
+            own.inherit(before);
+            self.join_lists();
+        }
+        #[cfg(feature = "server")]
+        if let (Some(own), Some(before)) = (&self.ocsp, &before.ocsp) {
+            own.inherit(before);
+        }
+    }
+
     /// The same, asking by OCSP too. `authorities` are the set's own, and its intermediates.
     #[cfg(feature = "server")]
     #[must_use]
@@ -375,14 +387,18 @@ impl AnchorSets {
         Ok(Self::new(sets))
     }
 
-    /// These sets in place of `previous`: unchanged sets stay the same objects, and the epoch moves on if anything changed. Of a set that
-    /// stays, the revocation lists read now are put in force together with all the rest, by [`CurrentAnchors`](super::CurrentAnchors).
+    /// These sets in place of `previous`: unchanged sets stay the same objects, and the epoch moves on if anything changed. A changed set goes
+    /// on with what its predecessor has fetched, as far as it is signed by who is in it now. Of a set that stays, the revocation lists read now are put in force together with all the rest, by [`CurrentAnchors`](super::CurrentAnchors).
     #[must_use]
     pub fn replacing(mut self, previous: &Self) -> Self {
         for (name, set) in &mut self.sets {
-            if let Some(known) = previous.sets.get(name).filter(|known| known.is_same(set)) {
-                self.waiting.push((Arc::clone(known), set.file_lists.load_full()));
-                *set = Arc::clone(known);
+            match previous.sets.get(name) {
+                Some(known) if known.is_same(set) => {
+                    self.waiting.push((Arc::clone(known), set.file_lists.load_full()));
+                    *set = Arc::clone(known);
+                }
+                Some(known) => set.inherit(known),
+                None => {}
             }
         }
         let is_unchanged = self.sets.len() == previous.sets.len()

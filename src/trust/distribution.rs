@@ -164,6 +164,36 @@ impl DistributionPoints {
         result
     }
 
+    /// Takes over what was fetched before a reload, as far as the authorities that are there now have signed it, or those that they have signed.
+    pub(super) fn inherit(&self, before: &Self) {
+        let before = before.places.load();
+        let accepted = accepted(&self.authorities, before.values().flat_map(|place| &place.authorities));
+        let may_sign = |signer: &Thumbprint| {
+            let signs = |authority: &&Certificate| authority.key_usage().is_none_or(|usage| usage.crl_sign);
+            accepted.iter().filter(signs).any(|authority| authority.spki_sha256() == *signer)
+        };
+        self.change(|places| {
+            for (url, known) in before.iter() {
+                let lists: Lists = known.lists.iter().filter(|(_, signer)| may_sign(signer)).cloned().collect();
+                if !places.contains_key(url) {
+                    let is_wanted = self.fetching.named_by_certificates && known.named_by == NamedBy::Certificate;
+                    if lists.is_empty() || !is_wanted || places.len() >= MOST_PLACES {
+                        continue;
+                    }
+                    let shown = known.shown.load(Ordering::Relaxed);
+                    places.insert(url.clone(), Place::new(NamedBy::Certificate, shown));
+                }
+                let Some(place) = places.get_mut(url) else { continue };
+                place.authorities = known.authorities.iter().filter(|sent| accepted.contains(sent)).cloned().collect();
+                // What failed before is tried again: it may be signed by who has come. What is under way just now is due, and fetched again.
+                if known.problem.is_none() && !lists.is_empty() {
+                    (place.problem, place.due) = (None, known.due);
+                }
+                place.lists = lists;
+            }
+        });
+    }
+
     /// The lists of the files with those that were fetched.
     pub(super) fn joined(&self, files: &RevocationLists) -> RevocationLists {
         let places = self.places.load();
@@ -334,6 +364,23 @@ pub(super) fn fetchable(points: &[String]) -> impl Iterator<Item = &String> {
 pub(super) fn is_fetchable(url: &str) -> bool {
     let parsed = url::Url::parse(url);
     parsed.is_ok_and(|url| ["http", "https"].contains(&url.scheme()) && url.username().is_empty() && url.password().is_none())
+}
+
+/// The authorities of a set, and those of `sent` that one of them has signed, or one that another of those has.
+pub(super) fn accepted<'a>(own: &[Certificate], sent: impl Iterator<Item = &'a Certificate>) -> Vec<Certificate> {
+    let mut sent: BTreeMap<Thumbprint, &Certificate> = sent.map(|sent| (sent.thumbprint(), sent)).collect();
+    let mut accepted = own.to_vec();
+    let mut asked = 0;
+    while let Some(authority) = accepted.get(asked).cloned() {
+        let signed: Vec<Certificate> =
+            sent.values().filter(|sent| sent.is_signed_by(&authority)).map(|sent| (*sent).clone()).collect();
+        for certificate in &signed {
+            sent.remove(&certificate.thumbprint());
+        }
+        accepted.extend(signed);
+        asked += 1;
+    }
+    accepted
 }
 
 /// The authority that signed a certificate of a path, where the client sent it.

@@ -2,6 +2,7 @@
 //!
 //! As with lists, a responder is named by the operator or by a certificate whose path has verified.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
@@ -17,7 +18,7 @@ use crate::pki::ocsp::{OcspAnswer, OcspError, OcspQuestion, OcspStatus};
 use crate::pki::path::{Link, Path};
 
 use super::RevocationListError;
-use super::distribution::{AFTER_FAILURE_SECONDS, MOST_DOUBLINGS, fetchable, sent_authority};
+use super::distribution::{AFTER_FAILURE_SECONDS, MOST_DOUBLINGS, accepted, fetchable, sent_authority};
 use super::room::{Room, Seat};
 
 /// Certificates whose status one set remembers. Those that have not been shown for longest go first.
@@ -129,6 +130,32 @@ pub(super) struct OcspStatuses {
 impl OcspStatuses {
     pub(super) fn new(asking: OcspAsking, authorities: Vec<Certificate>) -> Self {
         Self { asking, authorities, entries: Cache::new(REMEMBERED), room: Room::new(MOST_QUESTIONS, MOST_TO_ONE) }
+    }
+
+    /// Takes over what was said before a reload, as far as the issuer is one of the authorities that are there now, or one that they have
+    /// signed. A question that is under way just now is due, and put again.
+    pub(super) fn inherit(&self, before: &Self) {
+        let issuers: BTreeMap<Thumbprint, Certificate> =
+            before.entries.iter().map(|(_, entry)| (entry.issuer.thumbprint(), entry.issuer.clone())).collect();
+        let accepted = accepted(&self.authorities, issuers.values());
+        for (key, entry) in before.entries.iter() {
+            let url = match &self.asking.url {
+                Some(url) => url.clone(),
+                None if self.asking.named_by_certificates => entry.url.clone(),
+                None => continue,
+            };
+            if accepted.iter().any(|authority| authority.thumbprint() == key.0) {
+                let entry = Entry {
+                    issuer: entry.issuer.clone(),
+                    question: entry.question.clone(),
+                    url,
+                    state: ArcSwap::new(entry.state.load_full()),
+                    under_way: AtomicBool::new(false),
+                    used: AtomicI64::new(entry.used.load(Ordering::Relaxed)),
+                };
+                self.entries.insert(key, Arc::new(entry));
+            }
+        }
     }
 
     /// Whom to ask about a certificate.
@@ -300,6 +327,35 @@ mod tests {
     fn show(set: &AnchorSet, identity: &Identity, now: Timestamp) -> bool {
         let path = set.path(&identity.certificate, &[], now).expect("a path");
         set.awaits_lists(&path, &[], now)
+    }
+
+    /// A reload that changes a set goes on with what responders said of certificates whose issuer it still accepts.
+    #[test]
+    fn a_reload_goes_on_with_what_was_said() {
+        use crate::trust::AnchorSets;
+        let (root, other) = (Authority::new("Root"), Authority::new("Other"));
+        let set_of = |roots: &[&Authority]| {
+            let certificates: Vec<_> = roots.iter().map(|root| root.certificate.clone()).collect();
+            let asking = OcspAsking { url: None, named_by_certificates: true, refresh: Lifetime::from_seconds(3_600) };
+            AnchorSet::new("clients", certificates.clone(), vec![]).expect("a set").with_ocsp(asking, certificates)
+        };
+        let first = AnchorSets::new([set_of(&[&root])]);
+        let set = first.get("clients").expect("the set");
+        let (told, under_way) = (naming(&root, "http://one.example/"), naming(&root, "http://two.example/"));
+        for identity in [&told, &under_way] {
+            assert!(show(set, identity, NOW));
+        }
+        let asks = set.due_statuses(NOW);
+        for ask in asks.iter().filter(|ask| ask.url == "http://one.example/") {
+            set.take_status(ask, Err("down".into()), NOW).expect_err("down");
+        }
+        let second = AnchorSets::new([set_of(&[&root, &other])]).replacing(&first);
+        let set = second.get("clients").expect("the set");
+        assert!(!show(set, &told, NOW), "what came of it is known");
+        let again = set.due_statuses(NOW);
+        assert_eq!(again.iter().map(|ask| ask.url.as_str()).collect::<Vec<_>>(), ["http://two.example/"]);
+        let third = AnchorSets::new([set_of(&[&other])]).replacing(&second);
+        assert!(third.get("clients").expect("the set").due_statuses(NOW.plus(Lifetime::from_seconds(60))).is_empty());
     }
 
     /// However many certificates are shown, a responder that hangs has so many questions and no more; those of others are put all the same,

@@ -235,6 +235,63 @@ fn an_authority_that_the_client_sent_may_sign() {
     assert_eq!(checked, Err(Reason::CertificateRevocationUnknown));
 }
 
+/// A reload that changes a set goes on with what was fetched for it, but for what nobody of the new set has signed.
+#[test]
+fn a_reload_goes_on_with_what_was_fetched() {
+    use crate::trust::{AnchorSets, CurrentAnchors};
+    let (root, other) = (Authority::new("Root"), Authority::new("Other"));
+    let intermediate = root.intermediate("Intermediate", |_| {});
+    let set_of = |roots: &[&Authority]| {
+        let certificates: Vec<_> = roots.iter().map(|root| root.certificate.clone()).collect();
+        let fetching = ListFetching { urls: vec![URL.into()], named_by_certificates: true, refresh: seconds(3_600) };
+        let none: [(CertificateRevocationList, Thumbprint); 0] = [];
+        AnchorSet::new("clients", certificates.clone(), vec![])
+            .expect("a set")
+            .with_revocation_lists(RevocationLists::new(RevocationMode::Hard, none))
+            .with_list_fetching(fetching, certificates)
+    };
+    let current = CurrentAnchors::new(AnchorSets::new([set_of(&[&root])]));
+    let now_in_force = || Arc::clone(current.load().get("clients").expect("the set"));
+    let named = "http://lists.example/named.crl";
+    let (alice, victim) = (pointed(&intermediate, "alice", &[named.into()]), pointed(&intermediate, "victim", &[named.into()]));
+    let chain = [intermediate.certificate.der().clone()];
+    let judged = || {
+        let set = now_in_force();
+        [&alice, &victim].map(|identity| {
+            let path = set.path(&identity.certificate, &chain, NOW).map_err(|error| error.reason())?;
+            let checked = set.revocation_lists().check(&path, NOW);
+            checked.map(drop).map_err(|error| error.reason())
+        })
+    };
+    let set = now_in_force();
+    let path = set.path(&alice.certificate, &chain, NOW).expect("a path");
+    assert!(set.awaits_lists(&path, &chain, NOW));
+    let list = intermediate.revocation_list(|list: &mut ListParams| list.revoke(&victim.certificate, None));
+    set.take_list(named, Ok(&list), NOW).expect("a list");
+    set.take_list(URL, Ok(&root.revocation_list(|_| {})), NOW).expect("a list");
+    let expected = [Ok(()), Err(Reason::CertificateRevoked)];
+    assert_eq!(judged(), expected);
+    // Under way while files are read, and answered to the set that was there before.
+    let later = NOW.plus(seconds(800));
+    let under_way = set.due_lists(later);
+    assert_eq!(under_way.len(), 2);
+    let read = AnchorSets::new([set_of(&[&root, &other])]).replacing(&current.load());
+    assert_eq!(judged(), expected);
+    current.replace(read);
+    assert!(!Arc::ptr_eq(&set, &now_in_force()));
+    assert_eq!(judged(), expected, "nothing is forgotten");
+    assert!(now_in_force().due_lists(NOW).is_empty(), "nor fetched before its time");
+    assert_eq!(now_in_force().due_lists(later).len(), 2, "but what was under way, which came to nobody");
+    let set = now_in_force();
+    assert!(!set.awaits_lists(&path, &chain, NOW));
+    set.take_list(named, Ok(&list), NOW).expect("the authority that was sent may sign on");
+    // Without the authority that has signed it, nothing of it stays.
+    let read = AnchorSets::new([set_of(&[&other])]).replacing(&current.load());
+    current.replace(read);
+    assert_eq!(now_in_force().revocation_lists().iter().count(), 0);
+    assert_eq!(asked(&now_in_force().due_lists(NOW)), [(URL, true)]);
+}
+
 /// What nobody shows for a day is not fetched any more, and makes room; shown again it is waited for. What the operator or the set itself
 /// names is fetched for ever.
 #[test]
