@@ -34,6 +34,7 @@ impl Room {
     }
 
     /// How many places are free.
+    #[cfg(any(feature = "server", test))]
     pub(super) fn free(&self) -> usize {
         let taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         self.all.saturating_sub(taken.values().sum())
