@@ -3,7 +3,7 @@
 CREATE TABLE device_authorization (
     device_index BYTEA NOT NULL PRIMARY KEY,
     user_index BYTEA NOT NULL UNIQUE,
-    family_id TEXT NOT NULL,
+    family_id TEXT COLLATE "C" NOT NULL,
     state TEXT NOT NULL,
     request_sealed BYTEA NOT NULL,
     granted_sealed BYTEA,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use rustls::pki_types::CertificateDer;
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::sync::{Notify, watch};
 
 use super::client_authentication::{outbound_limits, outbound_policy, outbound_tls};
 use crate::config::Loaded;
@@ -13,14 +13,16 @@ use crate::domain::{Clock, SystemClock, Timestamp};
 use crate::fetch::{Client, FetchLimits};
 use crate::pki::Certificate;
 use crate::telemetry::metrics;
-use crate::trust::{AnchorSet, AnchorSets, CurrentAnchors, OcspAsk, PeerTrust};
+use crate::trust::{AnchorSet, AnchorSets, CurrentAnchors, ListAsk, OcspAsk, PeerTrust};
 
 /// How often it is looked whether a list is due.
 const LOOK: Duration = Duration::from_secs(1);
-/// Lists that are fetched at once.
-const MOST_FETCHES: usize = 8;
+/// How long at least between two looks: each goes over all that is remembered.
+const PAUSE: Duration = Duration::from_millis(10);
 /// What lists are served as (RFC 2585 §4.2).
 const MEDIA_TYPE: &str = "application/pkix-crl, */*;q=0.5";
+/// Bytes of a responder's answer: it is about one certificate, and brings one or a few with it.
+const OCSP_BYTES: u64 = 65_536;
 /// What is posted to responders, and what they answer (RFC 6960 §A.1).
 const OCSP_TYPES: (&str, &str) = ("application/ocsp-request", "application/ocsp-response");
 
@@ -39,7 +41,6 @@ pub struct ListFetcher {
     wanted: Notify,
     /// Rings when one has come, or has not.
     answered: watch::Sender<()>,
-    room: Arc<Semaphore>,
 }
 
 impl ListFetcher {
@@ -64,7 +65,6 @@ impl ListFetcher {
             patience: Duration::from_secs(limits.total_seconds.into()),
             wanted: Notify::new(),
             answered: watch::Sender::new(()),
-            room: Arc::new(Semaphore::new(MOST_FETCHES)),
         })))
     }
 
@@ -74,9 +74,9 @@ impl ListFetcher {
             if let Ok(now) = self.clock.now() {
                 let sets: Vec<Arc<AnchorSet>> = self.anchors.load().iter().cloned().collect();
                 for set in sets {
-                    for (url, by_operator) in set.due_lists(now) {
+                    for ask in set.due_lists(now) {
                         let (fetcher, set) = (Arc::clone(&self), Arc::clone(&set));
-                        tokio::spawn(async move { fetcher.fetch(set, url, by_operator).await });
+                        tokio::spawn(async move { fetcher.fetch(set, ask).await });
                     }
                     for ask in set.due_statuses(now) {
                         let (fetcher, set) = (Arc::clone(&self), Arc::clone(&set));
@@ -84,18 +84,18 @@ impl ListFetcher {
                     }
                 }
             }
+            tokio::time::sleep(PAUSE).await;
             let _ = tokio::time::timeout(LOOK, self.wanted.notified()).await;
         }
     }
 
-    async fn fetch(&self, set: Arc<AnchorSet>, url: String, by_operator: bool) {
-        let Ok(_place) = self.room.acquire().await else { return };
-        let answer = self.get(&url, by_operator).await;
+    async fn fetch(&self, set: Arc<AnchorSet>, ask: ListAsk) {
+        let (answer, url) = (self.get(&ask).await, ask.url.clone());
         let Ok(now) = self.clock.now() else { return };
         let outcome = if answer.is_ok() { "refused" } else { "failed" };
-        let (taking, name) = (Arc::clone(&set), url.clone());
+        let taking = Arc::clone(&set);
         // A long list takes a while to be read.
-        let take = move || taking.take_list(&name, answer.as_deref().map_err(Clone::clone), now);
+        let take = move || taking.take_list(&ask.url, answer.as_deref().map_err(Clone::clone), now);
         let taken = tokio::task::spawn_blocking(take).await;
         let outcome = match taken {
             Ok(Ok(())) => "ok",
@@ -107,29 +107,39 @@ impl ListFetcher {
             Err(_) => "failed",
         };
         metrics::CRL_FETCHES.with([set.name().to_owned(), outcome.to_owned()]).increment(1);
-        self.anchors.lists_changed();
-        self.answered.send_replace(());
+        self.tell();
     }
 
     async fn ask(&self, set: Arc<AnchorSet>, ask: OcspAsk) {
-        let Ok(_place) = self.room.acquire().await else { return };
-        let answer = self.post(&ask).await;
+        let (answer, url) = (self.post(&ask).await, ask.url.clone());
         let Ok(now) = self.clock.now() else { return };
-        let failed = if answer.is_ok() { "refused" } else { "failed" };
-        let taken = set.take_status(&ask, answer.as_deref().map_err(Clone::clone), now);
-        if let Err(problem) = &taken {
-            let (anchor_set, url) = (set.name(), &ask.url);
-            tracing::warn!(anchor_set, url, %problem, "an OCSP answer is of no use: what is known stays, and it is asked again");
-        }
-        let outcome = if taken.is_ok() { "ok" } else { failed };
+        let outcome = if answer.is_ok() { "refused" } else { "failed" };
+        let taking = Arc::clone(&set);
+        // Read before its signature is verified, as it must be: not where others wait.
+        let take = move || taking.take_status(&ask, answer.as_deref().map_err(Clone::clone), now);
+        let outcome = match tokio::task::spawn_blocking(take).await {
+            Ok(Ok(())) => "ok",
+            Ok(Err(problem)) => {
+                let anchor_set = set.name();
+                tracing::warn!(anchor_set, url, %problem, "an OCSP answer is of no use: what is known stays, and it is asked again");
+                outcome
+            }
+            Err(_) => "failed",
+        };
         metrics::OCSP_QUESTIONS.with([set.name().to_owned(), outcome.to_owned()]).increment(1);
+        self.tell();
+    }
+
+    /// Something has come, and there is room for more.
+    fn tell(&self) {
         self.anchors.lists_changed();
         self.answered.send_replace(());
+        self.wanted.notify_one();
     }
 
     async fn post(&self, ask: &OcspAsk) -> Result<Vec<u8>, String> {
         let url = url::Url::parse(&ask.url).map_err(|error| error.to_string())?;
-        let client = if ask.by_operator { &self.operator } else { &self.guarded };
+        let client = if ask.by_operator { &self.operator } else { &self.guarded }.with_body_bytes(OCSP_BYTES);
         let fetched = client.post_as(&url, OCSP_TYPES, ask.request.clone()).await.map_err(|error| error.to_string())?;
         match fetched.status {
             http::StatusCode::OK => Ok(fetched.body.to_vec()),
@@ -137,9 +147,9 @@ impl ListFetcher {
         }
     }
 
-    async fn get(&self, url: &str, by_operator: bool) -> Result<Vec<u8>, String> {
-        let parsed = url::Url::parse(url).map_err(|error| error.to_string())?;
-        let client = if by_operator { &self.operator } else { &self.guarded };
+    async fn get(&self, ask: &ListAsk) -> Result<Vec<u8>, String> {
+        let parsed = url::Url::parse(&ask.url).map_err(|error| error.to_string())?;
+        let client = if ask.by_operator { &self.operator } else { &self.guarded };
         let fetched = client.get_as(&parsed, MEDIA_TYPE).await.map_err(|error| error.to_string())?;
         match fetched.status {
             http::StatusCode::OK => Ok(fetched.body.to_vec()),

@@ -133,6 +133,11 @@ impl Client {
         Self { http: self.http.clone(), limits: FetchLimits { total_seconds, ..self.limits }, schemes: self.schemes }
     }
 
+    /// The same client, its connections shared, with another limit on the bytes of an answer's body.
+    pub fn with_body_bytes(&self, body_bytes: u64) -> Self {
+        Self { http: self.http.clone(), limits: FetchLimits { body_bytes, ..self.limits }, schemes: self.schemes }
+    }
+
     /// The limits in force.
     pub fn limits(&self) -> FetchLimits {
         self.limits

@@ -88,7 +88,7 @@ pub struct AnswerRules {
     pub cors: Option<Cors>,
     /// Fields that are set, whatever the upstream says.
     pub set: Vec<(HeaderName, HeaderValue)>,
-    /// Fields that are removed.
+    /// Fields that are removed from what the upstream says.
     pub remove: Vec<HeaderName>,
     /// Whether interactions are named.
     pub fapi: Interactions,
@@ -144,8 +144,19 @@ impl AnswerRules {
         Some(Ok(response))
     }
 
+    /// Removes what no answer of the upstream keeps.
+    pub fn clean(&self, headers: &mut HeaderMap) {
+        for name in &self.remove {
+            headers.remove(name);
+        }
+    }
+
     /// Writes them into an answer, whoever gives it. A preflight's own fields stay.
     pub fn write(&self, headers: &mut HeaderMap, told: &Told, is_preflight: Option<Preflight>) {
+        // Before `Vary` is added to.
+        for (name, value) in &self.set {
+            headers.insert(name, value.clone());
+        }
         if let Some(cors) = &self.cors {
             // What the upstream thinks of origins is not asked for: one place decides.
             if is_preflight.is_none() {
@@ -162,12 +173,6 @@ impl AnswerRules {
                     headers.insert(ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
                 }
             }
-        }
-        for name in &self.remove {
-            headers.remove(name);
-        }
-        for (name, value) in &self.set {
-            headers.insert(name, value.clone());
         }
         if let Some(interaction) = &told.interaction {
             headers.insert(FAPI_INTERACTION_ID, interaction.clone());
@@ -191,4 +196,40 @@ fn interaction(headers: &HeaderMap, randomness: &dyn Randomness) -> Result<Heade
     randomness.fill(&mut bytes)?;
     let made = uuid::Builder::from_random_bytes(bytes).into_uuid().hyphenated().to_string();
     HeaderValue::try_from(made).map_err(|_| RandomnessUnavailable)
+}
+
+#[cfg(test)]
+#[allow(clippy::expect_used, reason = "a test that fails")]
+mod tests {
+    use super::*;
+
+    /// What the gateway says of origins stands beside what the operator sets, and removing is about the upstream alone.
+    #[test]
+    fn rules_leave_what_the_gateway_says() {
+        let cors = Cors {
+            origins: vec![HeaderValue::from_static("https://app.example")],
+            methods: vec![Method::GET],
+            allow_methods: HeaderValue::from_static("GET"),
+            allow_headers: HeaderValue::from_static("authorization"),
+            expose_headers: HeaderValue::from_static("x-total"),
+            max_age: HeaderValue::from_static("600"),
+            credentials: Credentials::Omitted,
+        };
+        let rules = AnswerRules {
+            cors: Some(cors),
+            set: vec![(VARY, HeaderValue::from_static("accept"))],
+            remove: vec![VARY, http::header::CACHE_CONTROL],
+            fapi: Interactions::Unnamed,
+        };
+        let mut headers = HeaderMap::new();
+        headers.insert(VARY, HeaderValue::from_static("*"));
+        headers.insert(http::header::CACHE_CONTROL, HeaderValue::from_static("public"));
+        rules.clean(&mut headers);
+        assert!(headers.is_empty());
+        // As a refusal has it.
+        headers.insert(http::header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        rules.write(&mut headers, &Told::default(), None);
+        assert_eq!(headers.get_all(VARY).iter().collect::<Vec<_>>(), ["accept", "origin"]);
+        assert_eq!(headers.get(http::header::CACHE_CONTROL).expect("kept"), "no-store");
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -36,6 +36,8 @@ pub enum BodyError {
 #[derive(Clone, Debug)]
 pub struct Progress {
     milliseconds: Arc<AtomicU64>,
+    /// Whether the client was the last to be waited for.
+    waits: Arc<AtomicBool>,
     broken: Arc<OnceLock<Broken>>,
     clock: Arc<dyn Clock>,
 }
@@ -52,7 +54,7 @@ pub enum Broken {
 impl Progress {
     /// It moves now.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        let progress = Self { milliseconds: Arc::default(), broken: Arc::default(), clock };
+        let progress = Self { milliseconds: Arc::default(), waits: Arc::default(), broken: Arc::default(), clock };
         progress.moved();
         progress
     }
@@ -61,6 +63,15 @@ impl Progress {
     pub(super) fn moved(&self) {
         let now = u64::try_from(self.clock.monotonic().as_millis()).unwrap_or(u64::MAX);
         self.milliseconds.store(now, Ordering::Relaxed);
+    }
+
+    /// Whether the upstream would take more, and the client has not sent it.
+    pub fn waits_for_client(&self) -> bool {
+        self.waits.load(Ordering::Relaxed)
+    }
+
+    fn waits(&self, waits: bool) {
+        self.waits.store(waits, Ordering::Relaxed);
     }
 
     /// Why it did not arrive whole, if it did not and that is no fault of the upstream's.
@@ -145,7 +156,11 @@ where
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = &mut *self;
         loop {
-            match Pin::new(&mut this.inner).poll_frame(context) {
+            let polled = Pin::new(&mut this.inner).poll_frame(context);
+            if let Some(progress) = &this.progress {
+                progress.waits(polled.is_pending());
+            }
+            match polled {
                 Poll::Ready(Some(Ok(frame))) => {
                     if this.begun == Begun::Yes
                         && let Err(ended) = this.admission.standing(this.clock.as_ref())

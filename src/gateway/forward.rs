@@ -40,6 +40,9 @@ pub enum ForwardError {
     /// The client's body broke off or is not HTTP, so the upstream could not be sent all of it.
     #[error("the request's body broke off")]
     Upload,
+    /// The client stopped sending its body, so the upstream had nothing to answer.
+    #[error("the request's body stood still for too long")]
+    UploadStalled,
     /// What the request was let through by ended while its body was passing.
     #[error("{0} while the request was passing")]
     Ended(AdmissionEnded),
@@ -66,7 +69,7 @@ impl ForwardError {
                 Some(()) => Reason::UpstreamMalformed,
                 None => Reason::UpstreamUnavailable,
             },
-            Self::Upload => Reason::BodyIncomplete,
+            Self::Upload | Self::UploadStalled => Reason::BodyIncomplete,
             Self::Ended(ended) => ended.reason(),
             Self::SetAside => Reason::UpstreamSetAside,
             Self::Timeout => Reason::UpstreamUnavailable,
@@ -80,6 +83,18 @@ fn malformed(error: &hyper_util::client::legacy::Error) -> Option<()> {
     let mut source = std::error::Error::source(error);
     while let Some(cause) = source {
         if cause.downcast_ref::<hyper::Error>().is_some_and(|cause| cause.is_parse()) {
+            return Some(());
+        }
+        source = cause.source();
+    }
+    None
+}
+
+/// Whether the upstream reset the one stream, and its connection lives.
+fn reset(error: &hyper_util::client::legacy::Error) -> Option<()> {
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        if cause.downcast_ref::<h2::Error>().is_some_and(h2::Error::is_reset) {
             return Some(());
         }
         source = cause.source();
@@ -198,14 +213,15 @@ pub async fn forward(
                 }
                 let (unsent, spoke) = (error.is_connect(), malformed(&error).is_some());
                 // What it says may be the caller's doing: nobody can set an upstream aside by asking for something odd.
-                chosen.came(if spoke { Outcome::Answered } else { Outcome::Failed });
+                let index = chosen.index();
+                chosen.came(if spoke || reset(&error).is_some() { Outcome::Answered } else { Outcome::Failed });
                 let error = ForwardError::Failed(error);
                 if left == 0 || !(unsent || idempotent && !spoke) || admission.standing(clock.as_ref()).is_err() {
                     return Err(error);
                 }
                 left -= 1;
                 tracing::debug!(upstream = %upstream.authority(), %error, "request is tried again");
-                tried.push(chosen.index());
+                tried.push(index);
                 failed = Some(error);
             }
             Err(error) => {
@@ -327,7 +343,10 @@ async fn within(
     loop {
         let left = timeout.saturating_sub(progress.idle());
         if left.is_zero() {
-            return Err(ForwardError::Timeout);
+            return Err(match progress.waits_for_client() {
+                true => ForwardError::UploadStalled,
+                false => ForwardError::Timeout,
+            });
         }
         if let Ok(answer) = tokio::time::timeout(left, &mut answer).await {
             return Ok(answer?);

@@ -29,7 +29,7 @@ pub enum PerCaller {
     /// A client, by its `client_id` and issuer.
     #[default]
     Client,
-    /// A certificate of a connection; requests on connections without one count as their client's.
+    /// A certificate that the token is bound to, or that anchor sets accept; requests without one count as their client's.
     Certificate,
 }
 
@@ -84,7 +84,7 @@ impl RateLimit {
         self.per
     }
 
-    /// Counts a request of a proven caller.
+    /// Counts a request of a proven caller. `certificate` is one that has been vouched for: callers make others as they like.
     ///
     /// # Errors
     /// When it is one too many.

@@ -49,11 +49,12 @@ use http_body::Body as _;
 use crate::binding::Presenter;
 use crate::binding::dpop::{self, DPOP_NONCE};
 use crate::config::settings::CertificateHeaderSetting;
-use crate::domain::{Clock, Randomness, RandomnessUnavailable, RequestId, Timestamp};
+use crate::domain::{Clock, Randomness, RandomnessUnavailable, RequestId, Thumbprint, Timestamp};
 use crate::event::{AccessDecision, Reason};
 use crate::resource::{Admission, Asked, Granted, Moment, Presented, Protection, Refusal, present};
 use crate::telemetry::audit::AuditSink;
 use crate::tls::{CertificateMode, ConnectionFacts, PeerCertificate, PolicySet};
+use crate::token::TokenFacts;
 use crate::trust::{CurrentAnchors, PeerTrust};
 
 use crate::wire::{self, Arriving, Target};
@@ -179,6 +180,14 @@ struct Case<'a> {
     form: Form,
 }
 
+impl Case<'_> {
+    /// The connection's certificate, where somebody vouches for it: the token that is bound to it, or the anchor sets that apply.
+    fn vouched(&self, facts: &TokenFacts) -> Option<Thumbprint> {
+        let bound = |shown: &Thumbprint| facts.certificate().is_some_and(|named| named.matches(shown));
+        self.decision.certificate.filter(|shown| bound(shown) || self.verdict == Some(Verdict::Success))
+    }
+}
+
 impl Gateway {
     /// Whether a request names an authority that has routes here: for listeners that serve something else too.
     pub fn serves(&self, head: &request::Parts) -> bool {
@@ -299,7 +308,7 @@ impl Gateway {
         case.decision.dpop_key = dpop_key;
         decision::tell(&mut case.decision, admission.facts());
         if let Some(limit) = &route.rate_limit {
-            limit.count(admission.facts(), case.decision.certificate)?;
+            limit.count(admission.facts(), case.vouched(admission.facts()))?;
         }
         // Held until the last byte of the answer.
         let place = match &route.concurrency {
@@ -351,8 +360,9 @@ impl Gateway {
         let answer = forward(stripped, admission, &route.upstreams, statement, &self.reserved, &self.clock).await;
         metrics.answered(self.clock.monotonic().saturating_sub(decided));
         let mut response = match answer {
-            Ok(Forwarded { response, upgraded }) => {
+            Ok(Forwarded { mut response, upgraded }) => {
                 admitted.answered(response.status().as_u16(), None);
+                route.answer_rules.clean(response.headers_mut());
                 if let (Some(slot), Some(upstream)) = (slot, upgraded) {
                     slot.put(Tunnel { upstream, admission: kept, clock: Arc::clone(&self.clock), _place: place });
                     response

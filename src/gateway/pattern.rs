@@ -100,9 +100,10 @@ impl PathPattern {
         all.then_some(Fits)
     }
 
-    /// The order in which patterns are tried: of those that fit a path, the one with the most segments, then the one that is more exact.
+    /// The order in which patterns are tried: of those that fit a path, the one with the most segments, then the one that names segments
+    /// further to the left, then the one that all of a path must fit.
     pub fn order(&self) -> impl Ord + use<> {
-        (std::cmp::Reverse(self.segments.len()), self.reach, self.segments.clone())
+        (std::cmp::Reverse(self.segments.len()), self.segments.clone(), self.reach)
     }
 }
 

@@ -201,6 +201,9 @@ impl Rejection {
             Self::Forward(ForwardError::Upload) => {
                 (StatusCode::BAD_REQUEST, "invalid_request", "The request's body broke off or is not HTTP")
             }
+            Self::Forward(ForwardError::UploadStalled) => {
+                (StatusCode::REQUEST_TIMEOUT, "invalid_request", "The request's body did not arrive in time")
+            }
             Self::Forward(ForwardError::Ended(AdmissionEnded::Expired)) => {
                 (StatusCode::UNAUTHORIZED, "invalid_token", "The access token expired")
             }
@@ -434,6 +437,7 @@ mod tests {
             RandomnessUnavailable.into(),
             AssertError::Encoding.into(),
             ForwardError::Upload.into(),
+            ForwardError::UploadStalled.into(),
             ForwardError::Ended(AdmissionEnded::Expired).into(),
             ForwardError::Ended(AdmissionEnded::Revoked).into(),
             ForwardError::Ended(AdmissionEnded::Certificate(Reason::CertificateRevoked)).into(),

@@ -344,6 +344,33 @@ mod tests {
         assert!(!table.serves(&Authority::parse("other.example:1").expect("valid")));
     }
 
+    /// A segment that is named counts before the reach: what is judged is what was written for the path.
+    #[test]
+    fn a_named_segment_comes_before_an_exact_pattern() {
+        let exact = |path| RoutePlace { reach: Reach::Exact, ..place("gw.example", path) };
+        let table = RouteTable::new([
+            (exact("/accounts/{id}"), "one account"),
+            (place("gw.example", "/accounts/admin"), "admin"),
+            (exact("/{tenant}/users"), "exactly its users"),
+            (place("gw.example", "/{tenant}/{kind}"), "its things"),
+            (place("gw.example", "/{tenant}/users"), "its users"),
+        ])
+        .expect("a table");
+        for (path, route) in [
+            ("/accounts/admin", Ok("admin")),
+            ("/accounts/admin/x", Ok("admin")),
+            ("/accounts/7", Ok("one account")),
+            ("/accounts/7/x", Ok("its things")),
+            ("/accounts/users", Ok("one account")),
+            ("/a/users", Ok("exactly its users")),
+            ("/a/users/x", Ok("its users")),
+            ("/a/b", Ok("its things")),
+            ("/a", Err(RouteError::Unknown)),
+        ] {
+            assert_eq!(find(&table, "gw.example", path), route, "{path}");
+        }
+    }
+
     #[test]
     fn a_path_takes_the_place_of_another() {
         let table = [

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use http::uri::PathAndQuery;
 
 use super::upstream::Upstream;
@@ -57,17 +58,41 @@ struct Member {
     unwell: AtomicBool,
 }
 
-/// The upstream whose turn it is.
-#[derive(Clone, Copy, Debug)]
+/// The upstream whose turn it is. Dropped without a word of what came of it, it is as if it had not been chosen.
+#[derive(Debug)]
 pub struct Chosen<'a> {
     index: usize,
     upstreams: &'a Upstreams,
     member: &'a Member,
+    trial: Option<Trial>,
 }
 
-impl Chosen<'_> {
+/// The one request that an upstream which has rested gets: until when it had rested, and until when it rests if nothing is heard.
+#[derive(Clone, Copy, Debug)]
+struct Trial {
+    was: u64,
+    is: u64,
+}
+
+impl Drop for Chosen<'_> {
+    fn drop(&mut self) {
+        if let Some(Trial { was, is }) = self.trial {
+            // Unless somebody has reported meanwhile.
+            let _ = self.member.rests_until.compare_exchange(is, was, Ordering::Relaxed, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Whether a member may have a request.
+#[derive(Clone, Copy, Debug)]
+enum Takes {
+    Any,
+    One(Trial),
+}
+
+impl<'a> Chosen<'a> {
     /// The upstream.
-    pub const fn upstream(&self) -> &Upstream {
+    pub const fn upstream(&self) -> &'a Upstream {
         &self.member.upstream
     }
 
@@ -77,7 +102,8 @@ impl Chosen<'_> {
     }
 
     /// What came of it.
-    pub fn came(&self, outcome: Outcome) {
+    pub fn came(mut self, outcome: Outcome) {
+        self.trial = None;
         let Some(limit) = self.upstreams.rules.failures else { return };
         match outcome {
             Outcome::Answered => {
@@ -131,24 +157,35 @@ impl Upstreams {
         for offset in 0..length {
             let index = *self.schedule.get(start.wrapping_add(offset) % length)?;
             let member = self.members.get(index)?;
-            if !tried.contains(&index) && self.takes(member) {
-                return Some(Chosen { index, upstreams: self, member });
+            if tried.contains(&index) {
+                continue;
+            }
+            if let Some(takes) = self.takes(member) {
+                let trial = match takes {
+                    Takes::Any => None,
+                    Takes::One(trial) => Some(trial),
+                };
+                return Some(Chosen { index, upstreams: self, member, trial });
             }
         }
         None
     }
 
     /// Whether a member may have a request now. One that has rested gets a single one, until that is answered.
-    fn takes(&self, member: &Member) -> bool {
+    fn takes(&self, member: &Member) -> Option<Takes> {
         if member.unwell.load(Ordering::Relaxed) {
-            return false;
+            return None;
         }
-        let until = member.rests_until.load(Ordering::Relaxed);
-        if until == 0 {
-            return true;
+        let was = member.rests_until.load(Ordering::Relaxed);
+        if was == 0 {
+            return Some(Takes::Any);
         }
-        self.now() >= until
-            && member.rests_until.compare_exchange(until, self.rest_ends(), Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        if self.now() < was {
+            return None;
+        }
+        let is = self.rest_ends();
+        member.rests_until.compare_exchange(was, is, Ordering::Relaxed, Ordering::Relaxed).ok()?;
+        Some(Takes::One(Trial { was, is }))
     }
 
     fn now(&self) -> u64 {
@@ -172,18 +209,23 @@ impl Upstreams {
     /// Asks each upstream for the path of its health check: for ever, or not at all where there is none.
     pub async fn watch(&self) {
         let Some((path, every)) = &self.rules.check else { return };
+        // Side by side: one that hangs keeps nobody from being seen.
+        join_all(self.members.iter().map(|member| member.watch(path, *every))).await;
+    }
+}
+
+impl Member {
+    async fn watch(&self, path: &PathAndQuery, every: Duration) {
         loop {
-            for member in &self.members {
-                let well = member.upstream.is_well(path, *every).await;
-                if member.unwell.swap(!well, Ordering::Relaxed) == well {
-                    let upstream = member.upstream.authority();
-                    match well {
-                        true => tracing::info!(%upstream, "upstream is well again"),
-                        false => tracing::warn!(%upstream, "upstream fails its health check"),
-                    }
+            let well = self.upstream.is_well(path, every).await;
+            if self.unwell.swap(!well, Ordering::Relaxed) == well {
+                let upstream = self.upstream.authority();
+                match well {
+                    true => tracing::info!(%upstream, "upstream is well again"),
+                    false => tracing::warn!(%upstream, "upstream fails its health check"),
                 }
             }
-            tokio::time::sleep(*every).await;
+            tokio::time::sleep(every).await;
         }
     }
 }
@@ -262,11 +304,19 @@ mod tests {
         fail(0);
         assert_eq!([turn(), turn()], [None; 2]);
         clock.advance(Lifetime::from_seconds(10));
-        let trials = [turn(), turn(), turn()];
-        assert_eq!(trials.iter().flatten().count(), 2, "one request each");
+        let given_up = [upstreams.choose(&[1]).expect("a trial"), upstreams.choose(&[0]).expect("a trial")];
+        assert_eq!([turn(), turn()], [None; 2], "one request each");
+        drop(given_up);
+        let trials = [upstreams.choose(&[]).expect("the place is given back"), upstreams.choose(&[]).expect("also of the other")];
+        assert_eq!(turn(), None, "one request each");
+        for trial in trials {
+            trial.came(Outcome::Failed);
+        }
+        assert_eq!([turn(), turn()], [None; 2]);
         clock.advance(Lifetime::from_seconds(10));
         let chosen = upstreams.choose(&[1]).expect("again");
         chosen.came(Outcome::Answered);
-        assert_eq!([turn(), turn(), turn()].iter().flatten().filter(|index| **index == 0).count(), 2, "well again");
+        upstreams.choose(&[0]).expect("also the other").came(Outcome::Failed);
+        assert_eq!([turn(), turn(), turn()], [Some(0); 3], "well again");
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rustls_pki_types::{CertificateDer, SubjectPublicKeyInfoDer};
 use x509_parser::der_parser::asn1_rs::{Any, Class, Tag};
 use x509_parser::extensions::{ExtendedKeyUsage, ParsedExtension, X509Extension};
-use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_parser::prelude::{FromDer, SubjectPublicKeyInfo, X509Certificate};
 
 use crate::domain::{Thumbprint, Timestamp};
 use crate::event::Reason;
@@ -209,6 +209,13 @@ impl Certificate {
     /// The subject alternative names.
     pub fn sans(&self) -> &SubjectAltNames {
         &self.0.sans
+    }
+
+    /// Whether the key of `authority`, which has the issuer's name, signed this certificate. Says nothing of what either may do.
+    pub fn is_signed_by(&self, authority: &Self) -> bool {
+        let (own, key) = (X509Certificate::from_der(self.der()), SubjectPublicKeyInfo::from_der(authority.spki().as_ref()));
+        let (Ok((_, own)), Ok((_, key))) = (own, key) else { return false };
+        self.issuer() == authority.subject() && own.verify_signature(Some(&key)).is_ok()
     }
 
     /// The first second of validity.

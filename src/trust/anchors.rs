@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::{ArcSwap, Guard};
 use rustls_pki_types::CertificateDer;
@@ -16,7 +16,7 @@ use crate::tls::AnchorHints;
 use super::distribution::DistributionPoints;
 #[cfg(feature = "server")]
 use super::status::{OcspAsk, OcspAsking, OcspProblem, OcspStatuses};
-use super::{ListFetching, ListProblem, RevocationListError, RevocationLists};
+use super::{ListAsk, ListFetching, ListProblem, RevocationListError, RevocationLists};
 
 /// A named set of authorities, with intermediates that peers may leave out.
 #[derive(Debug)]
@@ -29,6 +29,8 @@ pub struct AnchorSet {
     revocation_lists: ArcSwap<RevocationLists>,
     /// Those of the files alone.
     file_lists: ArcSwap<RevocationLists>,
+    /// Held by whoever joins the two: what was joined first is in force first.
+    joining: Mutex<()>,
     /// Where more come from.
     distribution: Option<DistributionPoints>,
     /// Who is asked about single certificates, and what they said.
@@ -128,6 +130,7 @@ impl AnchorSet {
                 policy: PathPolicy::default(),
                 revocation_lists: ArcSwap::default(),
                 file_lists: ArcSwap::default(),
+                joining: Mutex::default(),
                 distribution: None,
                 #[cfg(feature = "server")]
                 ocsp: None,
@@ -159,10 +162,23 @@ impl AnchorSet {
     }
 
     fn join_lists(&self) {
+        let _one_at_a_time = self.joining.lock().unwrap_or_else(PoisonError::into_inner);
         let files = self.file_lists.load_full();
         match &self.distribution {
             None => self.revocation_lists.store(files),
             Some(distribution) => self.revocation_lists.store(Arc::new(distribution.joined(&files))),
+        }
+    }
+
+    /// Goes on with what the set of this name has fetched and been told before a reload.
+    fn inherit(&self, before: &Self) {
+        if let (Some(own), Some(before)) = (&self.distribution, &before.distribution) {
+            own.inherit(before);
+            self.join_lists();
+        }
+        #[cfg(feature = "server")]
+        if let (Some(own), Some(before)) = (&self.ocsp, &before.ocsp) {
+            own.inherit(before);
         }
     }
 
@@ -189,6 +205,9 @@ impl AnchorSet {
     /// The first certificate that is refused, from the one that was shown upwards.
     pub fn check_revocation(&self, path: &Path, now: Timestamp) -> Result<Option<Timestamp>, RevocationListError> {
         let lists = self.revocation_lists.load();
+        if let Some(distribution) = &self.distribution {
+            distribution.shown(path, now);
+        }
         #[cfg(feature = "server")]
         if let Some(ocsp) = &self.ocsp {
             let mut until = None;
@@ -226,7 +245,8 @@ impl AnchorSet {
         noted.is_some()
     }
 
-    /// The questions that are to be put by OCSP now. Whoever takes them answers with [`AnchorSet::take_status`].
+    /// The questions that are to be put by OCSP now, never more than there is room for. Whoever takes them answers with
+    /// [`AnchorSet::take_status`] and drops them then.
     #[cfg(feature = "server")]
     pub fn due_statuses(&self, now: Timestamp) -> Vec<OcspAsk> {
         self.ocsp.as_ref().map(|ocsp| ocsp.take_due(now)).unwrap_or_default()
@@ -241,9 +261,9 @@ impl AnchorSet {
         self.ocsp.as_ref().map_or(Ok(()), |ocsp| ocsp.take_in(ask, answer, now))
     }
 
-    /// The URLs of lists that are to be fetched now, each with whether the operator named it. Whoever takes them answers with
-    /// [`AnchorSet::take_list`].
-    pub fn due_lists(&self, now: Timestamp) -> Vec<(String, bool)> {
+    /// The lists that are to be fetched now, never more than there is room for. Whoever takes them answers with [`AnchorSet::take_list`] and
+    /// drops them then.
+    pub fn due_lists(&self, now: Timestamp) -> Vec<ListAsk> {
         self.distribution.as_ref().map(|distribution| distribution.take_due(now)).unwrap_or_default()
     }
 
@@ -367,14 +387,18 @@ impl AnchorSets {
         Ok(Self::new(sets))
     }
 
-    /// These sets in place of `previous`: unchanged sets stay the same objects, and the epoch moves on if anything changed. Of a set that
-    /// stays, the revocation lists read now are put in force together with all the rest, by [`CurrentAnchors`](super::CurrentAnchors).
+    /// These sets in place of `previous`: unchanged sets stay the same objects, and the epoch moves on if anything changed. A changed set goes
+    /// on with what its predecessor has fetched, as far as it is signed by who is in it now. Of a set that stays, the revocation lists read now are put in force together with all the rest, by [`CurrentAnchors`](super::CurrentAnchors).
     #[must_use]
     pub fn replacing(mut self, previous: &Self) -> Self {
         for (name, set) in &mut self.sets {
-            if let Some(known) = previous.sets.get(name).filter(|known| known.is_same(set)) {
-                self.waiting.push((Arc::clone(known), set.file_lists.load_full()));
-                *set = Arc::clone(known);
+            match previous.sets.get(name) {
+                Some(known) if known.is_same(set) => {
+                    self.waiting.push((Arc::clone(known), set.file_lists.load_full()));
+                    *set = Arc::clone(known);
+                }
+                Some(known) => set.inherit(known),
+                None => {}
             }
         }
         let is_unchanged = self.sets.len() == previous.sets.len()
@@ -500,66 +524,4 @@ fn revocation_lists(
 
 #[cfg(test)]
 #[cfg(feature = "server")]
-mod tests {
-    use super::*;
-    use crate::config::settings::AnchorSetSettings;
-    use crate::pki::authority::{CertificateUsage, DevelopmentAuthority, IssueRequest, self_signed};
-    use crate::pki::fixture::{Authority, NOW, TestRandomness};
-
-    fn set(name: &str, authority: &Authority) -> AnchorSet {
-        AnchorSet::new(name, vec![authority.certificate.clone()], vec![]).expect("a set")
-    }
-
-    #[test]
-    fn a_reload_keeps_what_it_does_not_change() {
-        let (a, b) = (Authority::new("A"), Authority::new("B"));
-        let first = AnchorSets::new([set("one", &a), set("two", &b)]);
-        assert_eq!(first.epoch(), 1);
-        let same = AnchorSets::new([set("one", &a), set("two", &b)]).replacing(&first);
-        assert_eq!(same.epoch(), 1);
-        assert!(Arc::ptr_eq(same.get("one").expect("one"), first.get("one").expect("one")));
-        let changed = AnchorSets::new([set("one", &a), set("two", &a)]).replacing(&same);
-        assert_eq!(changed.epoch(), 2);
-        assert!(Arc::ptr_eq(changed.get("one").expect("one"), first.get("one").expect("one")));
-        assert!(!Arc::ptr_eq(changed.get("two").expect("two"), first.get("two").expect("two")));
-        let fewer = AnchorSets::new([set("one", &a)]).replacing(&changed);
-        assert_eq!(fewer.epoch(), 3);
-        let renamed = AnchorSets::new([set("uno", &a)]).replacing(&fewer);
-        assert_eq!(renamed.epoch(), 4);
-        assert_eq!(renamed.hints().keys().collect::<Vec<_>>(), ["uno"]);
-    }
-
-    #[test]
-    fn files_are_read_whole_or_not_at_all() {
-        let directory = tempfile::tempdir().expect("temporary directory");
-        let day = crate::domain::Lifetime::from_seconds(86_400);
-        let authority = |name: &str| DevelopmentAuthority::generate(name, NOW, day, &TestRandomness).expect("generated");
-        let both = [authority("A"), authority("B")].map(|authority| authority.certificate_pem().to_owned()).concat();
-        let subject = crate::pki::DistinguishedName::parse("CN=leaf").expect("a name");
-        let leaf = self_signed(&IssueRequest::new(subject, CertificateUsage::Client, day), NOW, &TestRandomness).expect("signed");
-        let garbled = both.replace("MII", "MIJ");
-        let files =
-            [("both.pem", both.as_str()), ("leaf.pem", &leaf.certificate_pem), ("empty.pem", ""), ("garbled.pem", &garbled)];
-        for (name, text) in files {
-            std::fs::write(directory.path().join(name), text).expect("written");
-        }
-        let load = |file: &str| {
-            let settings = AnchorSetSettings { files: vec![file.into()], ..AnchorSetSettings::default() };
-            AnchorSets::load(&BTreeMap::from([("clients".to_owned(), settings)]), directory.path())
-        };
-        assert_eq!(
-            load("both.pem").expect("two authorities").get("clients").expect("the set").anchors().certificates().count(),
-            2
-        );
-        let table = [
-            ("leaf.pem", "`CN=leaf` is not a certification authority's certificate"),
-            ("empty.pem", "empty.pem: has no certificate"),
-            ("garbled.pem", "garbled.pem: certificate 1: "),
-            ("absent.pem", "absent.pem: cannot be read: "),
-        ];
-        for (file, expected) in table {
-            let message = load(file).expect_err(file).to_string();
-            assert!(message.starts_with("anchor set `clients`: ") && message.contains(expected), "{message}");
-        }
-    }
-}
+mod tests;

@@ -4,6 +4,7 @@
 //! a path from it has verified. Nobody else can make this process fetch anything.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
@@ -18,15 +19,22 @@ use crate::pki::path::{Link, Path};
 use crate::pki::pem;
 
 use super::RevocationLists;
-use super::revocation_list::NamedBy;
+use super::revocation_list::{NamedBy, age};
+use super::room::{Room, Seat};
 
-/// URLs that one set fetches from. What certificates name beyond is not fetched.
+/// URLs that one set fetches from. What certificates name beyond is not fetched, until nobody has shown one of the others for a day.
 const MOST_PLACES: usize = 1_024;
+/// How long after the last certificate that names a URL was shown it is still fetched from.
+const KEPT: Lifetime = Lifetime::from_seconds(86_400);
 /// URLs that count of one certificate, and bytes of each.
 const MOST_POINTS: usize = 8;
 const URL_BYTES: usize = 2_048;
-/// How long an answer is waited for before the same URL is tried again, whatever the client's own limits are.
-pub(super) const UNDER_WAY: Lifetime = Lifetime::from_seconds(120);
+/// Lists that one set fetches at once, each URL once.
+const MOST_FETCHES: usize = 8;
+/// Authorities that clients have sent for one URL's lists.
+const MOST_AUTHORITIES: usize = 16;
+/// Lists of one URL that stay although its answer says nothing of them any more.
+const MOST_KEPT: usize = 16;
 /// The pause after the first failure; it doubles with each further one, up to sixteen times, and never beyond the set's own interval.
 pub(super) const AFTER_FAILURE_SECONDS: u32 = 15;
 pub(super) const MOST_DOUBLINGS: u32 = 4;
@@ -57,7 +65,7 @@ pub enum ListProblem {
     /// The list cannot be used.
     #[error("{0}")]
     List(#[from] CrlError),
-    /// It is older than the one that was fetched before, which stays.
+    /// One of its lists is older than the one of the same authority and scope that was fetched before. All of those stay.
     #[error("it is older than the one that was fetched before")]
     Older,
 }
@@ -74,6 +82,16 @@ impl ListProblem {
     }
 }
 
+/// A list that is to be fetched now. Nobody else is told to before it is dropped.
+#[derive(Debug)]
+pub struct ListAsk {
+    /// Where it is.
+    pub url: String,
+    /// Whether the operator named it.
+    pub by_operator: bool,
+    _seat: Seat,
+}
+
 type Lists = Vec<(Arc<CertificateRevocationList>, Thumbprint)>;
 
 /// One URL.
@@ -86,16 +104,28 @@ struct Place {
     problem: Option<ListProblem>,
     due: Timestamp,
     failures: u32,
+    /// When a certificate that names it was last shown, in seconds. For ever, where the set itself names it.
+    shown: Arc<AtomicI64>,
 }
 
 impl Place {
-    fn new(named_by: NamedBy) -> Self {
-        let due = Timestamp::from_seconds(0);
-        Self { named_by, authorities: Vec::new(), lists: Vec::new(), problem: Some(ListProblem::Pending), due, failures: 0 }
+    fn new(named_by: NamedBy, shown: i64) -> Self {
+        let (due, problem, shown) = (Timestamp::from_seconds(0), Some(ListProblem::Pending), Arc::new(AtomicI64::new(shown)));
+        Self { named_by, authorities: Vec::new(), lists: Vec::new(), problem, due, failures: 0, shown }
+    }
+
+    /// Whether nobody has shown a certificate that names it for long.
+    fn is_forgotten(&self, now: Timestamp) -> bool {
+        self.shown.load(Ordering::Relaxed) < now.minus(KEPT).seconds()
     }
 
     fn is_pending(&self) -> bool {
         self.problem == Some(ListProblem::Pending)
+    }
+
+    /// Is to be fetched at once, and waited for.
+    fn ask_again(&mut self) {
+        (self.problem, self.due, self.failures) = (Some(ListProblem::Pending), Timestamp::from_seconds(0), 0);
     }
 }
 
@@ -108,19 +138,21 @@ pub(super) struct DistributionPoints {
     places: ArcSwap<BTreeMap<String, Place>>,
     /// Held by whoever changes the places.
     changing: Mutex<()>,
+    room: Arc<Room>,
 }
 
 impl DistributionPoints {
     pub(super) fn new(fetching: ListFetching, authorities: Vec<Certificate>) -> Self {
-        let configured = fetching.urls.iter().map(|url| (url.clone(), Place::new(NamedBy::Operator)));
+        let configured = fetching.urls.iter().map(|url| (url.clone(), Place::new(NamedBy::Operator, i64::MAX)));
         let mut places: BTreeMap<String, Place> = configured.collect();
         if fetching.named_by_certificates {
             let named = authorities.iter().flat_map(|authority| fetchable(authority.distribution_points()));
             for url in named.take(MOST_PLACES) {
-                places.entry(url.clone()).or_insert_with(|| Place::new(NamedBy::Certificate));
+                places.entry(url.clone()).or_insert_with(|| Place::new(NamedBy::Certificate, i64::MAX));
             }
         }
-        Self { fetching, authorities, places: ArcSwap::from_pointee(places), changing: Mutex::new(()) }
+        let (places, room) = (ArcSwap::from_pointee(places), Room::new(MOST_FETCHES, 1));
+        Self { fetching, authorities, places, changing: Mutex::new(()), room }
     }
 
     /// Changes the places.
@@ -132,6 +164,36 @@ impl DistributionPoints {
         result
     }
 
+    /// Takes over what was fetched before a reload, as far as the authorities that are there now have signed it, or those that they have signed.
+    pub(super) fn inherit(&self, before: &Self) {
+        let before = before.places.load();
+        let accepted = accepted(&self.authorities, before.values().flat_map(|place| &place.authorities));
+        let may_sign = |signer: &Thumbprint| {
+            let signs = |authority: &&Certificate| authority.key_usage().is_none_or(|usage| usage.crl_sign);
+            accepted.iter().filter(signs).any(|authority| authority.spki_sha256() == *signer)
+        };
+        self.change(|places| {
+            for (url, known) in before.iter() {
+                let lists: Lists = known.lists.iter().filter(|(_, signer)| may_sign(signer)).cloned().collect();
+                if !places.contains_key(url) {
+                    let is_wanted = self.fetching.named_by_certificates && known.named_by == NamedBy::Certificate;
+                    if lists.is_empty() || !is_wanted || places.len() >= MOST_PLACES {
+                        continue;
+                    }
+                    let shown = known.shown.load(Ordering::Relaxed);
+                    places.insert(url.clone(), Place::new(NamedBy::Certificate, shown));
+                }
+                let Some(place) = places.get_mut(url) else { continue };
+                place.authorities = known.authorities.iter().filter(|sent| accepted.contains(sent)).cloned().collect();
+                // What failed before is tried again: it may be signed by who has come. What is under way just now is due, and fetched again.
+                if known.problem.is_none() && !lists.is_empty() {
+                    (place.problem, place.due) = (None, known.due);
+                }
+                place.lists = lists;
+            }
+        });
+    }
+
     /// The lists of the files with those that were fetched.
     pub(super) fn joined(&self, files: &RevocationLists) -> RevocationLists {
         let places = self.places.load();
@@ -140,7 +202,7 @@ impl DistributionPoints {
     }
 
     /// Takes note of what a path's certificates name, of which no list in force speaks. `None` when nothing is waited for; else whether a
-    /// URL is new.
+    /// URL is new, or an authority that may sign what comes from it.
     pub(super) fn note(
         &self,
         lists: &RevocationLists,
@@ -150,25 +212,45 @@ impl DistributionPoints {
     ) -> Option<bool> {
         let missing: Vec<&Link> = path.links().iter().filter(|link| !lists.speaks_of(link, now)).collect();
         if missing.is_empty() {
+            self.shown(path, now);
             return None;
         }
         let places = self.places.load();
-        let is_new = |url: &&String| self.fetching.named_by_certificates && !places.contains_key(*url);
-        let has_new = missing.iter().any(|link| fetchable(&link.points).any(|url| is_new(&url)));
-        let adds = has_new && places.len() < MOST_PLACES;
+        let has_forgotten = |places: &BTreeMap<String, Place>| places.values().any(|place| place.is_forgotten(now));
+        let is_news = |link: &Link, url: &String| match places.get(url) {
+            Some(place) => place.is_forgotten(now) || self.sends_another(place, link, chain),
+            None => self.fetching.named_by_certificates && (places.len() < MOST_PLACES || has_forgotten(&places)),
+        };
+        let adds = missing.iter().any(|link| fetchable(&link.points).any(|url| is_news(link, url)));
         if adds {
             self.change(|places| {
+                if places.len() >= MOST_PLACES {
+                    let named = |url: &String| missing.iter().any(|link| link.points.contains(url));
+                    places.retain(|url, place| !place.is_forgotten(now) || named(url));
+                }
                 for link in &missing {
                     for url in fetchable(&link.points) {
-                        if places.len() < MOST_PLACES {
-                            let place = places.entry(url.clone()).or_insert_with(|| Place::new(NamedBy::Certificate));
-                            let sent = sent_authority(chain, link).filter(|sent| !place.authorities.contains(sent));
-                            place.authorities.extend(sent);
+                        if !places.contains_key(url) {
+                            if !self.fetching.named_by_certificates || places.len() >= MOST_PLACES {
+                                continue;
+                            }
+                            places.insert(url.clone(), Place::new(NamedBy::Certificate, now.seconds()));
+                        }
+                        if let Some(place) = places.get_mut(url).filter(|place| place.is_forgotten(now)) {
+                            place.ask_again();
+                        }
+                        if let Some(place) = places.get_mut(url)
+                            && self.sends_another(place, link, chain)
+                            && let Some(sent) = sent_authority(chain, link)
+                        {
+                            place.authorities.push(sent);
+                            place.ask_again();
                         }
                     }
                 }
             });
         }
+        self.shown(path, now);
         let places = self.places.load();
         let operators = places.values().any(|place| place.named_by == NamedBy::Operator && place.is_pending());
         let is_pending = |url: &String| places.get(url).is_some_and(Place::is_pending);
@@ -176,31 +258,47 @@ impl DistributionPoints {
         awaits.then_some(adds)
     }
 
-    /// The URLs that are to be fetched now, and whether the operator named each. They are not given again before an answer, or before
-    /// one would have come.
-    pub(super) fn take_due(&self, now: Timestamp) -> Vec<(String, bool)> {
-        if self.places.load().values().all(|place| place.due > now) {
-            return Vec::new();
+    /// The certificates of a path are shown: what they name is fetched on.
+    pub(super) fn shown(&self, path: &Path, now: Timestamp) {
+        let places = self.places.load();
+        for place in path.links().iter().flat_map(|link| &link.points).filter_map(|url| places.get(url)) {
+            place.shown.fetch_max(now.seconds(), Ordering::Relaxed);
         }
-        self.change(|places| {
-            let due = places.iter_mut().filter(|(_, place)| place.due <= now);
-            due.map(|(url, place)| {
-                place.due = now.plus(UNDER_WAY);
-                (url.clone(), place.named_by == NamedBy::Operator)
-            })
-            .collect()
-        })
+    }
+
+    /// Whether a client sends the certificate of an authority that is not known to sign what comes from there: one that the set's own
+    /// authorities have signed, since the path has verified. An authority with a new key goes on under the URL of the old one.
+    fn sends_another(&self, place: &Place, link: &Link, chain: &[CertificateDer<'static>]) -> bool {
+        let mut known = self.authorities.iter().chain(&place.authorities);
+        place.authorities.len() < MOST_AUTHORITIES
+            && !known.any(|known| known.thumbprint() == link.issuer_certificate)
+            && chain.iter().any(|der| sha256(der) == *link.issuer_certificate.as_bytes())
+    }
+
+    /// The URLs that are to be fetched now, as many as there is room for: first what the operator named, then what has waited longest.
+    pub(super) fn take_due(&self, now: Timestamp) -> Vec<ListAsk> {
+        let places = self.places.load();
+        let mut due: Vec<_> = places.iter().filter(|(_, place)| place.due <= now && !place.is_forgotten(now)).collect();
+        due.sort_by_key(|(_, place)| (place.named_by == NamedBy::Certificate, place.due));
+        let ask = |(url, place): (&String, &Place)| {
+            let by_operator = place.named_by == NamedBy::Operator;
+            Some(ListAsk { _seat: self.room.take(url)?, url: url.clone(), by_operator })
+        };
+        due.into_iter().filter_map(ask).collect()
     }
 
     /// Takes what came from a URL.
     pub(super) fn take_in(&self, url: &str, answer: Result<&[u8], String>, now: Timestamp) -> Result<(), ListProblem> {
         let Some(known) = self.places.load().get(url).cloned() else { return Ok(()) };
+        // Signatures first, while nobody waits. What is known by then is looked at under the lock.
         let read = answer.map_err(ListProblem::Fetch).and_then(|bytes| self.read(bytes, &known));
         self.change(|places| {
             let Some(place) = places.get_mut(url) else { return Ok(()) };
-            match read {
+            let has_grown = place.authorities.len() > known.authorities.len();
+            let wait = read.as_ref().map_or(Lifetime::from_seconds(0), |lists| self.until_next(lists, now));
+            let taken = match read.and_then(|lists| renewed(&place.lists, lists, now)) {
                 Ok(lists) => {
-                    place.due = now.plus(self.until_next(&lists, now));
+                    place.due = now.plus(wait);
                     (place.lists, place.problem, place.failures) = (lists, None, 0);
                     Ok(())
                 }
@@ -210,7 +308,12 @@ impl DistributionPoints {
                     (place.problem, place.failures) = (Some(problem.clone()), place.failures.saturating_add(1));
                     Err(problem)
                 }
+            };
+            // Read without an authority that has come since: somebody waits for what it may sign.
+            if has_grown {
+                place.ask_again();
             }
+            taken
         })
     }
 
@@ -222,8 +325,7 @@ impl DistributionPoints {
             let (list, signer) = CertificateRevocationList::verified(&der, authorities)?;
             lists.push((Arc::new(list), signer));
         }
-        let newest = |lists: &Lists| lists.iter().map(|(list, _)| list.this_update()).max();
-        if newest(&lists) < newest(&place.lists) { Err(ListProblem::Older) } else { Ok(lists) }
+        Ok(lists)
     }
 
     /// After three quarters of what is left until the first list is too old, so that there is time for trying again.
@@ -233,6 +335,23 @@ impl DistributionPoints {
         let soon = u32::try_from(left.saturating_mul(3) / 4).unwrap_or(u32::MAX).max(1);
         Lifetime::from_seconds(if left == 0 { AFTER_FAILURE_SECONDS } else { soon }).min(self.fetching.refresh)
     }
+}
+
+/// What an answer makes of the lists that are known, each authority and scope for itself: nothing goes back to an older list, and one that
+/// the answer says nothing of stays until its `nextUpdate`. Whoever stands between could put together any lists that were ever signed.
+fn renewed(known: &Lists, mut answer: Lists, now: Timestamp) -> Result<Lists, ListProblem> {
+    let mut kept = Lists::new();
+    for (list, signer) in known {
+        let same = answer.iter().filter(|(other, of)| of == signer && other.scope() == list.scope());
+        match same.map(|(other, _)| age(other)).max() {
+            Some(newest) if newest < age(list) => return Err(ListProblem::Older),
+            None if list.next_update() >= now => kept.push((Arc::clone(list), *signer)),
+            Some(_) | None => {}
+        }
+    }
+    kept.sort_by_cached_key(|(list, _)| std::cmp::Reverse(list.this_update()));
+    answer.extend(kept.into_iter().take(MOST_KEPT));
+    Ok(answer)
 }
 
 /// The URLs of a certificate that can be fetched.
@@ -247,6 +366,23 @@ pub(super) fn is_fetchable(url: &str) -> bool {
     parsed.is_ok_and(|url| ["http", "https"].contains(&url.scheme()) && url.username().is_empty() && url.password().is_none())
 }
 
+/// The authorities of a set, and those of `sent` that one of them has signed, or one that another of those has.
+pub(super) fn accepted<'a>(own: &[Certificate], sent: impl Iterator<Item = &'a Certificate>) -> Vec<Certificate> {
+    let mut sent: BTreeMap<Thumbprint, &Certificate> = sent.map(|sent| (sent.thumbprint(), sent)).collect();
+    let mut accepted = own.to_vec();
+    let mut asked = 0;
+    while let Some(authority) = accepted.get(asked).cloned() {
+        let signed: Vec<Certificate> =
+            sent.values().filter(|sent| sent.is_signed_by(&authority)).map(|sent| (*sent).clone()).collect();
+        for certificate in &signed {
+            sent.remove(&certificate.thumbprint());
+        }
+        accepted.extend(signed);
+        asked += 1;
+    }
+    accepted
+}
+
 /// The authority that signed a certificate of a path, where the client sent it.
 pub(super) fn sent_authority(chain: &[CertificateDer<'static>], link: &Link) -> Option<Certificate> {
     let sent = chain.iter().find(|der| sha256(der) == *link.issuer_certificate.as_bytes())?;
@@ -255,118 +391,4 @@ pub(super) fn sent_authority(chain: &[CertificateDer<'static>], link: &Link) -> 
 
 #[cfg(test)]
 #[cfg(feature = "server")]
-mod tests {
-    use super::*;
-    use crate::pki::fixture::{Authority, Identity, ListParams, NOW};
-    use crate::trust::{AnchorSet, RevocationLists, RevocationMode};
-
-    fn seconds(count: u32) -> Lifetime {
-        Lifetime::from_seconds(count)
-    }
-
-    fn pointed(authority: &Authority, name: &str, urls: &[String]) -> Identity {
-        authority.leaf(name, |params| {
-            params.crl_distribution_points = vec![rcgen::CrlDistributionPoint { uris: urls.to_vec() }];
-        })
-    }
-
-    fn set(root: &Authority, urls: &[&str], refresh: u32) -> AnchorSet {
-        let urls = urls.iter().map(|url| (*url).to_owned()).collect();
-        let fetching = ListFetching { urls, named_by_certificates: true, refresh: seconds(refresh) };
-        let none: [(CertificateRevocationList, Thumbprint); 0] = [];
-        AnchorSet::new("clients", vec![root.certificate.clone()], vec![])
-            .expect("a set")
-            .with_revocation_lists(RevocationLists::new(RevocationMode::Hard, none))
-            .with_list_fetching(fetching, vec![root.certificate.clone()])
-    }
-
-    fn judged(set: &AnchorSet, identity: &Identity, now: Timestamp) -> Result<(), Reason> {
-        let path = set.path(&identity.certificate, &[], now).expect("a path");
-        set.revocation_lists().check(&path, now).map(|_| ()).map_err(|error| error.reason())
-    }
-
-    fn awaits(set: &AnchorSet, identity: &Identity, now: Timestamp) -> bool {
-        set.path(&identity.certificate, &[], now).is_ok_and(|path| set.awaits_lists(&path, &[], now))
-    }
-
-    const URL: &str = "http://lists.example/ca.crl";
-
-    /// Ahead of need: after the set's own interval, or three quarters of the time that the list is still good for; sooner after a failure,
-    /// and later with each one.
-    #[test]
-    fn lists_are_due_before_they_are_too_old() {
-        let root = Authority::new("Root");
-        let due_after = |set: &AnchorSet, from: Timestamp| {
-            (0..=100_000).map(seconds).find(|wait| !set.due_lists(from.plus(*wait)).is_empty()).map(Lifetime::seconds)
-        };
-        let list = |life: u32| root.revocation_list(|list: &mut ListParams| list.next_update = Some(NOW.plus(seconds(life))));
-        for (life, refresh, expected) in [(1_000, 3_600, 750), (1_000, 100, 100), (100_000, 3_600, 3_600), (4, 3_600, 3)] {
-            let set = set(&root, &[URL], refresh);
-            assert_eq!(set.due_lists(NOW), [(URL.to_owned(), true)]);
-            assert_eq!(set.due_lists(NOW), [], "it is under way");
-            set.take_list(URL, Ok(&list(life)), NOW).expect("a list");
-            assert_eq!(due_after(&set, NOW), Some(expected), "{life} {refresh}");
-        }
-        let set = set(&root, &[URL], 3_600);
-        let mut now = NOW;
-        for expected in [15, 30, 60, 120, 240, 240] {
-            set.take_list(URL, Err("down".into()), now).expect_err("down");
-            assert_eq!(due_after(&set, now), Some(expected));
-            now = now.plus(seconds(expected));
-        }
-        set.take_list(URL, Ok(&list(90_000)), now).expect("a list");
-        assert_eq!(due_after(&set, now), Some(3_600));
-        set.take_list("http://another.example/", Ok(&list(90_000)), now).expect("nobody asked, nothing is taken");
-    }
-
-    /// What a verified certificate names is asked for once, and not at all where a list in force speaks of it; a URL that cannot be fetched is
-    /// no URL, and there is a bound.
-    #[test]
-    fn what_is_named_is_noted_once() {
-        let root = Authority::new("Root");
-        let set = set(&root, &[], 3_600);
-        let alice = pointed(&root, "alice", &[URL.into(), "ldap://lists.example/".into(), "http://u:p@lists.example/".into()]);
-        assert_eq!(judged(&set, &alice, NOW), Err(Reason::CertificateRevocationUnknown));
-        assert!(awaits(&set, &alice, NOW));
-        assert_eq!(judged(&set, &alice, NOW), Err(Reason::CertificateRevocationUnreachable), "not asked yet");
-        assert_eq!(set.due_lists(NOW), [(URL.to_owned(), false)]);
-        set.take_list(URL, Err("down".into()), NOW).expect_err("down");
-        assert!(!awaits(&set, &alice, NOW), "it was asked for");
-        assert_eq!(judged(&set, &alice, NOW), Err(Reason::CertificateRevocationUnreachable));
-        set.take_list(URL, Ok(&root.revocation_list(|_| {})), NOW).expect("a list");
-        assert_eq!(judged(&set, &alice, NOW), Ok(()));
-        let bob = pointed(&root, "bob", &["http://lists.example/bob.crl".into()]);
-        assert!(!awaits(&set, &bob, NOW), "the list without partition speaks of it");
-        let late = NOW.plus(seconds(1_001));
-        assert_eq!(judged(&set, &alice, late), Err(Reason::CertificateRevocationStale));
-        assert!(awaits(&set, &bob, late), "it does no more");
-        // An older list than the known one is not taken.
-        let older = root.revocation_list(|list: &mut ListParams| list.this_update = NOW.minus(seconds(200)));
-        assert_eq!(set.take_list(URL, Ok(&older), NOW), Err(ListProblem::Older));
-        assert_eq!(judged(&set, &alice, NOW), Ok(()));
-        // A bound on what all certificates together name.
-        let many: Vec<String> = (0..MOST_POINTS + 5).map(|number| format!("http://lists.example/{number}")).collect();
-        let set = self::set(&root, &[], 3_600);
-        assert!(awaits(&set, &pointed(&root, "carol", &many), NOW));
-        assert_eq!(set.due_lists(NOW).len(), MOST_POINTS);
-    }
-
-    /// The list of an authority that only the client sent is verified with that one's key, and with no certificate that merely has it.
-    #[test]
-    fn an_authority_that_the_client_sent_may_sign() {
-        let root = Authority::new("Root");
-        let intermediate = root.intermediate("Intermediate", |_| {});
-        let alice = pointed(&intermediate, "alice", &[URL.into()]);
-        let set = set(&root, &[], 3_600);
-        let chain = [intermediate.certificate.der().clone()];
-        let path = set.path(&alice.certificate, &chain, NOW).expect("a path");
-        assert!(set.awaits_lists(&path, &chain, NOW));
-        let twin = Authority::new("Intermediate").revocation_list(|_| {});
-        let error = set.take_list(URL, Ok(&twin), NOW).expect_err("another key");
-        assert_eq!(error.reason(), Reason::CertificateRevocationSigner);
-        set.take_list(URL, Ok(&intermediate.revocation_list(|_| {})), NOW).expect("its own");
-        // The intermediate itself is the root's to revoke, whose list is still missing.
-        let checked = set.revocation_lists().check(&path, NOW).map_err(|error| error.reason());
-        assert_eq!(checked, Err(Reason::CertificateRevocationUnknown));
-    }
-}
+mod tests;

@@ -9,12 +9,13 @@ mod distribution;
 mod judgement;
 pub mod revocation;
 mod revocation_list;
+mod room;
 #[cfg(feature = "server")]
 mod status;
 
 pub use anchors::{AnchorSet, AnchorSetError, AnchorSets};
 pub use current::CurrentAnchors;
-pub use distribution::{ListFetching, ListProblem};
+pub use distribution::{ListAsk, ListFetching, ListProblem};
 pub use judgement::{PeerTrust, TrustError, TrustedCertificate};
 pub use revocation_list::{RevocationListError, RevocationLists, RevocationMode};
 #[cfg(feature = "server")]

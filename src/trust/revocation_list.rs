@@ -112,6 +112,12 @@ impl RevocationListError {
     }
 }
 
+/// The order of an authority's lists of one scope. Of two of one second the number tells: in decimal and without leading zeros, the longer
+/// is the higher.
+pub(super) fn age(list: &CertificateRevocationList) -> impl Ord + use<> {
+    (list.this_update(), list.number().map(|number| (number.len(), number.to_owned())))
+}
+
 impl RevocationLists {
     /// Lists with the keys that signed them (SPKI SHA-256).
     pub fn new<L>(mode: RevocationMode, lists: impl IntoIterator<Item = (L, Thumbprint)>) -> Self
@@ -124,9 +130,7 @@ impl RevocationLists {
             by_issuer.entry(issuer).or_default().entry(list.scope().clone()).or_default().push(list);
         }
         for lists in by_issuer.values_mut().flat_map(BTreeMap::values_mut) {
-            // Of two of one second the number tells: in decimal and without leading zeros, the longer is the higher.
-            let number = |list: &CertificateRevocationList| list.number().map(|number| (number.len(), number.to_owned()));
-            lists.sort_by_cached_key(|list| std::cmp::Reverse((list.this_update(), number(list))));
+            lists.sort_by_cached_key(|list| std::cmp::Reverse(age(list)));
         }
         Self { mode, by_issuer, problems: BTreeMap::new() }
     }

@@ -2,8 +2,9 @@
 //!
 //! As with lists, a responder is named by the operator or by a certificate whose path has verified.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use arc_swap::ArcSwap;
 use quick_cache::sync::Cache;
@@ -17,12 +18,17 @@ use crate::pki::ocsp::{OcspAnswer, OcspError, OcspQuestion, OcspStatus};
 use crate::pki::path::{Link, Path};
 
 use super::RevocationListError;
-use super::distribution::{AFTER_FAILURE_SECONDS, MOST_DOUBLINGS, UNDER_WAY, fetchable, sent_authority};
+use super::distribution::{AFTER_FAILURE_SECONDS, MOST_DOUBLINGS, accepted, fetchable, sent_authority};
+use super::room::{Room, Seat};
 
 /// Certificates whose status one set remembers. Those that have not been shown for longest go first.
 const REMEMBERED: usize = 10_000;
 /// How long after a certificate was last shown its status is still asked for.
 const KEPT: Lifetime = Lifetime::from_seconds(86_400);
+
+/// Questions that one set has under way at once, and those to one responder: one that hangs leaves room for others.
+const MOST_QUESTIONS: usize = 16;
+const MOST_TO_ONE: usize = 8;
 
 /// How a set asks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,10 +68,11 @@ impl OcspProblem {
 /// A certificate of an authority's: the authority's certificate and its number.
 type Key = (Thumbprint, Serial);
 
-/// A question that is to be put now.
-#[derive(Clone, Debug)]
+/// A question that is to be put now. Nobody else is told to put it before it is dropped.
+#[derive(Debug)]
 pub struct OcspAsk {
-    key: Key,
+    entry: Arc<Entry>,
+    _seat: Seat,
     /// The responder.
     pub url: String,
     /// Whether the operator named it.
@@ -74,13 +81,20 @@ pub struct OcspAsk {
     pub request: Vec<u8>,
 }
 
+impl Drop for OcspAsk {
+    fn drop(&mut self) {
+        self.entry.under_way.store(false, Ordering::Release);
+    }
+}
+
 #[derive(Debug)]
 struct Entry {
-    key: Key,
     issuer: Certificate,
     question: OcspQuestion,
     url: String,
+    /// Written by whoever has the question under way.
     state: ArcSwap<State>,
+    under_way: AtomicBool,
     /// When the certificate was last shown, in seconds.
     used: AtomicI64,
 }
@@ -110,11 +124,38 @@ pub(super) struct OcspStatuses {
     asking: OcspAsking,
     authorities: Vec<Certificate>,
     entries: Cache<Key, Arc<Entry>>,
+    room: Arc<Room>,
 }
 
 impl OcspStatuses {
     pub(super) fn new(asking: OcspAsking, authorities: Vec<Certificate>) -> Self {
-        Self { asking, authorities, entries: Cache::new(REMEMBERED) }
+        Self { asking, authorities, entries: Cache::new(REMEMBERED), room: Room::new(MOST_QUESTIONS, MOST_TO_ONE) }
+    }
+
+    /// Takes over what was said before a reload, as far as the issuer is one of the authorities that are there now, or one that they have
+    /// signed. A question that is under way just now is due, and put again.
+    pub(super) fn inherit(&self, before: &Self) {
+        let issuers: BTreeMap<Thumbprint, Certificate> =
+            before.entries.iter().map(|(_, entry)| (entry.issuer.thumbprint(), entry.issuer.clone())).collect();
+        let accepted = accepted(&self.authorities, issuers.values());
+        for (key, entry) in before.entries.iter() {
+            let url = match &self.asking.url {
+                Some(url) => url.clone(),
+                None if self.asking.named_by_certificates => entry.url.clone(),
+                None => continue,
+            };
+            if accepted.iter().any(|authority| authority.thumbprint() == key.0) {
+                let entry = Entry {
+                    issuer: entry.issuer.clone(),
+                    question: entry.question.clone(),
+                    url,
+                    state: ArcSwap::new(entry.state.load_full()),
+                    under_way: AtomicBool::new(false),
+                    used: AtomicI64::new(entry.used.load(Ordering::Relaxed)),
+                };
+                self.entries.insert(key, Arc::new(entry));
+            }
+        }
     }
 
     /// Whom to ask about a certificate.
@@ -138,7 +179,8 @@ impl OcspStatuses {
                     let due = Timestamp::from_seconds(0);
                     let state = State { answer: None, problem: Some(OcspProblem::Pending), due, failures: 0 };
                     let (state, used) = (ArcSwap::from_pointee(state), AtomicI64::new(now.seconds()));
-                    let entry = Arc::new(Entry { key, issuer, question, url: url.clone(), state, used });
+                    let under_way = AtomicBool::new(false);
+                    let entry = Arc::new(Entry { issuer, question, url: url.clone(), state, under_way, used });
                     self.entries.insert(key, Arc::clone(&entry));
                     entry
                 }
@@ -180,18 +222,42 @@ impl OcspStatuses {
         })
     }
 
-    /// The questions that are to be put now. They are not given again before an answer, or before one would have come.
+    /// The questions that are to be put now, as many as there is room for: first those about certificates that nobody has been asked about
+    /// yet, then those that have waited longest.
     pub(super) fn take_due(&self, now: Timestamp) -> Vec<OcspAsk> {
+        if self.room.free() == 0 {
+            return Vec::new();
+        }
+        let shown = now.minus(KEPT).seconds();
+        let is_due = |entry: &Arc<Entry>| {
+            let rests = entry.under_way.load(Ordering::Acquire) || entry.used.load(Ordering::Relaxed) < shown;
+            !rests && entry.state.load().due <= now
+        };
+        let mut due: Vec<Arc<Entry>> = self.entries.iter().map(|(_, entry)| entry).filter(is_due).collect();
+        due.sort_by_cached_key(|entry| entry.state.load().due);
         let mut asks = Vec::new();
-        for (_, entry) in self.entries.iter() {
-            let state = entry.state.load();
-            if state.due > now || entry.used.load(Ordering::Relaxed) < now.minus(KEPT).seconds() {
+        for entry in due {
+            let Some(seat) = self.room.take(&entry.url) else {
+                if self.room.free() == 0 {
+                    break;
+                }
+                continue;
+            };
+            if entry.under_way.swap(true, Ordering::AcqRel) {
                 continue;
             }
-            entry.state.store(Arc::new(State { due: now.plus(UNDER_WAY), ..State::clone(&state) }));
-            if let Ok(request) = entry.question.request() {
-                let by_operator = self.asking.url.is_some();
-                asks.push(OcspAsk { key: entry.key, url: entry.url.clone(), by_operator, request });
+            let (url, by_operator) = (entry.url.clone(), self.asking.url.is_some());
+            let request = entry.question.request();
+            let mut ask = OcspAsk { entry, _seat: seat, url, by_operator, request: Vec::new() };
+            match request {
+                Ok(request) => {
+                    ask.request = request;
+                    asks.push(ask);
+                }
+                Err(error) => {
+                    let failed = self.failed(&ask.entry.state.load(), OcspProblem::Answer(error), now);
+                    ask.entry.state.store(Arc::new(failed));
+                }
             }
         }
         asks
@@ -199,7 +265,7 @@ impl OcspStatuses {
 
     /// Takes what came.
     pub(super) fn take_in(&self, ask: &OcspAsk, answer: Result<&[u8], String>, now: Timestamp) -> Result<(), OcspProblem> {
-        let Some(entry) = self.entries.get(&ask.key) else { return Ok(()) };
+        let entry = &ask.entry;
         let known = entry.state.load();
         let read = answer.map_err(OcspProblem::Fetch);
         let read = read.and_then(|bytes| Ok(entry.question.answer(bytes, &entry.issuer, now)?));
@@ -230,5 +296,95 @@ impl OcspStatuses {
             due: now.plus(pause.min(self.asking.refresh)),
             failures: known.failures.saturating_add(1),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pki::fixture::{Authority, Identity, NOW};
+    use crate::trust::AnchorSet;
+
+    fn set(root: &Authority, url: Option<&str>) -> AnchorSet {
+        let asking =
+            OcspAsking { url: url.map(str::to_owned), named_by_certificates: true, refresh: Lifetime::from_seconds(3_600) };
+        let set = AnchorSet::new("clients", vec![root.certificate.clone()], vec![]).expect("a set");
+        set.with_ocsp(asking, vec![root.certificate.clone()])
+    }
+
+    /// Names a responder (RFC 5280 §4.2.2.1).
+    fn naming(root: &Authority, url: &str) -> Identity {
+        use crate::pki::fixture::der;
+        let uri = der(0x86, [url.as_bytes()]);
+        let ocsp = der(0x06, [&[0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x30, 0x01][..]]);
+        let access = der(0x30, [&der(0x30, [&ocsp[..], &uri])[..]]);
+        let oid = [1, 3, 6, 1, 5, 5, 7, 1, 1];
+        root.leaf("client", |params| {
+            params.custom_extensions.push(rcgen::CustomExtension::from_oid_content(&oid, access));
+        })
+    }
+
+    fn show(set: &AnchorSet, identity: &Identity, now: Timestamp) -> bool {
+        let path = set.path(&identity.certificate, &[], now).expect("a path");
+        set.awaits_lists(&path, &[], now)
+    }
+
+    /// A reload that changes a set goes on with what responders said of certificates whose issuer it still accepts.
+    #[test]
+    fn a_reload_goes_on_with_what_was_said() {
+        use crate::trust::AnchorSets;
+        let (root, other) = (Authority::new("Root"), Authority::new("Other"));
+        let set_of = |roots: &[&Authority]| {
+            let certificates: Vec<_> = roots.iter().map(|root| root.certificate.clone()).collect();
+            let asking = OcspAsking { url: None, named_by_certificates: true, refresh: Lifetime::from_seconds(3_600) };
+            AnchorSet::new("clients", certificates.clone(), vec![]).expect("a set").with_ocsp(asking, certificates)
+        };
+        let first = AnchorSets::new([set_of(&[&root])]);
+        let set = first.get("clients").expect("the set");
+        let (told, under_way) = (naming(&root, "http://one.example/"), naming(&root, "http://two.example/"));
+        for identity in [&told, &under_way] {
+            assert!(show(set, identity, NOW));
+        }
+        let asks = set.due_statuses(NOW);
+        for ask in asks.iter().filter(|ask| ask.url == "http://one.example/") {
+            set.take_status(ask, Err("down".into()), NOW).expect_err("down");
+        }
+        let second = AnchorSets::new([set_of(&[&root, &other])]).replacing(&first);
+        let set = second.get("clients").expect("the set");
+        assert!(!show(set, &told, NOW), "what came of it is known");
+        let again = set.due_statuses(NOW);
+        assert_eq!(again.iter().map(|ask| ask.url.as_str()).collect::<Vec<_>>(), ["http://two.example/"]);
+        let third = AnchorSets::new([set_of(&[&other])]).replacing(&second);
+        assert!(third.get("clients").expect("the set").due_statuses(NOW.plus(Lifetime::from_seconds(60))).is_empty());
+    }
+
+    /// However many certificates are shown, a responder that hangs has so many questions and no more; those of others are put all the same,
+    /// and nothing is queued that would reach it all at once when it is back.
+    #[test]
+    fn a_responder_that_hangs_holds_nobody_up() {
+        let root = Authority::new("Root");
+        let set = set(&root, None);
+        for _ in 0..MOST_TO_ONE * 3 {
+            assert!(show(&set, &naming(&root, "http://hangs.example/"), NOW));
+        }
+        let hanging = set.due_statuses(NOW);
+        assert_eq!(hanging.len(), MOST_TO_ONE);
+        let much_later = NOW.plus(Lifetime::from_seconds(1_000));
+        assert!(set.due_statuses(much_later).is_empty(), "they are under way, however long that takes");
+        let well = naming(&root, "http://well.example/");
+        assert!(show(&set, &well, much_later));
+        let asks = set.due_statuses(much_later);
+        assert_eq!(asks.iter().map(|ask| ask.url.as_str()).collect::<Vec<_>>(), ["http://well.example/"]);
+        // It fails at last: those that nobody has been asked about come before those that are tried again.
+        let tried: Vec<_> = hanging.iter().map(|ask| ask.request.clone()).collect();
+        for ask in hanging {
+            set.take_status(&ask, Err("down".into()), NOW).expect_err("down");
+        }
+        let next = set.due_statuses(much_later);
+        assert_eq!(next.len(), MOST_TO_ONE);
+        assert!(next.iter().all(|ask| !tried.contains(&ask.request)));
+        drop((asks, next));
+        // One that is given up without an answer is asked again.
+        assert_eq!(set.due_statuses(much_later).len(), MOST_TO_ONE + 1);
     }
 }

@@ -23,7 +23,7 @@ pub enum RateLimitKeySetting {
     /// The client that a token was issued to, at its issuer.
     #[default]
     Client,
-    /// The certificate of the connection; where there is none, the client.
+    /// The certificate of the connection, where the token is bound to it or the route's anchor sets accept it; the client otherwise.
     Certificate,
 }
 

@@ -83,6 +83,15 @@ on_both_engines! {
             store.note_certificate(&seen("one", "k1", Some("1@CN=CA"), 500)).await.expect("noted");
             store.note_certificate(&seen("three", "k2", None, 1_000)).await.expect("noted");
             store.note_certificate(&seen("three", "k2", None, 800)).await.expect("noted");
+            // One that the rule on its key brought with it, and that is then revoked for itself, is nobody else's any more.
+            store.revoke_certificates(&rule(RuleKind::CertificateKey, "k1"), &done(16)).await.expect("revoked");
+            let own = store.revoke(&rule(RuleKind::Certificate, "two"), &done(17)).await.expect("revoked");
+            let again = store.revoke(&rule(RuleKind::Certificate, "two"), &done(18)).await.expect("revoked");
+            assert_eq!(again.sequence, own.sequence, "said already");
+            assert_eq!(restore(RuleKind::CertificateKey, "k1").await, Some(vec!["k1".to_owned()]));
+            let left = store.certificate_rules(0, 10).await.expect("rules");
+            let left: Vec<_> = left.iter().map(|one| (one.rule.value.as_str(), one.because.as_deref())).collect();
+            assert_eq!(left, [("three", None), ("one", None), ("two", None)]);
             assert_eq!(store.forget_certificates(at(501), 10).await.expect("forgotten"), 1);
             assert_eq!(store.forget_certificates(at(901), 10).await.expect("forgotten"), 1);
             assert_eq!(store.forget_certificates(at(901), 10).await.expect("forgotten"), 0);

@@ -146,6 +146,24 @@ async fn the_database_file_is_its_owners_alone() {
     }
 }
 
+/// Identifiers stand in the order of their bytes on both engines, whatever a PostgreSQL database's own order is.
+#[test]
+fn identifiers_are_ordered_by_bytes() {
+    let mut looked_at = 0;
+    for entry in std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations/postgres")).expect("a folder").flatten()
+    {
+        let text = std::fs::read_to_string(entry.path()).expect("text");
+        for line in text.lines().filter(|line| line.contains(" TEXT")) {
+            let name = line.split_whitespace().next().expect("a name");
+            if ["client_id", "family_id", "key_id", "session_id", "subject", "thumbprint"].contains(&name) {
+                assert!(line.contains(" TEXT COLLATE \"C\""), "{}: {line}", entry.path().display());
+                looked_at += 1;
+            }
+        }
+    }
+    assert!(looked_at > 20, "{looked_at}");
+}
+
 /// No statement asks the database for the time or writes SQL outside a constant.
 #[test]
 fn time_is_a_parameter_of_every_statement() {

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::{passed, refused};
 use crate::harness::command::symbolon;
-use crate::harness::{Call, Http, Leaf, Setup, Stack, Upstream};
+use crate::harness::{Authority, Call, Http, Leaf, Setup, Stack, Upstream};
 
 fn route(name: &str, upstream: &str, more: &str) -> String {
     format!(
@@ -55,6 +55,46 @@ async fn a_caller_uses_up_nobodys_share_but_its_own() {
     assert!(check.contains("  at most     2 requests of one certificate in 600 seconds\n"), "{check}");
 }
 
+/// A certificate that nobody vouches for makes nobody another caller: whoever holds a token that is bound to nothing makes as many as he likes.
+#[tokio::test]
+async fn a_certificate_of_ones_own_making_is_no_new_caller() {
+    let limit = "rate_limit = { requests = 2, seconds = 600, per = \"certificate\" }\nproof_of_possession = \"optional\"";
+    let judged = format!("{limit}\ncertificate_mode = \"permissive\"");
+    let routes = route("unjudged", "{upstream}", limit) + &route("judged", "{upstream}", &judged);
+    let unbound = serde_json::json!({
+        "client_id": "unbound",
+        "token_endpoint_auth_method": "tls_client_auth",
+        "tls_client_auth_subject_dn": "CN=alice",
+        "tls_client_certificate_bound_access_tokens": false,
+        "scope": "read write",
+        "resources": ["{accounts}"],
+    });
+    let stack = Setup { gateway: routes, clients: vec![unbound], ..Setup::default() }.start().await;
+    let answer = stack.post(&stack.alice, "/token", &[("grant_type", "client_credentials"), ("client_id", "unbound")]).await;
+    let token = answer.json()["access_token"].as_str().expect("a token").to_owned();
+    for path in ["/unjudged", "/judged"] {
+        let call = Call::get(path).bearer(&token);
+        for number in 0..4 {
+            let made = if number % 2 == 0 {
+                Leaf::client("alice").self_signed()
+            } else {
+                Authority::new("Own").issue(Leaf::client("x"))
+            };
+            let answer = stack.caller(&made).send(&stack.gateway_authority, &call).await;
+            match number {
+                0 | 1 => passed(&stack, &answer, path),
+                _ => refused(&stack, &answer, 429, "too_many_requests", "rate_limited", path).await,
+            }
+        }
+        // One that the host's authorities vouch for has a share of its own, where they are asked.
+        let answer = stack.caller(&stack.alice).send(&stack.gateway_authority, &call).await;
+        match path {
+            "/judged" => passed(&stack, &answer, path),
+            _ => refused(&stack, &answer, 429, "too_many_requests", "rate_limited", path).await,
+        }
+    }
+}
+
 /// A place counts until the last byte of its answer, and is given back however that ends.
 #[tokio::test]
 async fn as_many_requests_are_served_at_once_as_may_be() {
@@ -101,7 +141,7 @@ async fn as_many_requests_are_served_at_once_as_may_be() {
 
 const PAGES: &str = r#"cors = { origins = ["https://app.example", "http://localhost:3000"], headers = ["X-Trace"], expose_headers = ["X-Total"], methods = ["GET", "PUT"] }
 response_header = [{ name = "X-Frame-Options", value = "DENY" }]
-remove_response_headers = ["Server", "X-Powered-By"]
+remove_response_headers = ["Server", "X-Powered-By", "Cache-Control", "Vary"]
 fapi_interaction_id = true
 "#;
 
@@ -112,7 +152,7 @@ async fn pages() -> Stack {
     let stack = Setup { gateway: routes, gateway_changes: vec![hsts], ..Setup::default() }.start().await;
     stack.upstream.answer_with(
         "HTTP/1.1 200 OK\r\nContent-Length: 17\r\nAccess-Control-Allow-Origin: *\r\nAccess-Control-Allow-Credentials: true\r\n\
-         Strict-Transport-Security: max-age=0\r\nServer: App/1.0\r\nX-Powered-By: App\r\nX-Frame-Options: ALLOWALL\r\n\
+         Strict-Transport-Security: max-age=0\r\nCache-Control: public\r\nVary: *\r\nServer: App/1.0\r\nX-Powered-By: App\r\nX-Frame-Options: ALLOWALL\r\n\
          x-fapi-interaction-id: upstreams\r\nX-Total: 7\r\n\r\n{\"upstream\":true}",
     );
     stack
@@ -221,6 +261,7 @@ async fn every_answer_says_what_it_must() {
             (answer.header("x-frame-options"), answer.header("server"), answer.header("x-powered-by")),
             (Some("DENY"), None, None)
         );
+        assert_eq!((answer.header("vary"), answer.header("cache-control")), (Some("origin"), None), "not the upstream's");
         assert_eq!(answer.header("strict-transport-security"), Some(strict));
         assert!(answer.header("date").is_some_and(|date| date.ends_with(" GMT")));
         passed(&stack, &answer, http);
@@ -247,6 +288,9 @@ async fn every_answer_says_what_it_must() {
         let answer = alice.send(&stack.gateway_authority, &Call::get("/pages").header("x-fapi-interaction-id", name)).await;
         refused(&stack, &answer, 401, "unauthorized", "token_absent", http).await;
         assert_eq!((answer.header("x-fapi-interaction-id"), answer.header("x-frame-options")), (Some(name), Some("DENY")));
+        // What the gateway itself says is not the upstream's, and stays.
+        assert!(answer.headers.contains(&("vary".to_owned(), "origin".to_owned())), "{:?}", answer.headers);
+        assert_eq!(answer.header("cache-control"), Some("no-store"));
         let missing = alice.send(&stack.gateway_authority, &Call::get("/nowhere").header("x-fapi-interaction-id", name)).await;
         assert_eq!((missing.status, missing.header("x-fapi-interaction-id")), (404, None));
         for answer in [answer, missing, alice.send(&stack.gateway_authority, &Call::get("/.well-known/symbolon/jwks.json")).await]

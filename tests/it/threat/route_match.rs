@@ -23,6 +23,8 @@ fn routes() -> String {
             "path = \"/versions\"\nclient_ids = [\"mallory\"]\nmatch_header = [{ name = \"X-Version\", value = \"2\" }]",
         ),
         route("exactly", "path = \"/exactly\"\npath_match = \"exact\""),
+        route("one of them", "path = \"/them/{id}\"\npath_match = \"exact\""),
+        route("their admin", "path = \"/them/admin\"\nscopes = [\"admin\"]"),
         route("many", "path = \"/\"\nassertion_audience = \"app\"").replace("{gateway_authority}", "*.example:{gateway_port}"),
         "[[redirect]]\nhost = \"{gateway_authority}\"\npath = \"/moved/{id}\"\nto = \"https://new.example/there\"\n".to_owned(),
         "[[redirect]]\nhost = \"{gateway_authority}\"\npath_match = \"exact\"\nto = \"https://new.example\"\nstatus = 302\n"
@@ -52,6 +54,7 @@ async fn a_request_finds_the_route_that_is_for_it_and_no_other() {
             (get("/versions"), "old"),
             (get("/versions").header("x-version", "3"), "old"),
             (get("/exactly"), "exactly"),
+            (get("/them/7"), "one of them"),
         ];
         for (call, name) in good {
             let answer = connection.send(&call).await;
@@ -72,6 +75,8 @@ async fn a_request_finds_the_route_that_is_for_it_and_no_other() {
             ),
             (Call::new("DELETE", "/items?_method=GET").bearer(&token), 403, "insufficient_scope", "token_scope"),
             (get("/users/7"), 403, "insufficient_scope", "token_scope"),
+            (get("/them/admin"), 403, "insufficient_scope", "token_scope"),
+            (get("/them/%61dmin"), 403, "insufficient_scope", "token_scope"),
             (get("/users/7/orders;x/.."), 400, "invalid_request", "request_ambiguous"),
             (get("/users/7%2f8/orders"), 400, "invalid_request", "request_ambiguous"),
             (get("/users;x/7/orders"), 400, "invalid_request", "request_ambiguous"),

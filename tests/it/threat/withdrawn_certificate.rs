@@ -128,6 +128,27 @@ async fn certificates_are_revoked_by_key_and_by_number_and_restored() {
     }
     let mut connection = stack.caller(&renewed).connect(&stack.mtls_authority).await.expect("a connection");
     assert_eq!(refused_with(&stack, &mut connection, &token_request(), 401).await, "certificate_revoked");
+    // Also one that the rule on its key reached first.
+    let both = stack.client_ca.issue(Leaf::client("alice"));
+    both.write(stack.dir.path());
+    let token = stack.token(&both).await;
+    let call = Call::get("/accounts").bearer(&token);
+    changed("revoke", &["alice.pem", "--by", "key"]).await.ok();
+    changed("revoke", &["alice.pem", "--note", "lost again"]).await.ok();
+    let started = Instant::now();
+    while !stack.events("server-audit.jsonl").iter().any(|line| line["note"] == "lost again") {
+        assert!(started.elapsed() < Duration::from_secs(10), "it is not in the trail");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    changed("restore", &["alice.pem", "--by", "key"]).await.ok();
+    let said = changed("list-revoked", &[]).await.ok();
+    assert!(said.lines().any(|line| line.contains(&both.thumbprint()) && !line.contains("(with ")), "{said}");
+    let mut connection = stack.caller(&both).connect(&stack.mtls_authority).await.expect("a connection");
+    assert_eq!(refused_with(&stack, &mut connection, &token_request(), 401).await, "certificate_revoked");
+    let answer = stack.caller(&both).send(&stack.gateway_authority, &call).await;
+    assert_eq!(answer.status, 401);
+    changed("restore", &["alice.pem"]).await.ok();
+    assert_eq!(refused_with(&stack, &mut connection, &token_request(), 200).await, "");
     let events = stack.events("server-audit.jsonl");
     for (event, kind) in [("certificates_revoked", "certificate_key"), ("certificates_restored", "certificate_serial")] {
         assert!(events.iter().any(|line| line["event"] == event && line["kind"] == kind), "{event}");

@@ -1,0 +1,77 @@
+use super::*;
+use crate::config::settings::AnchorSetSettings;
+use crate::pki::authority::{CertificateUsage, DevelopmentAuthority, IssueRequest, self_signed};
+use crate::pki::fixture::{Authority, NOW, TestRandomness};
+
+fn set(name: &str, authority: &Authority) -> AnchorSet {
+    AnchorSet::new(name, vec![authority.certificate.clone()], vec![]).expect("a set")
+}
+
+#[test]
+fn a_reload_keeps_what_it_does_not_change() {
+    let (a, b) = (Authority::new("A"), Authority::new("B"));
+    let first = AnchorSets::new([set("one", &a), set("two", &b)]);
+    assert_eq!(first.epoch(), 1);
+    let same = AnchorSets::new([set("one", &a), set("two", &b)]).replacing(&first);
+    assert_eq!(same.epoch(), 1);
+    assert!(Arc::ptr_eq(same.get("one").expect("one"), first.get("one").expect("one")));
+    let changed = AnchorSets::new([set("one", &a), set("two", &a)]).replacing(&same);
+    assert_eq!(changed.epoch(), 2);
+    assert!(Arc::ptr_eq(changed.get("one").expect("one"), first.get("one").expect("one")));
+    assert!(!Arc::ptr_eq(changed.get("two").expect("two"), first.get("two").expect("two")));
+    let fewer = AnchorSets::new([set("one", &a)]).replacing(&changed);
+    assert_eq!(fewer.epoch(), 3);
+    let renamed = AnchorSets::new([set("uno", &a)]).replacing(&fewer);
+    assert_eq!(renamed.epoch(), 4);
+    assert_eq!(renamed.hints().keys().collect::<Vec<_>>(), ["uno"]);
+}
+
+/// What was joined later is in force later: nobody joins while somebody else does.
+#[test]
+fn lists_are_joined_one_after_another() {
+    let root = Authority::new("A");
+    let url = "http://lists.example/a";
+    let refresh = crate::domain::Lifetime::from_seconds(60);
+    let fetching = ListFetching { urls: vec![url.to_owned()], named_by_certificates: false, refresh };
+    let set = set("one", &root).with_list_fetching(fetching, vec![root.certificate.clone()]);
+    let list = root.revocation_list(|_| {});
+    let joining = set.joining.lock().expect("nobody joins");
+    std::thread::scope(|scope| {
+        let taking = scope.spawn(|| set.take_list(url, Ok(&list), NOW));
+        std::thread::sleep(std::time::Duration::from_millis(200));
+        assert!(!taking.is_finished() && set.revocation_lists().iter().count() == 0);
+        drop(joining);
+        taking.join().expect("it has ended").expect("a list");
+    });
+    assert_eq!(set.revocation_lists().iter().count(), 1);
+}
+
+#[test]
+fn files_are_read_whole_or_not_at_all() {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let day = crate::domain::Lifetime::from_seconds(86_400);
+    let authority = |name: &str| DevelopmentAuthority::generate(name, NOW, day, &TestRandomness).expect("generated");
+    let both = [authority("A"), authority("B")].map(|authority| authority.certificate_pem().to_owned()).concat();
+    let subject = crate::pki::DistinguishedName::parse("CN=leaf").expect("a name");
+    let leaf = self_signed(&IssueRequest::new(subject, CertificateUsage::Client, day), NOW, &TestRandomness).expect("signed");
+    let garbled = both.replace("MII", "MIJ");
+    let files = [("both.pem", both.as_str()), ("leaf.pem", &leaf.certificate_pem), ("empty.pem", ""), ("garbled.pem", &garbled)];
+    for (name, text) in files {
+        std::fs::write(directory.path().join(name), text).expect("written");
+    }
+    let load = |file: &str| {
+        let settings = AnchorSetSettings { files: vec![file.into()], ..AnchorSetSettings::default() };
+        AnchorSets::load(&BTreeMap::from([("clients".to_owned(), settings)]), directory.path())
+    };
+    assert_eq!(load("both.pem").expect("two authorities").get("clients").expect("the set").anchors().certificates().count(), 2);
+    let table = [
+        ("leaf.pem", "`CN=leaf` is not a certification authority's certificate"),
+        ("empty.pem", "empty.pem: has no certificate"),
+        ("garbled.pem", "garbled.pem: certificate 1: "),
+        ("absent.pem", "absent.pem: cannot be read: "),
+    ];
+    for (file, expected) in table {
+        let message = load(file).expect_err(file).to_string();
+        assert!(message.starts_with("anchor set `clients`: ") && message.contains(expected), "{message}");
+    }
+}
