@@ -46,6 +46,7 @@ mod key_source;
 mod master;
 mod password;
 mod person;
+mod plaintext;
 mod ring;
 
 pub use envelope::{AudienceTag, BearerContext, OpenedBearer, Purpose, ROW_PREFIX_LENGTH, RowContext, row_key_id};
@@ -58,6 +59,7 @@ pub use password::{
     PasswordVerified,
 };
 pub use person::PersonKey;
+pub use plaintext::Plaintext;
 pub use ring::{DataKey, KeyRing};
 
 use crate::event::Reason;
