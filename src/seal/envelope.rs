@@ -62,7 +62,7 @@ impl Purpose {
         }
     }
 
-    const fn code(self) -> u8 {
+    pub(super) const fn code(self) -> u8 {
         match self {
             Self::AccessToken => 1,
             Self::RefreshToken => 2,
