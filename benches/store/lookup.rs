@@ -48,22 +48,22 @@ impl Kind {
             (Engine::Sqlite, Self::Code) => {
                 "WITH RECURSIVE n(i) AS (SELECT $1 UNION ALL SELECT i + 1 FROM n WHERE i + 1 < $2) \
                  INSERT INTO authorization_code (code_index, family_id, state_sealed, expires) \
-                 SELECT unhex(printf('%08x', i * 4294967296 / $3)) || randomblob(28), printf('%010d', i) || 'fill', randomblob(270), 1900000000 FROM n"
+                 SELECT unhex(printf('%08x', i * 4294967296 / $3) || hex(randomblob(28))), printf('%010d', i) || 'fill', randomblob(270), 1900000000 FROM n"
             }
             (Engine::Sqlite, Self::RefreshToken) => {
                 "WITH RECURSIVE n(i) AS (SELECT $1 UNION ALL SELECT i + 1 FROM n WHERE i + 1 < $2) \
                  INSERT INTO grant_family (family_id, client_id, subject, state_sealed, generation, rotated, created, expires) \
-                 SELECT printf('%020d', i * (9223372036854775807 / $3)), 'bench', 'bench', randomblob(270), 1, 0, 0, 1900000000 FROM n"
+                 SELECT printf('%019d', i * (9223372036854775807 / $3)) || 'f', 'bench', 'bench', randomblob(270), 1, 0, 0, 1900000000 FROM n"
             }
             (Engine::Sqlite, Self::PushedRequest) => {
                 "WITH RECURSIVE n(i) AS (SELECT $1 UNION ALL SELECT i + 1 FROM n WHERE i + 1 < $2) \
                  INSERT INTO pushed_request (uri_index, state_sealed, expires) \
-                 SELECT unhex(printf('%08x', i * 4294967296 / $3)) || randomblob(28), randomblob(270), 1900000000 FROM n"
+                 SELECT unhex(printf('%08x', i * 4294967296 / $3) || hex(randomblob(28))), randomblob(270), 1900000000 FROM n"
             }
             (Engine::Sqlite, Self::Proof) => {
                 "WITH RECURSIVE n(i) AS (SELECT $1 UNION ALL SELECT i + 1 FROM n WHERE i + 1 < $2) \
                  INSERT INTO replay (key_index, until) \
-                 SELECT unhex(printf('%08x', i * 4294967296 / $3)) || randomblob(28), 1900000000 FROM n"
+                 SELECT unhex(printf('%08x', i * 4294967296 / $3) || hex(randomblob(28))), 1900000000 FROM n"
             }
             (Engine::Postgres, Self::Code) => {
                 "INSERT INTO authorization_code (code_index, family_id, state_sealed, expires) \
@@ -73,7 +73,7 @@ impl Kind {
             }
             (Engine::Postgres, Self::RefreshToken) => {
                 "INSERT INTO grant_family (family_id, client_id, subject, state_sealed, generation, rotated, created, expires) \
-                 SELECT lpad(CAST(i * (9223372036854775807 / $3) AS TEXT), 20, '0'), 'bench', 'bench', \
+                 SELECT lpad(CAST(i * (9223372036854775807 / $3) AS TEXT), 19, '0') || 'f', 'bench', 'bench', \
                  decode(repeat(md5(CAST(i AS TEXT)), 17), 'hex'), 1, 0, 0, 1900000000 \
                  FROM generate_series(CAST($1 AS BIGINT), CAST($2 AS BIGINT) - 1) AS i"
             }

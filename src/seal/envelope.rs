@@ -325,7 +325,7 @@ fn open(
     let nonce = XNonce::try_from(nonce).map_err(|_| SealError::Malformed)?;
     let tag = tag.try_into().map_err(|_| SealError::Malformed)?;
     let associated = associated_data(header, parts)?;
-    let mut plaintext = Plaintext::new(body.to_vec());
+    let mut plaintext = Plaintext::from(body.to_vec());
     let cipher = XChaCha20Poly1305::new(cipher_key.expose().into());
     let opened = cipher.decrypt_inout_detached(&nonce, &associated, plaintext.as_mut_slice().into(), &tag);
     opened.map_err(|_| SealError::Broken(id.clone()))?;

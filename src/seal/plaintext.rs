@@ -13,12 +13,14 @@ use zeroize::{Zeroize as _, Zeroizing};
 pub struct Plaintext(Vec<u8>);
 
 impl Plaintext {
-    pub(super) fn new(bytes: Vec<u8>) -> Self {
-        Self(bytes)
-    }
-
     pub(super) fn as_mut_slice(&mut self) -> &mut [u8] {
         self.0.as_mut_slice()
+    }
+}
+
+impl From<Vec<u8>> for Plaintext {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self(bytes)
     }
 }
 

@@ -351,7 +351,6 @@ pub(super) fn narrowed_resources(parameters: &Parameters, granted: &[String]) ->
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
 
     fn family(generation: i64, rotated: i64) -> FamilyRecord {
