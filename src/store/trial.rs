@@ -56,7 +56,7 @@ pub(super) struct Mark {
 impl Mark {
     pub(super) fn new(name: impl Into<String>) -> Self {
         let name = name.into();
-        let secret = base64url::encode(&sha256(name.as_bytes()));
+        let secret = base64url::encode(sha256(name.as_bytes()));
         Self { name, secret }
     }
 
