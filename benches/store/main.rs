@@ -39,6 +39,9 @@ struct Options {
     /// Rows of each table that is looked up in
     #[arg(long, default_value_t = 200_000)]
     rows: u32,
+    /// Only these kinds of rows: code, refresh, pushed, proof. Each by itself takes a quarter of the disk
+    #[arg(long, value_delimiter = ',')]
+    kinds: Vec<String>,
     /// Seconds of redemptions without pause over which memory is watched
     #[arg(long, default_value_t = 5.0)]
     soak: f64,

@@ -97,7 +97,7 @@ impl People {
         let (ring, context) = (self.store.ring(), self.context());
         let opened = ring.open_bearer(&context, sealed).ok()?;
         let is_ours = ring.audience_matches(&context, &opened, audience) && now < opened.expires;
-        is_ours.then_some(opened.plaintext)
+        is_ours.then(|| opened.plaintext.into())
     }
 
     /// Goes on with a sign-in that [`People::hold`] interrupted.

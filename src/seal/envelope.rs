@@ -3,10 +3,9 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chacha20poly1305::aead::Generate as _;
 use chacha20poly1305::{AeadInOut as _, KeyInit as _, XChaCha20Poly1305, XNonce};
 use subtle::ConstantTimeEq as _;
-use zeroize::Zeroizing;
 
 use super::ring::RingKey;
-use super::{KeyRing, SealError, SealKeyId};
+use super::{KeyRing, Plaintext, SealError, SealKeyId};
 use crate::domain::{DeploymentId, Redacted, Timestamp};
 
 const VERSION: u8 = 1;
@@ -63,7 +62,7 @@ impl Purpose {
         }
     }
 
-    const fn code(self) -> u8 {
+    pub(super) const fn code(self) -> u8 {
         match self {
             Self::AccessToken => 1,
             Self::RefreshToken => 2,
@@ -92,7 +91,7 @@ pub struct OpenedBearer {
     /// When it expires.
     pub expires: Timestamp,
     /// What was sealed.
-    pub plaintext: Zeroizing<Vec<u8>>,
+    pub plaintext: Plaintext,
     /// The audience it was sealed for: see [`KeyRing::audience_matches`].
     pub audience_tag: AudienceTag,
     /// The key it was sealed with.
@@ -132,9 +131,9 @@ impl KeyRing {
     ///
     /// # Errors
     /// [`SealError::Malformed`], [`SealError::KeyUnknown`], [`SealError::Broken`].
-    pub fn open_row(&self, context: &RowContext<'_>, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, SealError> {
-        let (id, header_length) = read_header(ROW, sealed)?;
-        let key = self.key(&id).ok_or(SealError::KeyUnknown(id))?;
+    pub fn open_row(&self, context: &RowContext<'_>, sealed: &[u8]) -> Result<Plaintext, SealError> {
+        let (name, header_length) = read_name(ROW, sealed)?;
+        let key = self.key_named(name)?;
         open_column(&key.id, &key.row, header_length, context, sealed)
     }
 
@@ -184,7 +183,7 @@ impl KeyRing {
             return Err(SealError::Malformed);
         }
         let sealed = URL_SAFE_NO_PAD.decode(text).map_err(|_| SealError::Malformed)?;
-        let (id, start) = read_header(BEARER, &sealed)?;
+        let (name, start) = read_name(BEARER, &sealed)?;
         let fields = sealed.get(start..).ok_or(SealError::Malformed)?;
         let (purpose, fields) = fields.split_first().ok_or(SealError::Malformed)?;
         let (expires, fields) = fields.split_first_chunk::<8>().ok_or(SealError::Malformed)?;
@@ -192,7 +191,7 @@ impl KeyRing {
         if *purpose != context.purpose.code() {
             return Err(SealError::Malformed);
         }
-        let key = self.key(&id).ok_or(SealError::KeyUnknown(id))?;
+        let key = self.key_named(name)?;
         let header_length = sealed.len() - rest.len();
         let plaintext = open(&key.id, key.bearer(context.purpose), header_length, &[context.issuer], &sealed)?;
         Ok(OpenedBearer {
@@ -235,7 +234,7 @@ pub(super) fn open_column(
     header_length: usize,
     context: &RowContext<'_>,
     sealed: &[u8],
-) -> Result<Zeroizing<Vec<u8>>, SealError> {
+) -> Result<Plaintext, SealError> {
     open(id, key, header_length, &row_parts(context), sealed)
 }
 
@@ -263,14 +262,19 @@ fn header(kind: u8, id: &SealKeyId) -> Vec<u8> {
 
 /// The key's name, and where the header that both kinds share ends.
 pub(super) fn read_header(kind: u8, sealed: &[u8]) -> Result<(SealKeyId, usize), SealError> {
+    let (name, end) = read_name(kind, sealed)?;
+    Ok((name.parse().map_err(|_| SealError::Malformed)?, end))
+}
+
+/// The same, with the name as it stands there.
+fn read_name(kind: u8, sealed: &[u8]) -> Result<(&str, usize), SealError> {
     let (start, rest) = sealed.split_first_chunk::<3>().ok_or(SealError::Malformed)?;
     let [version, found, length] = *start;
     if version != VERSION || found != kind {
         return Err(SealError::Malformed);
     }
     let name = rest.get(..usize::from(length)).and_then(|name| std::str::from_utf8(name).ok()).ok_or(SealError::Malformed)?;
-    let id = name.parse().map_err(|_| SealError::Malformed)?;
-    Ok((id, start.len() + name.len()))
+    Ok((name, start.len() + name.len()))
 }
 
 /// The header and where the value belongs, in a form that can be read in one way only.
@@ -314,14 +318,14 @@ fn open(
     header_length: usize,
     parts: &[&str],
     sealed: &[u8],
-) -> Result<Zeroizing<Vec<u8>>, SealError> {
+) -> Result<Plaintext, SealError> {
     let (header, rest) = sealed.split_at_checked(header_length).ok_or(SealError::Malformed)?;
     let (nonce, rest) = rest.split_at_checked(NONCE_LENGTH).ok_or(SealError::Malformed)?;
     let (body, tag) = rest.len().checked_sub(TAG_LENGTH).and_then(|at| rest.split_at_checked(at)).ok_or(SealError::Malformed)?;
     let nonce = XNonce::try_from(nonce).map_err(|_| SealError::Malformed)?;
     let tag = tag.try_into().map_err(|_| SealError::Malformed)?;
     let associated = associated_data(header, parts)?;
-    let mut plaintext = Zeroizing::new(body.to_vec());
+    let mut plaintext = Plaintext::from(body.to_vec());
     let cipher = XChaCha20Poly1305::new(cipher_key.expose().into());
     let opened = cipher.decrypt_inout_detached(&nonce, &associated, plaintext.as_mut_slice().into(), &tag);
     opened.map_err(|_| SealError::Broken(id.clone()))?;

@@ -2,12 +2,10 @@
 
 use std::fmt;
 
-use zeroize::Zeroizing;
-
 use super::envelope::{self, RowContext};
 use super::key_source::{KeySource, KeySourceError};
 use super::ring::derive;
-use super::{SealError, SealKeyId};
+use super::{Plaintext, SealError, SealKeyId};
 use crate::domain::Redacted;
 
 /// Why there are no master keys.
@@ -100,7 +98,7 @@ impl MasterKeys {
     ///
     /// # Errors
     /// [`SealError::Malformed`], [`SealError::KeyUnknown`], [`SealError::Broken`].
-    pub fn unwrap(&self, context: &RowContext<'_>, wrapped: &[u8]) -> Result<Zeroizing<Vec<u8>>, SealError> {
+    pub fn unwrap(&self, context: &RowContext<'_>, wrapped: &[u8]) -> Result<Plaintext, SealError> {
         let (id, header_length) = envelope::read_header(envelope::WRAPPED, wrapped)?;
         let key = self.keys().find(|key| key.id == id).ok_or(SealError::KeyUnknown(id))?;
         envelope::open_column(&key.id, &key.wrap, header_length, context, wrapped)

@@ -27,11 +27,11 @@
 //!                                                  for a bearer:                 the issuer
 //!                    each as its length in four bytes, big-endian, and its bytes
 //! expires            seconds since the epoch, signed, big-endian
-//! purpose            01 access token, 02 refresh token, 03 interaction
+//! purpose            01 access token, 02 refresh token, 03 interaction, 04 logout, 05 second factor
 //! audience           the first 16 bytes of HMAC-SHA256 over issuer, then audience, each with its length in eight bytes
 //! key                HKDF-SHA256(no salt, key of 32 bytes, "symbolon seal 1 " label), 32 bytes
 //! labels             of a ring key:      "row", "bearer " and the purpose ("access-token", "refresh-token",
-//!                    "interaction"), "audience"
+//!                    "interaction", "logout", "second-factor"), "audience"
 //!                    of a master key:    "wrap"
 //!                    of the lasting key: "row", "blind-index", "purpose"
 //! blind index        HMAC-SHA256 over the purpose, then the value, each with its length in eight bytes
@@ -46,6 +46,7 @@ mod key_source;
 mod master;
 mod password;
 mod person;
+mod plaintext;
 mod ring;
 
 pub use envelope::{AudienceTag, BearerContext, OpenedBearer, Purpose, ROW_PREFIX_LENGTH, RowContext, row_key_id};
@@ -58,6 +59,7 @@ pub use password::{
     PasswordVerified,
 };
 pub use person::PersonKey;
+pub use plaintext::Plaintext;
 pub use ring::{DataKey, KeyRing};
 
 use crate::event::Reason;

@@ -7,8 +7,8 @@ use hkdf::Hkdf;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 
-use super::SealKeyId;
 use super::envelope::Purpose;
+use super::{SealError, SealKeyId};
 use crate::domain::{Redacted, Timestamp};
 
 /// A key of the ring as it is stored, unwrapped.
@@ -135,7 +135,16 @@ impl KeyRing {
     }
 
     pub(super) fn key(&self, id: &SealKeyId) -> Option<Arc<RingKey>> {
-        self.keys.load().all().chain([&self.lasting]).find(|key| key.id == *id).cloned()
+        self.key_named(id.as_str()).ok()
+    }
+
+    /// The key of this name, as it stands in a sealed value.
+    ///
+    /// # Errors
+    /// [`SealError::KeyUnknown`], or [`SealError::Malformed`] when no key can have this name.
+    pub(super) fn key_named(&self, name: &str) -> Result<Arc<RingKey>, SealError> {
+        let found = self.keys.load().all().chain([&self.lasting]).find(|key| key.id.as_str() == name).cloned();
+        found.ok_or_else(|| name.parse().map_or(SealError::Malformed, SealError::KeyUnknown))
     }
 }
 

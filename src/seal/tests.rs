@@ -96,6 +96,10 @@ fn the_format_is_what_the_documentation_says() {
     assert_eq!(ring.blind_index("email", b"a@example").as_slice(), index);
     assert!(document.contains(bearer) && document.contains(&in_hex(&index)));
     assert_ne!(ring.blind_index("emaila", b"@example").as_slice(), index);
+    for purpose in Purpose::ALL {
+        let line = format!("| {:02x} | `{}` |", purpose.code(), purpose.label());
+        assert!(document.contains(&line), "{line}");
+    }
 }
 
 #[test]

@@ -97,18 +97,6 @@ pub enum AccountChange<'a> {
     },
 }
 
-#[cfg(test)]
-pub(super) fn sample(store: &Store) -> futures_util::future::BoxFuture<'_, ()> {
-    Box::pin(async move {
-        // One more with each call.
-        let name = format!("sample-{}", store.accounts("", 1_000).await.expect("accounts").len());
-        let subject: Subject = name.parse().expect("a subject");
-        let key = PersonKey::random(&crate::jose::random::SystemRandomness).expect("a key");
-        let new = NewAccount { subject: &subject, username: &name, profile: b"{}", password: Some("$argon2id$sample") };
-        store.add_account(&new, &key, Timestamp::from_seconds(1_800_000_000)).await.expect("added");
-    })
-}
-
 type Row = (String, String, Vec<u8>, Option<Vec<u8>>, i64, i64);
 
 impl Store {
@@ -316,3 +304,24 @@ const SET_PASSWORD: &str = "UPDATE account SET password_sealed = $2, changed = $
 const REHASH: &str = "UPDATE account SET password_sealed = $3 WHERE subject = $1 AND password_sealed = $2";
 const SET_STATE: &str = "UPDATE account SET state = $2, changed = $3 WHERE subject = $1";
 const DELETE: &str = "DELETE FROM account WHERE subject = $1";
+
+#[cfg(test)]
+pub(super) const TRIAL: super::trial::Trial = super::trial::Trial {
+    table: "account",
+    write: |store, mark| {
+        Box::pin(async move {
+            let (subject, secret) = (mark.id(), &mark.secret);
+            let new = NewAccount { subject: &subject, username: secret, profile: secret.as_bytes(), password: Some(secret) };
+            assert_eq!(store.add_account(&new, &mark.key(), super::trial::NOW).await.expect("answered"), Added::Added);
+        })
+    },
+    stands: |store, mark| {
+        Box::pin(async move {
+            let Some(account) = store.account_named(&mark.secret).await.expect("read") else { return false };
+            let profile = store.open_profile(&account, &mark.key()).expect("opens");
+            let password = store.open_password(&account, &mark.key()).expect("opens").expect("there is one");
+            account.subject == mark.id() && [&*profile, &*password].iter().all(|opened| **opened == *mark.secret.as_bytes())
+        })
+    },
+    uses: super::trial::Uses::Many("a person signs in again and again"),
+};

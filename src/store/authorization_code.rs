@@ -2,8 +2,6 @@
 
 use std::fmt;
 
-use zeroize::Zeroizing;
-
 use super::engine::read;
 use super::grant_family::NewFamily;
 use super::sealed::{AUTHORIZATION_CODE, row_name};
@@ -11,6 +9,7 @@ use super::work::{Work, within};
 use super::{Store, StoreError, browser_session, logout_notice};
 use crate::domain::{ClientId, FamilyId, SessionId, Subject, Timestamp};
 use crate::event::Trailed;
+use crate::seal::Plaintext;
 
 /// What the keyed hash of a code is made for.
 const PURPOSE: &str = "authorization_code";
@@ -61,7 +60,7 @@ pub struct CodeRecord {
     /// What its tokens descend from.
     pub family: FamilyId,
     /// What it stands for.
-    pub state: Zeroizing<Vec<u8>>,
+    pub state: Plaintext,
     /// When it was redeemed, if it was.
     pub redeemed: Option<Timestamp>,
 }
@@ -229,16 +228,35 @@ const DELETE_EXPIRED: &str = "DELETE FROM authorization_code WHERE code_index IN
      (SELECT code_index FROM authorization_code WHERE expires <= $1 ORDER BY expires LIMIT $2)";
 
 #[cfg(test)]
-pub(super) fn sample(store: &Store) -> futures_util::future::BoxFuture<'_, ()> {
-    Box::pin(async move {
-        for _ in 0..2 {
-            let name = super::secret::sample_name();
-            let family: FamilyId = name.parse().expect("a family");
-            let time = Timestamp::from_seconds(1_800_000_000);
-            let event = Trailed { time, event: crate::event::AuditEvent::Reloaded { what: "sample".into() } };
-            let expires = Timestamp::from_seconds(1_900_000_000);
-            let new = NewCode { code: &name, family: &family, session: None, state: b"{}", expires };
-            store.issue_code(&new, &Finishes::default(), &event).await.expect("issued");
-        }
-    })
-}
+pub(super) const TRIAL: super::trial::Trial = super::trial::Trial {
+    table: "authorization_code",
+    write: |store, mark| {
+        Box::pin(async move {
+            (super::account::TRIAL.write)(store, mark).await;
+            let (family, state, expires) = (mark.id(), mark.secret.as_bytes(), super::trial::LATER);
+            let new = NewCode { code: &mark.secret, family: &family, session: None, state, expires };
+            let issued = store.issue_code(&new, &Finishes::default(), &mark.event()).await;
+            assert_eq!(issued.expect("answered"), Finished::Now);
+        })
+    },
+    stands: |store, mark| {
+        Box::pin(async move {
+            let record = store.code(&mark.secret, super::trial::NOW).await.expect("read");
+            record.is_some_and(|record| *record.state == *mark.secret.as_bytes() && record.redeemed.is_none())
+        })
+    },
+    uses: super::trial::Uses::Once {
+        // With its family: neither is there without the other.
+        spend: |store, mark| {
+            Box::pin(async move {
+                let (family, client_id, subject) = (mark.id(), mark.id(), mark.id());
+                let new = super::grant_family::marked(mark, &family, &client_id, &subject);
+                let events = [mark.event()];
+                let spent = store.redeem_code(&mark.secret, super::trial::NOW, Some(&new), &events).await.expect("answered");
+                spent == CodeSpent::Now && store.family(&family, super::trial::NOW).await.expect("read").is_some()
+            })
+        },
+        used: "SELECT COUNT(*) FROM authorization_code WHERE redeemed IS NOT NULL AND family_id IN \
+               (SELECT family_id FROM grant_family)",
+    },
+};

@@ -83,33 +83,6 @@ pub(super) enum Which<'a> {
     Expired { now: Timestamp, idle_since: Timestamp, batch: i64 },
 }
 
-#[cfg(test)]
-pub(super) fn sample(store: &Store) -> futures_util::future::BoxFuture<'_, ()> {
-    Box::pin(async move {
-        super::account::sample(store).await;
-        let account = store.accounts("", 1_000).await.expect("accounts").pop().expect("the one just made");
-        let key = PersonKey::random(&crate::jose::random::SystemRandomness).expect("a key");
-        let (name, time) = (format!("session-of-{}", account.subject), Timestamp::from_seconds(1_800_000_000));
-        let session_id: SessionId = name.parse().expect("a session id");
-        let new = NewSession {
-            session_id: &session_id,
-            subject: &account.subject,
-            secret: name.as_bytes(),
-            state: b"{}",
-            expires: time,
-            single_factor: true,
-        };
-        let event = Trailed { time, event: AuditEvent::AccountChanged { subject: account.subject.clone() } };
-        assert!(
-            store
-                .begin_session(&new, &key, None, 9, RuleWindow { before: time, expires: time }, &event)
-                .await
-                .expect("begun")
-                .is_some()
-        );
-    })
-}
-
 type Row = (String, String, String, Vec<u8>, i64, i64, i64);
 
 impl Store {
@@ -327,3 +300,27 @@ const END_OLDEST: &str = "DELETE FROM browser_session WHERE subject = $1 AND ses
      RETURNING session_id, subject";
 const END_EXPIRED: &str = "DELETE FROM browser_session WHERE session_id IN \
      (SELECT session_id FROM browser_session WHERE expires <= $1 OR used <= $2 LIMIT $3) RETURNING session_id, subject";
+
+#[cfg(test)]
+pub(super) const TRIAL: super::trial::Trial = super::trial::Trial {
+    table: "browser_session",
+    write: |store, mark| {
+        Box::pin(async move {
+            (super::account::TRIAL.write)(store, mark).await;
+            let (session_id, subject, secret) = (mark.id(), mark.id(), mark.secret.as_bytes());
+            let expires = super::trial::LATER;
+            let new =
+                NewSession { session_id: &session_id, subject: &subject, secret, state: secret, expires, single_factor: true };
+            let begun = store.begin_session(&new, &mark.key(), None, 9, super::trial::WINDOW, &mark.event()).await;
+            assert!(begun.expect("answered").is_some());
+        })
+    },
+    stands: |store, mark| {
+        Box::pin(async move {
+            let Some(session) = store.session_with(mark.secret.as_bytes()).await.expect("read") else { return false };
+            let state = store.open_session(&session, &mark.key()).expect("opens");
+            session.session_id == mark.id() && *state == *mark.secret.as_bytes()
+        })
+    },
+    uses: super::trial::Uses::Many("a browser shows its cookie with each request"),
+};

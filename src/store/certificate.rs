@@ -180,3 +180,27 @@ const LIST: &str = "SELECT sequence, kind, value, before, expires, lifted, becau
      WHERE lifted = 0 AND kind IN ('certificate', 'certificate_serial', 'certificate_key') AND sequence > $1 ORDER BY sequence LIMIT $2";
 const FORGET: &str = "DELETE FROM seen_certificate WHERE thumbprint IN \
      (SELECT thumbprint FROM seen_certificate WHERE expires < $1 ORDER BY expires LIMIT $2)";
+
+#[cfg(test)]
+pub(super) const TRIAL: super::trial::Trial = super::trial::Trial {
+    table: "seen_certificate",
+    write: |store, mark| {
+        Box::pin(async move {
+            let seen = SeenCertificate {
+                certificate: mark.name.clone(),
+                key: mark.secret.clone(),
+                serial: Some(mark.beside("serial").secret),
+                expires: super::trial::LATER,
+            };
+            store.note_certificate(&seen).await.expect("noted");
+        })
+    },
+    stands: |store, mark| {
+        Box::pin(async move {
+            let found: Vec<(String,)> =
+                read!(&store.inner.db, fetch_all: sqlx::query_as(BY_KEY).bind(digest(&mark.secret))).expect("read");
+            found == [(mark.name.clone(),)]
+        })
+    },
+    uses: super::trial::Uses::Many("a note"),
+};

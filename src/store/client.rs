@@ -205,27 +205,13 @@ impl Store {
     fn client_record(&self, (client_id, metadata_json, sealed): Row) -> Result<ClientRecord, StoreError> {
         let secret = match sealed {
             None => None,
-            Some(sealed) => Some(SecretRecord(self.unseal(&CLIENT_SECRET, &client_id, &sealed)?)),
+            Some(sealed) => Some(SecretRecord(self.unseal(&CLIENT_SECRET, &client_id, &sealed)?.into())),
         };
         match client_id.parse() {
             Ok(client_id) => Ok(ClientRecord { client_id, metadata_json, secret }),
             Err(problem) => Err(StoreError::Corrupt(format!("table client: client_id {client_id:?} {problem}"))),
         }
     }
-}
-
-#[cfg(test)]
-pub(super) fn sample(store: &Store) -> futures_util::future::BoxFuture<'_, ()> {
-    Box::pin(async move {
-        for name in ["sample-one", "sample-two"] {
-            let client = ClientRecord {
-                client_id: name.parse().expect("a client id"),
-                metadata_json: "{}".into(),
-                secret: Some(SecretRecord::new(b"secret".to_vec())),
-            };
-            store.put_client(&client, PutMode::Add, Timestamp::from_seconds(1_800_000_000)).await.expect("put");
-        }
-    })
 }
 
 const ALL: &str = "SELECT client.client_id, client.metadata, client_secret.secret_sealed FROM client \
@@ -238,3 +224,41 @@ const DELETE_SECRET: &str = "DELETE FROM client_secret WHERE client_id = $1";
 const INSERT: &str = "INSERT INTO client (client_id, metadata, created, changed) VALUES ($1, $2, $3, $3)";
 const UPDATE: &str = "UPDATE client SET metadata = $2, changed = $3 WHERE client_id = $1";
 const DELETE: &str = "DELETE FROM client WHERE client_id = $1";
+
+#[cfg(test)]
+use super::trial::{Mark, NOW, Trial, Uses};
+
+#[cfg(test)]
+fn marked(mark: &Mark) -> ClientRecord {
+    let secret = Some(SecretRecord::new(mark.secret.clone().into_bytes()));
+    ClientRecord { client_id: mark.id(), metadata_json: "{}".into(), secret }
+}
+
+#[cfg(test)]
+pub(super) const TRIAL: Trial = Trial {
+    table: "client",
+    write: |store, mark| {
+        Box::pin(async move {
+            assert_eq!(store.put_client(&marked(mark), PutMode::Add, NOW).await.expect("put"), Put::Added);
+        })
+    },
+    stands: |store, mark| Box::pin(async move { store.client(&mark.id()).await.expect("read") == Some(marked(mark)) }),
+    uses: Uses::Many("a registration"),
+};
+
+#[cfg(test)]
+pub(super) const SECRET_TRIAL: Trial = Trial {
+    table: "client_secret",
+    write: |store, mark| {
+        Box::pin(async move {
+            let (known, first) = (marked(mark), marked(&mark.beside("first")).secret.expect("a secret"));
+            let before = ClientRecord { secret: Some(first.clone()), ..known.clone() };
+            assert_eq!(store.put_client(&before, PutMode::Add, NOW).await.expect("put"), Put::Added);
+            let next = known.secret.as_ref().expect("a secret");
+            let replaced = store.replace_client_secret(&known.client_id, &first, next, &mark.event()).await;
+            assert_eq!(replaced.expect("answered"), SecretReplaced::Now);
+        })
+    },
+    stands: TRIAL.stands,
+    uses: Uses::Many("a client proves itself by its secret again and again"),
+};

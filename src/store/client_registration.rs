@@ -130,3 +130,22 @@ const INSERT: &str = "INSERT INTO client_registration (client_id, token_index, c
 const ONE: &str = "SELECT created, certificate FROM client_registration WHERE client_id = $1 AND token_index = $2";
 const KNOWN: &str = "SELECT created FROM client_registration WHERE client_id = $1";
 const DELETE: &str = "DELETE FROM client_registration WHERE client_id = $1";
+
+#[cfg(test)]
+pub(super) const TRIAL: super::trial::Trial = super::trial::Trial {
+    table: "client_registration",
+    write: |store, mark| {
+        Box::pin(async move {
+            let client = ClientRecord { client_id: mark.id(), metadata_json: "{}".into(), secret: None };
+            let registered = store.register_client(&client, &mark.secret, u32::MAX, super::trial::NOW).await;
+            assert_eq!(registered.expect("answered"), Registered::Now);
+        })
+    },
+    stands: |store, mark| {
+        Box::pin(async move {
+            store.registration(&mark.id(), &mark.secret).await.expect("read") == Some(super::trial::NOW)
+                && store.client(&mark.id()).await.expect("read").is_some()
+        })
+    },
+    uses: super::trial::Uses::Many("the registration access token is for reading and changing, as often as the client likes"),
+};

@@ -1,13 +1,12 @@
 //! What people have allowed clients.
 
-use zeroize::Zeroizing;
-
 use super::engine::read;
 use super::sealed::CONSENT;
 use super::work::{NumberedWork, Work, within};
 use super::{Store, StoreError};
 use crate::domain::{ClientId, Subject, Timestamp};
 use crate::event::Trailed;
+use crate::seal::Plaintext;
 
 /// The name of a row for its seal. No subject has a space in it.
 fn row(subject: &str, client_id: &str) -> String {
@@ -16,14 +15,14 @@ fn row(subject: &str, client_id: &str) -> String {
 
 impl Store {
     /// What a person has allowed a client.
-    pub async fn consent(&self, subject: &Subject, client_id: &ClientId) -> Result<Option<Zeroizing<Vec<u8>>>, StoreError> {
+    pub async fn consent(&self, subject: &Subject, client_id: &ClientId) -> Result<Option<Plaintext>, StoreError> {
         let (subject, client_id) = (subject.as_str(), client_id.as_str());
         let found: Option<(Vec<u8>,)> = read!(&self.inner.db, fetch_optional: sqlx::query_as(ONE).bind(subject).bind(client_id))?;
         found.map(|(sealed,)| self.unseal(&CONSENT, &row(subject, client_id), &sealed)).transpose()
     }
 
     /// Everything that a person has allowed, by client, and since when.
-    pub async fn consents(&self, subject: &Subject) -> Result<Vec<(ClientId, Timestamp, Zeroizing<Vec<u8>>)>, StoreError> {
+    pub async fn consents(&self, subject: &Subject) -> Result<Vec<(ClientId, Timestamp, Plaintext)>, StoreError> {
         let rows: Vec<(String, i64, Vec<u8>)> = read!(&self.inner.db, fetch_all: sqlx::query_as(ALL).bind(subject.as_str()))?;
         let opened = rows.into_iter().map(|(client_id, given, sealed)| {
             let state = self.unseal(&CONSENT, &row(subject.as_str(), &client_id), &sealed)?;
@@ -77,14 +76,18 @@ const DELETE_OF_CLIENT: &str = "DELETE FROM consent WHERE client_id = $1";
 const DELETE: &str = "DELETE FROM consent WHERE subject = $1 AND client_id = $2";
 
 #[cfg(test)]
-pub(super) fn sample(store: &Store) -> futures_util::future::BoxFuture<'_, ()> {
-    Box::pin(async move {
-        let subject: Subject = "sample-person".parse().expect("a subject");
-        for name in ["sample-one", "sample two"] {
-            let client_id: ClientId = name.parse().expect("a client id");
-            let event = crate::event::AuditEvent::ClientChanged { client_id: client_id.clone() };
-            let event = Trailed { time: Timestamp::from_seconds(1_800_000_000), event };
-            store.put_consent(&subject, &client_id, b"{}", &event).await.expect("put");
-        }
-    })
-}
+pub(super) const TRIAL: super::trial::Trial = super::trial::Trial {
+    table: "consent",
+    write: |store, mark| {
+        Box::pin(async move {
+            store.put_consent(&mark.id(), &mark.id(), mark.secret.as_bytes(), &mark.event()).await.expect("put");
+        })
+    },
+    stands: |store, mark| {
+        Box::pin(async move {
+            let state = store.consent(&mark.id(), &mark.id()).await.expect("read");
+            state.is_some_and(|state| *state == *mark.secret.as_bytes())
+        })
+    },
+    uses: super::trial::Uses::Many("it counts until it is taken back"),
+};

@@ -2,8 +2,6 @@
 
 use std::fmt;
 
-use zeroize::Zeroizing;
-
 use super::authorization_code::{CodeSpent, ended_meanwhile};
 use super::engine::read;
 use super::grant_family::NewFamily;
@@ -12,6 +10,7 @@ use super::work::{Work, within};
 use super::{Store, StoreError, browser_session, logout_notice};
 use crate::domain::{ClientId, FamilyId, SessionId, Timestamp};
 use crate::event::Trailed;
+use crate::seal::Plaintext;
 
 /// What the keyed hashes are made for.
 const DEVICE_CODE: &str = "device_authorization.device_index";
@@ -85,9 +84,9 @@ pub struct DeviceRecord {
     /// How far it has come.
     pub state: DeviceState,
     /// What is asked for.
-    pub request: Zeroizing<Vec<u8>>,
+    pub request: Plaintext,
     /// What was granted, once it was.
-    pub granted: Option<Zeroizing<Vec<u8>>>,
+    pub granted: Option<Plaintext>,
 }
 
 impl fmt::Debug for DeviceRecord {
@@ -289,29 +288,40 @@ const DELETE_EXPIRED: &str = "DELETE FROM device_authorization WHERE device_inde
      (SELECT device_index FROM device_authorization WHERE expires <= $1 ORDER BY expires LIMIT $2)";
 
 #[cfg(test)]
-pub(super) fn sample(store: &Store) -> futures_util::future::BoxFuture<'_, ()> {
-    Box::pin(async move {
-        for _ in 0..2 {
-            let name = super::secret::sample_name();
-            let family: FamilyId = name.parse().expect("a family");
-            let time = Timestamp::from_seconds(1_800_000_000);
-            let expires = Timestamp::from_seconds(1_900_000_000);
-            let new = NewDeviceAuthorization {
-                device_code: &name,
-                user_code: &name,
-                family: &family,
-                request: b"{}",
-                pause: 5,
-                expires,
-            };
-            assert_eq!(store.add_device_authorization(&new).await.expect("added"), DeviceAdded::Added);
-            let index = store.index(DEVICE_CODE, name.as_bytes());
-            let sealed = store.seal(&DEVICE_GRANT, &row_name(&index), b"{}").expect("sealed");
-            let mut work = Work::begin(&store.inner.db).await.expect("begun");
-            within!(&mut work, execute: sqlx::query(DECIDE).bind(index).bind("allowed").bind(sealed)).expect("decided");
-            let event = Trailed { time, event: crate::event::AuditEvent::Reloaded { what: "sample".into() } };
-            work.record_event(&event).await.expect("recorded");
-            work.commit().await.expect("committed");
-        }
-    })
-}
+pub(super) const TRIAL: super::trial::Trial = super::trial::Trial {
+    table: "device_authorization",
+    write: |store, mark| {
+        Box::pin(async move {
+            (super::browser_session::TRIAL.write)(store, mark).await;
+            let (family, request, expires) = (mark.id(), mark.secret.as_bytes(), super::trial::LATER);
+            let user_code = mark.beside("typed").secret;
+            let device_code = &mark.secret;
+            let new = NewDeviceAuthorization { device_code, user_code: &user_code, family: &family, request, pause: 5, expires };
+            assert_eq!(store.add_device_authorization(&new).await.expect("answered"), DeviceAdded::Added);
+            let granted = Some((request, &mark.id()));
+            assert!(store.decide_device(&user_code, granted, super::trial::NOW, &mark.event()).await.expect("answered"));
+        })
+    },
+    stands: |store, mark| {
+        Box::pin(async move {
+            let record = store.device_authorization(&mark.secret, super::trial::NOW).await.expect("read");
+            record.is_some_and(|record| {
+                record.state == DeviceState::Allowed
+                    && *record.request == *mark.secret.as_bytes()
+                    && record.granted.is_some_and(|granted| *granted == *mark.secret.as_bytes())
+            })
+        })
+    },
+    uses: super::trial::Uses::Once {
+        spend: |store, mark| {
+            Box::pin(async move {
+                let (family, client_id, subject) = (mark.id(), mark.id(), mark.id());
+                let new = super::grant_family::marked(mark, &family, &client_id, &subject);
+                let spent = store.redeem_device(&mark.secret, &new, None, &[mark.event()]).await.expect("answered");
+                spent == CodeSpent::Now && store.family(&family, super::trial::NOW).await.expect("read").is_some()
+            })
+        },
+        used: "SELECT COUNT(*) FROM device_authorization WHERE state = 'redeemed' AND family_id IN \
+               (SELECT family_id FROM grant_family)",
+    },
+};

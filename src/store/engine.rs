@@ -160,6 +160,17 @@ impl Target {
                     // One more: the listener of the change feed keeps a connection for good.
                     .max_connections(connections.saturating_add(1))
                     .acquire_timeout(wait)
+                    // What has rested for a while is asked whether it is there still: a server that was restarted is not noticed by
+                    // those who come next. What was in use a moment ago was asked when it came back.
+                    .test_before_acquire(false)
+                    .before_acquire(move |connection, rest| {
+                        Box::pin(async move {
+                            if rest.idle_for < FRESH {
+                                return Ok(true);
+                            }
+                            answered(wait, connection.ping()).await.map(|()| true)
+                        })
+                    })
                     // A connection that does not answer is dropped: waiting for it would keep its place in the pool.
                     .after_release(move |connection, _| {
                         Box::pin(async move { answered(wait, connection.ping()).await.map(|()| true) })
@@ -194,6 +205,9 @@ fn is_loopback(host: &str) -> bool {
     // A path is the directory of a socket.
     host == "localhost" || host.starts_with('/') || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
+
+/// How long a connection may rest before it is asked whether it is there still.
+const FRESH: Duration = Duration::from_secs(1);
 
 /// PostgreSQL sessions wait for nothing longer than we do, and their commits are on the disk when they are answered.
 const SESSION: &str = "SELECT set_config('lock_timeout', $1, false), set_config('statement_timeout', $1, false), \

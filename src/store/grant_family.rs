@@ -5,8 +5,6 @@
 
 use std::fmt;
 
-use zeroize::Zeroizing;
-
 use super::engine::read;
 use super::revocation::{NewRule, RuleWindow};
 use super::sealed::GRANT_FAMILY;
@@ -14,6 +12,7 @@ use super::work::{NumberedWork, Work, within};
 use super::{Store, StoreError, authorization_code};
 use crate::domain::{ClientId, FamilyId, RevocationRule, RuleKind, SessionId, Subject, Timestamp};
 use crate::event::Trailed;
+use crate::seal::Plaintext;
 
 /// A family to be.
 #[derive(Clone, Copy)]
@@ -73,7 +72,7 @@ pub struct FamilyRecord {
     /// Whose refresh token it is.
     pub client_id: ClientId,
     /// What was granted.
-    pub state: Zeroizing<Vec<u8>>,
+    pub state: Plaintext,
     /// Which refresh token is the current one.
     pub generation: i64,
     /// Since when.
@@ -351,32 +350,42 @@ const OF_PARENT: &str = "SELECT family_id FROM grant_family WHERE parent_id = $1
 const DELETE_EXPIRED: &str = "DELETE FROM grant_family WHERE family_id IN \
      (SELECT family_id FROM grant_family WHERE expires <= $1 ORDER BY expires LIMIT $2)";
 
+/// A family that a mark names.
 #[cfg(test)]
-pub(super) fn sample(store: &Store) -> futures_util::future::BoxFuture<'_, ()> {
-    use crate::jose::random::SystemRandomness;
-    use crate::seal::PersonKey;
-    Box::pin(async move {
-        let (subject, key) = ("sample".parse().expect("a subject"), PersonKey::random(&SystemRandomness).expect("a key"));
-        let person = super::NewAccount { subject: &subject, username: "sample", profile: b"{}", password: None };
-        store.add_account(&person, &key, Timestamp::from_seconds(1_800_000_000)).await.expect("answered");
-        for _ in 0..2 {
-            let name = super::secret::sample_name();
-            let (family, time): (FamilyId, _) = (name.parse().expect("a family"), Timestamp::from_seconds(1_800_000_000));
-            let client_id = "sample".parse().expect("a client id");
-            let new = NewFamily {
-                family: &family,
-                client_id: &client_id,
-                subject: &subject,
-                session: None,
-                state: b"{}",
-                created: time,
-                expires: Timestamp::from_seconds(1_900_000_000),
-                parent: None,
-            };
-            let event = Trailed { time, event: crate::event::AuditEvent::Reloaded { what: "sample".into() } };
-            let code = super::NewCode { code: &name, family: &family, session: None, state: b"{}", expires: new.expires };
-            store.issue_code(&code, &super::Finishes::default(), &event).await.expect("issued");
-            store.redeem_code(&name, time, Some(&new), &[]).await.expect("redeemed");
-        }
-    })
+pub(super) fn marked<'a>(
+    mark: &'a super::trial::Mark,
+    family: &'a FamilyId,
+    client_id: &'a ClientId,
+    subject: &'a Subject,
+) -> NewFamily<'a> {
+    let (created, expires, state) = (super::trial::NOW, super::trial::LATER, mark.secret.as_bytes());
+    NewFamily { family, client_id, subject, session: None, state, created, expires, parent: None }
 }
+
+#[cfg(test)]
+pub(super) const TRIAL: super::trial::Trial = super::trial::Trial {
+    table: "grant_family",
+    write: |store, mark| {
+        Box::pin(async move {
+            let (family, client_id, subject) = (mark.id(), mark.id(), mark.id());
+            let begun = store.begin_family(&marked(mark, &family, &client_id, &subject), &mark.event()).await;
+            assert_eq!(begun.expect("answered"), Begun::Now);
+        })
+    },
+    stands: |store, mark| {
+        Box::pin(async move {
+            let record = store.family(&mark.id(), super::trial::NOW).await.expect("read");
+            record.is_some_and(|record| *record.state == *mark.secret.as_bytes() && record.generation == 1)
+        })
+    },
+    uses: super::trial::Uses::Once {
+        // Each refresh token is.
+        spend: |store, mark| {
+            Box::pin(async move {
+                let rotated = store.rotate_family(&mark.id(), 1, super::trial::NOW, &[mark.event()]).await;
+                rotated.expect("answered") == Rotated::To(2)
+            })
+        },
+        used: "SELECT CAST(COALESCE(SUM(generation - 1), 0) AS BIGINT) FROM grant_family",
+    },
+};

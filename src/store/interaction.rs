@@ -1,12 +1,11 @@
 //! People at the authorization endpoint who still have to sign in or to consent.
 
-use zeroize::Zeroizing;
-
 use super::engine::read;
 use super::sealed::{INTERACTION, row_name};
 use super::work::{Work, within};
 use super::{Store, StoreError};
 use crate::domain::Timestamp;
+use crate::seal::Plaintext;
 
 /// What the keyed hash of an interaction's id is made for.
 const PURPOSE: &str = "interaction";
@@ -34,7 +33,7 @@ impl Store {
     }
 
     /// The state of an interaction that is under way.
-    pub async fn interaction(&self, id: &str, now: Timestamp) -> Result<Option<Zeroizing<Vec<u8>>>, StoreError> {
+    pub async fn interaction(&self, id: &str, now: Timestamp) -> Result<Option<Plaintext>, StoreError> {
         for index in self.inner.ring.blind_indexes(PURPOSE, id.as_bytes()) {
             let row: Option<(Vec<u8>,)> = read!(&self.inner.db, fetch_optional:
                 sqlx::query_as(ONE).bind(index.as_slice()).bind(now.seconds()))?;
@@ -71,11 +70,26 @@ const DELETE_EXPIRED: &str = "DELETE FROM interaction WHERE id_index IN \
      (SELECT id_index FROM interaction WHERE expires <= $1 ORDER BY expires LIMIT $2)";
 
 #[cfg(test)]
-pub(super) fn sample(store: &Store) -> futures_util::future::BoxFuture<'_, ()> {
-    Box::pin(async move {
-        for _ in 0..2 {
-            let name = super::secret::sample_name();
-            store.add_interaction(&name, b"{}", Timestamp::from_seconds(1_900_000_000)).await.expect("added");
-        }
-    })
-}
+pub(super) const TRIAL: super::trial::Trial = super::trial::Trial {
+    table: "interaction",
+    write: |store, mark| {
+        Box::pin(async move {
+            store.add_interaction(&mark.secret, mark.secret.as_bytes(), super::trial::LATER).await.expect("added");
+        })
+    },
+    stands: |store, mark| {
+        Box::pin(async move {
+            let state = store.interaction(&mark.secret, super::trial::NOW).await.expect("read");
+            state.is_some_and(|state| *state == *mark.secret.as_bytes())
+        })
+    },
+    uses: super::trial::Uses::Once {
+        spend: |store, mark| {
+            Box::pin(async move {
+                let finishes = super::Finishes { interaction: Some(&mark.secret), ..super::Finishes::default() };
+                store.end_authorization(&finishes, &mark.event()).await.expect("answered") == super::Finished::Now
+            })
+        },
+        used: "SELECT -COUNT(*) FROM interaction",
+    },
+};

@@ -125,3 +125,64 @@ const DUE: &str = "SELECT session_id, client_id, subject, ended, attempts, due F
 const TAKE: &str = "UPDATE logout_notice SET attempts = $4, due = $5 WHERE session_id = $1 AND client_id = $2 AND attempts = $3";
 const POSTPONE: &str = "UPDATE logout_notice SET due = $3 WHERE session_id = $1 AND client_id = $2";
 const DELETE: &str = "DELETE FROM logout_notice WHERE session_id = $1 AND client_id = $2";
+
+#[cfg(test)]
+pub(super) const TRIAL: super::trial::Trial = super::trial::Trial {
+    table: "session_client",
+    write: |store, mark| {
+        Box::pin(async move {
+            (super::browser_session::TRIAL.write)(store, mark).await;
+            let (family, session_id, client_id) = (mark.id(), mark.id(), mark.id());
+            let new = super::NewCode {
+                code: &mark.secret,
+                family: &family,
+                session: Some((&session_id, Some(&client_id))),
+                state: mark.secret.as_bytes(),
+                expires: super::trial::LATER,
+            };
+            let issued = store.issue_code(&new, &super::Finishes::default(), &mark.event()).await;
+            assert_eq!(issued.expect("answered"), super::Finished::Now);
+        })
+    },
+    stands: |store, mark| {
+        Box::pin(async move { store.clients_of_session(&mark.id()).await.expect("read") == [mark.id::<ClientId>()] })
+    },
+    uses: super::trial::Uses::Many("gone with its session"),
+};
+
+#[cfg(test)]
+pub(super) const NOTICE_TRIAL: super::trial::Trial = super::trial::Trial {
+    table: "logout_notice",
+    write: |store, mark| {
+        Box::pin(async move {
+            (TRIAL.write)(store, mark).await;
+            let why = crate::event::SessionEnd::Expired;
+            let ending = super::Ending { why, window: super::trial::WINDOW, at: super::trial::NOW };
+            let ended = store.end_session(&mark.id(), &mark.id(), &ending).await.expect("ended");
+            assert_eq!(ended.sessions, [mark.id::<SessionId>()]);
+        })
+    },
+    stands: |store, mark| {
+        Box::pin(async move {
+            let due = store.due_logout_notices(super::trial::LATER, u32::MAX).await.expect("read");
+            due.iter().any(|notice| notice.session_id == mark.id() && notice.attempts == 0)
+        })
+    },
+    uses: super::trial::Uses::Once {
+        // Each attempt is one process's.
+        spend: |store, mark| {
+            Box::pin(async move {
+                let notice = LogoutNotice {
+                    session_id: mark.id(),
+                    client_id: mark.id(),
+                    subject: mark.id(),
+                    ended: super::trial::NOW,
+                    attempts: 0,
+                    due: super::trial::NOW,
+                };
+                store.take_logout_notice(&notice, super::trial::LATER).await.expect("answered").is_some()
+            })
+        },
+        used: "SELECT CAST(COALESCE(SUM(attempts), 0) AS BIGINT) FROM logout_notice",
+    },
+};

@@ -48,6 +48,8 @@ mod secret;
 mod signing_key;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod trial;
 mod work;
 
 pub use account::{AccountChange, AccountRecord, AccountState, Added, NewAccount};
@@ -222,9 +224,3 @@ const DEPLOYMENT: &str = "SELECT deployment_id, canary_sealed FROM deployment WH
 const INSERT_DEPLOYMENT: &str = "INSERT INTO deployment (id, deployment_id, created, canary_sealed) VALUES (1, $1, $2, $3) \
      ON CONFLICT (id) DO NOTHING";
 const SET_CANARY: &str = "UPDATE deployment SET canary_sealed = $1 WHERE id = 1";
-
-/// For columns that no use of the store alone writes again.
-#[cfg(test)]
-fn no_sample(_: &Store) -> futures_util::future::BoxFuture<'_, ()> {
-    Box::pin(std::future::ready(()))
-}

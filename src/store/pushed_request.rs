@@ -1,12 +1,11 @@
 //! Pushed authorization requests (RFC 9126): each may be authorized once.
 
-use zeroize::Zeroizing;
-
 use super::engine::read;
 use super::sealed::{PUSHED_REQUEST, row_name};
 use super::work::{Work, within};
 use super::{Store, StoreError};
 use crate::domain::Timestamp;
+use crate::seal::Plaintext;
 
 /// What the keyed hash of a `request_uri` is made for.
 const PURPOSE: &str = "request_uri";
@@ -23,7 +22,7 @@ impl Store {
     }
 
     /// The state of a pushed request that was neither authorized nor denied yet.
-    pub async fn pushed_request(&self, uri: &str, now: Timestamp) -> Result<Option<Zeroizing<Vec<u8>>>, StoreError> {
+    pub async fn pushed_request(&self, uri: &str, now: Timestamp) -> Result<Option<Plaintext>, StoreError> {
         for index in self.inner.ring.blind_indexes(PURPOSE, uri.as_bytes()) {
             let row: Option<(Vec<u8>,)> = read!(&self.inner.db, fetch_optional:
                 sqlx::query_as(ONE).bind(index.as_slice()).bind(now.seconds()))?;
@@ -59,11 +58,26 @@ const DELETE_EXPIRED: &str = "DELETE FROM pushed_request WHERE uri_index IN \
      (SELECT uri_index FROM pushed_request WHERE expires <= $1 ORDER BY expires LIMIT $2)";
 
 #[cfg(test)]
-pub(super) fn sample(store: &Store) -> futures_util::future::BoxFuture<'_, ()> {
-    Box::pin(async move {
-        for _ in 0..2 {
-            let name = super::secret::sample_name();
-            store.add_pushed_request(&name, b"{}", Timestamp::from_seconds(1_900_000_000)).await.expect("added");
-        }
-    })
-}
+pub(super) const TRIAL: super::trial::Trial = super::trial::Trial {
+    table: "pushed_request",
+    write: |store, mark| {
+        Box::pin(async move {
+            store.add_pushed_request(&mark.secret, mark.secret.as_bytes(), super::trial::LATER).await.expect("added");
+        })
+    },
+    stands: |store, mark| {
+        Box::pin(async move {
+            let state = store.pushed_request(&mark.secret, super::trial::NOW).await.expect("read");
+            state.is_some_and(|state| *state == *mark.secret.as_bytes())
+        })
+    },
+    uses: super::trial::Uses::Once {
+        spend: |store, mark| {
+            Box::pin(async move {
+                let finishes = super::Finishes { pushed_request: Some(&mark.secret), ..super::Finishes::default() };
+                store.end_authorization(&finishes, &mark.event()).await.expect("answered") == super::Finished::Now
+            })
+        },
+        used: "SELECT -COUNT(*) FROM pushed_request",
+    },
+};

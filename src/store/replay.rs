@@ -49,3 +49,29 @@ impl Store {
 const INSERT: &str = "INSERT INTO replay (key_index, until) VALUES ($1, $2) ON CONFLICT (key_index) DO NOTHING";
 const DELETE_EXPIRED: &str = "DELETE FROM replay WHERE key_index IN \
      (SELECT key_index FROM replay WHERE until < $1 ORDER BY until LIMIT $2)";
+
+#[cfg(test)]
+pub(super) const TRIAL: super::trial::Trial = super::trial::Trial {
+    table: "replay",
+    write: |store, mark| {
+        Box::pin(async move {
+            let claimed = store.claim("written", mark.secret.as_bytes(), super::trial::LATER).await;
+            assert_eq!(claimed.expect("answered"), Claimed::First);
+        })
+    },
+    stands: |store, mark| {
+        Box::pin(async move {
+            let claimed = store.claim("written", mark.secret.as_bytes(), super::trial::LATER).await;
+            claimed.expect("answered") == Claimed::Seen
+        })
+    },
+    uses: super::trial::Uses::Once {
+        spend: |store, mark| {
+            Box::pin(async move {
+                let claimed = store.claim("spent", mark.secret.as_bytes(), super::trial::LATER).await;
+                claimed.expect("answered") == Claimed::First
+            })
+        },
+        used: "SELECT COUNT(*) FROM replay",
+    },
+};

@@ -112,3 +112,21 @@ const UPSERT: &str = "INSERT INTO revocation_rule (sequence, kind, value, before
      RETURNING sequence, kind, value, before, expires, lifted";
 const DELETE_EXPIRED: &str = "DELETE FROM revocation_rule WHERE sequence IN \
      (SELECT sequence FROM revocation_rule WHERE expires <= $1 ORDER BY expires LIMIT $2)";
+
+#[cfg(test)]
+pub(super) const TRIAL: super::trial::Trial = super::trial::Trial {
+    table: "revocation_rule",
+    write: |store, mark| {
+        Box::pin(async move {
+            let rule = NewRule { kind: RuleKind::TokenId, value: mark.name.clone(), window: super::trial::WINDOW };
+            assert!(!store.revoke(&rule, &mark.event()).await.expect("revoked").lifted);
+        })
+    },
+    stands: |store, mark| {
+        Box::pin(async move {
+            let rules = store.revocation_rules(0, i64::MAX).await.expect("rules");
+            rules.iter().any(|rule| rule.kind == RuleKind::TokenId && rule.value == mark.name && !rule.lifted)
+        })
+    },
+    uses: super::trial::Uses::Many("a rule refuses for as long as it lives"),
+};

@@ -381,14 +381,6 @@ impl Store {
     }
 }
 
-#[cfg(test)]
-pub(super) fn sample(store: &Store) -> futures_util::future::BoxFuture<'_, ()> {
-    Box::pin(async move {
-        let (randomness, now) = (crate::jose::random::SystemRandomness, Timestamp::from_seconds(1_800_000_000));
-        store.rotate_seal_key(&randomness, now).await.expect("rotated");
-    })
-}
-
 const ALL: &str = "SELECT id, purpose, created, activates, retired, resealed, bearers_expire, master_key, wrapped_sealed \
      FROM seal_key ORDER BY activates, id";
 const COUNT: &str = "SELECT COUNT(*) FROM seal_key";
@@ -401,3 +393,23 @@ const NOTE_BEARERS: &str = "UPDATE seal_key SET bearers_expire = $2 WHERE id = $
 const RESEALED: &str = "UPDATE seal_key SET resealed = $2 WHERE id = $1 AND resealed IS NULL";
 const NOT_RESEALED: &str = "UPDATE seal_key SET resealed = NULL WHERE id = $1";
 const DELETE: &str = "DELETE FROM seal_key WHERE id = $1 AND resealed IS NOT NULL AND bearers_expire <= $2";
+
+#[cfg(test)]
+pub(super) const TRIAL: super::trial::Trial = super::trial::Trial {
+    table: "seal_key",
+    write: |store, _| {
+        Box::pin(async move {
+            match store.rotate_seal_key(&crate::jose::random::SystemRandomness, super::trial::NOW).await {
+                Ok(_) | Err(StoreError::TooManySealKeys(_)) => {}
+                Err(problem) => panic!("{problem}"),
+            }
+        })
+    },
+    stands: |store, _| {
+        Box::pin(async move {
+            store.take_in_seal_keys(super::trial::NOW).await.expect("every key unwraps");
+            store.seal_keys().await.expect("keys").len() > 1
+        })
+    },
+    uses: super::trial::Uses::Many("a key seals until its turn is over"),
+};

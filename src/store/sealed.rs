@@ -1,15 +1,15 @@
 //! What is sealed, and where. Each sealed column is named here once; a value opens only in its own deployment, table, column
 //! and row.
 //!
-//! To add one: a column named `*_sealed` in a migration, [`Store::seal`] and [`Store::unseal`] where it is written and read, beside them a
-//! `sample` for tests that writes a few rows by real use, and a line in `sealed_columns!`. Tests compare the schema with that list, and
-//! from then on the column is resealed after a change of keys, counted by `symbolon keys list`, and swapped with every other.
+//! To add one: a column named `*_sealed` in a migration, [`Store::seal`] and [`Store::unseal`] where it is written and read, the table's
+//! trial beside them (`trial.rs`), and a line in `sealed_columns!`. Tests compare the schema with these lists, and from then on the
+//! column is resealed after a change of keys, counted by `symbolon keys list`, swapped with every other, and searched for in dumps.
 
 use zeroize::Zeroizing;
 
 use super::{Store, StoreError};
 use crate::domain::DeploymentId;
-use crate::seal::{MasterKeys, PersonKey, RowContext, SealError};
+use crate::seal::{MasterKeys, PersonKey, Plaintext, RowContext, SealError};
 
 /// One sealed column.
 #[derive(Clone, Copy, Debug)]
@@ -19,13 +19,7 @@ pub(super) struct SealedColumn {
     pub(super) under: Under,
     pub(super) keyed: Keyed,
     pub(super) sql: Statements,
-    #[cfg(test)]
-    pub(super) sample: Sample,
 }
-
-/// Writes rows with a value in the column by real use, as many as that allows.
-#[cfg(test)]
-pub(super) type Sample = for<'a> fn(&'a Store) -> futures_util::future::BoxFuture<'a, ()>;
 
 /// Whose keys seal a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,9 +54,9 @@ pub(super) enum Keyed {
     Bytes,
 }
 
-/// Each line: the keys that seal it, table, column, kind and SQL expression of the row's key, which is unique, and the sample.
+/// Each line: the keys that seal it, table, column, kind and SQL expression of the row's key, which is unique.
 macro_rules! sealed_columns {
-    ($(#[$listed:meta])* $list:ident: $($(#[$doc:meta])* $name:ident = $under:ident $table:literal $column:literal by $kind:ident $key:literal, $sample:path;)*) => {
+    ($(#[$listed:meta])* $list:ident: $($(#[$doc:meta])* $name:ident = $under:ident $table:literal $column:literal by $kind:ident $key:literal;)*) => {
         $(
             $(#[$doc])*
             pub(super) const $name: SealedColumn = SealedColumn {
@@ -77,8 +71,6 @@ macro_rules! sealed_columns {
                     count: concat!("SELECT substr(", $column, ", 1, $1), COUNT(*) FROM ", $table, " WHERE ", $column,
                         " IS NOT NULL GROUP BY 1"),
                 },
-                #[cfg(test)]
-                sample: $sample,
             };
         )*
         $(#[$listed])*
@@ -90,37 +82,37 @@ sealed_columns! {
     /// All of them, in the deployment's database.
     SEALED_COLUMNS:
     /// Opens only with the deployment's own master keys.
-    CANARY = Master "deployment" "canary_sealed" by Integer "id", super::no_sample;
+    CANARY = Master "deployment" "canary_sealed" by Integer "id";
     /// A key of the ring, or the lasting key: 32 bytes.
-    WRAPPED_KEY = Master "seal_key" "wrapped_sealed" by Text "id", super::seal_key::sample;
+    WRAPPED_KEY = Master "seal_key" "wrapped_sealed" by Text "id";
     /// The private half of a signing key, PKCS #8.
-    SIGNING_KEY = Ring "signing_key" "private_sealed" by Text "key_id", super::signing_key::sample;
+    SIGNING_KEY = Ring "signing_key" "private_sealed" by Text "key_id";
     /// What is kept of a client's secret.
-    CLIENT_SECRET = Ring "client_secret" "secret_sealed" by Text "client_id", super::client::sample;
+    CLIENT_SECRET = Ring "client_secret" "secret_sealed" by Text "client_id";
     /// What is known of a person: JSON, sealed with the person's key.
-    PROFILE = Ring "account" "profile_sealed" by Text "subject", super::account::sample;
+    PROFILE = Ring "account" "profile_sealed" by Text "subject";
     /// A person's password hash: a PHC string, sealed with the person's key.
-    PASSWORD = Ring "account" "password_sealed" by Text "subject", super::account::sample;
+    PASSWORD = Ring "account" "password_sealed" by Text "subject";
     /// The secret of a person's one-time passwords, sealed with the person's key.
-    TOTP = Ring "totp" "secret_sealed" by Text "subject", super::second_factor::sample;
+    TOTP = Ring "totp" "secret_sealed" by Text "subject";
     /// When and how a session's person signed in, and from where: JSON, sealed with the person's key.
-    BROWSER_SESSION = Ring "browser_session" "state_sealed" by Text "session_id", super::browser_session::sample;
+    BROWSER_SESSION = Ring "browser_session" "state_sealed" by Text "session_id";
     /// What a person at the authorization endpoint has asked for.
-    INTERACTION = Ring "interaction" "state_sealed" by Bytes "id_index", super::interaction::sample;
+    INTERACTION = Ring "interaction" "state_sealed" by Bytes "id_index";
     /// A pushed authorization request.
-    PUSHED_REQUEST = Ring "pushed_request" "state_sealed" by Bytes "uri_index", super::pushed_request::sample;
+    PUSHED_REQUEST = Ring "pushed_request" "state_sealed" by Bytes "uri_index";
     /// What an authorization code stands for.
-    AUTHORIZATION_CODE = Ring "authorization_code" "state_sealed" by Bytes "code_index", super::authorization_code::sample;
+    AUTHORIZATION_CODE = Ring "authorization_code" "state_sealed" by Bytes "code_index";
     /// What a device asks for.
-    DEVICE_REQUEST = Ring "device_authorization" "request_sealed" by Bytes "device_index", super::device_authorization::sample;
+    DEVICE_REQUEST = Ring "device_authorization" "request_sealed" by Bytes "device_index";
     /// What a person has granted a device.
-    DEVICE_GRANT = Ring "device_authorization" "granted_sealed" by Bytes "device_index", super::device_authorization::sample;
+    DEVICE_GRANT = Ring "device_authorization" "granted_sealed" by Bytes "device_index";
     /// What a refresh token stands for.
-    GRANT_FAMILY = Ring "grant_family" "state_sealed" by Text "family_id", super::grant_family::sample;
+    GRANT_FAMILY = Ring "grant_family" "state_sealed" by Text "family_id";
     /// What a person has allowed a client. No subject has a space in it.
-    CONSENT = Ring "consent" "state_sealed" by Text "subject || ' ' || client_id", super::consent::sample;
+    CONSENT = Ring "consent" "state_sealed" by Text "subject || ' ' || client_id";
     /// A secret of the deployment that never changes.
-    SECRET = Ring "secret" "value_sealed" by Text "name", super::secret::sample;
+    SECRET = Ring "secret" "value_sealed" by Text "name";
 }
 
 sealed_columns! {
@@ -128,7 +120,7 @@ sealed_columns! {
     #[cfg(test)]
     PERSON_KEYS_SEALED_COLUMNS:
     /// A person's key, in the database of people's keys.
-    PERSON_KEY = Lasting "person_key" "key_sealed" by Text "subject", super::no_sample;
+    PERSON_KEY = Lasting "person_key" "key_sealed" by Text "subject";
 }
 
 impl SealedColumn {
@@ -177,7 +169,7 @@ impl Store {
         sealed.map_err(|problem| column.broken(row, problem))
     }
 
-    pub(super) fn unseal(&self, column: &SealedColumn, row: &str, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, StoreError> {
+    pub(super) fn unseal(&self, column: &SealedColumn, row: &str, sealed: &[u8]) -> Result<Plaintext, StoreError> {
         let context = column.context(&self.inner.deployment, row);
         self.inner.ring.open_row(&context, sealed).map_err(|problem| column.broken(row, problem))
     }

@@ -160,21 +160,42 @@ const COUNT_CODES: &str = "SELECT COUNT(*) FROM recovery_code WHERE subject = $1
 const FORGET_CODES: &str = "DELETE FROM recovery_code WHERE subject = $1";
 
 #[cfg(test)]
-pub(super) fn sample(store: &Store) -> futures_util::future::BoxFuture<'_, ()> {
-    Box::pin(async move {
-        for _ in 0..2 {
-            let subject: Subject = super::secret::sample_name().parse().expect("a subject");
-            let key = PersonKey::random(&crate::jose::random::SystemRandomness).expect("a key");
-            let at = Timestamp::from_seconds(1_800_000_000);
-            let new = NewSecondFactor {
-                subject: &subject,
-                secret: b"01234567890123456789",
-                step: 1,
-                recovery_codes: &["ABCD".into()],
-                kept: &"s".parse().expect("a session"),
-                window: RuleWindow { before: at, expires: at },
-            };
-            assert!(store.add_second_factor(&new, &key, at).await.expect("added").is_some());
-        }
-    })
+async fn add_marked(store: &Store, mark: &super::trial::Mark) {
+    let (subject, kept) = (mark.id(), mark.id());
+    let (secret, recovery_codes) = (mark.secret.as_bytes(), [mark.secret.clone()]);
+    let window = super::trial::WINDOW;
+    let new = NewSecondFactor { subject: &subject, secret, step: 1, recovery_codes: &recovery_codes, kept: &kept, window };
+    assert!(store.add_second_factor(&new, &mark.key(), super::trial::NOW).await.expect("answered").is_some());
 }
+
+#[cfg(test)]
+async fn marked_stands(store: &Store, mark: &super::trial::Mark) -> bool {
+    let Some(totp) = store.totp(&mark.id()).await.expect("read") else { return false };
+    let secret = store.open_totp(&totp, &mark.key()).expect("opens");
+    *secret == *mark.secret.as_bytes() && store.recovery_codes_left(&mark.id()).await.expect("counted") == 1
+}
+
+#[cfg(test)]
+pub(super) const TRIAL: super::trial::Trial = super::trial::Trial {
+    table: "totp",
+    write: |store, mark| Box::pin(add_marked(store, mark)),
+    stands: |store, mark| Box::pin(marked_stands(store, mark)),
+    uses: super::trial::Uses::Once {
+        // Each time step is.
+        spend: |store, mark| Box::pin(async move { store.use_totp_step(&mark.id(), 2).await.expect("answered") }),
+        used: "SELECT CAST(COALESCE(SUM(last_step - 1), 0) AS BIGINT) FROM totp",
+    },
+};
+
+#[cfg(test)]
+pub(super) const RECOVERY_TRIAL: super::trial::Trial = super::trial::Trial {
+    table: "recovery_code",
+    write: TRIAL.write,
+    stands: TRIAL.stands,
+    uses: super::trial::Uses::Once {
+        spend: |store, mark| {
+            Box::pin(async move { store.use_recovery_code(&mark.id(), &mark.secret, super::trial::NOW).await.expect("answered") })
+        },
+        used: "SELECT -COUNT(*) FROM recovery_code",
+    },
+};

@@ -26,18 +26,33 @@ impl Store {
 const INSERT: &str = "INSERT INTO secret (name, value_sealed) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING";
 const ONE: &str = "SELECT value_sealed FROM secret WHERE name = $1";
 
+/// Randomness that is none: the secret is the mark's.
 #[cfg(test)]
-pub(super) fn sample(store: &Store) -> futures_util::future::BoxFuture<'_, ()> {
-    Box::pin(async move {
-        for _ in 0..2 {
-            store.secret(&sample_name(), &crate::jose::random::SystemRandomness).await.expect("made");
-        }
-    })
+#[derive(Debug)]
+struct Marked<'a>(&'a super::trial::Mark);
+
+#[cfg(test)]
+impl Randomness for Marked<'_> {
+    fn fill(&self, bytes: &mut [u8]) -> Result<(), crate::domain::RandomnessUnavailable> {
+        bytes.iter_mut().zip(self.0.secret.bytes()).for_each(|(byte, of)| *byte = of);
+        Ok(())
+    }
 }
 
-/// A name that no sample had before.
 #[cfg(test)]
-pub(super) fn sample_name() -> String {
-    let random = crate::domain::FamilyId::random(&crate::jose::random::SystemRandomness).expect("randomness");
-    format!("sample-{random}")
-}
+pub(super) const TRIAL: super::trial::Trial = super::trial::Trial {
+    table: "secret",
+    write: |store, mark| {
+        Box::pin(async move {
+            store.secret(&mark.name, &Marked(mark)).await.expect("made");
+        })
+    },
+    stands: |store, mark| {
+        Box::pin(async move {
+            // Were it gone, another one would be made.
+            let found = store.secret(&mark.name, &crate::jose::random::SystemRandomness).await.expect("read");
+            mark.secret.as_bytes().starts_with(found.expose())
+        })
+    },
+    uses: super::trial::Uses::Many("it never changes"),
+};

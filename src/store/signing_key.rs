@@ -182,7 +182,7 @@ impl Store {
         let corrupt = |problem: String| StoreError::Corrupt(format!("table signing_key, key {key_id:?}: {problem}"));
         let states = [SigningKeyState::Next, SigningKeyState::Current, SigningKeyState::Retired];
         let state = states.into_iter().find(|known| known.code() == state).ok_or_else(|| corrupt(format!("state {state:?}")))?;
-        let private_pkcs8 = self.unseal(&SIGNING_KEY, &key_id, &sealed)?;
+        let private_pkcs8 = self.unseal(&SIGNING_KEY, &key_id, &sealed)?.into();
         let key_id = key_id.parse().map_err(|problem| corrupt(format!("its id {problem}")))?;
         Ok(SigningKeyRecord {
             key_id,
@@ -216,25 +216,6 @@ async fn insert(unit: &mut NumberedWork, key: &SigningKeyRecord, sealed: &[u8]) 
     Ok(())
 }
 
-#[cfg(test)]
-pub(super) fn sample(store: &Store) -> futures_util::future::BoxFuture<'_, ()> {
-    Box::pin(async move {
-        for (name, state) in [("sample-current", SigningKeyState::Current), ("sample-next", SigningKeyState::Next)] {
-            let key = SigningKeyRecord {
-                key_id: name.parse().expect("a key id"),
-                algorithm: "ES256".into(),
-                state,
-                public_jwk: "{}".into(),
-                private_pkcs8: Zeroizing::new(b"private".to_vec()),
-                created: Timestamp::from_seconds(1_800_000_000),
-                activated: None,
-                retired: None,
-            };
-            store.add_signing_key(&key).await.expect("added");
-        }
-    })
-}
-
 const ALL: &str = "SELECT key_id, algorithm, state, public_jwk, private_sealed, created, activated, retired FROM signing_key \
      ORDER BY created, key_id";
 const IN_STATE: &str = "SELECT key_id FROM signing_key WHERE algorithm = $1 AND state = $2";
@@ -244,3 +225,31 @@ const ACTIVATE: &str = "UPDATE signing_key SET state = 'current', activated = $2
 const RETIRE: &str = "UPDATE signing_key SET state = 'retired', retired = $2 WHERE key_id = $1 AND state = 'current'";
 const DELETE_RETIRED: &str = "DELETE FROM signing_key WHERE key_id = $1 AND state = 'retired' AND retired <= $2";
 const DELETE: &str = "DELETE FROM signing_key WHERE key_id = $1 RETURNING algorithm, state";
+
+#[cfg(test)]
+pub(super) const TRIAL: super::trial::Trial = super::trial::Trial {
+    table: "signing_key",
+    write: |store, mark| {
+        Box::pin(async move {
+            let key = SigningKeyRecord {
+                key_id: mark.id(),
+                // There is one current key for each.
+                algorithm: mark.name.clone(),
+                state: SigningKeyState::Current,
+                public_jwk: "{}".into(),
+                private_pkcs8: Zeroizing::new(mark.secret.clone().into_bytes()),
+                created: super::trial::NOW,
+                activated: Some(super::trial::NOW),
+                retired: None,
+            };
+            assert_eq!(store.add_signing_key(&key).await.expect("added"), KeyStep::Taken);
+        })
+    },
+    stands: |store, mark| {
+        Box::pin(async move {
+            let keys = store.signing_keys().await.expect("keys");
+            keys.iter().any(|key| key.key_id == mark.id() && key.private_pkcs8.as_slice() == mark.secret.as_bytes())
+        })
+    },
+    uses: super::trial::Uses::Many("a key signs until its turn is over"),
+};

@@ -80,6 +80,7 @@ mod replay;
 mod seal_key;
 mod soak;
 mod swap;
+mod trials;
 
 fn id(name: &str) -> ClientId {
     name.parse().expect("a client id")

@@ -363,15 +363,13 @@ pub(super) fn narrowed_resources(parameters: &Parameters, granted: &[String]) ->
 
 #[cfg(test)]
 mod tests {
-    use zeroize::Zeroizing;
-
     use super::*;
 
     fn family(generation: i64, rotated: i64) -> FamilyRecord {
         FamilyRecord {
             family: "f".parse().expect("a family"),
             client_id: "app".parse().expect("a client"),
-            state: Zeroizing::new(Vec::new()),
+            state: crate::seal::Plaintext::default(),
             generation,
             rotated: Timestamp::from_seconds(rotated),
             created: Timestamp::from_seconds(0),

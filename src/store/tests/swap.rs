@@ -44,10 +44,10 @@ async fn replace(store: &Store, place: &Value, value: &[u8], instead_of: &[u8]) 
 
 pub(super) async fn filled(place: &Place) -> Store {
     let store = place.open().await;
-    // Twice, so that there are two rows where there can be.
-    for _ in 0..2 {
-        for column in SEALED_COLUMNS {
-            (column.sample)(&store).await;
+    // Two rows where there can be.
+    for trial in super::trial::TRIALS {
+        for number in 0..2 {
+            (trial.write)(&store, &super::trial::Mark::new(format!("swapped-{}-{number}", trial.table))).await;
         }
     }
     store
@@ -83,7 +83,7 @@ on_both_engines! {
         let known: BTreeSet<String> = SEALED_COLUMNS.iter().map(SealedColumn::name).collect();
         assert_eq!(sealed, known, "the schema, and `sealed_columns!` in src/store/sealed.rs");
         let filled: BTreeSet<String> = values(&store).await.iter().map(|place| place.column.name()).collect();
-        assert_eq!(filled, known, "columns that their `sample` filled, and all");
+        assert_eq!(filled, known, "columns that trials filled, and all");
     }
 
     async fn no_value_opens_in_another_place(place: &Place) {

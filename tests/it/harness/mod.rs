@@ -16,7 +16,7 @@
 //! - [`Prover`]: a client's DPoP key, and proofs of every kind, also bad ones.
 //! - [`browser::Browser`]: cookies and forms of a person.
 //! - [`App`]: an application that people sign in to.
-//! - [`wire`]: every caller of a [`Stack`] notes the secrets it sends and receives; [`wire::Search`] looks for them.
+//! - [`wire`]: every caller of a [`Stack`] notes the secrets it sends and receives; [`search::Search`] looks for them.
 //! - [`browser::Browser`]: cookies and forms of a person.
 //! - [`Prover`]: a client's DPoP key, and proofs of every kind, also bad ones.
 //! - [`chromium::Chromium`]: a real browser, by keyboard, with pictures.
@@ -40,6 +40,7 @@ pub mod ports;
 pub mod postgres;
 pub mod process;
 pub mod publisher;
+pub mod search;
 pub mod stack;
 pub mod token;
 pub mod totp;

@@ -17,8 +17,9 @@ use super::dpop::Prover;
 use super::ports;
 use super::postgres;
 use super::process::Process;
+use super::search::Search;
 use super::upstream::Upstream;
-use super::wire::{Search, Wire};
+use super::wire::Wire;
 
 /// The database under the server.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -467,19 +468,9 @@ impl Stack {
         }
     }
 
-    /// Every table of the deployment's database with how many rows it has, by the schema's own word.
-    pub async fn tables(&self) -> BTreeMap<String, i64> {
-        self.counted(SQLITE_TABLES, POSTGRES_TABLES).await
-    }
-
     /// Every sealed column of the deployment's database, `table.column`, with how many values it has.
     pub async fn sealed_columns(&self) -> BTreeMap<String, i64> {
         self.counted(SQLITE_SEALED, POSTGRES_SEALED).await
-    }
-
-    /// Tables whose rows are found by a keyed hash alone: what may be used once.
-    pub async fn tables_by_index(&self) -> BTreeMap<String, i64> {
-        self.counted(SQLITE_BY_INDEX, POSTGRES_BY_INDEX).await
     }
 
     /// How many values there are in each of the columns that one of these queries names.
@@ -551,19 +542,10 @@ impl Drop for Stack {
     }
 }
 
-const SQLITE_TABLES: &str = "SELECT name, '*' FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' \
-     AND name NOT LIKE '\\_%' ESCAPE '\\'";
-const POSTGRES_TABLES: &str = "SELECT CAST(tablename AS TEXT), '*' FROM pg_tables WHERE schemaname = 'public' \
-     AND tablename NOT LIKE '\\_%'";
 const SQLITE_SEALED: &str = "SELECT m.name, c.name FROM sqlite_master m JOIN pragma_table_info(m.name) c \
      WHERE m.type = 'table' AND c.name LIKE '%\\_sealed' ESCAPE '\\'";
 const POSTGRES_SEALED: &str = "SELECT CAST(table_name AS TEXT), CAST(column_name AS TEXT) FROM information_schema.columns \
      WHERE table_schema = 'public' AND column_name LIKE '%\\_sealed'";
-const SQLITE_BY_INDEX: &str = "SELECT m.name, '*' FROM sqlite_master m JOIN pragma_table_info(m.name) c \
-     WHERE m.type = 'table' AND c.pk > 0 AND c.name LIKE '%\\_index' ESCAPE '\\'";
-const POSTGRES_BY_INDEX: &str = "SELECT CAST(u.table_name AS TEXT), '*' FROM information_schema.key_column_usage u \
-     JOIN information_schema.table_constraints c ON c.constraint_name = u.constraint_name AND c.table_schema = u.table_schema \
-     WHERE u.table_schema = 'public' AND c.constraint_type = 'PRIMARY KEY' AND u.column_name LIKE '%\\_index'";
 
 /// Every TLS version and HTTP version that matters.
 pub const PROTOCOLS: [(Tls, Http); 4] = [(Tls::V12, Http::V1), (Tls::V13, Http::V1), (Tls::V12, Http::V2), (Tls::V13, Http::V2)];
