@@ -192,7 +192,7 @@ pub(super) const TRIAL: super::trial::Trial = super::trial::Trial {
                 serial: Some(mark.beside("serial").secret),
                 expires: super::trial::LATER,
             };
-            store.note_certificate(&seen).await.expect("noted");
+            assert_eq!(store.note_certificate(&seen).await.expect("noted"), Noted::Known);
         })
     },
     stands: |store, mark| {

@@ -137,13 +137,17 @@ pub(super) const TRIAL: super::trial::Trial = super::trial::Trial {
     write: |store, mark| {
         Box::pin(async move {
             let client = ClientRecord { client_id: mark.id(), metadata_json: "{}".into(), secret: None };
-            let registered = store.register_client(&client, &mark.secret, u32::MAX, super::trial::NOW).await;
+            let registered = store.register_client(&client, &mark.secret, None, u32::MAX, super::trial::NOW).await;
             assert_eq!(registered.expect("answered"), Registered::Now);
         })
     },
     stands: |store, mark| {
         Box::pin(async move {
-            store.registration(&mark.id(), &mark.secret).await.expect("read") == Some(super::trial::NOW)
+            store
+                .registration(&mark.id(), &mark.secret)
+                .await
+                .expect("read")
+                .is_some_and(|token| token.created == super::trial::NOW)
                 && store.client(&mark.id()).await.expect("read").is_some()
         })
     },
