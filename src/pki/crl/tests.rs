@@ -175,3 +175,28 @@ fn numbers_are_read_as_people_copy_them() {
         assert_eq!(Serial::from_hex(text), None, "{text}");
     }
 }
+
+proptest::proptest! {
+    #[test]
+    fn no_bytes_make_the_reader_fail(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..300)) {
+        let _ = CertificateRevocationList::verified(&bytes, std::iter::empty());
+        let _ = crate::pki::pem::revocation_lists(&bytes);
+    }
+
+    /// Whatever byte of a list is altered, it is another list that nobody has signed, or none.
+    #[test]
+    fn no_altered_byte_passes(position in 0usize..500, value in 0u8..=255) {
+        static EXAMPLE: std::sync::OnceLock<(Certificate, Vec<u8>)> = std::sync::OnceLock::new();
+        let (ca, good) = EXAMPLE.get_or_init(|| {
+            let ca = Authority::new("CA");
+            let list = ca.revocation_list(|list| list.revoke(&ca.certificate, Some(1)));
+            (ca.certificate, list)
+        });
+        let mut list = good.clone();
+        if let Some(byte) = list.get_mut(position) {
+            *byte = value;
+        }
+        let read = CertificateRevocationList::verified(&list, [ca].into_iter());
+        proptest::prop_assert_eq!(read.is_ok(), list == *good);
+    }
+}

@@ -25,6 +25,7 @@ mod outage;
 mod own_field;
 mod passthrough;
 mod peer;
+mod proxy_header;
 mod rebinding;
 mod resumption;
 mod revocation_list;
