@@ -22,12 +22,14 @@ use super::front::Front;
 use super::listener::{Listener, ListenerTls, Places};
 use super::passthrough::{Passthrough, Replayed, hello};
 use super::patience::{Movement, Patient, WRITE_STALL};
+use super::proxied::origin;
 use super::proxies::Neighbour;
 use crate::config::settings::LimitSettings;
 use crate::gateway::{Tunnel, TunnelSlot};
 use crate::telemetry::metrics;
 use crate::web::Peer;
 use crate::wire::Arriving;
+use crate::wire::proxy_protocol::Origin;
 
 /// Seconds between HTTP/2 pings on a quiet connection, and to wait for their answer.
 const HTTP2_PING: Duration = Duration::from_secs(30);
@@ -65,7 +67,7 @@ pub async fn accept(
         let Ok(permit) = permit else { return };
         let accepted = tokio::select! {
             () = stop.cancelled() => return,
-            accepted = listener.socket.accept() => accepted.map(|(socket, address)| Accepted::Tcp(socket, address)),
+            accepted = listener.socket.accept() => accepted.map(|(socket, address)| listener.sort(socket, address)),
             accepted = from_unix_socket(&listener) => accepted.map(Accepted::Unix),
         };
         let accepted = match accepted {
@@ -78,7 +80,8 @@ pub async fn accept(
         };
         // Closed without a word: whoever has his share already learns nothing by a handshake that we pay for.
         let place = match &accepted {
-            Accepted::Unix(_) => None,
+            // Theirs is the share of whom they speak for.
+            Accepted::Unix(_) | Accepted::Proxied(..) => None,
             Accepted::Tcp(_, peer_address) => {
                 let Some(place) = places.take(peer_address.ip()) else {
                     crowded.increment(1);
@@ -91,6 +94,7 @@ pub async fn accept(
         let task = Connection {
             tls: listener.tls.clone(),
             passthrough: listener.passthrough.clone(),
+            places: places.clone(),
             front: front.clone(),
             limits: limits.clone(),
             // Its own, so that connections do not meet at one lock.
@@ -101,7 +105,8 @@ pub async fn accept(
         tracker.spawn(async move {
             open.increment(1);
             match accepted {
-                Accepted::Tcp(socket, peer_address) => task.run(socket, peer_address).await,
+                Accepted::Tcp(socket, peer_address) => task.run(socket, peer_address, peer_address).await,
+                Accepted::Proxied(socket, proxy) => task.run_proxied(socket, proxy).await,
                 Accepted::Unix(socket) => task.run_unix(socket).await,
             }
             open.decrement(1);
@@ -113,7 +118,18 @@ pub async fn accept(
 /// A connection that has come in.
 enum Accepted {
     Tcp(TcpStream, SocketAddr),
+    /// From a proxy that says first whom it speaks for.
+    Proxied(TcpStream, SocketAddr),
     Unix(UnixStream),
+}
+
+impl Listener {
+    fn sort(&self, socket: TcpStream, address: SocketAddr) -> Accepted {
+        match self.proxy_protocol.iter().any(|range| range.contains(address.ip())) {
+            true => Accepted::Proxied(socket, address),
+            false => Accepted::Tcp(socket, address),
+        }
+    }
 }
 
 async fn from_unix_socket(listener: &Listener) -> std::io::Result<UnixStream> {
@@ -126,6 +142,7 @@ async fn from_unix_socket(listener: &Listener) -> std::io::Result<UnixStream> {
 struct Connection {
     tls: Option<ListenerTls>,
     passthrough: Option<Arc<Passthrough>>,
+    places: Arc<Places>,
     front: Arc<Front>,
     limits: Arc<LimitSettings>,
     stop: CancellationToken,
@@ -133,7 +150,32 @@ struct Connection {
 }
 
 impl Connection {
-    async fn run(self, mut socket: TcpStream, peer_address: SocketAddr) {
+    /// One that a proxy passes on: as if it came from whom the proxy tells.
+    async fn run_proxied(self, mut socket: TcpStream, proxy: SocketAddr) {
+        let patience = Duration::from_secs(self.limits.handshake_seconds.into());
+        let origin = tokio::select! {
+            () = self.stop.cancelled() => return,
+            origin = Box::pin(origin(&mut socket, patience)) => origin,
+        };
+        let peer_address = match origin {
+            Ok(Origin::Proxy) => return Box::pin(self.run(socket, proxy, proxy)).await,
+            Ok(Origin::Client(address)) => address,
+            Err(error) => {
+                metrics::HANDSHAKES.with([&*self.listener, "proxy_protocol"].map(str::to_owned)).increment(1);
+                tracing::info!(listener = %self.listener, %proxy, %error, "a proxy does not say whom it speaks for");
+                return;
+            }
+        };
+        let Some(_place) = self.places.take(peer_address.ip()) else {
+            metrics::CONNECTIONS_REFUSED.with([self.listener.to_string()]).increment(1);
+            tracing::debug!(listener = %self.listener, %peer_address, "this address has its share of connections");
+            return;
+        };
+        Box::pin(self.run(socket, peer_address, proxy)).await;
+    }
+
+    /// One that comes from `peer_address`, or is passed on by `neighbour` for it.
+    async fn run(self, mut socket: TcpStream, peer_address: SocketAddr, neighbour: SocketAddr) {
         if let Err(error) = socket.set_nodelay(true) {
             tracing::debug!(%peer_address, %error, "cannot set TCP_NODELAY");
         }
@@ -160,13 +202,13 @@ impl Connection {
                 };
             }
         }
-        self.shake_hands(tls, Replayed::new(read, socket), peer_address, Neighbour::Address(peer_address)).await;
+        self.shake_hands(tls, Replayed::new(read, socket), peer_address, Neighbour::Address(neighbour)).await;
     }
 
     /// The same for one that came by the Unix socket, where nothing is passed on unread.
     async fn run_unix(self, socket: UnixStream) {
         if let Some(tls) = &self.tls {
-            self.shake_hands(tls, socket, NO_ADDRESS, Neighbour::UnixSocket).await;
+            Box::pin(self.shake_hands(tls, socket, NO_ADDRESS, Neighbour::UnixSocket)).await;
         }
     }
 

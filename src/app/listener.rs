@@ -12,6 +12,7 @@ use tokio::net::{TcpListener, UnixListener};
 use super::passthrough::Passthrough;
 use crate::config::settings::{LimitSettings, ListenerSettings, ServiceSetting};
 use crate::domain::Clock;
+use crate::fetch::AddressRange;
 use crate::tls::{AcceptLimits, Acceptor, PolicySet};
 use crate::trust::{AnchorSets, CurrentAnchors};
 
@@ -39,6 +40,8 @@ pub struct Listener {
     pub tls: Option<ListenerTls>,
     /// What is passed on unread.
     pub passthrough: Option<Arc<Passthrough>>,
+    /// Addresses whose connections begin with a PROXY protocol header.
+    pub proxy_protocol: Vec<AddressRange>,
     /// What is taken from proxies in front.
     pub proxies: Option<Arc<Proxies>>,
 }
@@ -130,6 +133,7 @@ impl Listener {
         if services.is_empty() {
             bail!("listener `{}`: `services` is empty: name what is served at {}", written.name, written.address);
         }
+        let proxy_protocol = proxy_protocol(written)?;
         let proxies = super::proxies::build(written, limits, anchors, clock)?;
         let tls = match policies(written, base, &anchors.load(), None, FIRST_EPOCH, clock)? {
             Some(policies) => {
@@ -156,8 +160,14 @@ impl Listener {
             }
             None => None,
         };
-        Ok(Self { name: written.name.clone(), socket, unix_socket, services, tls, passthrough, proxies })
+        Ok(Self { name: written.name.clone(), socket, unix_socket, services, tls, passthrough, proxy_protocol, proxies })
     }
+}
+
+/// The addresses whose connections must begin with a PROXY protocol header.
+pub fn proxy_protocol(written: &ListenerSettings) -> anyhow::Result<Vec<AddressRange>> {
+    let ranges = written.proxy_protocol.iter().map(|text| text.parse()).collect::<Result<_, _>>();
+    ranges.with_context(|| format!("listener `{}`: `proxy_protocol`", written.name))
 }
 
 /// What a listener passes on unread. Names are told apart by TLS, so that it must have a host of its own.

@@ -8,6 +8,7 @@ mod identity;
 mod listener;
 mod passthrough;
 mod patience;
+mod proxied;
 mod proxies;
 mod reload;
 mod revocation_lists;
@@ -215,9 +216,10 @@ pub fn check(loaded: &Loaded) -> anyhow::Result<()> {
     let serves = |service| settings.listener.iter().any(|listener| listener.services.contains(&service));
     let anchors = Arc::new(CurrentAnchors::new(anchors));
     for written in &settings.listener {
+        proxies::build(written, &settings.limits, &anchors, &clock)?;
         listener::policies(written, base, &anchors.load(), None, listener::FIRST_EPOCH, &clock)?;
         listener::passthrough(written, &clock)?;
-        proxies::build(written, &settings.limits, &anchors, &clock)?;
+        listener::proxy_protocol(written)?;
     }
     if serves(ServiceSetting::AuthorizationServer) {
         server::check(loaded)?;

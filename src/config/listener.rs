@@ -21,6 +21,10 @@ pub struct ListenerSettings {
     /// Which proxies are trusted, and what they send, where `certificate_source` is `trusted_proxy_header`.
     #[serde(default)]
     pub trusted_proxy: Option<TrustedProxySettings>,
+    /// Addresses of proxies that pass connections on unread: ranges such as `10.1.0.0/16`. Each connection from there must begin with a
+    /// PROXY protocol header (version 2), and counts as one from the address that it tells. From elsewhere none is read.
+    #[serde(default)]
+    pub proxy_protocol: Vec<String>,
     /// An anchor set that client certificates must come from on every host of this listener, beside the host's own.
     #[serde(default)]
     pub anchor_set: Option<String>,

@@ -385,6 +385,7 @@ mod tests {
             Rejection::Address,
             Rejection::Method(vec![Method::GET]),
             PeerCertificateError::TooMany { count: 11, limit: 10 }.into(),
+            PeerCertificateError::Header(crate::pki::proxy_header::HeaderError::Several).into(),
             Rejection::Untrusted(Reason::CertificateAbsent),
             Rejection::Untrusted(Reason::CertificateUnknownIssuer),
             Rejection::CertificateRule,

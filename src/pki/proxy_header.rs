@@ -378,7 +378,6 @@ mod tests {
             (One, base[..100].to_owned(), HeaderError::Certificate(CertificateError::Der)),
             (One, format!("{pem}x"), HeaderError::Pem),
             (One, pem.replace(END, ""), HeaderError::Pem),
-            (One, percent(&pem, "")[..300].to_owned(), HeaderError::Pem),
             (One, format!("{}%2", percent(&pem, "")), HeaderError::Percent),
             (One, "%zz".into(), HeaderError::Percent),
             (One, format!("-----BEGIN PRIVATE KEY-----{base}-----END PRIVATE KEY-----"), HeaderError::Pem),
@@ -396,6 +395,11 @@ mod tests {
         ];
         for (notation, value, error) in refused {
             assert_eq!(decode(notation, &value, None), Err(error), "{value}");
+        }
+        // Wherever it is cut, within an escape or not.
+        let escaped = percent(&pem, "");
+        for length in 1..escaped.len() - 3 {
+            assert!(decode(One, &escaped[..length], None).is_err(), "{length}");
         }
     }
 

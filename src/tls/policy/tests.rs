@@ -141,6 +141,7 @@ fn hosts_are_read_from_their_files() {
         services: vec![],
         certificate_source: CertificateSourceSetting::Handshake,
         trusted_proxy: None,
+        proxy_protocol: vec![],
         anchor_set: anchor_set.map(str::to_owned),
         certificate_mode: None,
         passthrough: vec![],

@@ -49,6 +49,7 @@ pub struct Caller {
     http: Http,
     server_name: Option<String>,
     local: Option<IpAddr>,
+    preface: Vec<u8>,
     config: Option<Arc<ClientConfig>>,
     wire: Wire,
 }
@@ -64,6 +65,7 @@ impl Caller {
             http: Http::V1,
             server_name: None,
             local: None,
+            preface: vec![],
             config: None,
             wire: Wire::default(),
         }
@@ -115,6 +117,12 @@ impl Caller {
         self
     }
 
+    /// Says this before the first byte of TLS.
+    pub fn beginning_with(mut self, bytes: &[u8]) -> Self {
+        self.preface = bytes.to_vec();
+        self
+    }
+
     /// Keeps TLS sessions from one connection to the next, so that they are resumed.
     pub fn prepared(mut self) -> Self {
         self.config = Some(self.client_config());
@@ -159,8 +167,9 @@ impl Caller {
         if let Some(local) = self.local {
             socket.bind((local, 0).into())?;
         }
-        let socket = socket.connect(([127, 0, 0, 1], port.parse().expect("a port")).into()).await?;
+        let mut socket = socket.connect(([127, 0, 0, 1], port.parse().expect("a port")).into()).await?;
         socket.set_nodelay(true)?;
+        socket.write_all(&self.preface).await?;
         self.over(socket, host).await
     }
 

@@ -81,3 +81,29 @@ impl Drop for Proxy {
         let _ = self.child.wait();
     }
 }
+
+/// An example of docs/proxies.md: the one with this number, counted from 0, of those in this language.
+pub fn example(language: &str, number: usize) -> String {
+    let text = include_str!("../../../docs/proxies.md");
+    let mut blocks = text.split("\n```").filter_map(|part| part.strip_prefix(&format!("{language}\n")));
+    format!("{}\n", blocks.nth(number).expect("an example"))
+}
+
+/// The same with what differs from one deployment to another: where the proxy listens, where Symbolon is, the name of both, and the
+/// folder with the files.
+pub fn filled_example(language: &str, listens_at: u16, symbolon: &str, dir: &str) -> String {
+    let front = format!("127.0.0.1:{listens_at}");
+    let replacements = [
+        ("listen 443", format!("listen {front}")),
+        ("bind :443", format!("bind {front}")),
+        ("*:443", front),
+        ("symbolon.internal:8443", symbolon.to_owned()),
+        ("frontend api", format!("frontend api-{listens_at}")),
+        ("backend symbolon", format!("backend symbolon-{listens_at}")),
+        ("api.example.com", "localhost".to_owned()),
+        ("/etc/ssl/api", format!("{dir}/server")),
+        ("/etc/ssl/symbolon-ca.pem", format!("{dir}/server-ca.pem")),
+        ("/etc/ssl/", format!("{dir}/")),
+    ];
+    replacements.iter().fold(example(language, 0), |text, (this, that)| text.replace(this, that))
+}

@@ -6,6 +6,7 @@
 mod ambiguous_request;
 mod authorization;
 mod certificate;
+mod corpus;
 mod credentials;
 mod cut_off;
 mod device;
@@ -26,6 +27,7 @@ mod own_field;
 mod passthrough;
 mod peer;
 mod proxy_header;
+mod proxy_protocol;
 mod rebinding;
 mod resumption;
 mod revocation_list;

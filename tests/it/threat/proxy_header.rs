@@ -6,7 +6,7 @@ use rustls::pki_types::CertificateDer;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::{passed, refused};
-use crate::harness::proxy::{Program, Proxy};
+use crate::harness::proxy::{Program, Proxy, filled_example};
 use crate::harness::{Answer, Authority, Call, Caller, Identity, Leaf, Setup, Stack, ports};
 
 /// Where trusted proxies come from; everybody else comes from 127.0.0.1.
@@ -187,7 +187,7 @@ async fn every_preset_is_read_from_trusted_proxies_and_in_one_way() {
                 "of a stranger",
                 &trusted,
                 vec![(field, &stranger)],
-                (401, "invalid_client", "certificate_unknown_issuer"),
+                (401, "invalid_client", "certificate_signature"),
                 (401, "invalid_token", "binding_certificate_mismatch"),
             ),
         ];
@@ -390,110 +390,49 @@ async fn half_a_configuration_is_refused() {
     }
 }
 
-/// What each program is told to do, as in docs/proxies.md: the client's certificate is asked for and not judged, what a client sends under
-/// the field's name is replaced, and the proxy shows its own certificate.
-const NGINX: &str = r#"
-daemon off;
+/// What stands around the examples of docs/proxies.md.
+const NGINX: &str = "daemon off;
 master_process off;
 user root;
 pid {dir}/nginx.pid;
 error_log stderr;
 events {}
 http {
-    access_log off;
-    client_body_temp_path {dir}/body; proxy_temp_path {dir}/proxy; fastcgi_temp_path {dir}/fastcgi;
-    uwsgi_temp_path {dir}/uwsgi; scgi_temp_path {dir}/scgi;
-    ssl_certificate {stack}/server.pem;
-    ssl_certificate_key {stack}/server-key.pem;
-    ssl_verify_client optional_no_ca;
-    proxy_ssl_certificate {stack}/proxy.pem;
-    proxy_ssl_certificate_key {stack}/proxy-key.pem;
-    proxy_ssl_trusted_certificate {stack}/server-ca.pem;
-    proxy_ssl_verify on;
-    proxy_ssl_server_name on;
-    proxy_ssl_name localhost;
-    proxy_http_version 1.1;
-    proxy_set_header Host $http_host;
-    proxy_set_header SSL-Client-Cert $ssl_client_escaped_cert;
-    server { listen 127.0.0.1:{as_front} ssl; location / { proxy_pass https://127.0.0.1:{as_port}; } }
-    server { listen 127.0.0.1:{gw_front} ssl; location / { proxy_pass https://127.0.0.1:{gw_port}; } }
+access_log off;
+client_body_temp_path {dir}/body;
+proxy_temp_path {dir}/proxy;
+fastcgi_temp_path {dir}/fastcgi;
+uwsgi_temp_path {dir}/uwsgi;
+scgi_temp_path {dir}/scgi;
+EXAMPLES
 }
-"#;
+";
 
-const HAPROXY: &str = r#"
-defaults
-    mode http
+const HAPROXY: &str = "defaults
     timeout connect 5s
     timeout client 30s
     timeout server 30s
 
-frontend as
-    bind 127.0.0.1:{as_front} ssl crt {stack}/server-both.pem verify optional ca-file {stack}/client-ca.pem crt-ignore-err all ca-ignore-err all
-    http-request set-header X-SSL-Client-Der %[ssl_c_der,base64]
-    http-request set-header X-SSL-Client-Chain-Der %[ssl_c_chain_der,base64]
-    default_backend as
+EXAMPLES
+";
 
-frontend gateway
-    bind 127.0.0.1:{gw_front} ssl crt {stack}/server-both.pem verify optional ca-file {stack}/client-ca.pem crt-ignore-err all ca-ignore-err all
-    http-request set-header X-SSL-Client-Der %[ssl_c_der,base64]
-    http-request set-header X-SSL-Client-Chain-Der %[ssl_c_chain_der,base64]
-    default_backend gateway
-
-backend as
-    server symbolon 127.0.0.1:{as_port} ssl crt {stack}/proxy-both.pem ca-file {stack}/server-ca.pem verify required sni str(localhost)
-
-backend gateway
-    server symbolon 127.0.0.1:{gw_port} ssl crt {stack}/proxy-both.pem ca-file {stack}/server-ca.pem verify required sni str(localhost)
-"#;
-
-const APACHE: &str = r#"
-ServerRoot {dir}
+const APACHE: &str = "ServerRoot {dir}
 ServerName localhost
 PidFile {dir}/apache.pid
+DefaultRuntimeDir {dir}
 Mutex pthread
 ErrorLog /dev/stderr
 LoadModule mpm_event_module /usr/lib/apache2/modules/mod_mpm_event.so
 LoadModule authz_core_module /usr/lib/apache2/modules/mod_authz_core.so
 LoadModule headers_module /usr/lib/apache2/modules/mod_headers.so
-LoadModule socache_shmcb_module /usr/lib/apache2/modules/mod_socache_shmcb.so
 LoadModule ssl_module /usr/lib/apache2/modules/mod_ssl.so
 LoadModule proxy_module /usr/lib/apache2/modules/mod_proxy.so
 LoadModule proxy_http_module /usr/lib/apache2/modules/mod_proxy_http.so
+Listen 127.0.0.1:FIRST
+Listen 127.0.0.1:SECOND
 SSLSessionCache none
-SSLProxyEngine on
-SSLProxyMachineCertificateFile {stack}/proxy-both.pem
-SSLProxyCACertificateFile {stack}/server-ca.pem
-SSLProxyVerify require
-ProxyPreserveHost On
-Listen 127.0.0.1:{as_front}
-Listen 127.0.0.1:{gw_front}
-<VirtualHost 127.0.0.1:{as_front}>
-    SSLEngine on
-    SSLCertificateFile {stack}/server.pem
-    SSLCertificateKeyFile {stack}/server-key.pem
-    SSLVerifyClient optional_no_ca
-    SSLOptions +ExportCertData
-    RequestHeader set SSL-Client-Cert "%{SSL_CLIENT_CERT}s"
-    ProxyPass / https://localhost:{as_port}/
-    SSLProxyEngine on
-    SSLProxyMachineCertificateFile {stack}/proxy-both.pem
-    SSLProxyCACertificateFile {stack}/server-ca.pem
-    SSLProxyVerify require
-</VirtualHost>
-<VirtualHost 127.0.0.1:{gw_front}>
-    SSLEngine on
-    SSLCertificateFile {stack}/server.pem
-    SSLCertificateKeyFile {stack}/server-key.pem
-    SSLVerifyClient optional_no_ca
-    SSLOptions +ExportCertData
-    RequestHeader set SSL-Client-Cert "%{SSL_CLIENT_CERT}s"
-    ProxyPass / https://localhost:{gw_port}/
-    SSLProxyEngine on
-    SSLProxyMachineCertificateFile {stack}/proxy-both.pem
-    SSLProxyCACertificateFile {stack}/server-ca.pem
-    SSLProxyVerify require
-</VirtualHost>
-"#;
+EXAMPLES
+";
 
 /// The real programs in front of server and gateway: a token is got and used through them, what a client writes under the field's name is
 /// worth nothing, and a certificate that the program does not judge is judged here.
@@ -512,14 +451,17 @@ async fn real_proxies_tell_the_certificate() {
         for name in ["proxy", "server"] {
             let [certificate, key] = [format!("{name}.pem"), format!("{name}-key.pem")]
                 .map(|file| std::fs::read_to_string(stack.path(&file)).expect("a file"));
-            crate::harness::authority::write_private(&stack.path(&format!("{name}-both.pem")), &format!("{certificate}{key}"));
+            crate::harness::authority::write_private(&stack.path(&format!("{name}-and-key.pem")), &format!("{certificate}{key}"));
         }
         let dir = stack.dir.path().to_str().expect("UTF-8");
-        let configuration = [("as_front", as_front), ("gw_front", gw_front), ("as_port", server), ("gw_port", gateway)]
-            .iter()
-            .fold(configuration.replace("{stack}", dir), |text, (name, port)| {
-                text.replace(&format!("{{{name}}}"), &port.to_string())
-            });
+        let example = |front: u16, port: u16| {
+            let symbolon = if program == Program::Apache { format!("localhost:{port}") } else { format!("127.0.0.1:{port}") };
+            filled_example(preset, front, &symbolon, dir)
+        };
+        let configuration = configuration
+            .replace("FIRST", &as_front.to_string())
+            .replace("SECOND", &gw_front.to_string())
+            .replace("EXAMPLES", &format!("{}{}", example(as_front, server), example(gw_front, gateway)));
         let Some(_proxy) = Proxy::start(program, &configuration, &[as_front, gw_front]).await else { continue };
         let (field, forged) = told(preset, &stack.alice);
         let ask = token_request("alice");
@@ -540,7 +482,7 @@ async fn real_proxies_tell_the_certificate() {
         }
         let stranger = Authority::new("Client CA").issue(Leaf::client("alice"));
         let answer = send(&stack.caller(&stranger), &stack, as_front, &ask, &[]).await;
-        refused(&stack, &answer, 401, "invalid_client", "certificate_unknown_issuer", (program, "a stranger's")).await;
+        refused(&stack, &answer, 401, "invalid_client", "certificate_signature", (program, "a stranger's")).await;
         let answer = send(&stack.caller(&stack.alice), &stack, gw_front, &get, &[]).await;
         passed(&stack, &answer, (program, "again"));
     }
