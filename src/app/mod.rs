@@ -5,6 +5,7 @@ mod connection;
 mod control;
 mod front;
 mod identity;
+mod kept_lists;
 mod listener;
 mod passthrough;
 mod patience;
