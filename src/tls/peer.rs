@@ -33,6 +33,7 @@ pub enum Possession {
 pub struct TrustedHop(Trusted);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(not(feature = "server"), allow(dead_code, reason = "only a server has proxies in front"))]
 enum Trusted {
     Address(IpAddr),
     Certificate(Thumbprint),
