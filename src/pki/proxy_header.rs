@@ -235,10 +235,10 @@ fn xfcc(value: &str) -> Result<Found, HeaderError> {
     if certificates.len() != 1 {
         return Err(HeaderError::Xfcc("Cert is not one certificate"));
     }
-    if let (Some(hash), Some(der)) = (hash, certificates.first()) {
-        if hash != Thumbprint::from_bytes(sha256(der)) {
-            return Err(HeaderError::Xfcc("Hash is not the certificate's"));
-        }
+    if let (Some(hash), Some(der)) = (hash, certificates.first())
+        && hash != Thumbprint::from_bytes(sha256(der))
+    {
+        return Err(HeaderError::Xfcc("Hash is not the certificate's"));
     }
     if let Some(chain) = chain.filter(|text| !text.is_empty()) {
         // Envoy's chain begins with the client's certificate.
