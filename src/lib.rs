@@ -71,7 +71,7 @@
 //!   store    issue_code  ends interaction and pushed request, with the event -> code
 //!
 //! request through the gateway
-//!   tls      accept                                                      -> PeerCertificate?
+//!   tls      accept      or the word of a trusted proxy's header         -> PeerCertificate?
 //!   wire     inspect     one reading of host, path and framing           -> Target
 //!   gateway  route       host, the longest path, methods and fields      -> &Route
 //!   resource present     one token, with the Bearer or the DPoP scheme   -> Presented
@@ -117,7 +117,7 @@
 //! | RFC 9701 (signed introspection) | `oauth::introspect`, [`resource`] | `tests/it/spec/rfc9701.rs` |
 //! | FAPI 2.0 Security Profile, Message Signing | `oauth::profiles`, `clients` | `tests/it/spec/fapi2` |
 //! | RFC 6797 (HSTS), Fetch §3.2 (CORS), at the gateway | `gateway::answer_rules` | `tests/it/threat/route_limits.rs` |
-//! | RFC 9440 (Client-Cert) | `gateway::certificate_header` | `tests/it/spec/rfc9440.rs` |
+//! | RFC 9440 (Client-Cert) | `gateway::certificate_header`, [`pki::proxy_header`] | `tests/it/spec/rfc9440.rs`, `tests/it/threat/proxy_header.rs` |
 //! | RFC 9449 (DPoP) | [`binding::dpop`], `oauth::dpop`, [`resource`] | `tests/it/spec/rfc9449.rs` |
 //! | RFC 9470 (step-up) | [`resource`] | `tests/it/spec/rfc9470.rs` |
 //! | RFC 9728 (protected resource metadata) | `gateway::metadata`, [`resource`] | `tests/it/spec/rfc9728.rs` |

@@ -1,7 +1,7 @@
 //! Connections: accepted under limits, shaken hands with, served, and ended in an orderly way.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -22,11 +22,14 @@ use super::front::Front;
 use super::listener::{Listener, ListenerTls, Places};
 use super::passthrough::{Passthrough, Replayed, hello};
 use super::patience::{Movement, Patient, WRITE_STALL};
+use super::proxied::origin;
+use super::proxies::Neighbour;
 use crate::config::settings::LimitSettings;
 use crate::gateway::{Tunnel, TunnelSlot};
 use crate::telemetry::metrics;
 use crate::web::Peer;
 use crate::wire::Arriving;
+use crate::wire::proxy_protocol::Origin;
 
 /// Seconds between HTTP/2 pings on a quiet connection, and to wait for their answer.
 const HTTP2_PING: Duration = Duration::from_secs(30);
@@ -39,6 +42,9 @@ const QUIET: Duration = Duration::from_secs(1);
 
 /// How long to wait after the system refused to accept, for instance for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// What stands where the address of a peer would: one at a Unix socket has none.
+const NO_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
 /// Accepts connections until `stop`; each runs as a task of `tracker`.
 pub async fn accept(
@@ -61,9 +67,10 @@ pub async fn accept(
         let Ok(permit) = permit else { return };
         let accepted = tokio::select! {
             () = stop.cancelled() => return,
-            accepted = listener.socket.accept() => accepted,
+            accepted = listener.socket.accept() => accepted.map(|(socket, address)| listener.sort(socket, address)),
+            accepted = from_unix_socket(&listener) => accepted.map(Accepted::Unix),
         };
-        let (socket, peer_address) = match accepted {
+        let accepted = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(listener = %name, %error, "cannot accept a connection");
@@ -72,14 +79,22 @@ pub async fn accept(
             }
         };
         // Closed without a word: whoever has his share already learns nothing by a handshake that we pay for.
-        let Some(place) = places.take(peer_address.ip()) else {
-            crowded.increment(1);
-            tracing::debug!(listener = %name, %peer_address, "this address has its share of connections");
-            continue;
+        let place = match &accepted {
+            // Theirs is the share of whom they speak for.
+            Accepted::Unix(_) | Accepted::Proxied(..) => None,
+            Accepted::Tcp(_, peer_address) => {
+                let Some(place) = places.take(peer_address.ip()) else {
+                    crowded.increment(1);
+                    tracing::debug!(listener = %name, %peer_address, "this address has its share of connections");
+                    continue;
+                };
+                Some(place)
+            }
         };
         let task = Connection {
             tls: listener.tls.clone(),
             passthrough: listener.passthrough.clone(),
+            places: places.clone(),
             front: front.clone(),
             limits: limits.clone(),
             // Its own, so that connections do not meet at one lock.
@@ -89,16 +104,45 @@ pub async fn accept(
         let open = metrics::CONNECTIONS.with([listener.name.clone()]);
         tracker.spawn(async move {
             open.increment(1);
-            task.run(socket, peer_address).await;
+            match accepted {
+                Accepted::Tcp(socket, peer_address) => task.run(socket, peer_address, peer_address).await,
+                Accepted::Proxied(socket, proxy) => task.run_proxied(socket, proxy).await,
+                Accepted::Unix(socket) => task.run_unix(socket).await,
+            }
             open.decrement(1);
             drop((permit, place));
         });
     }
 }
 
+/// A connection that has come in.
+enum Accepted {
+    Tcp(TcpStream, SocketAddr),
+    /// From a proxy that says first whom it speaks for.
+    Proxied(TcpStream, SocketAddr),
+    Unix(UnixStream),
+}
+
+impl Listener {
+    fn sort(&self, socket: TcpStream, address: SocketAddr) -> Accepted {
+        match self.proxy_protocol.iter().any(|range| range.contains(address.ip())) {
+            true => Accepted::Proxied(socket, address),
+            false => Accepted::Tcp(socket, address),
+        }
+    }
+}
+
+async fn from_unix_socket(listener: &Listener) -> std::io::Result<UnixStream> {
+    match &listener.unix_socket {
+        Some((socket, _)) => socket.accept().await.map(|(socket, _)| socket),
+        None => std::future::pending().await,
+    }
+}
+
 struct Connection {
     tls: Option<ListenerTls>,
     passthrough: Option<Arc<Passthrough>>,
+    places: Arc<Places>,
     front: Arc<Front>,
     limits: Arc<LimitSettings>,
     stop: CancellationToken,
@@ -106,7 +150,32 @@ struct Connection {
 }
 
 impl Connection {
-    async fn run(self, mut socket: TcpStream, peer_address: SocketAddr) {
+    /// One that a proxy passes on: as if it came from whom the proxy tells.
+    async fn run_proxied(self, mut socket: TcpStream, proxy: SocketAddr) {
+        let patience = Duration::from_secs(self.limits.handshake_seconds.into());
+        let origin = tokio::select! {
+            () = self.stop.cancelled() => return,
+            origin = Box::pin(origin(&mut socket, patience)) => origin,
+        };
+        let peer_address = match origin {
+            Ok(Origin::Proxy) => return Box::pin(self.run(socket, proxy, proxy)).await,
+            Ok(Origin::Client(address)) => address,
+            Err(error) => {
+                metrics::HANDSHAKES.with([&*self.listener, "proxy_protocol"].map(str::to_owned)).increment(1);
+                tracing::info!(listener = %self.listener, %proxy, %error, "a proxy does not say whom it speaks for");
+                return;
+            }
+        };
+        let Some(_place) = self.places.take(peer_address.ip()) else {
+            metrics::CONNECTIONS_REFUSED.with([self.listener.to_string()]).increment(1);
+            tracing::debug!(listener = %self.listener, %peer_address, "this address has its share of connections");
+            return;
+        };
+        Box::pin(self.run(socket, peer_address, proxy)).await;
+    }
+
+    /// One that comes from `peer_address`, or is passed on by `neighbour` for it.
+    async fn run(self, mut socket: TcpStream, peer_address: SocketAddr, neighbour: SocketAddr) {
         if let Err(error) = socket.set_nodelay(true) {
             tracing::debug!(%peer_address, %error, "cannot set TCP_NODELAY");
         }
@@ -133,7 +202,20 @@ impl Connection {
                 };
             }
         }
-        let socket = Replayed::new(read, socket);
+        self.shake_hands(tls, Replayed::new(read, socket), peer_address, Neighbour::Address(neighbour)).await;
+    }
+
+    /// The same for one that came by the Unix socket, where nothing is passed on unread.
+    async fn run_unix(self, socket: UnixStream) {
+        if let Some(tls) = &self.tls {
+            Box::pin(self.shake_hands(tls, socket, NO_ADDRESS, Neighbour::UnixSocket)).await;
+        }
+    }
+
+    async fn shake_hands<S>(&self, tls: &ListenerTls, socket: S, peer_address: SocketAddr, neighbour: Neighbour)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         let accepted = tokio::select! {
             () = self.stop.cancelled() => return,
             // On the heap, and gone when it is done: a handshake takes more room than an idle connection should keep.
@@ -145,7 +227,7 @@ impl Connection {
                 metrics::HANDSHAKES.with([&*self.listener, outcome].map(str::to_owned)).increment(1);
                 let http2 = accepted.facts.alpn.as_deref() == Some(b"h2");
                 let peer = Arc::new(Peer::new(Arc::new(accepted.facts), tls.policies.clone()));
-                Box::pin(self.serve(accepted.stream, Some(peer), http2)).await;
+                Box::pin(self.serve(accepted.stream, Some((peer, neighbour)), http2)).await;
             }
             Err(error) => {
                 metrics::HANDSHAKES.with([&*self.listener, error.label()].map(str::to_owned)).increment(1);
@@ -154,7 +236,7 @@ impl Connection {
         }
     }
 
-    async fn serve<S>(&self, stream: S, peer: Option<Arc<Peer>>, http2: bool)
+    async fn serve<S>(&self, stream: S, peer: Option<(Arc<Peer>, Neighbour)>, http2: bool)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {

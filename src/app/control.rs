@@ -3,21 +3,21 @@
 //! One line of JSON is asked (`{"command": "status"}`), one line of JSON answers (`{"ok": …}` or `{"error": "…"}`).
 
 use std::io::ErrorKind;
-use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
-use tokio::net::{UnixListener, UnixStream};
+use tokio::net::UnixStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::front::Health;
 use super::reload::Reloader;
+use super::unix_socket;
 use crate::config::Loaded;
 use crate::telemetry::audit::AuditSink;
 
@@ -82,7 +82,8 @@ pub fn socket_path(loaded: &Loaded) -> PathBuf {
 /// Listens for questions until `stop`.
 pub fn listen(loaded: &Loaded, control: Control, stop: &CancellationToken, tracker: &TaskTracker) -> anyhow::Result<()> {
     let path = socket_path(loaded);
-    let listener = bind(&path).with_context(|| format!("control socket {}", path.display()))?;
+    let listener =
+        unix_socket::bind(&path, 0o600, "control.socket").with_context(|| format!("control socket {}", path.display()))?;
     let stop = stop.clone();
     let conversations = tracker.clone();
     tracker.spawn(async move {
@@ -105,25 +106,6 @@ pub fn listen(loaded: &Loaded, control: Control, stop: &CancellationToken, track
         let _ = std::fs::remove_file(&path);
     });
     Ok(())
-}
-
-fn bind(path: &Path) -> anyhow::Result<UnixListener> {
-    if path.as_os_str().len() > 100 {
-        bail!("the path is longer than a Unix socket's may be: set `control.socket` to a shorter one");
-    }
-    if std::os::unix::net::UnixStream::connect(path).is_ok() {
-        bail!("another process runs with this configuration: stop it, or set another `control.socket`");
-    }
-    match std::fs::symlink_metadata(path) {
-        Ok(leftover) if leftover.file_type().is_socket() => std::fs::remove_file(path).context("a leftover cannot be removed")?,
-        Ok(_) => bail!("something that is no socket is there already: set another `control.socket`"),
-        Err(error) if error.kind() == ErrorKind::NotFound => {}
-        Err(error) => bail!("cannot be looked at: {error}"),
-    }
-    let listener = UnixListener::bind(path)
-        .context("cannot be made: set `control.socket` to a path in a directory that this user may write to")?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
-    Ok(listener)
 }
 
 impl Control {

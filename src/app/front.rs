@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::body::Body;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 
+use super::proxies::{Neighbour, Proxies};
 use super::revocation_lists::ListFetcher;
 use super::sealing::Sealing;
 use crate::gateway::Gateway;
@@ -24,6 +25,8 @@ pub struct Front {
     pub metrics: Option<Health>,
     /// Fetches revocation lists, where an anchor set asks for it.
     pub lists: Option<Arc<ListFetcher>>,
+    /// What is taken from proxies in front; absent where clients shake hands themselves.
+    pub proxies: Option<Arc<Proxies>>,
 }
 
 /// What the health answers stand on.
@@ -84,8 +87,8 @@ fn text(status: StatusCode, body: impl Into<Body>) -> Response<Body> {
 
 impl Front {
     /// Answers one request. `peer` is absent on a plain listener, which serves metrics alone.
-    pub async fn call(&self, request: Request<Arriving>, peer: Option<Arc<Peer>>) -> Response<Body> {
-        let Some(peer) = peer else {
+    pub async fn call(&self, mut request: Request<Arriving>, peer: Option<(Arc<Peer>, Neighbour)>) -> Response<Body> {
+        let Some((peer, neighbour)) = peer else {
             return match &self.metrics {
                 Some(health) => health.answer(&request).await,
                 None => text(StatusCode::NOT_FOUND, "nothing is served here\n"),
@@ -94,6 +97,16 @@ impl Front {
         if let (Some(lists), Some(trust)) = (&self.lists, peer.trust()) {
             lists.ready(trust).await;
         }
+        let peer = match &self.proxies {
+            None => peer,
+            Some(proxies) => {
+                let client = Arc::new(proxies.client(&peer, neighbour, request.headers_mut()));
+                if let (Some(lists), Some(trust)) = (&self.lists, client.trust()) {
+                    lists.ready(trust).await;
+                }
+                client
+            }
+        };
         let (request, gateway) = match &self.gateway {
             Some(gateway) if self.server.is_some() => {
                 let (head, body) = request.into_parts();

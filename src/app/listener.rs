@@ -2,21 +2,28 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context as _, bail};
 use arc_swap::ArcSwap;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UnixListener};
 
 use super::passthrough::Passthrough;
 use crate::config::settings::{LimitSettings, ListenerSettings, ServiceSetting};
 use crate::domain::Clock;
+use crate::fetch::AddressRange;
 use crate::tls::{AcceptLimits, Acceptor, PolicySet};
-use crate::trust::AnchorSets;
+use crate::trust::{AnchorSets, CurrentAnchors};
+
+use super::proxies::Proxies;
+use super::unix_socket;
 
 /// The epoch of the policies that a process starts with.
 pub const FIRST_EPOCH: u64 = 1;
+
+/// Its user and its group.
+const UNIX_SOCKET_MODE: u32 = 0o660;
 
 /// One bound address.
 #[derive(Debug)]
@@ -25,12 +32,18 @@ pub struct Listener {
     pub name: String,
     /// The bound socket.
     pub socket: TcpListener,
+    /// The Unix socket for trusted proxies, and its path.
+    pub unix_socket: Option<(UnixListener, PathBuf)>,
     /// What is served here.
     pub services: BTreeSet<Service>,
     /// How TLS is spoken; absent on a plain listener for metrics.
     pub tls: Option<ListenerTls>,
     /// What is passed on unread.
     pub passthrough: Option<Arc<Passthrough>>,
+    /// Addresses whose connections begin with a PROXY protocol header.
+    pub proxy_protocol: Vec<AddressRange>,
+    /// What is taken from proxies in front.
+    pub proxies: Option<Arc<Proxies>>,
 }
 
 /// Connections, shared out by address.
@@ -113,14 +126,16 @@ impl Listener {
         written: &ListenerSettings,
         limits: &LimitSettings,
         base: &Path,
-        anchors: &AnchorSets,
+        anchors: &Arc<CurrentAnchors>,
         clock: &Arc<dyn Clock>,
     ) -> anyhow::Result<Self> {
         let services: BTreeSet<_> = written.services.iter().map(service).collect();
         if services.is_empty() {
             bail!("listener `{}`: `services` is empty: name what is served at {}", written.name, written.address);
         }
-        let tls = match policies(written, base, anchors, None, FIRST_EPOCH, clock)? {
+        let proxy_protocol = proxy_protocol(written)?;
+        let proxies = super::proxies::build(written, limits, anchors, clock)?;
+        let tls = match policies(written, base, &anchors.load(), None, FIRST_EPOCH, clock)? {
             Some(policies) => {
                 let policies = Arc::new(ArcSwap::from_pointee(policies));
                 let acceptor = Acceptor::new(policies.clone(), AcceptLimits::from(limits));
@@ -136,8 +151,23 @@ impl Listener {
         let socket = bind(written.address)
             .await
             .with_context(|| format!("listener `{}`: cannot listen on {}", written.name, written.address))?;
-        Ok(Self { name: written.name.clone(), socket, services, tls, passthrough })
+        let unix_socket = match super::proxies::unix_socket(written) {
+            Some(path) => {
+                let path = base.join(path);
+                let bound = unix_socket::bind(&path, UNIX_SOCKET_MODE, "trusted_proxy.unix_socket");
+                let bound = bound.with_context(|| format!("listener `{}`: {}", written.name, path.display()))?;
+                Some((bound, path))
+            }
+            None => None,
+        };
+        Ok(Self { name: written.name.clone(), socket, unix_socket, services, tls, passthrough, proxy_protocol, proxies })
     }
+}
+
+/// The addresses whose connections must begin with a PROXY protocol header.
+pub fn proxy_protocol(written: &ListenerSettings) -> anyhow::Result<Vec<AddressRange>> {
+    let ranges = written.proxy_protocol.iter().map(|text| text.parse()).collect::<Result<_, _>>();
+    ranges.with_context(|| format!("listener `{}`: `proxy_protocol`", written.name))
 }
 
 /// What a listener passes on unread. Names are told apart by TLS, so that it must have a host of its own.

@@ -5,14 +5,18 @@ mod connection;
 mod control;
 mod front;
 mod identity;
+mod kept_lists;
 mod listener;
 mod passthrough;
 mod patience;
+mod proxied;
+mod proxies;
 mod reload;
 mod revocation_lists;
 mod sealing;
 mod server;
 mod tasks;
+mod unix_socket;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -80,13 +84,13 @@ impl App {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let randomness: Arc<dyn Randomness> = Arc::new(SystemRandomness);
         let anchors = AnchorSets::load(&settings.anchor_set, base).context("[anchor_set]")?;
+        let anchors = Arc::new(CurrentAnchors::new(anchors));
         let mut listeners = Vec::new();
         for written in &settings.listener {
             listeners.push(Listener::bind(written, &settings.limits, base, &anchors, &clock).await?);
         }
         let serves = |service| listeners.iter().any(|listener| listener.services.contains(&service));
         check_role(role, &serves)?;
-        let anchors = Arc::new(CurrentAnchors::new(anchors));
         let audit = AuditSink::start(&settings.audit, base).context("[audit]")?;
         let server = if serves(Service::AuthorizationServer) {
             Some(server::build(&loaded, anchors.clone(), audit.clone(), clock.clone(), randomness.clone()).await?)
@@ -146,6 +150,7 @@ impl App {
         for listener in self.listeners {
             let has = |service| listener.services.contains(&service);
             let front = Front {
+                proxies: listener.proxies.clone(),
                 server: web.clone().filter(|_| has(Service::AuthorizationServer)),
                 gateway: self.gateway.clone().filter(|_| has(Service::Gateway)),
                 metrics: has(Service::Metrics).then(|| health.clone()),
@@ -210,14 +215,16 @@ pub fn check(loaded: &Loaded) -> anyhow::Result<()> {
         bail!("{}: no [[listener]]: there is no address to listen on", loaded.file.display());
     }
     let serves = |service| settings.listener.iter().any(|listener| listener.services.contains(&service));
+    let anchors = Arc::new(CurrentAnchors::new(anchors));
     for written in &settings.listener {
-        listener::policies(written, base, &anchors, None, listener::FIRST_EPOCH, &clock)?;
+        proxies::build(written, &settings.limits, &anchors, &clock)?;
+        listener::policies(written, base, &anchors.load(), None, listener::FIRST_EPOCH, &clock)?;
         listener::passthrough(written, &clock)?;
+        listener::proxy_protocol(written)?;
     }
     if serves(ServiceSetting::AuthorizationServer) {
         server::check(loaded)?;
     }
-    let anchors = Arc::new(CurrentAnchors::new(anchors));
     ListFetcher::build(loaded, anchors.clone(), clock.clone())?;
     if serves(ServiceSetting::Gateway) {
         let audit = AuditSink::to_stream(std::io::sink(), 1).context("[audit]")?;

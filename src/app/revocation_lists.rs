@@ -8,6 +8,7 @@ use rustls::pki_types::CertificateDer;
 use tokio::sync::{Notify, watch};
 
 use super::client_authentication::{outbound_limits, outbound_policy, outbound_tls};
+use super::kept_lists::KeptLists;
 use crate::config::Loaded;
 use crate::domain::{Clock, SystemClock, Timestamp};
 use crate::fetch::{Client, FetchLimits};
@@ -35,6 +36,8 @@ pub struct ListFetcher {
     operator: Client,
     /// For URLs that certificates name.
     guarded: Client,
+    /// What was fetched before this process was.
+    kept: Option<Arc<KeptLists>>,
     /// How long a request waits for the first list.
     patience: Duration,
     /// Rings when somebody waits for a list.
@@ -56,12 +59,15 @@ impl ListFetcher {
             None => crate::tls::distrusting_client_config(clock.clone())?,
         };
         let limits = FetchLimits { body_bytes: settings.crl_bytes.into(), ..outbound_limits(settings) };
+        let folder = settings.crl_cache.as_ref().map(|folder| loaded.resolve(folder));
+        let kept = folder.map(|folder| KeptLists::open(folder, settings.crl_bytes.into()).map(Arc::new));
         let policy = outbound_policy(settings).context("[outbound]")?;
         Ok(Some(Arc::new(Self {
             anchors,
             clock,
             operator: Client::for_signed(tls.clone(), limits, None),
             guarded: Client::for_signed(tls, limits, Some(policy)),
+            kept: kept.transpose().context("[outbound]")?,
             patience: Duration::from_secs(limits.total_seconds.into()),
             wanted: Notify::new(),
             answered: watch::Sender::new(()),
@@ -95,7 +101,21 @@ impl ListFetcher {
         let outcome = if answer.is_ok() { "refused" } else { "failed" };
         let taking = Arc::clone(&set);
         // A long list takes a while to be read.
-        let take = move || taking.take_list(&ask.url, answer.as_deref().map_err(Clone::clone), now);
+        let kept = self.kept.clone();
+        let take = move || {
+            // What was kept comes first: it serves where nothing was fetched, and no older one takes its place.
+            if let Some(kept) = kept.as_ref().filter(|_| !taking.knows_list(&ask.url))
+                && let Some(bytes) = kept.read(taking.name(), &ask.url)
+                && let Err(problem) = taking.take_list(&ask.url, Ok(&bytes), now)
+            {
+                tracing::warn!(anchor_set = taking.name(), url = ask.url, %problem, "a revocation list that was kept is of no use");
+            }
+            let taken = taking.take_list(&ask.url, answer.as_deref().map_err(Clone::clone), now);
+            if let (Ok(()), Some(kept), Ok(bytes)) = (&taken, &kept, &answer) {
+                kept.write(taking.name(), &ask.url, bytes);
+            }
+            taken
+        };
         let taken = tokio::task::spawn_blocking(take).await;
         let outcome = match taken {
             Ok(Ok(())) => "ok",

@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use super::dpop::ProvenDpop;
 use crate::domain::{Cnf, Thumbprint};
 use crate::event::Reason;
-use crate::tls::PeerCertificate;
+use crate::tls::{PeerCertificate, PeerThumbprint};
 use crate::token::TokenFacts;
 
 /// Something that says which key it is bound to.
@@ -34,6 +34,19 @@ impl<'a> Presenter<'a> {
     /// The other side of a connection, with the certificate it has proven to hold, if any.
     pub fn connection(certificate: Option<&'a PeerCertificate>) -> Self {
         Self { certificate: certificate.map(PeerCertificate::thumbprint), key: None, connection: PhantomData }
+    }
+
+    /// The other side of a trusted proxy that tells the thumbprint of the certificate and no more.
+    pub const fn attested(certificate: &'a PeerThumbprint) -> Self {
+        Self { certificate: Some(certificate.thumbprint()), key: None, connection: PhantomData }
+    }
+
+    /// The other side of a connection, by whichever of the two there is: the certificate counts before a thumbprint alone.
+    pub fn known(certificate: Option<&'a PeerCertificate>, thumbprint: Option<&'a PeerThumbprint>) -> Self {
+        match (certificate, thumbprint) {
+            (None, Some(thumbprint)) => Self::attested(thumbprint),
+            (certificate, _) => Self::connection(certificate),
+        }
     }
 
     /// The same, with the key that it has proven to hold by a DPoP proof for this request.

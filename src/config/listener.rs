@@ -18,6 +18,13 @@ pub struct ListenerSettings {
     /// Where a client's certificate comes from.
     #[serde(default)]
     pub certificate_source: CertificateSourceSetting,
+    /// Which proxies are trusted, and what they send, where `certificate_source` is `trusted_proxy_header`.
+    #[serde(default)]
+    pub trusted_proxy: Option<TrustedProxySettings>,
+    /// Addresses of proxies that pass connections on unread: ranges such as `10.1.0.0/16`. Each connection from there must begin with a
+    /// PROXY protocol header (version 2), and counts as one from the address that it tells. From elsewhere none is read.
+    #[serde(default)]
+    pub proxy_protocol: Vec<String>,
     /// An anchor set that client certificates must come from on every host of this listener, beside the host's own.
     #[serde(default)]
     pub anchor_set: Option<String>,
@@ -59,6 +66,65 @@ pub enum CertificateSourceSetting {
     /// The TLS handshake on this listener.
     #[default]
     Handshake,
+    /// A header field of a proxy in front that ends the clients' TLS: from the proxies of `trusted_proxy` alone. The certificate of the
+    /// connection itself never stands for a client here.
+    TrustedProxyHeader,
+}
+
+/// Proxies in front that end the clients' TLS. What they send is removed from every request of the listener, and read where the connection
+/// is one of these proxies' alone. A proxy must remove what its clients send under that name.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct TrustedProxySettings {
+    /// What the proxies send.
+    pub preset: ProxyPresetSetting,
+    /// Their addresses: ranges such as `10.1.0.0/16`. Whoever has one is trusted, so that no client may have one.
+    #[serde(default)]
+    pub addresses: Vec<String>,
+    /// The anchor set that the proxies' own certificates come from, shown in the handshake with this listener: one of its own, with no
+    /// client's authority in it. Every host of the listener must ask for certificates then. With `addresses` beside it, both must fit.
+    #[serde(default)]
+    pub anchor_set: Option<String>,
+    /// A Unix socket that is listened at beside `address`, with TLS as there. Whoever may open it (its user and its group) is trusted, and
+    /// with `anchor_set` beside it must show a certificate too.
+    #[serde(default)]
+    pub unix_socket: Option<PathBuf>,
+    /// The name of the field, where it is not the preset's.
+    #[serde(default)]
+    pub header: Option<String>,
+    /// The name of the field with the chain, where it is not the preset's, or the preset has none.
+    #[serde(default)]
+    pub chain_header: Option<String>,
+}
+
+/// What a proxy in front sends, by default under these names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ProxyPresetSetting {
+    /// `Client-Cert` and `Client-Cert-Chain` (RFC 9440).
+    Rfc9440,
+    /// `SSL-Client-Cert` with `$ssl_client_escaped_cert`, as ingress-nginx sends it too.
+    Nginx,
+    /// `X-SSL-Client-Der` with `ssl_c_der,base64`, and `X-SSL-Client-Chain-Der` with `ssl_c_chain_der,base64`.
+    Haproxy,
+    /// `SSL-Client-Cert` with `%{SSL_CLIENT_CERT}s`.
+    Apache,
+    /// `X-Forwarded-Client-Cert` of Envoy: `Cert` and `Chain` of the last element. A `Hash` without `Cert` proves that a token is bound to
+    /// the certificate where no anchor set applies, and authenticates nobody.
+    Xfcc,
+    /// `X-Forwarded-Tls-Client-Cert`.
+    Traefik,
+    /// `Client-Cert` with `{http.request.tls.client.certificate_der_base64}`, with or without the colons of RFC 9440.
+    Caddy,
+    /// `X-Amzn-Mtls-Clientcert-Leaf` of AWS load balancers that verify.
+    Alb,
+    /// `X-Amzn-Mtls-Clientcert` of AWS load balancers that pass the chain on.
+    AlbPassthrough,
+    /// `X-ARR-ClientCert`.
+    Azure,
+    /// `Cf-Client-Cert-Der-Base64`.
+    Cloudflare,
+    /// `X-SSL-Client-Cert`: PEM, percent-encoded or with spaces, or base64 of DER.
+    XSslClientCert,
 }
 
 /// One TLS policy of a listener.

@@ -300,7 +300,7 @@ symbolon.toml:1: `listener[0]` needs `host`
 symbolon.toml:2: `listener[0].name` must be a string, not an integer
 symbolon.toml:4: `listener[1]` needs `address`, or the variable SYMBOLON__LISTENER__1__ADDRESS
 symbolon.toml:4: `listener[1]` needs `services`, or the variable SYMBOLON__LISTENER__1__SERVICES
-symbolon.toml:6: unknown key `port` in `listener[1]`; valid keys: `name`, `address`, `services`, `certificate_source`, `anchor_set`, `certificate_mode`, `host`, `passthrough`
+symbolon.toml:6: unknown key `port` in `listener[1]`; valid keys: `name`, `address`, `services`, `certificate_source`, `trusted_proxy`, `proxy_protocol`, `anchor_set`, `certificate_mode`, `host`, `passthrough`
 symbolon.toml:7: `listener[1].host[0]` needs `certificate_file`, or the variable SYMBOLON__LISTENER__1__HOST__0__CERTIFICATE_FILE
 symbolon.toml:7: `listener[1].host[0]` needs `key_file`, or the variable SYMBOLON__LISTENER__1__HOST__0__KEY_FILE
 symbolon.toml:8: `listener[1].host[0].names` must be a list of strings, not an integer
@@ -356,6 +356,8 @@ name = "front"  # symbolon.toml:12
 address = "127.0.0.1:8443"  # symbolon.toml:13
 services = ["gateway"]  # SYMBOLON__LISTENER__0__SERVICES
 certificate_source = "handshake"  # default
+# trusted_proxy is not set
+proxy_protocol = []  # default
 # anchor_set is not set
 # certificate_mode is not set
 passthrough = []  # default

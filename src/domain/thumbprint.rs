@@ -33,6 +33,11 @@ impl Thumbprint {
         text
     }
 
+    /// Reads what [`Self::to_hex`] writes, in either case; `None` for anything else.
+    pub fn parse_hex(text: &str) -> Option<Self> {
+        from_hex(text).map(Self)
+    }
+
     /// Equality whose duration does not depend on where the digests differ.
     pub fn matches(&self, other: &Self) -> bool {
         self.0.ct_eq(&other.0).into()

@@ -89,6 +89,8 @@ reasons! {
     CertificateOcspStale = "certificate_ocsp_stale";
     /// The OCSP responder does not know the certificate.
     CertificateOcspUnknown = "certificate_ocsp_unknown";
+    /// What a trusted proxy says of its client's certificate is there twice, cut off, or no certificate.
+    ProxyHeaderMalformed = "proxy_header_malformed";
     /// The registered subject is not this certificate's.
     CertificateSubjectMismatch = "certificate_subject_mismatch";
     /// The registered subject alternative name is not in this certificate.

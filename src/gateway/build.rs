@@ -127,6 +127,15 @@ fn setting(name: impl Into<String>, problem: impl ToString) -> BuildError {
     BuildError::Setting { setting: name.into(), problem: problem.to_string() }
 }
 
+/// The names under which proxies in front tell certificates: on every listener, nobody else's word reaches an upstream under them.
+fn told_by_proxies(settings: &Settings) -> Result<Vec<HeaderName>, BuildError> {
+    let proxies = settings.listener.iter().filter_map(|listener| listener.trusted_proxy.as_ref());
+    let names = proxies.flat_map(|proxy| proxy.header.iter().chain(&proxy.chain_header));
+    names
+        .map(|name| name.parse().map_err(|_| setting("listener.trusted_proxy", format!("`{name}` is not a header name"))))
+        .collect()
+}
+
 /// What people are told who write an authorization server without what the gateway needs to be its client.
 const AS_CLIENT: &str = "needs `ca_file` and `client_id` of the authorization server, and what `client_auth` names: a certificate and \
                          its key, a secret, or a key";
@@ -162,8 +171,12 @@ impl Gateway {
             Ok((RoutePlace { host, path, reach: reach(written.path_match), conditions: Conditions::default() }, redirect))
         });
         let redirects = redirects.collect::<Result<Vec<_>, BuildError>>()?;
-        let own: Vec<HeaderName> =
-            routes.iter().flat_map(|(_, route)| &route.request_headers).map(|(name, _)| name.clone()).collect();
+        let own: Vec<HeaderName> = routes
+            .iter()
+            .flat_map(|(_, route)| &route.request_headers)
+            .map(|(name, _)| name.clone())
+            .chain(told_by_proxies(settings)?)
+            .collect();
         let matched: Vec<HeaderName> =
             routes.iter().flat_map(|(_, route)| &route.conditions.headers).map(|(name, _)| name.clone()).collect();
         let hosts =

@@ -53,7 +53,7 @@ use crate::domain::{Clock, Randomness, RandomnessUnavailable, RequestId, Thumbpr
 use crate::event::{AccessDecision, Reason};
 use crate::resource::{Admission, Asked, Granted, Moment, Presented, Protection, Refusal, present};
 use crate::telemetry::audit::AuditSink;
-use crate::tls::{CertificateMode, ConnectionFacts, PeerCertificate, PolicySet};
+use crate::tls::{CertificateMode, ConnectionFacts, PolicySet};
 use crate::token::TokenFacts;
 use crate::trust::{CurrentAnchors, PeerTrust};
 
@@ -233,7 +233,7 @@ impl Gateway {
             method: request.method().as_str().to_owned(),
             path: request.uri().path().to_owned(),
             peer_address: Some(connection.peer_address),
-            certificate: connection.peer.as_ref().ok().and_then(Option::as_deref).map(PeerCertificate::thumbprint),
+            certificate: connection.thumbprint(),
             ..AccessDecision::default()
         };
         let (told, preflight) = (Told::default(), None);
@@ -271,6 +271,7 @@ impl Gateway {
         case.decision.authority = target.authority.as_str().to_owned();
         case.decision.path = target.path.as_str().to_owned();
         check_direction(&target, case.connection, policies)?;
+        case.connection.check_header().map_err(|error| Rejection::Certificate(error.clone()))?;
         let is_jwks = target.path.as_str() == JWKS_PATH
             || self.asserter.style() == Style::Pomerium && target.path.as_str() == POMERIUM_JWKS_PATH;
         if is_jwks && self.routes.serves(&target.authority) {
@@ -441,7 +442,7 @@ impl Gateway {
     ) -> Result<(Granted, Timestamp), Rejection> {
         let moment = Moment::read(self.clock.as_ref())?;
         let certificate = case.connection.peer.as_ref().map_err(|error| Rejection::Certificate(error.clone()))?;
-        let presenter = Presenter::connection(certificate.as_deref());
+        let presenter = Presenter::known(certificate.as_deref(), case.connection.peer_thumbprint.as_ref());
         let issuer = presented.token().and_then(|token| route.protection.issuer_of(token.as_str()).ok());
         let verdict = route.protection.decide(presented, &presenter, asked, moment).await;
         if let Some(issuer) = issuer {

@@ -176,6 +176,9 @@ impl Rejection {
             Self::ReadOnly => (StatusCode::METHOD_NOT_ALLOWED, "invalid_request", "Only GET and HEAD are served here"),
             Self::Address => (StatusCode::FORBIDDEN, "access_denied", "This address is not served here"),
             Self::Method(_) => (StatusCode::METHOD_NOT_ALLOWED, "invalid_request", "This method is not served here"),
+            Self::Certificate(PeerCertificateError::Header(_)) => {
+                (StatusCode::BAD_REQUEST, "invalid_request", "What the proxy in front says of the certificate cannot be read")
+            }
             Self::Certificate(_) => (StatusCode::UNAUTHORIZED, "invalid_token", "The client certificate cannot be used"),
             Self::Untrusted(Reason::CertificateAbsent) => {
                 (StatusCode::UNAUTHORIZED, "invalid_token", "A client certificate is needed here")
@@ -385,6 +388,7 @@ mod tests {
             Rejection::Address,
             Rejection::Method(vec![Method::GET]),
             PeerCertificateError::TooMany { count: 11, limit: 10 }.into(),
+            PeerCertificateError::Header(crate::pki::proxy_header::HeaderError::Several).into(),
             Rejection::Untrusted(Reason::CertificateAbsent),
             Rejection::Untrusted(Reason::CertificateUnknownIssuer),
             Rejection::CertificateRule,

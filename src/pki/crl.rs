@@ -5,9 +5,11 @@
 
 use std::fmt;
 
-use x509_parser::der_parser::asn1_rs::{Any, Class, Tag};
+use x509_parser::der_parser::asn1_rs::{Any, BitString, Class, Tag};
 use x509_parser::extensions::{DistributionPointName, GeneralName, IssuingDistributionPoint, ParsedExtension};
 use x509_parser::prelude::{CertificateRevocationList as Parsed, FromDer, ReasonCode, SubjectPublicKeyInfo};
+use x509_parser::verify::verify_signature;
+use x509_parser::x509::{AlgorithmIdentifier, X509Name};
 
 use crate::domain::{Thumbprint, Timestamp};
 use crate::event::Reason;
@@ -144,7 +146,54 @@ impl CrlScope {
     }
 }
 
-/// A list whose fields have been read, and whose signature has not been looked at.
+/// What of a list is read before its signature counts: not one entry, so that bytes which nobody signed cost no table.
+struct Envelope<'a> {
+    issuer: DistinguishedName,
+    /// What is signed, as it stands there.
+    signed: &'a [u8],
+    algorithm: AlgorithmIdentifier<'a>,
+    signature: BitString<'a>,
+}
+
+impl<'a> Envelope<'a> {
+    fn open(der: &'a [u8]) -> Result<Self, CrlError> {
+        let (rest, list) = Any::from_der(der).map_err(|_| CrlError::Der)?;
+        if list.tag() != Tag::Sequence {
+            return Err(CrlError::Der);
+        }
+        if !rest.is_empty() {
+            return Err(CrlError::TrailingBytes(rest.len()));
+        }
+        let (after, tbs) = Any::from_der(list.data).map_err(|_| CrlError::Der)?;
+        let signed = list.data.get(..list.data.len().saturating_sub(after.len())).ok_or(CrlError::Der)?;
+        let (after, algorithm) = AlgorithmIdentifier::from_der(after).map_err(|_| CrlError::Der)?;
+        let (after, signature) = BitString::from_der(after).map_err(|_| CrlError::Der)?;
+        // Whole octets: what stands in unused bits would be another spelling of the same signature.
+        if tbs.tag() != Tag::Sequence || !after.is_empty() || signature.unused_bits != 0 {
+            return Err(CrlError::Der);
+        }
+        let fields = match Any::from_der(tbs.data) {
+            Ok((after, version)) if version.tag() == Tag::Integer => after,
+            Ok(_) => tbs.data,
+            Err(_) => return Err(CrlError::Der),
+        };
+        let (fields, inside) = AlgorithmIdentifier::from_der(fields).map_err(|_| CrlError::Der)?;
+        let (_, issuer) = X509Name::from_der(fields).map_err(|_| CrlError::Der)?;
+        let id = algorithm.algorithm.to_id_string();
+        // RFC 5280 §5.1.1.2: the same algorithm inside and outside of what is signed.
+        if algorithm != inside || !SIGNATURES.contains(&id.as_str()) {
+            return Err(CrlError::SignatureAlgorithm(id));
+        }
+        Ok(Self { issuer: DistinguishedName::from_x509(&issuer)?, signed, algorithm, signature })
+    }
+
+    fn is_signed_with(&self, authority: &Certificate) -> bool {
+        let key = SubjectPublicKeyInfo::from_der(authority.spki().as_ref());
+        key.is_ok_and(|(_, key)| verify_signature(&key, &self.algorithm, &self.signature, self.signed).is_ok())
+    }
+}
+
+/// A list that one of the authorities signed.
 #[derive(Debug)]
 pub struct CertificateRevocationList {
     issuer: DistinguishedName,
@@ -235,31 +284,18 @@ impl CertificateRevocationList {
     /// # Errors
     /// A list that cannot be read, is of a kind that is refused, or that none of the authorities signed.
     pub fn verified<'a>(der: &[u8], authorities: impl Iterator<Item = &'a Certificate>) -> Result<(Self, Thumbprint), CrlError> {
-        let (rest, parsed) = Parsed::from_der(der).map_err(|_| CrlError::Der)?;
-        if !rest.is_empty() {
-            return Err(CrlError::TrailingBytes(rest.len()));
-        }
-        // The parser takes entries that it cannot read for none at all.
-        if entries_of(parsed.tbs_cert_list.as_ref()) != Some(parsed.tbs_cert_list.revoked_certificates.len()) {
-            return Err(CrlError::Der);
-        }
-        let algorithm = parsed.signature_algorithm.algorithm.to_id_string();
-        // RFC 5280 §5.1.1.2: the same algorithm inside and outside of what is signed.
-        if parsed.signature_algorithm != parsed.tbs_cert_list.signature || !SIGNATURES.contains(&algorithm.as_str()) {
-            return Err(CrlError::SignatureAlgorithm(algorithm));
-        }
-        let issuer = DistinguishedName::from_x509(parsed.issuer())?;
+        let envelope = Envelope::open(der)?;
+        let issuer = &envelope.issuer;
         let (mut is_known, mut may_sign) = (false, false);
-        for authority in authorities.filter(|authority| *authority.subject() == issuer) {
+        for authority in authorities.filter(|authority| authority.subject() == issuer) {
             is_known = true;
             // RFC 5280 §6.3.3 (f).
             if authority.key_usage().is_some_and(|usage| !usage.crl_sign) {
                 continue;
             }
             may_sign = true;
-            let key = SubjectPublicKeyInfo::from_der(authority.spki().as_ref());
-            if key.is_ok_and(|(_, key)| parsed.verify_signature(&key).is_ok()) {
-                return Ok((Self::read(&parsed, issuer, sha256(der))?, authority.spki_sha256()));
+            if envelope.is_signed_with(authority) {
+                return Ok((Self::read(der)?, authority.spki_sha256()));
             }
         }
         let issuer = issuer.to_string();
@@ -270,7 +306,26 @@ impl CertificateRevocationList {
         })
     }
 
-    fn read(parsed: &Parsed<'_>, issuer: DistinguishedName, digest: [u8; 32]) -> Result<Self, CrlError> {
+    /// How many entries a list has, whoever signed it: for trying the reader out, since nothing else of the list is given away.
+    ///
+    /// # Errors
+    /// What is no list, or one of a kind that is refused.
+    #[doc(hidden)]
+    pub fn danger_unverified_length(der: &[u8]) -> Result<usize, CrlError> {
+        Self::read(der).map(|list| list.len())
+    }
+
+    /// Reads all of a list whose signature counts.
+    fn read(der: &[u8]) -> Result<Self, CrlError> {
+        let (rest, parsed) = Parsed::from_der(der).map_err(|_| CrlError::Der)?;
+        if !rest.is_empty() {
+            return Err(CrlError::TrailingBytes(rest.len()));
+        }
+        // The parser takes entries that it cannot read for none at all.
+        if entries_of(parsed.tbs_cert_list.as_ref()) != Some(parsed.tbs_cert_list.revoked_certificates.len()) {
+            return Err(CrlError::Der);
+        }
+        let issuer = DistinguishedName::from_x509(parsed.issuer())?;
         let mut scope = CrlScope::default();
         let mut seen = Vec::new();
         for extension in parsed.extensions() {
@@ -318,7 +373,7 @@ impl CertificateRevocationList {
             next_update: Timestamp::from_seconds(parsed.next_update().ok_or(CrlError::NextUpdateAbsent)?.timestamp()),
             scope,
             entries,
-            digest,
+            digest: sha256(der),
         })
     }
 

@@ -115,6 +115,7 @@ impl Authority {
             extensions: Vec::new(),
             algorithm: ECDSA_WITH_SHA256.to_vec(),
             outer_algorithm: None,
+            serial_tag: 0x02,
         };
         change(&mut list);
         let (_, parsed) = X509Certificate::from_der(self.certificate.der()).expect("a certificate");
@@ -124,7 +125,7 @@ impl Authority {
             let reason = reason.map(|code| extension(&[0x55, 0x1d, 0x15], false, &der(0x0a, [&[code][..]])));
             let extensions: Vec<u8> = reason.iter().chain(extensions).flatten().copied().collect();
             let extensions = if extensions.is_empty() { extensions } else { der(0x30, [&extensions[..]]) };
-            der(0x30, [&der(0x02, [&serial[..]])[..], &time(list.this_update), &extensions])
+            der(0x30, [&der(list.serial_tag, [&serial[..]])[..], &time(list.this_update), &extensions])
         });
         let revoked: Vec<u8> = revoked.flatten().collect();
         let entries = if revoked.is_empty() { revoked } else { der(0x30, [&revoked[..]]) };
@@ -179,6 +180,8 @@ pub(crate) struct ListParams {
     pub(crate) algorithm: Vec<u8>,
     /// The one outside, where it is another.
     pub(crate) outer_algorithm: Option<Vec<u8>>,
+    /// What serial numbers are written as: INTEGER, or what they should not be.
+    pub(crate) serial_tag: u8,
 }
 
 impl ListParams {

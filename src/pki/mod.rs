@@ -16,6 +16,7 @@ pub mod name;
 pub mod ocsp;
 pub mod path;
 pub mod pem;
+pub mod proxy_header;
 mod subject_alt_names;
 
 pub use certificate::{Certificate, CertificateError, DateError, KeyUsage};

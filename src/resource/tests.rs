@@ -67,6 +67,7 @@ impl Server {
                 key: pem::private_key(certificate.key_pem.as_bytes()).expect("a key"),
             },
             client_certificate: ClientCertificateMode::None,
+            certificate_source: crate::tls::CertificateSource::Handshake,
             anchor_sets: vec![],
             certificate_mode: None,
             mark: [0; 32],

@@ -13,7 +13,8 @@ use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::policy::{HostPolicy, PolicySet};
-use super::{PeerCertificate, PeerCertificateError, PeerLimits};
+use super::{PeerCertificate, PeerCertificateError, PeerLimits, PeerThumbprint};
+use crate::domain::Thumbprint;
 
 /// A fatal `unrecognized_name` alert as a plaintext record (RFC 8446 §6, RFC 6066 §3).
 const UNRECOGNIZED_NAME: [u8; 7] = [0x15, 0x03, 0x03, 0x00, 0x02, 0x02, 0x70];
@@ -131,12 +132,33 @@ pub struct ConnectionFacts {
     pub policy: Arc<HostPolicy>,
     /// The certificate that the client holds the key of, if it showed one; not judged.
     pub peer: Result<Option<Arc<PeerCertificate>>, PeerCertificateError>,
+    /// The thumbprint of the client's certificate, where a trusted proxy tells no more of it than that.
+    pub peer_thumbprint: Option<PeerThumbprint>,
     /// TLS 1.2 or 1.3.
     pub version: ProtocolVersion,
     /// The protocol chosen by ALPN (RFC 7301).
     pub alpn: Option<Vec<u8>>,
     /// Whether the session was resumed, so that possession was shown in the handshake it comes from.
     pub resumed: bool,
+}
+
+impl ConnectionFacts {
+    /// What is wrong with what a trusted proxy says of the client's certificate: then nothing can be answered.
+    ///
+    /// # Errors
+    /// [`PeerCertificateError::Header`] alone. Other certificates that are of no use matter only where one is needed.
+    pub fn check_header(&self) -> Result<(), &PeerCertificateError> {
+        match &self.peer {
+            Err(error @ PeerCertificateError::Header(_)) => Err(error),
+            Ok(_) | Err(_) => Ok(()),
+        }
+    }
+
+    /// SHA-256 of the client's certificate, as far as that is known.
+    pub fn thumbprint(&self) -> Option<Thumbprint> {
+        let certificate = self.peer.as_ref().ok().and_then(Option::as_deref).map(PeerCertificate::thumbprint);
+        certificate.or(self.peer_thumbprint.map(|known| known.thumbprint()))
+    }
 }
 
 /// Why there is no connection.
@@ -233,6 +255,7 @@ impl Acceptor {
             server_name,
             policy,
             peer: PeerCertificate::from_connection(connection, &self.limits.peer).map(|peer| peer.map(Arc::new)),
+            peer_thumbprint: None,
             version: connection.protocol_version().ok_or(AcceptError::Version)?,
             alpn: connection.alpn_protocol().map(<[u8]>::to_vec),
             resumed: connection.handshake_kind() == Some(HandshakeKind::Resumed),

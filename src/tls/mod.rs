@@ -24,9 +24,10 @@ pub use client::pin_server_keys;
 pub use client::{ClientIdentity, ClientTlsError, client_config, load_client_config};
 #[cfg(feature = "server")]
 pub use client::{danger_unmatched_client_config, distrusting_client_config, public_client_config};
-pub use peer::{PeerCertificate, PeerCertificateError, PeerLimits, Possession};
+pub use peer::{PeerCertificate, PeerCertificateError, PeerLimits, PeerThumbprint, Possession, TrustedHop};
 pub use policy::{
-    AnchorHints, CertificateMode, ClientCertificateMode, HostPolicy, HostPolicySpec, PolicyError, PolicySet, ServerIdentity,
+    AnchorHints, CertificateMode, CertificateSource, ClientCertificateMode, HostPolicy, HostPolicySpec, PolicyError, PolicySet,
+    ServerIdentity,
 };
 pub use suites::SuiteProfile;
 

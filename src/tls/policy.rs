@@ -67,6 +67,16 @@ pub struct AnchorHints {
     pub mark: [u8; 32],
 }
 
+/// Where the certificates come from that stand for clients.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CertificateSource {
+    /// Their own handshakes.
+    #[default]
+    Handshake,
+    /// The word of a trusted proxy, which may have a certificate of its own.
+    Proxy,
+}
+
 /// A certificate chain and its key, as a host shows them.
 #[derive(Debug)]
 pub struct ServerIdentity {
@@ -85,6 +95,8 @@ pub struct HostPolicySpec {
     pub identity: ServerIdentity,
     /// Whether clients are asked for theirs.
     pub client_certificate: ClientCertificateMode,
+    /// Where clients' certificates come from.
+    pub certificate_source: CertificateSource,
     /// The anchor sets that client certificates here must come from, all of them, by name.
     pub anchor_sets: Vec<String>,
     /// What the gateway does with one that is not good, where this host says so.
@@ -218,7 +230,7 @@ impl HostPolicy {
     pub fn new(spec: HostPolicySpec, epoch: u64, clock: Arc<dyn Clock>) -> Result<Self, PolicyError> {
         let id = spec.names.first().ok_or(PolicyError::NoName)?.clone();
         let names = spec.names.iter().map(|name| HostName::parse(name)).collect::<Result<Vec<_>, _>>()?;
-        if spec.client_certificate == ClientCertificateMode::None {
+        if spec.client_certificate == ClientCertificateMode::None && spec.certificate_source == CertificateSource::Handshake {
             if !spec.anchor_sets.is_empty() {
                 return Err(PolicyError::UnusedAnchorSet(id));
             }

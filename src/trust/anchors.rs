@@ -267,6 +267,11 @@ impl AnchorSet {
         self.distribution.as_ref().map(|distribution| distribution.take_due(now)).unwrap_or_default()
     }
 
+    /// Whether there is a list from a URL.
+    pub fn knows_list(&self, url: &str) -> bool {
+        self.distribution.as_ref().is_some_and(|distribution| distribution.knows(url))
+    }
+
     /// Takes what came from a URL, and puts it in force.
     ///
     /// # Errors

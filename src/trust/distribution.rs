@@ -287,6 +287,11 @@ impl DistributionPoints {
         due.into_iter().filter_map(ask).collect()
     }
 
+    /// Whether there is a list from a URL.
+    pub(super) fn knows(&self, url: &str) -> bool {
+        self.places.load().get(url).is_some_and(|place| !place.lists.is_empty())
+    }
+
     /// Takes what came from a URL.
     pub(super) fn take_in(&self, url: &str, answer: Result<&[u8], String>, now: Timestamp) -> Result<(), ListProblem> {
         let Some(known) = self.places.load().get(url).cloned() else { return Ok(()) };

@@ -98,6 +98,7 @@ async fn every_request(web: &Web, router: &Router, peer: Arc<Peer>, request: Req
     let endpoint = Endpoint::of(request.uri().path(), web.server.issuer.path());
     let (head, body) = request.into_parts();
     let target = wire::inspect(&head, web.max_headers).map_err(|_| WebError::Ambiguous);
+    let target = target.and_then(|target| peer.facts().check_header().map(|()| target).map_err(|_| WebError::ProxyHeader));
     let authority = target
         .map(|target| target.authority)
         .and_then(|authority| peer.may_ask_for(authority.host()).map(|()| authority).map_err(|_| WebError::Misdirected));

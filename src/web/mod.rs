@@ -38,5 +38,5 @@ mod token;
 mod userinfo;
 
 pub use edge::Edge;
-pub use peer::Peer;
+pub use peer::{Peer, Told};
 pub use router::Web;

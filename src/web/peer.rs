@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 
 use crate::oauth::client_auth::Presenter;
-use crate::tls::{ClientCertificateMode, ConnectionFacts, PolicySet};
+use crate::tls::{ClientCertificateMode, ConnectionFacts, PeerCertificateError, PeerThumbprint, PolicySet};
 use crate::trust::PeerTrust;
 
 /// The request's host belongs to another TLS policy than its connection (RFC 9110 §15.5.20).
@@ -18,6 +18,27 @@ pub struct Peer {
     facts: Arc<ConnectionFacts>,
     policies: Arc<ArcSwap<PolicySet>>,
     trust: Option<Arc<PeerTrust>>,
+    source: Source,
+}
+
+/// Where the client's certificate comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Source {
+    /// The handshake of the connection.
+    Handshake,
+    /// A proxy in front.
+    Proxy,
+}
+
+/// What a trusted proxy tells of its client's certificate.
+#[derive(Clone, Debug)]
+pub enum Told {
+    /// That there is none.
+    Nothing,
+    /// Which it is, and no more.
+    Thumbprint(PeerThumbprint),
+    /// What it is, with what is known of its path.
+    Certificate(Arc<PeerTrust>),
 }
 
 impl Peer {
@@ -27,7 +48,20 @@ impl Peer {
             Ok(Some(certificate)) => Some(Arc::new(PeerTrust::new(certificate.clone()))),
             Ok(None) | Err(_) => None,
         };
-        Self { facts, policies, trust }
+        Self { facts, policies, trust, source: Source::Handshake }
+    }
+
+    /// The client of one request, behind a proxy that ends its TLS: with what the proxy tells of its certificate, and never with the
+    /// proxy's own.
+    pub fn behind_proxy(&self, told: Result<Told, PeerCertificateError>) -> Self {
+        let (peer, trust, peer_thumbprint) = match told {
+            Ok(Told::Nothing) => (Ok(None), None, None),
+            Ok(Told::Thumbprint(thumbprint)) => (Ok(None), None, Some(thumbprint)),
+            Ok(Told::Certificate(trust)) => (Ok(Some(trust.peer().clone())), Some(trust), None),
+            Err(error) => (Err(error), None, None),
+        };
+        let facts = Arc::new(ConnectionFacts { peer, peer_thumbprint, ..ConnectionFacts::clone(&self.facts) });
+        Self { facts, policies: self.policies.clone(), trust, source: Source::Proxy }
     }
 
     /// The facts of the handshake.
@@ -63,7 +97,8 @@ impl Peer {
             },
             host_anchor_sets: self.facts.policy.anchor_sets(),
             address: self.facts.peer_address.ip(),
-            certificate_requested: self.facts.policy.client_certificate() != ClientCertificateMode::None,
+            certificate_requested: self.source == Source::Proxy
+                || self.facts.policy.client_certificate() != ClientCertificateMode::None,
         }
     }
 }

@@ -48,6 +48,8 @@ pub enum WebError {
     Misdirected,
     /// Two programs could read the request differently.
     Ambiguous,
+    /// What the proxy in front says of the client's certificate cannot be read in one way.
+    ProxyHeader,
     /// A page for people said no, or could not.
     Person(PersonRefusal),
 }
@@ -204,6 +206,15 @@ pub fn rejection_of(error: &WebError) -> Rejection {
                 ErrorCode::InvalidRequest.as_str(),
                 "the request is ambiguous: exactly one Host that agrees with the target",
                 Reason::RequestAmbiguous,
+            )
+        },
+        WebError::ProxyHeader => Rejection {
+            body_unread: true,
+            ..rejection(
+                StatusCode::BAD_REQUEST,
+                ErrorCode::InvalidRequest.as_str(),
+                "what the proxy in front says of the client certificate cannot be read",
+                Reason::ProxyHeaderMalformed,
             )
         },
         WebError::Person(refusal) => person_rejection_of(refusal),
@@ -428,6 +439,7 @@ mod tests {
             WebError::MethodNotAllowed("POST"),
             WebError::Misdirected,
             WebError::Ambiguous,
+            WebError::ProxyHeader,
         ]);
         errors.extend(
             [

@@ -31,7 +31,7 @@ pub async fn serve(
         method: method.as_str(),
         presented,
         proof: dpop::presented(&headers),
-        presenter: Presenter::connection(certificate),
+        presenter: Presenter::known(certificate, peer.facts().peer_thumbprint.as_ref()),
     };
     let (userinfo, nonce) = match web.server.userinfo(asked).await {
         Ok(told) => told,

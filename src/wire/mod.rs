@@ -4,6 +4,7 @@
 mod arriving;
 mod authority;
 mod path;
+pub mod proxy_protocol;
 mod sanity;
 
 pub use arriving::{Arrivals, Arriving};

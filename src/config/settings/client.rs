@@ -56,6 +56,9 @@ pub struct OutboundSettings {
     pub body_bytes: u32,
     /// Bytes of a revocation list.
     pub crl_bytes: u32,
+    /// A folder in which fetched revocation lists are kept, so that a restart begins with them where the places that they come from do not
+    /// answer. Each is verified again, and counts until its `nextUpdate`.
+    pub crl_cache: Option<PathBuf>,
 }
 
 impl Default for OutboundSettings {
@@ -69,6 +72,7 @@ impl Default for OutboundSettings {
             total_seconds: 5,
             body_bytes: 262_144,
             crl_bytes: 16_777_216,
+            crl_cache: None,
         }
     }
 }

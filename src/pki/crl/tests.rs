@@ -80,12 +80,12 @@ fn lists_that_are_refused() {
     read(&good, &[&ca]).expect("the same list with nothing wrong");
     let with = |extension: Vec<u8>| made(&|list| list.extensions.push(extension.clone()));
     let entry_with = |extension: Vec<u8>| made(&|list| list.revoked.push((vec![5], None, vec![extension.clone()])));
-    let broken = {
-        // Entries that are no entries: one parser takes these for no entries at all.
-        let mut list = made(&|list| list.revoked.push((vec![5], None, vec![])));
-        let position = list.windows(3).position(|window| window == [0x02, 0x01, 0x05]).expect("the entry");
-        list[position] = 0x05;
-        list
+    // Entries that are no entries: one parser takes these for no entries at all.
+    let broken = |authority: &Authority| {
+        authority.revocation_list(|list: &mut crate::pki::fixture::ListParams| {
+            list.serial_tag = 0x05;
+            list.revoked.push((vec![5], None, vec![]));
+        })
     };
     let mut flipped = good.clone();
     *flipped.last_mut().expect("bytes") ^= 1;
@@ -95,7 +95,9 @@ fn lists_that_are_refused() {
         ("cut", good[..good.len() - 1].to_vec(), CrlError::Der),
         ("a certificate", ca.certificate.der().to_vec(), CrlError::Der),
         ("trailing", [&good[..], b"x"].concat(), CrlError::TrailingBytes(1)),
-        ("entries", broken, CrlError::Der),
+        ("entries", broken(&ca), CrlError::Der),
+        // Nobody here signed this: what is wrong with its entries is not even looked at.
+        ("another's entries", broken(&Authority::new("CA")), CrlError::Signature("CN=CA".into())),
         ("signature", flipped, CrlError::Signature("CN=CA".into())),
         ("no end", made(&|list| list.next_update = None), CrlError::NextUpdateAbsent),
         ("delta", with(extension(DELTA, true, &number)), CrlError::Delta),
@@ -173,5 +175,30 @@ fn numbers_are_read_as_people_copy_them() {
     assert_eq!(Serial::from_hex("0").map(|serial| serial.to_string()).as_deref(), Some("0"));
     for text in ["", "0x", "1g", "-1", &"f".repeat(41)] {
         assert_eq!(Serial::from_hex(text), None, "{text}");
+    }
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_bytes_make_the_reader_fail(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..300)) {
+        let _ = CertificateRevocationList::verified(&bytes, std::iter::empty());
+        let _ = crate::pki::pem::revocation_lists(&bytes);
+    }
+
+    /// Whatever byte of a list is altered, it is another list that nobody has signed, or none.
+    #[test]
+    fn no_altered_byte_passes(position in 0usize..500, value in 0u8..=255) {
+        static EXAMPLE: std::sync::OnceLock<(Certificate, Vec<u8>)> = std::sync::OnceLock::new();
+        let (ca, good) = EXAMPLE.get_or_init(|| {
+            let ca = Authority::new("CA");
+            let list = ca.revocation_list(|list| list.revoke(&ca.certificate, Some(1)));
+            (ca.certificate, list)
+        });
+        let mut list = good.clone();
+        if let Some(byte) = list.get_mut(position) {
+            *byte = value;
+        }
+        let read = CertificateRevocationList::verified(&list, [ca].into_iter());
+        proptest::prop_assert_eq!(read.is_ok(), list == *good);
     }
 }

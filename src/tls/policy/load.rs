@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{AnchorHints, ClientCertificateMode, HostPolicy, HostPolicySpec, PolicyError, PolicySet, ServerIdentity};
-use crate::config::settings::{ClientCertificateSetting, HostSettings, ListenerSettings};
+use super::{
+    AnchorHints, CertificateSource, ClientCertificateMode, HostPolicy, HostPolicySpec, PolicyError, PolicySet, ServerIdentity,
+};
+use crate::config::settings::{CertificateSourceSetting, ClientCertificateSetting, HostSettings, ListenerSettings};
 use crate::domain::Clock;
 use crate::jose::digest::sha256;
 use crate::pki::pem;
@@ -54,7 +56,12 @@ fn spec(
         ClientCertificateSetting::Require => ClientCertificateMode::Require,
     };
     // The listener's sets and modes are for those of its hosts that ask.
-    let of_listener = listener.anchor_set.as_ref().filter(|_| client_certificate != ClientCertificateMode::None);
+    let certificate_source = match listener.certificate_source {
+        CertificateSourceSetting::Handshake => CertificateSource::Handshake,
+        CertificateSourceSetting::TrustedProxyHeader => CertificateSource::Proxy,
+    };
+    let asks = client_certificate != ClientCertificateMode::None || certificate_source == CertificateSource::Proxy;
+    let of_listener = listener.anchor_set.as_ref().filter(|_| asks);
     let anchor_sets: Vec<String> = of_listener.into_iter().chain(&host.anchor_set).cloned().collect();
     let mut mark = Mark::default();
     let mut hints = Vec::new();
@@ -68,6 +75,21 @@ fn spec(
         mark.add(name.as_bytes());
         mark.add(&set.mark);
     }
+    // Whoever shakes hands is a proxy: it is told whose certificates count for proxies.
+    if certificate_source == CertificateSource::Proxy {
+        hints = match listener.trusted_proxy.as_ref().and_then(|proxy| proxy.anchor_set.as_ref()) {
+            Some(name) => {
+                let set = anchors.get(name).ok_or_else(|| PolicyError::UnknownAnchorSet {
+                    host: host.names.first().cloned().unwrap_or_default(),
+                    anchor_set: name.clone(),
+                })?;
+                mark.add(name.as_bytes());
+                mark.add(&set.mark);
+                set.subjects.clone()
+            }
+            None => Vec::new(),
+        };
+    }
     mark.end();
     host.names.iter().for_each(|name| mark.add(name.as_bytes()));
     mark.end();
@@ -75,11 +97,12 @@ fn spec(
     mark.end();
     mark.add(key.secret_der());
     let certificate_mode = host.certificate_mode.or(listener.certificate_mode).map(Into::into);
-    mark.add(format!("{client_certificate:?} {:?} {certificate_mode:?}", host.suites).as_bytes());
+    mark.add(format!("{client_certificate:?} {:?} {certificate_mode:?} {certificate_source:?}", host.suites).as_bytes());
     Ok(HostPolicySpec {
         names: host.names.clone(),
         identity: ServerIdentity { chain: chain.iter().map(|certificate| certificate.der().clone()).collect(), key },
         client_certificate,
+        certificate_source,
         anchor_sets,
         certificate_mode,
         mark: mark.digest(),

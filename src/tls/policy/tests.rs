@@ -13,6 +13,7 @@ fn spec(names: &[&str]) -> HostPolicySpec {
         names: names.iter().map(|name| (*name).to_owned()).collect(),
         identity: ServerIdentity { chain: vec![server.certificate.der().clone()], key: server.key_der() },
         client_certificate: ClientCertificateMode::Request,
+        certificate_source: crate::tls::CertificateSource::Handshake,
         anchor_sets: vec![],
         certificate_mode: None,
         mark: [0; 32],
@@ -80,6 +81,7 @@ fn names_that_are_none_or_belong_to_two_are_refused() {
 fn a_policy_that_contradicts_itself_is_refused() {
     let never = HostPolicySpec {
         client_certificate: ClientCertificateMode::None,
+        certificate_source: crate::tls::CertificateSource::Handshake,
         anchor_sets: vec!["clients".into()],
         ..spec(&["a.example"])
     };
@@ -138,6 +140,8 @@ fn hosts_are_read_from_their_files() {
         address: ([127, 0, 0, 1], 0).into(),
         services: vec![],
         certificate_source: CertificateSourceSetting::Handshake,
+        trusted_proxy: None,
+        proxy_protocol: vec![],
         anchor_set: anchor_set.map(str::to_owned),
         certificate_mode: None,
         passthrough: vec![],

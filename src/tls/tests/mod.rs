@@ -43,6 +43,7 @@ fn host(ca: &Authority, name: &str, mode: ClientCertificateMode, hints: Vec<Vec<
         names: vec![name.into()],
         identity,
         client_certificate: mode,
+        certificate_source: crate::tls::CertificateSource::Handshake,
         anchor_sets: vec![],
         certificate_mode: None,
         mark: [0; 32],

@@ -1,6 +1,7 @@
 //! A TLS client that shows any certificate, with or without its key, and speaks HTTP/1.1 by the byte, or HTTP/2.
 
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,8 +12,8 @@ use rustls::client::ResolvesClientCert;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::sign::{CertifiedKey, Signer, SigningKey};
 use rustls::{ClientConfig, ProtocolVersion, RootCertStore, SignatureAlgorithm, SignatureScheme};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
@@ -47,6 +48,8 @@ pub struct Caller {
     tls: Tls,
     http: Http,
     server_name: Option<String>,
+    local: Option<IpAddr>,
+    preface: Vec<u8>,
     config: Option<Arc<ClientConfig>>,
     wire: Wire,
 }
@@ -61,6 +64,8 @@ impl Caller {
             tls: Tls::Both,
             http: Http::V1,
             server_name: None,
+            local: None,
+            preface: vec![],
             config: None,
             wire: Wire::default(),
         }
@@ -106,6 +111,18 @@ impl Caller {
         self
     }
 
+    /// Connects from this address of the machine.
+    pub fn from(mut self, address: [u8; 4]) -> Self {
+        self.local = Some(address.into());
+        self
+    }
+
+    /// Says this before the first byte of TLS.
+    pub fn beginning_with(mut self, bytes: &[u8]) -> Self {
+        self.preface = bytes.to_vec();
+        self
+    }
+
     /// Keeps TLS sessions from one connection to the next, so that they are resumed.
     pub fn prepared(mut self) -> Self {
         self.config = Some(self.client_config());
@@ -146,8 +163,18 @@ impl Caller {
     /// proof comes with the first read.
     pub async fn raw(&self, authority: &str) -> io::Result<TlsStream<TcpStream>> {
         let (host, port) = authority.rsplit_once(':').expect("host:port");
-        let socket = TcpStream::connect(("127.0.0.1", port.parse().expect("a port"))).await?;
+        let socket = TcpSocket::new_v4()?;
+        if let Some(local) = self.local {
+            socket.bind((local, 0).into())?;
+        }
+        let mut socket = socket.connect(([127, 0, 0, 1], port.parse().expect("a port")).into()).await?;
         socket.set_nodelay(true)?;
+        socket.write_all(&self.preface).await?;
+        self.over(socket, host).await
+    }
+
+    /// A bare TLS connection over a socket that is connected already, to a server of this name.
+    pub async fn over<S: AsyncRead + AsyncWrite + Unpin>(&self, socket: S, host: &str) -> io::Result<TlsStream<S>> {
         let host = self.server_name.as_deref().unwrap_or(host).to_owned();
         let name = ServerName::try_from(host).expect("a server name");
         within(TlsConnector::from(self.client_config()).connect(name, socket)).await

@@ -19,6 +19,7 @@
 //! - [`wire`]: every caller of a [`Stack`] notes the secrets it sends and receives; [`search::Search`] looks for them.
 //! - [`browser::Browser`]: cookies and forms of a person.
 //! - [`Prover`]: a client's DPoP key, and proofs of every kind, also bad ones.
+//! - [`proxy::Proxy`]: nginx, HAProxy or Apache, where they are installed.
 //! - [`chromium::Chromium`]: a real browser, by keyboard, with pictures.
 //! - [`Upstream`]: records every byte it receives.
 
@@ -39,6 +40,7 @@ pub mod foreign;
 pub mod ports;
 pub mod postgres;
 pub mod process;
+pub mod proxy;
 pub mod publisher;
 pub mod search;
 pub mod stack;

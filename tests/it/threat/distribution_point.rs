@@ -202,3 +202,58 @@ async fn soft_goes_on_and_hard_does_not() {
         assert!(said.contains(word), "{said}");
     }
 }
+
+/// A list that was fetched is there after a restart, where its place does not answer: it is verified again, serves until its `nextUpdate`, and is
+/// not replaced by an older one. Without the folder, and with a file that somebody has altered, `hard` refuses.
+#[tokio::test]
+async fn a_list_is_kept_over_a_restart_and_verified_again() {
+    let publisher = Publisher::start_plain().await;
+    let inside = format!("{INSIDE}\ncrl_cache = \"lists\"\ntotal_seconds = 2");
+    let mut stack = prepared(&publisher, "crl_fetch = true", &inside).await;
+    let (alice, revoked) = (pointed(&stack, &publisher, "/ca.crl"), pointed(&stack, &publisher, "/ca.crl"));
+    publisher.publish_at("/ca.crl", stack.client_ca.revocation_list(&[&revoked.chain[0]], HOUR).as_bytes());
+    stack.start_server().await;
+    assert_eq!(verdict(&stack, &alice).await, "200");
+    let restart = async |stack: &mut Stack| {
+        stack.server.take().expect("a process").kill().await;
+        stack.start_server().await;
+    };
+    let kept: Vec<_> = std::fs::read_dir(stack.path("lists")).expect("the folder").flatten().map(|file| file.path()).collect();
+    let [file] = &kept[..] else { panic!("{kept:?}") };
+    let good = std::fs::read(file).expect("the list");
+
+    // The place is gone, and the process begins anew.
+    publisher.withdraw("/ca.crl");
+    restart(&mut stack).await;
+    assert_eq!(verdict(&stack, &alice).await, "200", "what was kept serves");
+    assert_eq!(verdict(&stack, &revoked).await, "certificate_revoked", "and is read");
+    // Whoever stands between has an older list, which is in force: the kept one is newer.
+    publisher.publish_at("/ca.crl", stack.client_ca.revocation_list_from(&[], -60, HOUR).as_bytes());
+    restart(&mut stack).await;
+    assert_eq!(verdict(&stack, &revoked).await, "certificate_revoked", "no older one");
+    publisher.withdraw("/ca.crl");
+    for (what, bytes) in [
+        ("altered", {
+            let mut bytes = good.clone();
+            let middle = bytes.len() / 2;
+            bytes[middle] ^= 1;
+            bytes
+        }),
+        ("cut off", good[..good.len() / 2].to_vec()),
+        ("another authority's", Authority::new("Client CA").revocation_list(&[], HOUR).into_bytes()),
+        ("nothing", Vec::new()),
+    ] {
+        std::fs::write(file, bytes).expect("written");
+        restart(&mut stack).await;
+        assert_eq!(verdict(&stack, &alice).await, "certificate_revocation_unreachable", "{what}");
+    }
+    std::fs::write(file, stack.client_ca.revocation_list_from(&[], -60, -1)).expect("written");
+    restart(&mut stack).await;
+    assert_eq!(verdict(&stack, &alice).await, "certificate_revocation_stale", "past its nextUpdate");
+    std::fs::remove_file(file).expect("removed");
+    restart(&mut stack).await;
+    assert_eq!(verdict(&stack, &alice).await, "certificate_revocation_unreachable", "without it");
+    std::fs::write(file, &good).expect("written");
+    restart(&mut stack).await;
+    assert_eq!(verdict(&stack, &alice).await, "200", "the one thing corrected");
+}

@@ -1,0 +1,193 @@
+//! The PROXY protocol, version 2: whom a proxy that passes bytes on unread speaks for. Strict, since whoever speaks it is a program that we
+//! were told of.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+/// What every header begins with: signature, version and command, family, length.
+pub const FIXED_BYTES: usize = 16;
+/// The longest rest of a header: addresses, and what else the proxy wants to tell, which is not read.
+pub const REST_BYTES: usize = 536;
+
+const SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
+const LOCAL: u8 = 0x20;
+const PROXY: u8 = 0x21;
+const TCP4: u8 = 0x11;
+const TCP6: u8 = 0x21;
+/// Type and length of what stands behind the addresses.
+const TLV_HEAD: usize = 3;
+
+/// The first part of a header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fixed {
+    command: Command,
+    rest: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Command {
+    Local,
+    Tcp4,
+    Tcp6,
+}
+
+/// Whom the connection is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The proxy itself, that looks whether somebody is here.
+    Proxy,
+    /// A client at this address.
+    Client(SocketAddr),
+}
+
+/// Why there is no header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ProxyProtocolError {
+    /// Other bytes than every header begins with.
+    #[error("the connection does not begin with a PROXY protocol header of version 2")]
+    Signature,
+    /// Another version, or a command that there is none of.
+    #[error("the PROXY protocol header has version and command {0:#04x}")]
+    Command(u8),
+    /// Something else than TCP over IPv4 or IPv6.
+    #[error("the PROXY protocol header is for the transport {0:#04x}, which is neither TCP over IPv4 nor over IPv6")]
+    Transport(u8),
+    /// Longer than any that is read.
+    #[error("the PROXY protocol header is longer than {} bytes", FIXED_BYTES + REST_BYTES)]
+    TooLong,
+    /// Too short for its addresses, or with members that do not fill it.
+    #[error("the PROXY protocol header does not fill its length")]
+    Length,
+}
+
+impl Fixed {
+    /// Reads the first part.
+    ///
+    /// # Errors
+    /// What is no header of version 2, or too long.
+    pub fn parse(bytes: &[u8; FIXED_BYTES]) -> Result<Self, ProxyProtocolError> {
+        let [signature @ .., command, transport, high, low] = bytes;
+        if *signature != SIGNATURE {
+            return Err(ProxyProtocolError::Signature);
+        }
+        let command = match (*command, *transport) {
+            // Whatever it says of addresses does not count.
+            (LOCAL, _) => Command::Local,
+            (PROXY, TCP4) => Command::Tcp4,
+            (PROXY, TCP6) => Command::Tcp6,
+            (PROXY, other) => return Err(ProxyProtocolError::Transport(other)),
+            (other, _) => return Err(ProxyProtocolError::Command(other)),
+        };
+        let rest = usize::from(u16::from_be_bytes([*high, *low]));
+        if rest > REST_BYTES {
+            return Err(ProxyProtocolError::TooLong);
+        }
+        Ok(Self { command, rest })
+    }
+
+    /// How many bytes follow.
+    pub const fn rest(&self) -> usize {
+        self.rest
+    }
+
+    /// Reads what follows, which must be [`Self::rest`] bytes.
+    ///
+    /// # Errors
+    /// Bytes that are too few for the addresses, or members behind them that do not end where the header does.
+    pub fn origin(&self, rest: &[u8]) -> Result<Origin, ProxyProtocolError> {
+        if rest.len() != self.rest {
+            return Err(ProxyProtocolError::Length);
+        }
+        let (origin, members) = match self.command {
+            Command::Local => return Ok(Origin::Proxy),
+            Command::Tcp4 => {
+                let (addresses, members) = rest.split_first_chunk::<12>().ok_or(ProxyProtocolError::Length)?;
+                let [a, b, c, d, _, _, _, _, high, low, _, _] = *addresses;
+                (client(Ipv4Addr::new(a, b, c, d).into(), [high, low]), members)
+            }
+            Command::Tcp6 => {
+                let (source, after) = rest.split_first_chunk::<16>().ok_or(ProxyProtocolError::Length)?;
+                let (_destination, after) = after.split_first_chunk::<16>().ok_or(ProxyProtocolError::Length)?;
+                let ([high, low, _, _], members) = after.split_first_chunk::<4>().ok_or(ProxyProtocolError::Length)?;
+                // IPv4 within IPv6 is IPv4, as it is where a socket tells it.
+                (client(IpAddr::from(Ipv6Addr::from(*source)).to_canonical(), [*high, *low]), members)
+            }
+        };
+        check_members(members)?;
+        Ok(origin)
+    }
+}
+
+const fn client(address: IpAddr, port: [u8; 2]) -> Origin {
+    Origin::Client(SocketAddr::new(address, u16::from_be_bytes(port)))
+}
+
+fn check_members(mut members: &[u8]) -> Result<(), ProxyProtocolError> {
+    while !members.is_empty() {
+        let ([_type, high, low], after) = members.split_first_chunk::<TLV_HEAD>().ok_or(ProxyProtocolError::Length)?;
+        members = after.get(usize::from(u16::from_be_bytes([*high, *low]))..).ok_or(ProxyProtocolError::Length)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn header(command: u8, transport: u8, length: u16, rest: &[u8]) -> Vec<u8> {
+        [&SIGNATURE[..], &[command, transport], &length.to_be_bytes(), rest].concat()
+    }
+
+    fn parse(bytes: &[u8]) -> Result<Origin, ProxyProtocolError> {
+        let (fixed, rest) = bytes.split_first_chunk().ok_or(ProxyProtocolError::Length)?;
+        Fixed::parse(fixed)?.origin(rest)
+    }
+
+    const V4: [u8; 12] = [203, 0, 113, 7, 192, 0, 2, 1, 0x12, 0x67, 0x01, 0xbb];
+
+    fn v6(source: &str) -> Vec<u8> {
+        let source: Ipv6Addr = source.parse().expect("an address");
+        [&source.octets()[..], &[0; 16], &[0x12, 0x67, 0x01, 0xbb]].concat()
+    }
+
+    #[test]
+    fn who_is_told_is_read_and_nothing_else_passes() {
+        use ProxyProtocolError::*;
+        let client = |text: &str| Ok(Origin::Client(text.parse().expect("an address")));
+        let member = [&V4[..], &[0x04, 0, 2, 9, 9], &[0x20, 0, 0]].concat();
+        let table: Vec<(&str, Vec<u8>, Result<Origin, ProxyProtocolError>)> = vec![
+            ("IPv4", header(PROXY, TCP4, 12, &V4), client("203.0.113.7:4711")),
+            ("IPv6", header(PROXY, TCP6, 36, &v6("2001:db8::7")), client("[2001:db8::7]:4711")),
+            ("IPv4 within IPv6", header(PROXY, TCP6, 36, &v6("::ffff:203.0.113.7")), client("203.0.113.7:4711")),
+            ("members", header(PROXY, TCP4, 20, &member), client("203.0.113.7:4711")),
+            ("a health check", header(LOCAL, 0, 0, &[]), Ok(Origin::Proxy)),
+            ("a health check with addresses", header(LOCAL, TCP4, 12, &V4), Ok(Origin::Proxy)),
+            ("the longest", header(LOCAL, 0, 536, &[0; 536]), Ok(Origin::Proxy)),
+            ("too long", header(LOCAL, 0, 537, &[0; 537]), Err(TooLong)),
+            ("version 1", b"PROXY TCP4 203.0.113.7 192.0.2.1 4711 443\r\n".to_vec(), Err(Signature)),
+            ("TLS", [&[0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3][..], &[7; 20]].concat(), Err(Signature)),
+            ("version 3", header(0x31, TCP4, 12, &V4), Err(Command(0x31))),
+            ("another command", header(0x22, TCP4, 12, &V4), Err(Command(0x22))),
+            ("UDP", header(PROXY, 0x12, 12, &V4), Err(Transport(0x12))),
+            ("a Unix socket", header(PROXY, 0x31, 216, &[0; 216]), Err(Transport(0x31))),
+            ("nobody knows who", header(PROXY, 0, 0, &[]), Err(Transport(0))),
+            ("too short for IPv4", header(PROXY, TCP4, 11, &V4[..11]), Err(Length)),
+            ("too short for IPv6", header(PROXY, TCP6, 12, &V4), Err(Length)),
+            ("half a member", header(PROXY, TCP4, 14, &member[..14]), Err(Length)),
+            ("a member that is cut off", header(PROXY, TCP4, 16, &member[..16]), Err(Length)),
+        ];
+        for (what, bytes, expected) in table {
+            assert_eq!(parse(&bytes), expected, "{what}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_the_reader_fail(command: u8, transport: u8, length: u16, rest in proptest::collection::vec(any::<u8>(), 0..80)) {
+            let _ = parse(&header(command, transport, length, &rest));
+            let _ = parse(&header(PROXY, if transport % 2 == 0 { TCP4 } else { TCP6 }, rest.len() as u16, &rest));
+            let _ = parse(&rest);
+        }
+    }
+}
