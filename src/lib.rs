@@ -28,6 +28,7 @@
 //! | `oauth` | the authorization server: one file per endpoint, `grant/`, `client_auth/` |
 //! | `oidc` | what OpenID Connect adds: claims, ID tokens, the names of people |
 //! | `identity` | people: accounts, passwords, sessions in browsers |
+//! | `relying_party` | sign-in at an OpenID Provider, as a client of it |
 //! | `clients` | what a client may be |
 //! | `keys` | the life of signing keys |
 //! | [`resource`] | what any protected resource does: presented → verified → proven → admitted → challenge |
@@ -148,6 +149,8 @@ pub mod keys;
 pub mod oauth;
 #[cfg(feature = "server")]
 pub mod oidc;
+#[cfg(feature = "server")]
+pub mod relying_party;
 
 pub mod binding;
 pub mod resource;
