@@ -395,6 +395,8 @@ mod tests {
     use super::*;
     use crate::binding::BindingError;
     use crate::binding::dpop::{DpopError, NonceError};
+    use crate::gateway::session::TooLarge;
+    use crate::relying_party::{LogoutTokenError, ProviderError};
     use crate::resource::{AdmitError, IntrospectionError, KeysError, PresentError, VerifyError};
     use crate::wire::AuthorityError;
     use crate::wire::PathError;
@@ -430,6 +432,29 @@ mod tests {
             Rejection::Untrusted(Reason::CertificateUnknownIssuer),
             Rejection::CertificateRule,
             Rejection::Page,
+            Rejection::SignIn { location: HeaderValue::from_static("https://op.example/"), reason: Reason::GatewaySessionAbsent },
+            Rejection::NotSignedIn(Reason::GatewaySessionBroken),
+            Rejection::SessionMethod(Method::POST),
+            SessionError::CertificateAbsent.into(),
+            SessionError::CertificateMismatch.into(),
+            SessionError::ForeignPage.into(),
+            SessionError::Malformed.into(),
+            SessionError::Foreign.into(),
+            SessionError::Expired.into(),
+            SessionError::Declined("access_denied".into()).into(),
+            SessionError::Issuer.into(),
+            SessionError::Provider(ProviderError::Refused("invalid_grant".into())).into(),
+            SessionError::Provider(ProviderError::IdToken("nonce".into())).into(),
+            SessionError::Provider(ProviderError::Unavailable("away".into())).into(),
+            SessionError::Logout(LogoutTokenError::Signature).into(),
+            SessionError::LogoutReplayed.into(),
+            SessionError::LogoutAbsent.into(),
+            SessionError::LogoutUnknown.into(),
+            SessionError::Form.into(),
+            SessionError::Overloaded.into(),
+            SessionError::TooLarge(TooLarge).into(),
+            SessionError::Encoding.into(),
+            ForwardError::Ended(AdmissionEnded::Session(Reason::GatewaySessionEnded)).into(),
             Rejection::TooMuch(TooMuch { seconds: 7 }),
             Rejection::Crowded,
             Refusal::Absent.into(),

@@ -113,7 +113,7 @@ mod tests {
     /// The claims of the example in §2.4, and every one of them changed.
     #[test]
     fn only_a_logout_token_for_us_is_one() {
-        use LogoutTokenError::*;
+        use LogoutTokenError::{Audience, Claim, Event, Nonce, Time, Type};
         let issuer: Issuer = "https://server.example.com".parse().expect("an issuer");
         let client: ClientId = "s6BhdRkqt3".parse().expect("a client");
         let example = json!({
@@ -139,7 +139,7 @@ mod tests {
         assert!(read(Some("JWT"), &[("sid", Value::Null), ("exp", Value::Null)]).is_ok());
         let event = |value: Value| ("events", json!({ "http://schemas.openid.net/event/backchannel-logout": value }));
         for (change, expected) in [
-            (("iss", json!("https://other.example")), Issuer),
+            (("iss", json!("https://other.example")), LogoutTokenError::Issuer),
             (("aud", json!("other")), Audience),
             (("aud", Value::Null), Audience),
             (("iat", json!(1_471_566_154 - 300)), Time),

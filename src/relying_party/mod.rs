@@ -231,6 +231,10 @@ impl Provider {
         for resource in beginning.resources {
             request = request.add_extra_param("resource", resource.as_str());
         }
+        // OpenID Connect Core 1.0 §11: "prompt ... MUST contain consent" for access in the person's absence.
+        if beginning.scopes.iter().any(|scope| scope == "offline_access") {
+            request = request.add_prompt(CoreAuthPrompt::Consent);
+        }
         if let Some(step_up) = beginning.step_up {
             for acr in &step_up.acr_values {
                 request = request.add_auth_context_value(AuthenticationContextClass::new(acr.clone()));

@@ -10,7 +10,8 @@ pub struct BrowserSessionSettings {
     /// `https://HOST/.symbolon/NAME/callback` for every host, the post-logout redirect URI `https://HOST/.symbolon/`, and the grants
     /// `authorization_code` and `refresh_token`.
     pub authorization_server: String,
-    /// Scopes that are asked for; `openid` always is.
+    /// Scopes that are asked for; `openid` always is. Many servers, a Symbolon server too, issue a refresh token for `offline_access` alone:
+    /// without one, browsers are led through the server again when the access token ends.
     #[serde(default)]
     pub scopes: Vec<String>,
     /// What the access token is for (`resource`, RFC 8707): the `audience` of the routes. Empty: what the server makes of it.

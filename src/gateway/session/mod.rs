@@ -43,7 +43,7 @@ use http::{HeaderMap, HeaderValue, Method, Version};
 use subtle::ConstantTimeEq as _;
 use tokio::sync::Semaphore;
 
-pub use cookie::{strip, strip_set};
+pub use cookie::{TooLarge, strip, strip_set};
 pub use endpoint::Endpoint;
 pub use error::SessionError;
 pub use memory::Memory;

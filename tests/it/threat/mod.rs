@@ -5,6 +5,7 @@
 
 mod ambiguous_request;
 mod authorization;
+mod browser_session;
 mod certificate;
 mod credentials;
 mod cut_off;
