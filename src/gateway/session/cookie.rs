@@ -36,8 +36,8 @@ impl Cookies {
     pub fn session(&self, headers: &HeaderMap) -> Option<String> {
         let (count, first) = find(headers, &self.0)?.split_once('.')?;
         let count = count.parse::<usize>().ok().filter(|count| (1..=MAX_CHUNKS).contains(count))?;
-        let rest = (1..count).map(|index| find(headers, &format!("{}.{index}", self.0)));
-        rest.fold(Some(first.to_owned()), |text, part| Some(text? + part?))
+        let mut rest = (1..count).map(|index| find(headers, &format!("{}.{index}", self.0)));
+        rest.try_fold(first.to_owned(), |text, part| Some(text + part?))
     }
 
     /// `Set-Cookie` fields that give a browser its session, and take older parts away.

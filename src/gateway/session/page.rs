@@ -26,17 +26,17 @@ pub(super) fn page(shown: &[Shown<'_>], now: Timestamp) -> Response<Body> {
          content=\"width=device-width\"><title>Sessions</title></head>\n<body><h1>Sessions</h1>\n",
     );
     for Shown { name, issuer, session } in shown {
-        let _ = write!(text, "<h2>{}</h2>\n", escaped(name));
+        let _ = writeln!(text, "<h2>{}</h2>", escaped(name));
         let Some((session, until)) = session else {
             text.push_str("<p>You are not signed in.</p>\n");
             continue;
         };
         let who = session.name.as_deref().unwrap_or(session.subject.as_str());
-        let _ = write!(
+        let _ = writeln!(
             text,
             "<dl><dt>Signed in as</dt><dd>{}</dd><dt>At</dt><dd>{}</dd><dt>For</dt><dd>{} minutes</dd><dt>At most for another</dt>\
              <dd>{} minutes</dd><dt>Bound to</dt><dd>{}</dd></dl>\n\
-             <form method=\"post\" action=\"{PATH}{}/sign-out\"><button>Sign out</button></form>\n",
+             <form method=\"post\" action=\"{PATH}{}/sign-out\"><button>Sign out</button></form>",
             escaped(who),
             escaped(issuer),
             now.seconds_since(session.begun) / 60,
