@@ -28,6 +28,7 @@
 //! | `oauth` | the authorization server: one file per endpoint, `grant/`, `client_auth/` |
 //! | `oidc` | what OpenID Connect adds: claims, ID tokens, the names of people |
 //! | `identity` | people: accounts, passwords, sessions in browsers |
+//! | `relying_party` | sign-in at an OpenID Provider, as a client of it |
 //! | `clients` | what a client may be |
 //! | `keys` | the life of signing keys |
 //! | [`resource`] | what any protected resource does: presented → verified → proven → admitted → challenge |
@@ -74,6 +75,7 @@
 //!   tls      accept      or the word of a trusted proxy's header         -> PeerCertificate?
 //!   wire     inspect     one reading of host, path and framing           -> Target
 //!   gateway  route       host, the longest path, methods and fields      -> &Route
+//!   gateway  session     a browser without token: who is signed in, or away to sign in -> Visitor?
 //!   resource present     one token, with the Bearer or the DPoP scheme   -> Presented
 //!   resource verify      issuer's keys (claims cached) or introspection  -> VerifiedToken
 //!   binding  dpop        the proof of this request, claimed once         -> ProvenDpop?
@@ -123,6 +125,7 @@
 //! | RFC 9728 (protected resource metadata) | `gateway::metadata`, [`resource`] | `tests/it/spec/rfc9728.rs` |
 //! | RFC 8265 (usernames, passwords), 9106 (Argon2) | `identity`, `seal` | beside the code; `tests/it/threat/sign_in.rs` |
 //! | OpenID Connect Core, Discovery, Form Post Response Mode | `oauth::authorization`, `oidc`, `oauth::userinfo`, `web::form_post` | `tests/it/spec/oidc_core.rs`, `oidc_discovery.rs` |
+//! | OpenID Connect Core §3.1, RP-Initiated and Back-Channel Logout, as a relying party | `relying_party`, `gateway::session` | `tests/it/flow/browser_session.rs`, `tests/it/threat/browser_session.rs`; beside the code |
 //! | OpenID Connect RP-Initiated, Back-Channel and Front-Channel Logout | `oauth::logout`, `oidc::logout_token`, `web::end_session`, `web::sign_out`, `clients::LogoutMetadata` | `tests/it/spec/oidc_logout.rs` |
 //! | RFC 4514 (names), 5280 (certificates, revocation lists) | [`pki`], [`trust`] | beside the code; `tests/it/threat/revocation_list.rs`, `distribution_point.rs` |
 //! | RFC 6960 (OCSP) | `pki::ocsp`, `trust` | `tests/it/threat/ocsp.rs`; beside the code |
@@ -150,6 +153,8 @@ pub mod keys;
 pub mod oauth;
 #[cfg(feature = "server")]
 pub mod oidc;
+#[cfg(feature = "server")]
+pub mod relying_party;
 
 pub mod binding;
 pub mod resource;

@@ -11,5 +11,5 @@ pub mod replay;
 mod replay_cache;
 
 pub use confirmation::{Binding, BindingPolicy, ConfirmError, Confirmation, Unbound};
-pub use proof::{BindingError, Bound, Policy, Presenter, Proven, check_bearer, prove};
+pub use proof::{BindingError, Bound, OwnCertificate, Policy, Presenter, Proven, check_bearer, prove};
 pub use replay_cache::ReplayCache;

@@ -5,6 +5,7 @@ use std::marker::PhantomData;
 use super::dpop::ProvenDpop;
 use crate::domain::{Cnf, Thumbprint};
 use crate::event::Reason;
+use crate::pki::Certificate;
 use crate::tls::{PeerCertificate, PeerThumbprint};
 use crate::token::TokenFacts;
 
@@ -49,9 +50,26 @@ impl<'a> Presenter<'a> {
         }
     }
 
+    /// This process itself, where it uses a token that it was issued: it holds the key of its own certificate. Whoever it acts for has
+    /// proven nothing by this.
+    pub fn ourselves(certificate: Option<&'a OwnCertificate>) -> Self {
+        Self { certificate: certificate.map(|own| own.0), key: None, connection: PhantomData }
+    }
+
     /// The same, with the key that it has proven to hold by a DPoP proof for this request.
     pub fn with_proof(self, proof: Option<&'a ProvenDpop>) -> Self {
         Self { key: proof.map(|proof| *proof.thumbprint()), ..self }
+    }
+}
+
+/// A certificate of this process, with which it authenticates to servers that issue it tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OwnCertificate(Thumbprint);
+
+impl OwnCertificate {
+    /// That of the identity that this process connects with.
+    pub fn of(leaf: &Certificate) -> Self {
+        Self(leaf.thumbprint())
     }
 }
 

@@ -40,6 +40,11 @@ impl ReplayKey {
         Self::of("dpop-proof", &[key.as_bytes(), jti.as_bytes()])
     }
 
+    /// The `jti` of a logout token (OpenID Connect Back-Channel Logout 1.0 §2.6), which is its issuer's choice.
+    pub fn logout_token(issuer: &str, jti: &str) -> Self {
+        Self::of("logout-token", &[issuer.as_bytes(), jti.as_bytes()])
+    }
+
     /// Parts are preceded by their length, so that two lists never give one value.
     fn of(purpose: &'static str, parts: &[&[u8]]) -> Self {
         let mut value = Vec::with_capacity(parts.iter().map(|part| part.len() + 8).sum());

@@ -10,6 +10,7 @@ pub use super::listener::*;
 
 mod assertion_issuer;
 mod authorization;
+mod browser_session;
 mod client;
 mod dpop;
 mod gateway;
@@ -20,6 +21,7 @@ mod route;
 
 pub use assertion_issuer::{AssertionIssuerSettings, AssertionSubjectSettings};
 pub use authorization::{AuthorizationSettings, ProfileSetting};
+pub use browser_session::BrowserSessionSettings;
 pub use client::{AssertionAudienceSetting, ClientAssertionSettings, OutboundSettings};
 pub use dpop::DpopSettings;
 pub use gateway::*;

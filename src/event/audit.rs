@@ -260,6 +260,27 @@ pub enum AuditEvent {
     LogoutTold { client_id: ClientId, session_id: SessionId, attempts: i64 },
     /// A client could not be told that a session ended, and is not tried again. Commits with the end of the notice.
     LogoutLost { client_id: ClientId, session_id: SessionId, attempts: i64, problem: String },
+    /// A person signed in at a gateway: a session of a browser began.
+    BrowserSessionBegun {
+        request_id: RequestId,
+        sessions: String,
+        issuer: Issuer,
+        subject: Subject,
+        session_id: SessionId,
+        certificate: Option<Thumbprint>,
+        peer_address: SocketAddr,
+    },
+    /// A person signed out of a session with a gateway.
+    BrowserSessionEnded { request_id: RequestId, sessions: String, subject: Subject, session_id: SessionId },
+    /// A provider told a gateway that sessions have ended (OpenID Connect Back-Channel Logout): those of its own `provider_session`, or
+    /// all of a person.
+    BrowserSessionsEnded {
+        request_id: RequestId,
+        sessions: String,
+        issuer: Issuer,
+        subject: Option<Subject>,
+        provider_session: Option<SessionId>,
+    },
     /// A protected resource decided about a request.
     Access(AccessDecision),
     /// The configuration, or files it names, were read again and are in force.

@@ -452,6 +452,40 @@ reasons! {
     PolicyAddress = "policy_address";
     /// The route is not for pages of this origin, or not for the method that they ask about.
     PolicyOrigin = "policy_origin";
+    /// Nobody is signed in in this browser: it is led to its provider.
+    GatewaySessionAbsent = "gateway_session_absent";
+    /// A session's cookie that does not open: altered, of another gateway, host or kind of session, or of an earlier start.
+    GatewaySessionBroken = "gateway_session_broken";
+    /// The session's time is over, it was not used for too long, or its token ended and cannot be renewed.
+    GatewaySessionExpired = "gateway_session_expired";
+    /// The session was signed out of, here or at its provider.
+    GatewaySessionEnded = "gateway_session_ended";
+    /// The session was opened with a certificate, and comes without one.
+    GatewaySessionCertificateAbsent = "gateway_session_certificate_absent";
+    /// The session was opened with another certificate.
+    GatewaySessionCertificateMismatch = "gateway_session_certificate_mismatch";
+    /// More than fits into cookies.
+    GatewaySessionTooLarge = "gateway_session_too_large";
+    /// What a provider answered a sign-in with has parameters missing, twice, or that nobody asked for.
+    GatewaySignInMalformed = "gateway_sign_in_malformed";
+    /// The answer is to a sign-in that was not begun in this browser, or with another certificate.
+    GatewaySignInForeign = "gateway_sign_in_foreign";
+    /// The sign-in was begun too long ago.
+    GatewaySignInExpired = "gateway_sign_in_expired";
+    /// The provider did not sign the person in.
+    GatewaySignInDeclined = "gateway_sign_in_declined";
+    /// The answer is another provider's (RFC 9207).
+    GatewaySignInIssuer = "gateway_sign_in_issuer";
+    /// The provider refused a request of the gateway's, such as to redeem a code.
+    ProviderRefused = "provider_refused";
+    /// The provider's ID token is not one for this sign-in.
+    ProviderIdToken = "provider_id_token";
+    /// The provider did not answer, or not as one does.
+    ProviderUnavailable = "provider_unavailable";
+    /// Not a logout token of the provider's for this gateway.
+    LogoutToken = "logout_token";
+    /// A logout token that came before.
+    LogoutTokenReplayed = "logout_token_replayed";
     /// One request too many of a caller, by the route's `rate_limit`.
     RateLimited = "rate_limited";
     /// The route serves as many requests at once as it may.

@@ -198,6 +198,17 @@ impl Client {
         self.send(Method::POST, url, Some(form), headers).await
     }
 
+    /// Posts a form that somebody else has encoded, with these header fields beside or instead of those that are sent anyway.
+    ///
+    /// # Errors
+    /// As [`Client::post_form`].
+    pub async fn post_encoded(&self, url: &Url, form: String, headers: HeaderMap) -> Result<Fetched, FetchError> {
+        if form.len() as u64 > self.limits.body_bytes {
+            return Err(FetchError::FormTooLarge { url: shown(url), limit: self.limits.body_bytes });
+        }
+        self.send(Method::POST, url, Some(form), headers).await
+    }
+
     async fn send(&self, method: Method, url: &Url, form: Option<String>, headers: HeaderMap) -> Result<Fetched, FetchError> {
         let mut request = self.request(method, url, form)?;
         request.headers_mut().extend(headers);

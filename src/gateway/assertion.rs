@@ -48,6 +48,7 @@ impl AssertError {
 struct Purpose {
     token: [u8; 32],
     certificate: Option<Thumbprint>,
+    cnf: Option<Cnf>,
     /// The route fixes the audience and the set of claims.
     route: usize,
     method: Method,
@@ -101,6 +102,8 @@ pub struct Asserted<'a> {
     pub method: &'a Method,
     /// The connection's certificate.
     pub certificate: Option<Thumbprint>,
+    /// What the caller was proven to hold: the token's `cnf`, or what its session is bound to.
+    pub cnf: Option<Cnf>,
 }
 
 #[derive(Clone, Debug)]
@@ -182,8 +185,8 @@ impl Asserter {
         now: Timestamp,
         randomness: &dyn Randomness,
     ) -> Result<HeaderValue, AssertError> {
-        let Asserted { index, route, terms, method, certificate } = *asserted;
-        let purpose = Purpose { token: *admission.token().digest(), certificate, route: index, method: method.clone() };
+        let Asserted { index, route, terms, method, certificate, cnf } = *asserted;
+        let purpose = Purpose { token: *admission.token().digest(), certificate, cnf, route: index, method: method.clone() };
         if terms.reuse == Reuse::Allowed
             && let Some(kept) = self.kept.get(&purpose)
             && now < kept.reuse_until
@@ -202,7 +205,7 @@ impl Asserter {
             sub: facts.subject.as_ref(),
             client_id: facts.client_id.as_ref(),
             scope: &facts.scope,
-            cnf: facts.cnf.as_ref(),
+            cnf: cnf.as_ref(),
             user: facts.subject.as_ref().filter(|_| self.style == Style::Pomerium),
             method: method.as_str(),
             route,

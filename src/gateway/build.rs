@@ -4,6 +4,7 @@ mod answer;
 mod fields;
 mod route;
 mod server;
+mod session;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -16,6 +17,7 @@ use self::answer::strict_transport;
 use self::route::{build_route, dpop_acceptance};
 pub(super) use self::server::Server;
 use self::server::build_server;
+use self::session::{build_sessions, of_route};
 use super::Gateway;
 use super::assertion::{Asserter, MAX_LIFETIME, Style};
 use super::metadata::PublishedMetadata;
@@ -152,6 +154,7 @@ impl Gateway {
             .iter()
             .map(|(name, server)| Ok((name.as_str(), build_server(name, server, &settings.route, &surroundings)?)))
             .collect::<Result<BTreeMap<_, _>, BuildError>>()?;
+        let kinds = build_sessions(&settings.gateway, &servers, &surroundings)?;
         let dpop = dpop_acceptance(settings, &surroundings)?;
         let mut names = BTreeSet::new();
         let mut routes = Vec::with_capacity(settings.route.len());
@@ -159,7 +162,8 @@ impl Gateway {
             if !names.insert(route.name.as_str()) {
                 return Err(setting("route.name", format!("two routes are named `{}`", route.name)));
             }
-            let built = build_route(index, route, &servers, dpop.as_ref(), &surroundings)?;
+            let mut built = build_route(index, route, &servers, dpop.as_ref(), &surroundings)?;
+            built.sessions = of_route(route, &settings.gateway, &kinds)?;
             fields::check(&built, asserter.header())?;
             let (host, path, reach) = (route.host.as_str(), route.path.as_str(), reach(route.path_match));
             routes.push((RoutePlace { host, path, reach, conditions: built.conditions.clone() }, built));

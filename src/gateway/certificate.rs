@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use super::Route;
 use super::certificate_header::Bound;
-use crate::domain::Timestamp;
+use crate::domain::{Thumbprint, Timestamp};
 use crate::event::Reason;
 use crate::resource::{Admission, Condition, Revocations};
 use crate::tls::{CertificateMode, ConnectionFacts};
@@ -109,16 +109,17 @@ pub(super) fn worth(
     judge.map_or(Verdict::None, |judge| judge.check(now).map_or_else(Verdict::Failed, |_| Verdict::Success))
 }
 
-/// Whether no anchor set is asked about the certificate, and it is the one that the token is bound to, in its dates and not revoked.
+/// Whether no anchor set is asked about the certificate, and it is the one that the token or the session is bound to, in its dates and not revoked.
 pub(super) fn bound(
     admission: &Admission,
+    rests_on: Option<Thumbprint>,
     route: &Route,
     connection: &ConnectionFacts,
     trust: Option<&Arc<PeerTrust>>,
     anchors: &Arc<CurrentAnchors>,
     now: Timestamp,
 ) -> Bound {
-    let (Some(trust), Some(named)) = (trust, admission.facts().certificate()) else { return Bound::No };
+    let (Some(trust), Some(named)) = (trust, rests_on) else { return Bound::No };
     let sets = sets(route, connection);
     if !sets.is_empty() || !named.matches(&trust.peer().thumbprint()) {
         return Bound::No;
@@ -140,12 +141,13 @@ fn sets(route: &Route, connection: &ConnectionFacts) -> Vec<Box<str>> {
 
 /// Judges the certificate as the route's mode wants it, and makes the admission rest on it.
 ///
-/// The mode is the route's own, or the host's, or else [`CertificateMode::Bound`]. The second value is what the upstream is told.
+/// `rests_on` is the certificate that the token is bound to, or the session that it comes from. The mode is the route's own, or the host's, or else [`CertificateMode::Bound`]. The second value is what the upstream is told.
 ///
 /// # Errors
 /// Why the certificate does not do, where it must.
 pub(super) fn judge(
     admission: Admission,
+    rests_on: Option<Thumbprint>,
     route: &Route,
     connection: &ConnectionFacts,
     trust: Option<&Arc<PeerTrust>>,
@@ -155,7 +157,7 @@ pub(super) fn judge(
     let mode = route.certificate_mode.or(connection.policy.certificate_mode()).unwrap_or_default();
     let rules = &route.certificate_rules;
     // A token that is bound to nothing, or to another kind of key, does not rest on the certificate.
-    if mode == CertificateMode::Bound && admission.facts().certificate().is_none() && rules.is_empty() {
+    if mode == CertificateMode::Bound && rests_on.is_none() && rules.is_empty() {
         return Ok((admission, None));
     }
     let sets = sets(route, connection);

@@ -6,6 +6,7 @@
 //! ```text
 //! inspect   sanity     one reading of host, path and framing, or 400
 //! route     route      host, then the longest path, then methods and header fields
+//! visit     session    whose browser it is, where the route takes sessions
 //! decide    resource   presented → verified → proven → admitted
 //! strip     strip      what a client may not say                     -> Stripped<Request>
 //! assert    assertion  the signed word of the gateway
@@ -32,24 +33,26 @@ pub mod pattern;
 pub mod redirect;
 pub mod reject;
 pub mod route;
+pub mod session;
 pub mod strip;
 pub mod template;
 pub mod tunnel;
 pub mod upstream;
 pub mod upstreams;
+mod visit;
 
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, STRICT_TRANSPORT_SECURITY};
+use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, SET_COOKIE, STRICT_TRANSPORT_SECURITY};
 use http::{HeaderName, HeaderValue, Method, Request, Response, Version, request};
 use http_body::Body as _;
 
 use crate::binding::Presenter;
 use crate::binding::dpop::{self, DPOP_NONCE};
 use crate::config::settings::CertificateHeaderSetting;
-use crate::domain::{Clock, Randomness, RandomnessUnavailable, RequestId, Thumbprint, Timestamp};
+use crate::domain::{Clock, Cnf, Randomness, RandomnessUnavailable, RequestId, Thumbprint, Timestamp};
 use crate::event::{AccessDecision, Reason};
 use crate::resource::{Admission, Asked, Granted, Moment, Presented, Protection, Refusal, present};
 use crate::telemetry::audit::AuditSink;
@@ -73,6 +76,7 @@ use pattern::Conditions;
 use redirect::Redirect;
 use reject::{Doing, Form, Rejection, Unread};
 use route::{Asking, Rewrite, RouteError, RouteTable};
+use session::{Sessions, Visitor};
 use strip::Reserved;
 use template::{Filling, Template};
 use tunnel::{NoBody, Upgrade};
@@ -122,6 +126,8 @@ struct Route {
     rate_limit: Option<RateLimit>,
     concurrency: Option<Concurrency>,
     answer_rules: AnswerRules,
+    /// Sessions that people may come with instead of a token.
+    sessions: Option<Arc<Sessions>>,
     metrics: OnceLock<RouteMetrics>,
 }
 
@@ -178,6 +184,10 @@ struct Case<'a> {
     preflight: Option<Preflight>,
     unread: Unread,
     form: Form,
+    /// Whoever is signed in, where the request came with a session and no token.
+    visitor: Option<Box<Visitor>>,
+    /// `Set-Cookie` fields for the answer.
+    cookies: Vec<HeaderValue>,
 }
 
 impl Case<'_> {
@@ -236,9 +246,20 @@ impl Gateway {
             certificate: connection.thumbprint(),
             ..AccessDecision::default()
         };
-        let (told, preflight) = (Told::default(), None);
-        let mut case =
-            Case { connection, trust, verdict: None, request_id, decision, route: None, told, preflight, unread, form };
+        let mut case = Case {
+            connection,
+            trust,
+            verdict: None,
+            request_id,
+            decision,
+            route: None,
+            told: Told::default(),
+            preflight: None,
+            unread,
+            form,
+            visitor: None,
+            cookies: Vec::new(),
+        };
         let is_head = request.method() == Method::HEAD;
         let id = HeaderValue::from_str(case.request_id.as_str());
         let mut response = match self.answer(request, policies, &mut case).await {
@@ -247,6 +268,9 @@ impl Gateway {
         };
         if let Some(route) = &case.route {
             route.answer_rules.write(response.headers_mut(), &case.told, case.preflight);
+        }
+        for cookie in case.cookies.drain(..) {
+            response.headers_mut().append(SET_COOKIE, cookie);
         }
         if let Some(strict) = &self.strict_transport {
             response.headers_mut().insert(STRICT_TRANSPORT_SECURITY, strict.clone());
@@ -280,6 +304,9 @@ impl Gateway {
         if let Some(document) = self.metadata.find(&target) {
             return publish(&head.method, document, "application/json");
         }
+        if let Some(endpoint) = self.session_endpoint(&target) {
+            return self.serve_session(endpoint, &head, &target, body, case).await;
+        }
         let asking = Asking { authority: &target.authority, path: &target.path, method: &head.method, headers: &head.headers };
         match self.redirects.find(asking) {
             Ok(redirect) => return Ok(redirect.answer(&target.path, head.uri.query())),
@@ -295,6 +322,7 @@ impl Gateway {
 
         route.admits_caller(&head.method, case.connection.peer_address.ip())?;
         let presented = present(&head.headers, &head.uri).map_err(Refusal::from)?;
+        let presented = self.with_session(&route, presented, (&head, &target), case).await?;
         let authorization = match (presented.token(), route.access_token) {
             (Some(token), AccessToken::Passed) => Some(token.header_value()),
             _ => None,
@@ -305,7 +333,11 @@ impl Gateway {
             path: target.path.as_str(),
             proof: dpop::presented(&head.headers),
         };
-        let (Granted { admission, dpop_key, dpop_nonce }, now) = self.decide(&route, presented, &asked, case).await?;
+        let (granted, now) = match self.decide(&route, presented, &asked, case).await {
+            Ok(decided) => decided,
+            Err(rejection) => return Err(self.sign_in_again(rejection, &route, (&head, &target), case).await),
+        };
+        let Granted { admission, dpop_key, dpop_nonce } = self.resting(granted, &route, case);
         case.decision.dpop_key = dpop_key;
         decision::tell(&mut case.decision, admission.facts());
         if let Some(limit) = &route.rate_limit {
@@ -330,6 +362,10 @@ impl Gateway {
             terms: &route.assertion,
             method: stripped.get().method(),
             certificate: case.decision.certificate,
+            cnf: match &case.visitor {
+                Some(visitor) => visitor.certificate().map(Cnf::certificate),
+                None => admission.facts().cnf,
+            },
         };
         let assertion = self.asserter.assert(&admission, &asserted, now, self.randomness.as_ref())?;
         let mut fields = self.fields(&route, &admission, case, now);
@@ -383,6 +419,9 @@ impl Gateway {
                 response
             }
         };
+        if case.visitor.is_some() && !response.headers().contains_key(CACHE_CONTROL) {
+            response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("private"));
+        }
         if let Some(nonce) = dpop_nonce {
             response.headers_mut().insert(DPOP_NONCE, nonce);
         }
@@ -421,7 +460,15 @@ impl Gateway {
         let shown = Shown {
             peer: case.connection.peer.as_ref().ok().and_then(Option::as_deref),
             verdict: certificate::worth(admission, route, case.connection, case.trust, &self.anchors, now),
-            bound: certificate::bound(admission, route, case.connection, case.trust, &self.anchors, now),
+            bound: certificate::bound(
+                admission,
+                case.rests_on(admission),
+                route,
+                case.connection,
+                case.trust,
+                &self.anchors,
+                now,
+            ),
         };
         let mut fields: Fields =
             route.certificate_headers.iter().flat_map(|dialect| certificate_header::write(*dialect, &shown)).collect();
@@ -442,7 +489,11 @@ impl Gateway {
     ) -> Result<(Granted, Timestamp), Rejection> {
         let moment = Moment::read(self.clock.as_ref())?;
         let certificate = case.connection.peer.as_ref().map_err(|error| Rejection::Certificate(error.clone()))?;
-        let presenter = Presenter::known(certificate.as_deref(), case.connection.peer_thumbprint.as_ref());
+        let presenter = match (&case.visitor, &route.sessions) {
+            // The token is ours; what the browser has proven was held against its session.
+            (Some(_), Some(sessions)) => Presenter::ourselves(sessions.own_certificate()),
+            _ => Presenter::known(certificate.as_deref(), case.connection.peer_thumbprint.as_ref()),
+        };
         let issuer = presented.token().and_then(|token| route.protection.issuer_of(token.as_str()).ok());
         let verdict = route.protection.decide(presented, &presenter, asked, moment).await;
         if let Some(issuer) = issuer {
@@ -451,7 +502,8 @@ impl Gateway {
         match verdict {
             Ok(Granted { admission, dpop_key, dpop_nonce }) => {
                 let facts = Arc::clone(admission.facts());
-                match certificate::judge(admission, route, case.connection, case.trust, &self.anchors, moment.wall) {
+                let rests_on = case.rests_on(&admission);
+                match certificate::judge(admission, rests_on, route, case.connection, case.trust, &self.anchors, moment.wall) {
                     Ok((admission, verdict)) => {
                         case.verdict = verdict;
                         case.decision.certificate_verdict = verdict.map(Verdict::text);

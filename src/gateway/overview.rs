@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use super::assertion::Style;
 use super::limits::PerCaller;
+use super::session::{CertificateRule, PATH};
 use super::{Gateway, JWKS_PATH, POMERIUM_JWKS_PATH, Route};
 use crate::binding::Policy;
 use crate::tls::CertificateMode;
@@ -30,6 +31,19 @@ impl Gateway {
                 Policy::DangerOff => "whoever has a token, also a stolen one",
             };
             let _ = writeln!(text, "  {}: {by_whom}", route.name);
+        }
+        for (route, sessions) in routes.iter().filter_map(|route| Some((route, route.sessions.as_ref()?))) {
+            if sessions.certificate_rule() == CertificateRule::Optional {
+                let _ = writeln!(
+                    text,
+                    "  {}: whoever has the cookie of a session of `{}` that was opened without a certificate",
+                    route.name,
+                    sessions.name()
+                );
+            }
+        }
+        if routes.iter().any(|route| route.sessions.is_some()) {
+            let _ = writeln!(text, "  {PATH} on hosts with sessions: anybody (sign-in and sign-out)");
         }
         let mut moved: Vec<_> = self.redirects.routes().map(|redirect| redirect.place.as_str()).collect();
         moved.sort_unstable();
@@ -99,6 +113,13 @@ fn requirements(route: &Route) -> Vec<(&'static str, String)> {
         ("methods", list(route.methods.iter().map(ToString::to_string).collect())),
         ("addresses", list(route.addresses.iter().map(ToString::to_string).collect())),
     ];
+    if let Some(sessions) = &route.sessions {
+        let bound = match sessions.certificate_rule() {
+            CertificateRule::Optional => "to the certificate that one was opened with, if there was one",
+            CertificateRule::Required => "to the certificate that each was opened with",
+        };
+        lines.push(("sessions", format!("`{}`, bound {bound}", sessions.name())));
+    }
     if !route.conditions.methods.is_empty() {
         let names: Vec<_> = route.conditions.methods.iter().map(ToString::to_string).collect();
         lines.push(("for", names.join(", ")));

@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use http::header::{
-    ACCEPT, ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderMap, RETRY_AFTER, VARY,
-    WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
+    ACCEPT, ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderMap, LOCATION, REFERRER_POLICY,
+    RETRY_AFTER, VARY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderValue, Method, Response, StatusCode};
 
@@ -12,6 +12,7 @@ use super::body::Body;
 use super::forward::ForwardError;
 use super::limits::TooMuch;
 use super::route::RouteError;
+use super::session::SessionError;
 use crate::binding::dpop::DPOP_NONCE;
 use crate::domain::{ClockUnreadable, RandomnessUnavailable, RequestId};
 use crate::event::Reason;
@@ -77,6 +78,23 @@ pub enum Rejection {
     /// The upstream.
     #[error("{0}")]
     Forward(#[from] ForwardError),
+    /// Nobody is signed in in this browser: it is led to where it can.
+    #[error("nobody is signed in: {reason}")]
+    SignIn {
+        /// Where to.
+        location: HeaderValue,
+        /// Why nobody is.
+        reason: Reason,
+    },
+    /// Nobody is signed in, although there is a session's cookie, and the caller is not one that reads pages.
+    #[error("nobody is signed in: {0}")]
+    NotSignedIn(Reason),
+    /// A session, or its provider.
+    #[error("{0}")]
+    Session(#[from] SessionError),
+    /// The endpoint is for this method alone.
+    #[error("this method is not served here")]
+    SessionMethod(Method),
 }
 
 impl From<Refusal> for Rejection {
@@ -128,6 +146,9 @@ impl Rejection {
             Self::Randomness(RandomnessUnavailable) => Reason::RandomnessUnavailable,
             Self::Assert(error) => error.reason(),
             Self::Forward(error) => error.reason(),
+            Self::SignIn { reason, .. } | Self::NotSignedIn(reason) => *reason,
+            Self::Session(error) => error.reason(),
+            Self::SessionMethod(_) => Reason::MethodNotAllowed,
         }
     }
 
@@ -216,6 +237,13 @@ impl Rejection {
             Self::Forward(ForwardError::Ended(AdmissionEnded::Certificate(_))) => {
                 (StatusCode::UNAUTHORIZED, "invalid_token", "The client certificate is not accepted here")
             }
+            Self::Forward(ForwardError::Ended(AdmissionEnded::Session(_))) => {
+                (StatusCode::UNAUTHORIZED, "invalid_token", "The session is over")
+            }
+            Self::SignIn { .. } => (StatusCode::SEE_OTHER, "unauthorized", "Sign in"),
+            Self::NotSignedIn(_) => (StatusCode::UNAUTHORIZED, "unauthorized", "The session is over, or not one of this place"),
+            Self::Session(error) => error.answer(),
+            Self::SessionMethod(_) => (StatusCode::METHOD_NOT_ALLOWED, "invalid_request", "This method is not served here"),
             Self::Forward(ForwardError::Ended(AdmissionEnded::Clock)) => {
                 (StatusCode::SERVICE_UNAVAILABLE, "server_error", "The gateway has a fault")
             }
@@ -269,12 +297,28 @@ impl Rejection {
                     headers.insert(DPOP_NONCE, nonce.clone());
                 }
             }
-            Self::Certificate(_) | Self::Untrusted(_) | Self::Forward(ForwardError::Ended(_))
+            Self::Certificate(_) | Self::Untrusted(_) | Self::Forward(ForwardError::Ended(_)) | Self::Session(_)
                 if status == StatusCode::UNAUTHORIZED =>
             {
                 let challenge = format!("Bearer error=\"{error}\", error_description=\"{description}\"");
                 if let Ok(challenge) = HeaderValue::try_from(challenge) {
                     headers.insert(WWW_AUTHENTICATE, challenge);
+                }
+            }
+            Self::SignIn { location, .. } => {
+                headers.insert(LOCATION, location.clone());
+                headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+            }
+            // Without an error code: nothing was presented that a program could present again.
+            Self::NotSignedIn(_) => {
+                let answer = Refusal::Absent.answer();
+                for challenge in terms.map(|terms| answer.challenges(None, terms)).unwrap_or_default() {
+                    headers.append(WWW_AUTHENTICATE, challenge);
+                }
+            }
+            Self::SessionMethod(method) => {
+                if let Ok(allow) = HeaderValue::try_from(method.as_str()) {
+                    headers.insert(ALLOW, allow);
                 }
             }
             Self::Method(methods) => {
@@ -357,6 +401,8 @@ mod tests {
     use super::*;
     use crate::binding::BindingError;
     use crate::binding::dpop::{DpopError, NonceError};
+    use crate::gateway::session::TooLarge;
+    use crate::relying_party::{LogoutTokenError, ProviderError};
     use crate::resource::{AdmitError, IntrospectionError, KeysError, PresentError, VerifyError};
     use crate::wire::AuthorityError;
     use crate::wire::PathError;
@@ -393,6 +439,29 @@ mod tests {
             Rejection::Untrusted(Reason::CertificateUnknownIssuer),
             Rejection::CertificateRule,
             Rejection::Page,
+            Rejection::SignIn { location: HeaderValue::from_static("https://op.example/"), reason: Reason::GatewaySessionAbsent },
+            Rejection::NotSignedIn(Reason::GatewaySessionBroken),
+            Rejection::SessionMethod(Method::POST),
+            SessionError::CertificateAbsent.into(),
+            SessionError::CertificateMismatch.into(),
+            SessionError::ForeignPage.into(),
+            SessionError::Malformed.into(),
+            SessionError::Foreign.into(),
+            SessionError::Expired.into(),
+            SessionError::Declined("access_denied".into()).into(),
+            SessionError::Issuer.into(),
+            SessionError::Provider(ProviderError::Refused("invalid_grant".into())).into(),
+            SessionError::Provider(ProviderError::IdToken("nonce".into())).into(),
+            SessionError::Provider(ProviderError::Unavailable("away".into())).into(),
+            SessionError::Logout(LogoutTokenError::Signature).into(),
+            SessionError::LogoutReplayed.into(),
+            SessionError::LogoutAbsent.into(),
+            SessionError::LogoutUnknown.into(),
+            SessionError::Form.into(),
+            SessionError::Overloaded.into(),
+            SessionError::TooLarge(TooLarge).into(),
+            SessionError::Encoding.into(),
+            ForwardError::Ended(AdmissionEnded::Session(Reason::GatewaySessionEnded)).into(),
             Rejection::TooMuch(TooMuch { seconds: 7 }),
             Rejection::Crowded,
             Refusal::Absent.into(),

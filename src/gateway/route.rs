@@ -251,6 +251,11 @@ impl<R> RouteTable<R> {
         self.hosts.values().chain(self.domains.values()).flatten().map(|entry| &entry.route)
     }
 
+    /// The routes of this authority.
+    pub fn of(&self, authority: &Authority) -> impl Iterator<Item = &Arc<R>> {
+        self.entries(authority).map(|entry| &entry.route)
+    }
+
     fn entries(&self, authority: &Authority) -> impl Iterator<Item = &Entry<R>> {
         let (host, port) = (authority.host(), authority.port());
         let domain = || self.domains.get(host.split_once('.')?.1);

@@ -4,6 +4,7 @@
 //! Names are compared the way the laxest upstream would read them: without regard to case, and with every character that is neither
 //! letter nor digit taken for `-`, since programs behind CGI-like interfaces cannot tell `X_Forwarded_User` from `X-Forwarded-User`.
 
+use super::session;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Request, Response};
 
@@ -161,6 +162,7 @@ impl Reserved {
         remove_listed_in_connection(headers);
         headers.remove(header::HOST);
         headers.remove(header::AUTHORIZATION);
+        session::strip(headers);
         self.remove_from(headers);
         announce(headers, announced);
         Stripped(request)
@@ -173,6 +175,7 @@ impl Reserved {
         remove_listed_in_connection(headers);
         // An alternative service would lead past the gateway (RFC 7838).
         headers.remove(header::ALT_SVC);
+        session::strip_set(headers);
         self.remove_from(headers);
         announce(headers, announced);
     }

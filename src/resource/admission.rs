@@ -192,6 +192,11 @@ pub trait Condition: std::fmt::Debug + Send + Sync {
 
     /// Told whenever it may have changed.
     fn subscribe(&self) -> watch::Receiver<()>;
+
+    /// What it is to an admission that rests on it when it does not hold any more.
+    fn ended(&self, reason: Reason) -> AdmissionEnded {
+        AdmissionEnded::Certificate(reason)
+    }
 }
 
 /// Leave to be served, with what it rests on. It ends at its deadline, or when a revocation rule comes to hit the token: whatever is
@@ -199,7 +204,7 @@ pub trait Condition: std::fmt::Debug + Send + Sync {
 #[derive(Clone, Debug)]
 pub struct Admission {
     grounds: Arc<Grounds>,
-    condition: Option<Arc<dyn Condition>>,
+    conditions: Vec<Arc<dyn Condition>>,
 }
 
 #[derive(Debug)]
@@ -221,6 +226,9 @@ pub enum AdmissionEnded {
     /// The certificate that was shown is not good any more.
     #[error("the certificate is not accepted any more: {0}")]
     Certificate(Reason),
+    /// The browser session that it was used in is over.
+    #[error("the session is over: {0}")]
+    Session(Reason),
     /// The clock could not be read.
     #[error("the clock could not be read")]
     Clock,
@@ -232,7 +240,7 @@ impl AdmissionEnded {
         match self {
             Self::Expired => Reason::TokenExpired,
             Self::Revoked => Reason::TokenRevoked,
-            Self::Certificate(reason) => reason,
+            Self::Certificate(reason) | Self::Session(reason) => reason,
             Self::Clock => Reason::ClockUnreadable,
         }
     }
@@ -271,16 +279,16 @@ impl Admission {
         if let Some(revocations) = &self.grounds.revocations {
             revocations.rules().check(self.facts()).map_err(|_| AdmissionEnded::Revoked)?;
         }
-        match &self.condition {
-            Some(condition) => condition.standing(now).map(|_| ()).map_err(AdmissionEnded::Certificate),
-            None => Ok(()),
-        }
+        let stands =
+            |condition: &Arc<dyn Condition>| condition.standing(now).map(|_| ()).map_err(|reason| condition.ended(reason));
+        self.conditions.iter().try_for_each(stands)
     }
 
     /// The same leave, for as long as the condition holds too.
     #[must_use]
-    pub fn on_condition(self, condition: Arc<dyn Condition>) -> Self {
-        Self { condition: Some(condition), ..self }
+    pub fn on_condition(mut self, condition: Arc<dyn Condition>) -> Self {
+        self.conditions.push(condition);
+        self
     }
 
     /// Completes when it ends.
@@ -288,20 +296,20 @@ impl Admission {
         let admission = self.clone();
         async move {
             let mut revoked = admission.grounds.revocations.as_ref().map(|revocations| revocations.subscribe());
-            let mut changed = admission.condition.as_ref().map(|condition| condition.subscribe());
+            let mut changed: Vec<_> = admission.conditions.iter().map(|condition| condition.subscribe()).collect();
             loop {
                 if let Err(ended) = admission.standing(clock.as_ref()) {
                     return ended;
                 }
                 let Ok(now) = clock.now() else { return AdmissionEnded::Clock };
                 let left = Duration::from_secs(admission.grounds.deadline.seconds_since(now));
-                let condition = admission.condition.as_ref().and_then(|condition| condition.standing(now).ok());
+                let condition = admission.conditions.iter().filter_map(|condition| condition.standing(now).ok()).min();
                 // The last second of a certificate still belongs to it.
                 let left = condition.map_or(left, |until| left.min(Duration::from_secs(until.seconds_since(now) + 1)));
                 tokio::select! {
                     () = tokio::time::sleep(left.min(LOOK_AGAIN)) => {}
                     () = rings(&mut revoked) => {}
-                    () = rings(&mut changed) => {}
+                    () = any_rings(&mut changed) => {}
                 }
             }
         }
@@ -315,6 +323,16 @@ async fn rings(bell: &mut Option<watch::Receiver<()>>) {
         Some(bell) => drop(bell.changed().await),
         None => std::future::pending().await,
     }
+}
+
+/// Completes when one of them rings; never where there is none.
+async fn any_rings(bells: &mut [watch::Receiver<()>]) {
+    if bells.is_empty() {
+        return std::future::pending().await;
+    }
+    // The senders live as long as the admission.
+    let rings = bells.iter_mut().map(|bell| Box::pin(async move { drop(bell.changed().await) }));
+    futures_util::future::select_all(rings).await;
 }
 
 /// Holds a proven token against the resource's requirements, the time and the revocation rules.
@@ -356,5 +374,5 @@ pub fn admit(
     }
     let deadline = facts.expires.plus(token.leeway());
     let revocations = revocations.map(|check| Arc::clone(&check.revocations));
-    Ok(Admission { grounds: Arc::new(Grounds { token, deadline, revocations }), condition: None })
+    Ok(Admission { grounds: Arc::new(Grounds { token, deadline, revocations }), conditions: Vec::new() })
 }

@@ -45,9 +45,11 @@ pub enum AuthenticationError {
 
 /// What one request says of its client.
 #[derive(Debug)]
-pub(super) struct Credentials {
-    pub(super) fields: Vec<(&'static str, Redacted<String>)>,
-    pub(super) authorization: Option<HeaderValue>,
+pub struct Credentials {
+    /// Members of its form.
+    pub fields: Vec<(&'static str, Redacted<String>)>,
+    /// Its `Authorization`, where there is one.
+    pub authorization: Option<HeaderValue>,
 }
 
 #[derive(Serialize)]
@@ -62,12 +64,10 @@ struct Claims<'a> {
 
 impl ClientAuthentication {
     /// The credentials of one request of `client_id` to `server`.
-    pub(super) fn credentials(
-        &self,
-        client_id: &ClientId,
-        server: &Issuer,
-        now: Timestamp,
-    ) -> Result<Credentials, AuthenticationError> {
+    ///
+    /// # Errors
+    /// [`AuthenticationError`].
+    pub fn credentials(&self, client_id: &ClientId, server: &Issuer, now: Timestamp) -> Result<Credentials, AuthenticationError> {
         let own = ("client_id", Redacted::new(client_id.as_str().to_owned()));
         let in_form = |fields| Ok(Credentials { fields, authorization: None });
         match self {

@@ -25,7 +25,7 @@ pub use admission::{Admission, AdmissionEnded, AdmitError, ClaimRule, Condition,
 pub use assertion::{
     ASSERTION_TYPE, AssertedService, AssertionError, AssertionLayer, AssertionVerifier, ExpectedAssertion, VerifiedAssertion,
 };
-pub use authentication::{AuthenticationError, ClientAuthentication};
+pub use authentication::{AuthenticationError, ClientAuthentication, Credentials};
 pub use challenge::{Answer, Terms};
 pub use dpop::{Asked, DpopAcceptance};
 pub use introspection::{Introspection, IntrospectionError};

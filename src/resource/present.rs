@@ -61,6 +61,20 @@ impl std::fmt::Debug for PresentedToken {
 }
 
 impl PresentedToken {
+    /// A token that did not come with the request: whoever keeps it presents it for the caller.
+    ///
+    /// # Errors
+    /// [`PresentError::Malformed`].
+    pub fn kept(token: &str) -> Result<Self, PresentError> {
+        let scheme = "Bearer ";
+        if !is_b64token(token.as_bytes()) {
+            return Err(PresentError::Malformed);
+        }
+        let mut value = HeaderValue::try_from(format!("{scheme}{token}")).map_err(|_| PresentError::Malformed)?;
+        value.set_sensitive(true);
+        Ok(Self { value, start: scheme.len() })
+    }
+
     /// The token.
     pub fn as_str(&self) -> &str {
         self.value.to_str().ok().and_then(|text| text.get(self.start..)).unwrap_or_default()

@@ -46,11 +46,22 @@ pub enum Purpose {
     Logout,
     /// A sign-in between two factors, or a factor that is being set up, on its way through the browser.
     SecondFactor,
+    /// A session of a browser with a gateway.
+    GatewaySession,
+    /// A sign-in that a browser began at a gateway.
+    GatewaySignIn,
 }
 
 impl Purpose {
-    pub(super) const ALL: [Self; 5] =
-        [Self::AccessToken, Self::RefreshToken, Self::Interaction, Self::Logout, Self::SecondFactor];
+    pub(super) const ALL: [Self; 7] = [
+        Self::AccessToken,
+        Self::RefreshToken,
+        Self::Interaction,
+        Self::Logout,
+        Self::SecondFactor,
+        Self::GatewaySession,
+        Self::GatewaySignIn,
+    ];
 
     pub(super) const fn label(self) -> &'static str {
         match self {
@@ -59,6 +70,8 @@ impl Purpose {
             Self::Interaction => "interaction",
             Self::Logout => "logout",
             Self::SecondFactor => "second-factor",
+            Self::GatewaySession => "gateway-session",
+            Self::GatewaySignIn => "gateway-sign-in",
         }
     }
 
@@ -69,6 +82,8 @@ impl Purpose {
             Self::Interaction => 3,
             Self::Logout => 4,
             Self::SecondFactor => 5,
+            Self::GatewaySession => 6,
+            Self::GatewaySignIn => 7,
         }
     }
 }

@@ -27,11 +27,12 @@
 //!                                                  for a bearer:                 the issuer
 //!                    each as its length in four bytes, big-endian, and its bytes
 //! expires            seconds since the epoch, signed, big-endian
-//! purpose            01 access token, 02 refresh token, 03 interaction, 04 logout, 05 second factor
+//! purpose            01 access token, 02 refresh token, 03 interaction, 04 logout, 05 second factor, 06 gateway session,
+//!                    07 gateway sign-in
 //! audience           the first 16 bytes of HMAC-SHA256 over issuer, then audience, each with its length in eight bytes
 //! key                HKDF-SHA256(no salt, key of 32 bytes, "symbolon seal 1 " label), 32 bytes
 //! labels             of a ring key:      "row", "bearer " and the purpose ("access-token", "refresh-token",
-//!                    "interaction", "logout", "second-factor"), "audience"
+//!                    "interaction", "logout", "second-factor", "gateway-session", "gateway-sign-in"), "audience"
 //!                    of a master key:    "wrap"
 //!                    of the lasting key: "row", "blind-index", "purpose"
 //! blind index        HMAC-SHA256 over the purpose, then the value, each with its length in eight bytes

@@ -10,6 +10,7 @@ const FLOORS: &[&[&str]] = &[
     &["oauth"],
     &["oidc"],
     &["identity"],
+    &["relying_party"],
     &["clients"],
     &["keys"],
     &["resource"],

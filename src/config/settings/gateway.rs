@@ -1,11 +1,12 @@
 //! The gateway: itself, the authorization servers whose tokens it takes, and its routes.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::{CertificateModeSetting, CorsSettings, RateLimitSettings, ResponseHeaderSettings};
+use super::{BrowserSessionSettings, CertificateModeSetting, CorsSettings, RateLimitSettings, ResponseHeaderSettings};
 
 /// The gateway's own identity.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -33,6 +34,8 @@ pub struct GatewaySettings {
     /// Whether whatever is in front sends the requests of one client to the same replica. A proof with the nonce of another replica is
     /// refused, so that without it clients would be told to try again without end.
     pub affinity: bool,
+    /// Sessions of people in browsers, by a name that routes refer to.
+    pub sessions: BTreeMap<String, BrowserSessionSettings>,
 }
 
 impl Default for GatewaySettings {
@@ -47,6 +50,7 @@ impl Default for GatewaySettings {
             hsts_include_subdomains: false,
             replicas: 1,
             affinity: false,
+            sessions: BTreeMap::new(),
         }
     }
 }
@@ -312,6 +316,9 @@ pub struct RouteSettings {
     /// Whether and how the token's key must be proven: one of these, or a list of `mtls` and `dpop`, any of which will do.
     #[serde(default = "default_proof_of_possession", deserialize_with = "one_or_more")]
     pub proof_of_possession: Vec<ProofOfPossessionSetting>,
+    /// The browser sessions that people may come with instead of a token, by name: a browser without one is led to its sign-in.
+    #[serde(default)]
+    pub sessions: Option<String>,
     /// An anchor set that certificates must come from on this route, beside those of listener and host.
     #[serde(default)]
     pub anchor_set: Option<String>,

@@ -187,6 +187,7 @@ pub(super) fn build_route(
         rate_limit: rate_limit(settings, surroundings)?,
         concurrency: concurrency(settings)?,
         answer_rules: answer_rules(settings)?,
+        sessions: None,
         metrics: OnceLock::new(),
     })
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{BuildError, Surroundings, load_signing_key, setting};
+use crate::binding::OwnCertificate;
 use crate::config::settings::{
     AuthorizationServerSettings, IntrospectionResponseSetting, RouteSettings, ServerClientAuthSetting, StaleRevocationsSetting,
 };
@@ -13,6 +14,7 @@ use crate::fetch::{Client, FetchLimits};
 use crate::gateway::feed::Feed;
 use crate::jose::Algorithm;
 use crate::pki::pem;
+use crate::relying_party::ProviderSpec;
 use crate::resource::{
     ASSERTION_TYPE, AuthorizationServer, ClientAuthentication, Introspection, IssuerKeys, Moment, Revocations, TokenVerifier,
 };
@@ -48,6 +50,15 @@ pub(in crate::gateway) struct Server {
     pub(super) verifier: Arc<TokenVerifier>,
     pub(super) revocations: Option<Arc<Revocations>>,
     feed: Option<Feed>,
+    /// What is needed to sign people in there, where the gateway is a client.
+    pub(super) client: Option<AsClient>,
+}
+
+/// The gateway as a client that signs people in.
+#[derive(Clone, Debug)]
+pub(super) struct AsClient {
+    pub(super) provider: ProviderSpec,
+    pub(super) own: Option<OwnCertificate>,
 }
 
 impl Server {
@@ -136,6 +147,14 @@ pub(super) fn build_server(
     }
     let server = Arc::new(AuthorizationServer::new(issuer.clone(), client).ignoring_cnf_members(ignored.clone()));
 
+    let own = match &identity {
+        None => None,
+        Some((certificate, _)) => {
+            let chain = pem::load_certificates(certificate)
+                .map_err(|error| BuildError::Pem { setting: at("certificate_file"), error })?;
+            chain.first().map(OwnCertificate::of)
+        }
+    };
     let keys = match (&settings.jwks_file, &settings.ca_file) {
         (Some(file), _) => {
             let path = path(file);
@@ -143,7 +162,7 @@ pub(super) fn build_server(
             IssuerKeys::from_document(&document, &algorithms)
                 .map_err(|error| BuildError::Keys { setting: at("jwks_file"), error })?
         }
-        (None, Some(_)) => IssuerKeys::fetched(Arc::clone(&server), algorithms),
+        (None, Some(_)) => IssuerKeys::fetched(Arc::clone(&server), algorithms.clone()),
         (None, None) => {
             return Err(setting(at("ca_file"), "is missing, and so is `jwks_file`: tokens could never be verified"));
         }
@@ -153,6 +172,17 @@ pub(super) fn build_server(
         let signed_by = (settings.introspection_response == IntrospectionResponseSetting::Jwt).then(|| keys.clone());
         Introspection::with(Arc::clone(&server), client_id, authentication, signed_by, lifetimes.map(Lifetime::from_seconds))
     });
+    let provider = as_client.clone().map(|(client_id, authentication)| ProviderSpec {
+        server: Arc::clone(&server),
+        client_id,
+        authentication,
+        certificate: own.is_some(),
+        algorithms,
+        keys: keys.clone(),
+        leeway: Lifetime::from_seconds(settings.leeway_seconds),
+        clock: Arc::clone(&surroundings.clock),
+    });
+    let client = provider.map(|provider| AsClient { provider, own });
     let (revocations, feed) = match (settings.revocation_feed, as_client) {
         (false, _) => (None, None),
         (true, Some((client_id, ClientAuthentication::Certificate))) => {
@@ -179,7 +209,7 @@ pub(super) fn build_server(
         ignored_cnf: ignored,
     };
     let verifier = Arc::new(TokenVerifier::new(issuer, keys, introspection, leeway).with_layout(layout));
-    Ok(Server { name: name.to_owned(), verifier, revocations, feed })
+    Ok(Server { name: name.to_owned(), verifier, revocations, feed, client })
 }
 
 /// Types that may be an access token's.

@@ -3,6 +3,7 @@
 mod another_issuer;
 mod assertion;
 mod browser;
+mod browser_session;
 mod change_feed;
 mod client_changes;
 mod command_line;

@@ -19,6 +19,11 @@ impl Browser {
         Self { caller: stack.nobody(), authority: stack.issuer_authority.clone(), cookies: vec![] }
     }
 
+    /// One that shows a certificate, or none, somewhere else than at the issuer's host.
+    pub fn at(caller: Caller, authority: &str) -> Self {
+        Self { caller, authority: authority.to_owned(), cookies: vec![] }
+    }
+
     /// Sends a request with this browser's cookies, and keeps those of the answer.
     pub async fn send(&mut self, call: Call) -> Answer {
         let mut call = call.header("User-Agent", "Mozilla/5.0 (X11; Linux x86_64; rv:145.0) Gecko/20100101 Firefox/145.0");

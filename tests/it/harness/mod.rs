@@ -15,6 +15,7 @@
 //!   connection; [`Call`]: one request, spelled exactly as given over HTTP/1.1; [`Answer`].
 //! - [`Prover`]: a client's DPoP key, and proofs of every kind, also bad ones.
 //! - [`browser::Browser`]: cookies and forms of a person.
+//! - [`Person`]: somebody who signs in at the gateway, at an authorization server that is its provider.
 //! - [`App`]: an application that people sign in to.
 //! - [`wire`]: every caller of a [`Stack`] notes the secrets it sends and receives; [`search::Search`] looks for them.
 //! - [`browser::Browser`]: cookies and forms of a person.
@@ -37,6 +38,7 @@ pub mod configuration;
 pub mod dpop;
 pub mod exchange;
 pub mod foreign;
+pub mod person;
 pub mod ports;
 pub mod postgres;
 pub mod process;
@@ -55,6 +57,7 @@ pub use call::{Answer, Call};
 pub use client::{Caller, Connection, Http, Tls};
 pub use dpop::Prover;
 pub use exchange::exchange;
+pub use person::Person;
 pub use publisher::Publisher;
 pub use stack::{Engine, Setup, Stack};
 pub use upstream::Upstream;

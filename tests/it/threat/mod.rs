@@ -6,6 +6,7 @@
 mod ambiguous_request;
 mod authorization;
 mod blamed_upstream;
+mod browser_session;
 mod certificate;
 mod corpus;
 mod credentials;

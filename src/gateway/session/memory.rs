@@ -1,0 +1,268 @@
+//! What one gateway remembers of its browser sessions: the key that seals them, which have ended, and what became of those whose tokens
+//! were renewed a moment ago. All of it ends with the process, the key first: no ended session comes back by a restart.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use tokio::sync::watch;
+
+use super::state::Session;
+use crate::binding::ReplayCache;
+use crate::domain::{Clock, Issuer, Lifetime, Randomness, RandomnessUnavailable, Redacted, SessionId, Subject, Timestamp};
+use crate::event::Reason;
+use crate::jose::digest::sha256;
+use crate::resource::{AdmissionEnded, Condition};
+use crate::seal::{DataKey, KeyRing};
+
+/// Ended sessions that are remembered one by one.
+const MAX_ENDED: usize = 100_000;
+/// Sessions whose last tokens are remembered.
+const MAX_RENEWED: usize = 10_000;
+/// Logout tokens that are remembered.
+const MAX_LOGOUT_TOKENS: usize = 100_000;
+
+/// Where a session's renewal happens, one at a time.
+pub type Slot = Arc<tokio::sync::Mutex<Option<Session>>>;
+
+/// One gateway's memory.
+pub struct Memory {
+    pub(super) ring: KeyRing,
+    ended: RwLock<Ended>,
+    /// So that nobody waits for a lock while nothing has ended.
+    ended_count: AtomicUsize,
+    bell: watch::Sender<()>,
+    renewed: Mutex<HashMap<SessionId, (Timestamp, Slot)>>,
+    pub(super) logout_tokens: ReplayCache,
+}
+
+impl std::fmt::Debug for Memory {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Memory").field("ended", &self.ended_count).finish_non_exhaustive()
+    }
+}
+
+#[derive(Debug, Default)]
+struct Ended {
+    /// By digest: sessions that began up to `begun` are over; kept until no such session could be open.
+    entries: HashMap<[u8; 32], Entry>,
+    /// When there were too many to remember: whatever had begun by then is over.
+    all_begun: Option<Timestamp>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    begun: Timestamp,
+    until: Timestamp,
+}
+
+/// What has ended.
+#[derive(Clone, Copy, Debug)]
+pub enum Over<'a> {
+    /// One session of ours.
+    Session(&'a SessionId),
+    /// Every session of ours that hangs on this one of the provider's.
+    ProviderSession(&'a Issuer, &'a SessionId),
+    /// Every session of this person that has begun by now.
+    Person(&'a Issuer, &'a Subject),
+}
+
+impl Over<'_> {
+    fn digest(self) -> [u8; 32] {
+        let (kind, issuer, name) = match self {
+            Self::Session(id) => ("session", "", id.as_str()),
+            Self::ProviderSession(issuer, sid) => ("sid", issuer.as_str(), sid.as_str()),
+            Self::Person(issuer, subject) => ("sub", issuer.as_str(), subject.as_str()),
+        };
+        sha256(&[kind.as_bytes(), issuer.as_bytes(), name.as_bytes()].join(&0))
+    }
+}
+
+/// The session is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IsOver;
+
+impl Memory {
+    /// An empty memory with a key of its own.
+    ///
+    /// # Errors
+    /// When there is no randomness.
+    #[allow(clippy::expect_used, reason = "the names are good ones")]
+    pub fn new(clock: Arc<dyn Clock>, randomness: &dyn Randomness) -> Result<Self, RandomnessUnavailable> {
+        let key = |name: &str| {
+            let mut bytes = [0u8; 32];
+            randomness.fill(&mut bytes)?;
+            Ok(DataKey { id: name.parse().expect("a name"), key: Redacted::new(bytes) })
+        };
+        Ok(Self {
+            ring: KeyRing::new(&key("gateway")?, &[], &key("lasting")?),
+            ended: RwLock::default(),
+            ended_count: AtomicUsize::new(0),
+            bell: watch::Sender::new(()),
+            renewed: Mutex::default(),
+            logout_tokens: ReplayCache::new(MAX_LOGOUT_TOKENS, clock),
+        })
+    }
+
+    /// Ends something now. No session of this kind lives longer than `lifetime`.
+    pub fn end(&self, over: Over<'_>, now: Timestamp, lifetime: Lifetime) {
+        let begun = match over {
+            Over::Person(..) => now,
+            // Also one that is being opened at this moment.
+            Over::Session(_) | Over::ProviderSession(..) => Timestamp::from_seconds(i64::MAX),
+        };
+        let mut ended = self.ended.write().unwrap_or_else(PoisonError::into_inner);
+        if ended.entries.len() >= MAX_ENDED {
+            ended.entries.retain(|_, entry| now < entry.until);
+        }
+        if ended.entries.len() >= MAX_ENDED {
+            ended.entries.clear();
+            ended.all_begun = Some(now);
+        }
+        ended.entries.insert(over.digest(), Entry { begun, until: now.plus(lifetime) });
+        self.ended_count.store(ended.entries.len() + usize::from(ended.all_begun.is_some()), Ordering::Release);
+        drop(ended);
+        self.bell.send_replace(());
+    }
+
+    /// Whether a session still stands, as far as anybody ended one.
+    ///
+    /// # Errors
+    /// [`IsOver`].
+    pub fn check(&self, session: &Session, issuer: &Issuer) -> Result<(), IsOver> {
+        if self.ended_count.load(Ordering::Acquire) == 0 {
+            return Ok(());
+        }
+        let sid = session.provider_session.as_ref().map(|sid| Over::ProviderSession(issuer, sid));
+        let names = [Some(Over::Session(&session.id)), sid, Some(Over::Person(issuer, &session.subject))];
+        let ended = self.ended.read().unwrap_or_else(PoisonError::into_inner);
+        let over = |over: Over<'_>| ended.entries.get(&over.digest()).is_some_and(|entry| session.begun <= entry.begun);
+        let all = ended.all_begun.is_some_and(|all| session.begun <= all);
+        if all || names.into_iter().flatten().any(over) { Err(IsOver) } else { Ok(()) }
+    }
+
+    /// Where the tokens of a session are renewed, and what they are since. Kept while it can be open, as far as there is room.
+    pub fn slot(&self, id: &SessionId, until: Timestamp, now: Timestamp) -> Slot {
+        let mut renewed = self.renewed.lock().unwrap_or_else(PoisonError::into_inner);
+        if !renewed.contains_key(id) && renewed.len() >= MAX_RENEWED {
+            renewed.retain(|_, (until, _)| now < *until);
+            // The one that ends first: a browser that has its newer cookie does not need it.
+            if renewed.len() >= MAX_RENEWED
+                && let Some(first) = renewed.iter().min_by_key(|(_, (until, _))| *until).map(|(id, _)| id.clone())
+            {
+                renewed.remove(&first);
+            }
+        }
+        Arc::clone(&renewed.entry(id.clone()).or_insert_with(|| (until, Slot::default())).1)
+    }
+
+    fn subscribe(&self) -> watch::Receiver<()> {
+        self.bell.subscribe()
+    }
+}
+
+/// An admission rests on its session: what still streams ends with it.
+#[derive(Debug)]
+pub struct Standing {
+    pub(super) memory: Arc<Memory>,
+    pub(super) session: Session,
+    pub(super) issuer: Issuer,
+    pub(super) until: Timestamp,
+}
+
+impl Condition for Standing {
+    fn standing(&self, now: Timestamp) -> Result<Timestamp, Reason> {
+        self.memory.check(&self.session, &self.issuer).map_err(|IsOver| Reason::GatewaySessionEnded)?;
+        if self.until <= now { Err(Reason::GatewaySessionExpired) } else { Ok(self.until) }
+    }
+
+    fn subscribe(&self) -> watch::Receiver<()> {
+        self.memory.subscribe()
+    }
+
+    fn ended(&self, reason: Reason) -> AdmissionEnded {
+        AdmissionEnded::Session(reason)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::ManualClock;
+    use crate::jose::random::SystemRandomness;
+
+    const NOW: Timestamp = Timestamp::from_seconds(1_800_000_000);
+    const HOUR: Lifetime = Lifetime::from_seconds(3_600);
+
+    fn session(id: &str, subject: &str, sid: Option<&str>, begun: i64) -> Session {
+        Session {
+            id: id.parse().expect("an id"),
+            generation: 0,
+            subject: subject.parse().expect("a subject"),
+            provider_session: sid.map(|sid| sid.parse().expect("a session")),
+            name: None,
+            begun: Timestamp::from_seconds(NOW.seconds() + begun),
+            seen: NOW,
+            certificate: None,
+            access_token: "token".into(),
+            expires: NOW,
+            refresh_token: None,
+            id_token: "token".into(),
+        }
+    }
+
+    fn memory() -> Memory {
+        Memory::new(Arc::new(ManualClock::at(NOW)), &SystemRandomness).expect("randomness")
+    }
+
+    #[test]
+    fn what_ended_is_over_and_nothing_else() {
+        let (op, other): (Issuer, Issuer) =
+            ("https://op.example".parse().expect("one"), "https://op2.example".parse().expect("one"));
+        let bob = session("one", "bob", Some("s1"), -60);
+        let table = [
+            (Over::Session(&bob.id), session("two", "bob", Some("s1"), -60), true),
+            (
+                Over::ProviderSession(&op, bob.provider_session.as_ref().expect("one")),
+                session("two", "bob", Some("s2"), -60),
+                true,
+            ),
+            (Over::ProviderSession(&op, bob.provider_session.as_ref().expect("one")), session("two", "bob", None, -60), true),
+            (Over::Person(&op, &bob.subject), session("two", "eve", Some("s1"), -60), true),
+            (Over::Person(&op, &bob.subject), session("two", "bob", Some("s1"), 1), true),
+            (Over::Person(&op, &bob.subject), session("two", "bob", Some("s2"), 0), false),
+            (
+                Over::ProviderSession(&op, bob.provider_session.as_ref().expect("one")),
+                session("two", "eve", Some("s1"), 9),
+                false,
+            ),
+        ];
+        for (over, neighbour, stays) in table {
+            let memory = memory();
+            assert_eq!(memory.check(&bob, &op), Ok(()));
+            memory.end(over, NOW, HOUR);
+            assert_eq!(memory.check(&bob, &op), Err(IsOver), "{over:?}");
+            assert_eq!(memory.check(&neighbour, &op).is_ok(), stays, "{over:?} {neighbour:?}");
+            if !matches!(over, Over::Session(_)) {
+                assert_eq!(memory.check(&bob, &other), Ok(()), "another issuer's");
+            }
+        }
+    }
+
+    /// Too many to remember: nobody's session comes back, others have to sign in again.
+    #[test]
+    fn a_full_list_forgets_no_end() {
+        let op: Issuer = "https://op.example".parse().expect("an issuer");
+        let memory = memory();
+        let (ended, open, later) =
+            (session("ended", "bob", None, -5), session("open", "eve", None, -5), session("later", "eve", None, 5));
+        memory.end(Over::Session(&ended.id), NOW, HOUR);
+        for number in 1..MAX_ENDED {
+            memory.end(Over::Session(&format!("s{number}").parse().expect("an id")), NOW, HOUR);
+        }
+        assert_eq!((memory.check(&ended, &op), memory.check(&open, &op)), (Err(IsOver), Ok(())));
+        memory.end(Over::Session(&"another".parse().expect("an id")), NOW, HOUR);
+        assert_eq!((memory.check(&ended, &op), memory.check(&open, &op)), (Err(IsOver), Err(IsOver)));
+        assert_eq!(memory.check(&later, &op), Ok(()));
+    }
+}
