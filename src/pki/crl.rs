@@ -146,6 +146,10 @@ impl CrlScope {
     }
 }
 
+/// The first octets of a SEQUENCE and of a BIT STRING (X.690 §8.9.1, §8.6.2).
+const SEQUENCE: u8 = 0x30;
+const BIT_STRING: u8 = 0x03;
+
 /// What of a list is read before its signature counts: not one entry, so that bytes which nobody signed cost no table.
 struct Envelope<'a> {
     issuer: DistinguishedName,
@@ -158,7 +162,7 @@ struct Envelope<'a> {
 impl<'a> Envelope<'a> {
     fn open(der: &'a [u8]) -> Result<Self, CrlError> {
         let (rest, list) = Any::from_der(der).map_err(|_| CrlError::Der)?;
-        if list.tag() != Tag::Sequence {
+        if der.first() != Some(&SEQUENCE) {
             return Err(CrlError::Der);
         }
         if !rest.is_empty() {
@@ -166,10 +170,13 @@ impl<'a> Envelope<'a> {
         }
         let (after, tbs) = Any::from_der(list.data).map_err(|_| CrlError::Der)?;
         let signed = list.data.get(..list.data.len().saturating_sub(after.len())).ok_or(CrlError::Der)?;
-        let (after, algorithm) = AlgorithmIdentifier::from_der(after).map_err(|_| CrlError::Der)?;
+        let outside = after;
+        let (after, algorithm) = AlgorithmIdentifier::from_der(outside).map_err(|_| CrlError::Der)?;
+        let outside = outside.get(..outside.len().saturating_sub(after.len())).ok_or(CrlError::Der)?;
+        let is_bit_string = after.first() == Some(&BIT_STRING);
         let (after, signature) = BitString::from_der(after).map_err(|_| CrlError::Der)?;
         // Whole octets: what stands in unused bits would be another spelling of the same signature.
-        if tbs.tag() != Tag::Sequence || !after.is_empty() || signature.unused_bits != 0 {
+        if tbs.tag() != Tag::Sequence || !is_bit_string || !after.is_empty() || signature.unused_bits != 0 {
             return Err(CrlError::Der);
         }
         let fields = match Any::from_der(tbs.data) {
@@ -177,11 +184,12 @@ impl<'a> Envelope<'a> {
             Ok(_) => tbs.data,
             Err(_) => return Err(CrlError::Der),
         };
-        let (fields, inside) = AlgorithmIdentifier::from_der(fields).map_err(|_| CrlError::Der)?;
-        let (_, issuer) = X509Name::from_der(fields).map_err(|_| CrlError::Der)?;
+        let (after, _) = AlgorithmIdentifier::from_der(fields).map_err(|_| CrlError::Der)?;
+        let inside = fields.get(..fields.len().saturating_sub(after.len())).ok_or(CrlError::Der)?;
+        let (_, issuer) = X509Name::from_der(after).map_err(|_| CrlError::Der)?;
         let id = algorithm.algorithm.to_id_string();
-        // RFC 5280 §5.1.1.2: the same algorithm inside and outside of what is signed.
-        if algorithm != inside || !SIGNATURES.contains(&id.as_str()) {
+        // RFC 5280 §5.1.1.2: the same algorithm inside and outside of what is signed; spelled alike too, which the parser does not see to.
+        if outside != inside || !SIGNATURES.contains(&id.as_str()) {
             return Err(CrlError::SignatureAlgorithm(id));
         }
         Ok(Self { issuer: DistinguishedName::from_x509(&issuer)?, signed, algorithm, signature })

@@ -202,3 +202,21 @@ proptest::proptest! {
         proptest::prop_assert_eq!(read.is_ok(), list == *good);
     }
 }
+
+/// What stands around the part that is signed has one spelling too: each of its octets, by every other.
+#[test]
+fn no_altered_byte_around_what_is_signed_passes() {
+    let ca = Authority::new("CA");
+    let good = ca.revocation_list(|list| list.revoke(&ca.certificate, Some(1)));
+    let verified = |list: &[u8]| CertificateRevocationList::verified(list, [&ca.certificate].into_iter()).is_ok();
+    assert!(verified(&good));
+    let (_, tbs) = Any::from_der(Any::from_der(&good).expect("DER").1.data).expect("DER");
+    let header = tbs.data.as_ptr().addr() - good.as_ptr().addr();
+    for position in (0..header).chain(header + tbs.data.len()..good.len()) {
+        for value in (0..=255u8).filter(|value| *value != good[position]) {
+            let mut list = good.clone();
+            list[position] = value;
+            assert!(!verified(&list), "octet {position} is {value:#04x}");
+        }
+    }
+}
