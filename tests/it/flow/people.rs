@@ -115,7 +115,6 @@ async fn a_person_comes_and_goes(engine: Engine) {
         "session_ended password_changed",
         "password_changed",
         "signed_in",
-        "signed_in",
         "session_ended signed_out",
     ];
     let started = Instant::now();
