@@ -128,7 +128,7 @@ impl Memory {
     /// Whether a session still stands, as far as anybody ended one.
     ///
     /// # Errors
-    /// [`IsOver`].
+    /// `IsOver`.
     pub fn check(&self, session: &Session, issuer: &Issuer) -> Result<(), IsOver> {
         if self.ended_count.load(Ordering::Acquire) == 0 {
             return Ok(());
