@@ -139,9 +139,16 @@ fn sets(route: &Route, connection: &ConnectionFacts) -> Vec<Box<str>> {
     connection.policy.anchor_sets().iter().chain(&route.anchor_set).map(|name| name.as_str().into()).collect()
 }
 
+/// Whether a route is for good certificates alone, whosever they are.
+pub(super) fn is_demanded(route: &Route, connection: &ConnectionFacts) -> bool {
+    let mode = route.certificate_mode.or(connection.policy.certificate_mode()).unwrap_or_default();
+    mode == CertificateMode::Enforce || !route.certificate_rules.is_empty()
+}
+
 /// Judges the certificate as the route's mode wants it, and makes the admission rest on it.
 ///
-/// `rests_on` is the certificate that the token is bound to, or the session that it comes from. The mode is the route's own, or the host's, or else [`CertificateMode::Bound`]. The second value is what the upstream is told.
+/// `rests_on` is the certificate that the token is bound to, or the session that it comes from. The mode is the route's own, or the
+/// host's, or else [`CertificateMode::Bound`]. The second value is what the upstream is told.
 ///
 /// # Errors
 /// Why the certificate does not do, where it must.
@@ -161,6 +168,7 @@ pub(super) fn judge(
         return Ok((admission, None));
     }
     let sets = sets(route, connection);
+    let of_session = rests_on.filter(|named| admission.facts().certificate() != Some(named));
     // Of a thumbprint alone there are neither authority nor dates: it does where none are asked for. A rule that revokes it hits the token.
     if let (None, Some(told), Some(named)) = (trust, &connection.peer_thumbprint, admission.facts().certificate())
         && mode == CertificateMode::Bound
@@ -194,7 +202,22 @@ pub(super) fn judge(
         (_, Verdict::None | Verdict::Success) => return Err(Reason::CertificateAbsent),
     }
     match (mode, verdict) {
-        (CertificateMode::Permissive, verdict) if rules.is_empty() => Ok((admission, Some(verdict))),
+        (CertificateMode::Permissive, verdict) if rules.is_empty() => match (trust, of_session) {
+            // What is wrong with the certificate of a token is found with the token. A session's must stand whatever the mode.
+            (Some(trust), Some(_)) => {
+                let judge = Judge {
+                    trust: Arc::clone(trust),
+                    sets: Vec::new(),
+                    wants_sets: WantsSets::No,
+                    anchors: Arc::clone(anchors),
+                    revocations: admission.revocations().map(Arc::clone),
+                };
+                judge.check(now)?;
+                Ok((admission.on_condition(Arc::new(judge)), Some(verdict)))
+            }
+            (None, Some(_)) => Err(Reason::CertificateAbsent),
+            (_, None) => Ok((admission, Some(verdict))),
+        },
         (CertificateMode::Bound | CertificateMode::Enforce, Verdict::Failed(reason)) => Err(reason),
         (CertificateMode::Bound | CertificateMode::Enforce, Verdict::None) => Err(Reason::CertificateAbsent),
         (_, Verdict::Success | Verdict::Failed(_) | Verdict::None) => {

@@ -15,7 +15,7 @@ use governor::state::keyed::HashMapStateStore;
 use governor::{Quota, RateLimiter};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::domain::{ClientId, Clock, Thumbprint};
+use crate::domain::{ClientId, Clock, Subject, Thumbprint};
 use crate::token::TokenFacts;
 
 /// Callers whose share is remembered without a look at which of them could be forgotten.
@@ -33,9 +33,19 @@ pub enum PerCaller {
     Certificate,
 }
 
+/// What a request's token comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The request.
+    Request,
+    /// The session of a browser.
+    Session,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Key {
     Client(String, Option<ClientId>),
+    Person(String, Option<Subject>),
     Certificate(Thumbprint),
 }
 
@@ -84,17 +94,19 @@ impl RateLimit {
         self.per
     }
 
-    /// Counts a request of a proven caller. `certificate` is one that has been vouched for: callers make others as they like.
+    /// Counts a request of a proven caller. `certificate` is one that has been vouched for: callers make others as they like. Sessions of
+    /// browsers are all one client's, the gateway's own: each counts by its person.
     ///
     /// # Errors
     /// When it is one too many.
-    pub fn count(&self, facts: &TokenFacts, certificate: Option<Thumbprint>) -> Result<(), TooMuch> {
+    pub fn count(&self, facts: &TokenFacts, certificate: Option<Thumbprint>, origin: Origin) -> Result<(), TooMuch> {
         let asked = self.asked.fetch_add(1, Ordering::Relaxed);
         if asked % LOOK_EVERY == LOOK_EVERY - 1 && self.counters.len() > REMEMBERED {
             self.counters.retain_recent();
         }
-        let key = match (self.per, certificate) {
-            (PerCaller::Certificate, Some(certificate)) => Key::Certificate(certificate),
+        let key = match (self.per, certificate, origin) {
+            (PerCaller::Certificate, Some(certificate), _) => Key::Certificate(certificate),
+            (_, _, Origin::Session) => Key::Person(facts.issuer.as_str().to_owned(), facts.subject.clone()),
             _ => Key::Client(facts.issuer.as_str().to_owned(), facts.client_id.clone()),
         };
         self.counters.check_key(&key).map_err(|until| {
@@ -143,15 +155,29 @@ mod tests {
         let (a, b) = (facts("a"), facts("b"));
         let (one, two) = (Some(Thumbprint::from_bytes([1; 32])), Some(Thumbprint::from_bytes([2; 32])));
         let clients = limit(PerCaller::Client);
-        assert_eq!([clients.count(&a, one), clients.count(&a, two)], [Ok(()), Ok(())]);
-        assert_eq!(clients.count(&a, one), Err(TooMuch { seconds: 5 }));
-        assert_eq!(clients.count(&b, one), Ok(()));
+        assert_eq!([clients.count(&a, one, Origin::Request), clients.count(&a, two, Origin::Request)], [Ok(()), Ok(())]);
+        assert_eq!(clients.count(&a, one, Origin::Request), Err(TooMuch { seconds: 5 }));
+        assert_eq!(clients.count(&b, one, Origin::Request), Ok(()));
+        // Sessions are all the gateway's own: each person counts.
+        let person = |name: &str| TokenFacts { subject: Some(name.parse().expect("a subject")), ..a.clone() };
+        let session = |name: &str| clients.count(&person(name), None, Origin::Session);
+        assert_eq!([session("p"), session("p"), session("q")], [Ok(()); 3]);
+        assert_eq!([session("p"), session("q")], [Err(TooMuch { seconds: 5 }), Ok(())]);
         clock.advance(Lifetime::from_seconds(5));
-        assert_eq!([clients.count(&a, one), clients.count(&a, one)], [Ok(()), Err(TooMuch { seconds: 5 })]);
+        assert_eq!(
+            [clients.count(&a, one, Origin::Request), clients.count(&a, one, Origin::Request)],
+            [Ok(()), Err(TooMuch { seconds: 5 })]
+        );
         let certificates = limit(PerCaller::Certificate);
-        assert_eq!([certificates.count(&a, one), certificates.count(&b, one)], [Ok(()), Ok(())]);
-        assert_eq!(certificates.count(&a, one), Err(TooMuch { seconds: 5 }));
-        assert_eq!([certificates.count(&a, two), certificates.count(&a, None)], [Ok(()), Ok(())]);
+        assert_eq!(
+            [certificates.count(&a, one, Origin::Request), certificates.count(&b, one, Origin::Request)],
+            [Ok(()), Ok(())]
+        );
+        assert_eq!(certificates.count(&a, one, Origin::Request), Err(TooMuch { seconds: 5 }));
+        assert_eq!(
+            [certificates.count(&a, two, Origin::Request), certificates.count(&a, None, Origin::Request)],
+            [Ok(()), Ok(())]
+        );
         assert!(RateLimit::new(PerCaller::Client, 0, 1, clock.clone()).is_none());
         assert!(RateLimit::new(PerCaller::Client, 1, 0, clock.clone()).is_none());
     }

@@ -193,7 +193,11 @@ struct Case<'a> {
 impl Case<'_> {
     /// The connection's certificate, where somebody vouches for it: the token that is bound to it, or the anchor sets that apply.
     fn vouched(&self, facts: &TokenFacts) -> Option<Thumbprint> {
-        let bound = |shown: &Thumbprint| facts.certificate().is_some_and(|named| named.matches(shown));
+        let named = match &self.visitor {
+            Some(visitor) => visitor.certificate(),
+            None => facts.certificate().copied(),
+        };
+        let bound = |shown: &Thumbprint| named.is_some_and(|named| named.matches(shown));
         self.decision.certificate.filter(|shown| bound(shown) || self.verdict == Some(Verdict::Success))
     }
 }
@@ -269,6 +273,9 @@ impl Gateway {
         if let Some(route) = &case.route {
             route.answer_rules.write(response.headers_mut(), &case.told, case.preflight);
         }
+        if case.visitor.is_some() || !case.cookies.is_empty() {
+            session::keep_private(response.headers_mut(), &case.cookies);
+        }
         for cookie in case.cookies.drain(..) {
             response.headers_mut().append(SET_COOKIE, cookie);
         }
@@ -341,7 +348,8 @@ impl Gateway {
         case.decision.dpop_key = dpop_key;
         decision::tell(&mut case.decision, admission.facts());
         if let Some(limit) = &route.rate_limit {
-            limit.count(admission.facts(), case.vouched(admission.facts()))?;
+            let origin = case.visitor.as_ref().map_or(limits::Origin::Request, |_| limits::Origin::Session);
+            limit.count(admission.facts(), case.vouched(admission.facts()), origin)?;
         }
         // Held until the last byte of the answer.
         let place = match &route.concurrency {
@@ -419,9 +427,6 @@ impl Gateway {
                 response
             }
         };
-        if case.visitor.is_some() && !response.headers().contains_key(CACHE_CONTROL) {
-            response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("private"));
-        }
         if let Some(nonce) = dpop_nonce {
             response.headers_mut().insert(DPOP_NONCE, nonce);
         }

@@ -5,7 +5,7 @@ use http::{HeaderValue, Method, Response, Version, header, request};
 use super::body::Body;
 use super::reject::{Form, Rejection};
 use super::session::{self, Endpoint, Place, Sessions, Visit};
-use super::{Case, Gateway, Route};
+use super::{Case, Gateway, Route, certificate};
 use crate::domain::Thumbprint;
 use crate::event::{AuditEvent, Reason, Trailed};
 use crate::resource::{Admission, AdmitError, Granted, Moment, Presented, Refusal, VerifyError};
@@ -46,6 +46,10 @@ impl Case<'_> {
 
     fn place<'a>(&self, head: &'a request::Parts, target: &'a Target, moment: Moment) -> Result<Place<'a>, Rejection> {
         let certificate = self.connection.peer.as_ref().map_err(|error| Rejection::Certificate(error.clone()))?;
+        // A thumbprint that a proxy tells has neither dates nor an authority: no session is opened with it, nor without it.
+        if certificate.is_none() && self.connection.peer_thumbprint.is_some() {
+            return Err(session::SessionError::CertificateAbsent.into());
+        }
         Ok(Place {
             method: &head.method,
             version: head.version,
@@ -105,7 +109,18 @@ impl Gateway {
     ) -> Result<Presented, Rejection> {
         let (Some(sessions), Presented::Nothing) = (&route.sessions, &presented) else { return Ok(presented) };
         let place = case.place(head, target, Moment::read(self.clock.as_ref())?)?;
+        let demands = certificate::is_demanded(route, case.connection);
         match sessions.visit(&place).await? {
+            // Anybody's good certificate would do beside it.
+            Visit::Somebody(visitor) if demands && visitor.certificate().is_none() => {
+                let reason = Reason::GatewaySessionAbsent;
+                match navigation(head).filter(|_| place.certificate.is_some()) {
+                    Some(Navigation) => {
+                        Err(self.sign_in(route, sessions, &place, &target_of(head, target), reason, case).await?)
+                    }
+                    None => Err(session::SessionError::CertificateAbsent.into()),
+                }
+            }
             Visit::Somebody(mut visitor) => {
                 let token = visitor.token().map_err(Refusal::from)?;
                 case.cookies = visitor.take_cookies();
@@ -133,6 +148,9 @@ impl Gateway {
         reason: Reason,
         case: &mut Case<'_>,
     ) -> Result<Rejection, Rejection> {
+        if place.certificate.is_none() && certificate::is_demanded(route, case.connection) {
+            return Err(session::SessionError::CertificateAbsent.into());
+        }
         let step_up = route.protection.requirements.step_up.as_ref();
         let (location, cookies): (HeaderValue, _) = sessions.begin(place, target, step_up).await?;
         case.cookies = cookies;

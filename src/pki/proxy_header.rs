@@ -87,8 +87,12 @@ pub enum HeaderError {
 /// A value that is no certificate, and a chain that belongs to none.
 pub fn decode(notation: Notation, value: &str, chain: Option<&str>) -> Result<Said, HeaderError> {
     let chain = chain.map(|chain| unquoted(chain.trim())).filter(|chain| !chain.is_empty());
-    // HAProxy quotes (`%{+Q}`). Where there is none Apache writes `(null)`, and an empty byte sequence is what Caddy can write.
-    let value = unquoted(value.trim());
+    // HAProxy quotes (`%{+Q}`). Where there is none Apache writes `(null)`, and an empty byte sequence is what Caddy can write. In Envoy's
+    // syntax a quotation mark at either end may be a client's own.
+    let value = match notation {
+        Notation::Xfcc => value.trim(),
+        Notation::Certificate | Notation::CommaSeparated => unquoted(value.trim()),
+    };
     let said = match notation {
         _ if matches!(value, "" | "(null)" | "::") => Found::Nothing,
         Notation::Certificate => Found::Certificates(one(value)?),
@@ -205,18 +209,16 @@ fn percent_decoded(text: &str) -> Result<Cow<'_, str>, HeaderError> {
 
 /// The last element is the one that the nearest proxy wrote: those before it are hearsay, and are not read.
 fn xfcc(value: &str) -> Result<Found, HeaderError> {
-    let elements = split(value, ',')?;
-    let nearest = elements.last().ok_or(HeaderError::Xfcc("no element"))?;
+    let nearest = elements(value)?.pop().ok_or(HeaderError::Xfcc("no element"))?;
     let (mut certificate, mut chain, mut hash) = (None, None, None);
-    for pair in split(nearest, ';')? {
-        let (key, value) = pair.split_once('=').ok_or(HeaderError::Xfcc("a pair without `=`"))?;
-        let slot = match key.trim().to_ascii_lowercase().as_str() {
+    for (key, value) in nearest {
+        let slot = match key.to_ascii_lowercase().as_str() {
             "cert" => &mut certificate,
             "chain" => &mut chain,
             "hash" => &mut hash,
             _ => continue,
         };
-        if slot.replace(unescaped(value.trim())).is_some() {
+        if slot.replace(value).is_some() {
             return Err(HeaderError::Xfcc("a key twice"));
         }
     }
@@ -247,36 +249,53 @@ fn xfcc(value: &str) -> Result<Found, HeaderError> {
     Ok(Found::Certificates(certificates))
 }
 
-/// Splits where no quotes are open.
-fn split(text: &str, separator: char) -> Result<Vec<&str>, HeaderError> {
-    let (mut parts, mut start, mut quoted, mut escaped) = (Vec::new(), 0, false, false);
-    for (place, character) in text.char_indices() {
-        match character {
-            _ if escaped => escaped = false,
-            '\\' if quoted => escaped = true,
-            '"' => quoted = !quoted,
-            other if other == separator && !quoted => {
-                parts.push(text.get(start..place).unwrap_or_default());
-                start = place + separator.len_utf8();
-            }
-            _ => {}
+/// The elements, each of keys and values. A quotation mark opens a value at its very beginning and closes it at its very end, nowhere else,
+/// in hearsay too: a client that leaves one open swallows what the proxy appends, and is found out where the proxy's own would have to close it.
+fn elements(text: &str) -> Result<Vec<Vec<(&str, String)>>, HeaderError> {
+    let (mut elements, mut pairs, mut rest) = (Vec::new(), Vec::new(), text);
+    loop {
+        let (key, after) = rest.split_once('=').ok_or(HeaderError::Xfcc("a pair without `=`"))?;
+        let key = key.trim();
+        if key.is_empty() || !key.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+            return Err(HeaderError::Xfcc("a key is no word"));
         }
+        let (value, after) = match after.strip_prefix('"') {
+            Some(inside) => quoted(inside)?,
+            None => {
+                let (value, after) = after.split_at(after.find([';', ',']).unwrap_or(after.len()));
+                if value.contains('"') {
+                    return Err(HeaderError::Xfcc("a quotation mark within a value"));
+                }
+                (value.trim().to_owned(), after)
+            }
+        };
+        pairs.push((key, value));
+        let mut characters = after.chars();
+        match characters.next() {
+            None => {
+                elements.push(pairs);
+                return Ok(elements);
+            }
+            Some(';') => {}
+            Some(',') => elements.push(std::mem::take(&mut pairs)),
+            Some(_) => return Err(HeaderError::Xfcc("something follows a closing quotation mark")),
+        }
+        rest = characters.as_str();
     }
-    if quoted {
-        return Err(HeaderError::Xfcc("a quotation mark is open"));
-    }
-    parts.push(text.get(start..).unwrap_or_default());
-    Ok(parts)
 }
 
-fn unescaped(value: &str) -> String {
-    let Some(inside) = value.strip_prefix('"').and_then(|value| value.strip_suffix('"')) else { return value.to_owned() };
-    let mut text = String::with_capacity(inside.len());
+/// What stands up to the closing quotation mark, unescaped, and what follows it.
+fn quoted(inside: &str) -> Result<(String, &str), HeaderError> {
+    let mut text = String::new();
     let mut characters = inside.chars();
-    while let Some(character) = characters.next() {
-        text.extend(if character == '\\' { characters.next() } else { Some(character) });
+    loop {
+        match characters.next() {
+            Some('"') => return Ok((text, characters.as_str())),
+            Some('\\') => text.extend(characters.next()),
+            Some(other) => text.push(other),
+            None => return Err(HeaderError::Xfcc("a quotation mark is open")),
+        }
     }
-    text
 }
 
 #[cfg(test)]
@@ -369,6 +388,31 @@ mod tests {
         // A hash says which certificate it was, and not what it says.
         for value in [format!("Hash={hash}"), format!("Hash=forged,By=a;hash=\"{}\";Cert=\"\"", hash.to_uppercase())] {
             assert_eq!(decode(Xfcc, &value, None), Ok(Said::Thumbprint(leaf.thumbprint())), "{value}");
+        }
+        // A client's own quotation marks do not swallow what Envoy appends, nor make its element another's.
+        let (own, forged) = (percent(&pem_of(ca), ""), percent(&pem, ""));
+        for hearsay in [
+            format!("\"Cert={forged};By="),
+            format!("\"Cert=\"{forged}\";By=\""),
+            format!("Cert=\"{forged}\";By=\""),
+            format!("Cert=\"{forged}\";x=\""),
+            format!("Cert=\"{forged}\";By=\"\\"),
+            format!("Cert={forged}\";By="),
+            format!("\"Hash={hash};By="),
+        ] {
+            for appended in [
+                format!("By=spiffe://a;Hash={};Cert=\"{own}\"", ca.thumbprint().to_hex()),
+                format!("By=spiffe://a;Cert=\"{own}\";Subject=\"CN=\\\"a\\\"\""),
+                format!("Subject=\"\";Cert=\"{own}\""),
+            ] {
+                let value = format!("{hearsay},{appended}");
+                assert!(
+                    matches!(decode(Xfcc, &value, None), Err(HeaderError::Xfcc(_))),
+                    "{value}: {:?}",
+                    decode(Xfcc, &value, None)
+                );
+                assert!(decode(Xfcc, &format!("{value}\""), None).is_err(), "{value}");
+            }
         }
         // Cut off, altered, or too much.
         let refused = [

@@ -142,8 +142,13 @@ impl Sessions {
     async fn sign_out(&self, place: &Place<'_>, request_id: &RequestId) -> Result<Served, SessionError> {
         let cookies = self.cookies.clear_session(place.headers);
         let home = format!("https://{}{PATH}", place.authority);
-        let Ok(opened) = self.open(place)? else {
-            return Ok(Served { response: led(&home)?, cookies, event: None });
+        let opened = match self.open(place) {
+            Ok(Ok(opened)) => opened,
+            // Without its certificate a session does not end, but this browser is rid of it.
+            Ok(Err(_)) | Err(SessionError::CertificateAbsent | SessionError::CertificateMismatch) => {
+                return Ok(Served { response: led(&home)?, cookies, event: None });
+            }
+            Err(error) => return Err(error),
         };
         let session = opened.session;
         self.spec.memory.end(Over::Session(&session.id), place.now, self.spec.lifetime);
@@ -172,7 +177,13 @@ impl Sessions {
         }
         let end = |over: Over<'_>, now: Timestamp| self.spec.memory.end(over, now, self.spec.lifetime);
         match (&token.session_id, &token.subject) {
-            (Some(sid), _) => end(Over::ProviderSession(issuer, sid), moment.wall),
+            (Some(sid), subject) => {
+                end(Over::ProviderSession(issuer, sid), moment.wall);
+                // A session whose ID token named none may be the one.
+                if let Some(subject) = subject {
+                    end(Over::Unnamed(issuer, subject), moment.wall);
+                }
+            }
             (None, Some(subject)) => end(Over::Person(issuer, subject), moment.wall),
             (None, None) => {}
         }

@@ -65,6 +65,8 @@ pub enum Over<'a> {
     ProviderSession(&'a Issuer, &'a SessionId),
     /// Every session of this person that has begun by now.
     Person(&'a Issuer, &'a Subject),
+    /// Those of them of which the provider has not said on which of its own they hang.
+    Unnamed(&'a Issuer, &'a Subject),
 }
 
 impl Over<'_> {
@@ -73,6 +75,7 @@ impl Over<'_> {
             Self::Session(id) => ("session", "", id.as_str()),
             Self::ProviderSession(issuer, sid) => ("sid", issuer.as_str(), sid.as_str()),
             Self::Person(issuer, subject) => ("sub", issuer.as_str(), subject.as_str()),
+            Self::Unnamed(issuer, subject) => ("sub without sid", issuer.as_str(), subject.as_str()),
         };
         sha256(&[kind.as_bytes(), issuer.as_bytes(), name.as_bytes()].join(&0))
     }
@@ -107,7 +110,7 @@ impl Memory {
     /// Ends something now. No session of this kind lives longer than `lifetime`.
     pub fn end(&self, over: Over<'_>, now: Timestamp, lifetime: Lifetime) {
         let begun = match over {
-            Over::Person(..) => now,
+            Over::Person(..) | Over::Unnamed(..) => now,
             // Also one that is being opened at this moment.
             Over::Session(_) | Over::ProviderSession(..) => Timestamp::from_seconds(i64::MAX),
         };
@@ -119,7 +122,10 @@ impl Memory {
             ended.entries.clear();
             ended.all_begun = Some(now);
         }
-        ended.entries.insert(over.digest(), Entry { begun, until: now.plus(lifetime) });
+        let (digest, until) = (over.digest(), now.plus(lifetime));
+        // Kinds of sessions share this: the longest counts.
+        let until = ended.entries.get(&digest).map_or(until, |known| known.until.max(until));
+        ended.entries.insert(digest, Entry { begun, until });
         self.ended_count.store(ended.entries.len() + usize::from(ended.all_begun.is_some()), Ordering::Release);
         drop(ended);
         self.bell.send_replace(());
@@ -133,12 +139,15 @@ impl Memory {
         if self.ended_count.load(Ordering::Acquire) == 0 {
             return Ok(());
         }
-        let sid = session.provider_session.as_ref().map(|sid| Over::ProviderSession(issuer, sid));
-        let names = [Some(Over::Session(&session.id)), sid, Some(Over::Person(issuer, &session.subject))];
+        let hangs_on = match &session.provider_session {
+            Some(sid) => Over::ProviderSession(issuer, sid),
+            None => Over::Unnamed(issuer, &session.subject),
+        };
+        let names = [Over::Session(&session.id), hangs_on, Over::Person(issuer, &session.subject)];
         let ended = self.ended.read().unwrap_or_else(PoisonError::into_inner);
         let over = |over: Over<'_>| ended.entries.get(&over.digest()).is_some_and(|entry| session.begun <= entry.begun);
         let all = ended.all_begun.is_some_and(|all| session.begun <= all);
-        if all || names.into_iter().flatten().any(over) { Err(IsOver) } else { Ok(()) }
+        if all || names.into_iter().any(over) { Err(IsOver) } else { Ok(()) }
     }
 
     /// Where the tokens of a session are renewed, and what they are since. Kept while it can be open, as far as there is room.

@@ -39,6 +39,7 @@ mod state;
 
 use std::sync::Arc;
 
+use http::header::CACHE_CONTROL;
 use http::{HeaderMap, HeaderValue, Method, Version};
 use subtle::ConstantTimeEq as _;
 use tokio::sync::Semaphore;
@@ -128,6 +129,23 @@ pub struct Sessions {
     spec: SessionSpec,
     cookies: Cookies,
     at_once: Semaphore,
+}
+
+/// What is answered in a session, or sets its cookies, is for one browser: no shared cache keeps it (RFC 9111 §3.5 has that for
+/// `Authorization` alone), and no cache at all what sets cookies.
+pub fn keep_private(headers: &mut HeaderMap, cookies: &[HeaderValue]) {
+    const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+    let said: Vec<&str> = headers.get_all(CACHE_CONTROL).iter().filter_map(|value| value.to_str().ok()).collect();
+    let mut directives: Vec<&str> = said.iter().flat_map(|said| said.split(',')).map(str::trim).collect();
+    let is = |directive: &str, name: &str| directive.split('=').next().is_some_and(|said| said.trim().eq_ignore_ascii_case(name));
+    if directives.iter().any(|directive| is(directive, "no-store")) {
+        return;
+    }
+    directives
+        .retain(|directive| !directive.is_empty() && !["public", "private", "s-maxage"].iter().any(|name| is(directive, name)));
+    directives.insert(0, "private");
+    let value = HeaderValue::try_from(directives.join(", ")).ok().filter(|_| cookies.is_empty());
+    headers.insert(CACHE_CONTROL, value.unwrap_or(NO_STORE));
 }
 
 /// Where a request is, for its sessions.
@@ -236,6 +254,10 @@ impl Sessions {
             Ok(session) => session,
             Err(reason) => return Ok(Visit::Nobody(Some(reason))),
         };
+        // It may have ended while its token was renewed.
+        if let Err(IsOver) = self.spec.memory.check(&session, self.spec.provider.issuer()) {
+            return Ok(Visit::Nobody(Some(Reason::GatewaySessionEnded)));
+        }
         let touch = TOUCH_SECONDS.min(u64::from(self.spec.idle.seconds()) / 4);
         if place.now.seconds_since(session.seen) >= touch {
             session.seen = place.now;
@@ -366,19 +388,20 @@ impl Sessions {
             return broken();
         }
         let Ok(session) = serde_json::from_slice::<Session>(&opened.plaintext) else { return broken() };
+        // One that is over is nobody's, whatever certificate there is: whoever has another one by then signs in anew.
+        if opened.expires <= place.now || session.seen.plus(self.spec.idle) <= place.now {
+            return Ok(Err(Some(Reason::GatewaySessionExpired)));
+        }
+        if let Err(IsOver) = self.spec.memory.check(&session, self.spec.provider.issuer()) {
+            return Ok(Err(Some(Reason::GatewaySessionEnded)));
+        }
         match (session.certificate, place.certificate) {
             (None, _) => {}
             (Some(_), None) => return Err(SessionError::CertificateAbsent),
             (Some(bound_to), Some(shown)) if bound_to.matches(&shown) => {}
             (Some(_), Some(_)) => return Err(SessionError::CertificateMismatch),
         }
-        if opened.expires <= place.now || session.seen.plus(self.spec.idle) <= place.now {
-            return Ok(Err(Some(Reason::GatewaySessionExpired)));
-        }
-        match self.spec.memory.check(&session, self.spec.provider.issuer()) {
-            Ok(()) => Ok(Ok(Opened { session, until: opened.expires })),
-            Err(IsOver) => Ok(Err(Some(Reason::GatewaySessionEnded))),
-        }
+        Ok(Ok(Opened { session, until: opened.expires }))
     }
 
     /// The session with a token that lasts, or why there is none any more. Of several requests one renews it, and all have the result,
@@ -409,6 +432,12 @@ impl Sessions {
                 return Ok(Ok(session));
             }
             let has_ended = session.expires <= now;
+            // As few as may sign in: a provider that hangs keeps no more waiting.
+            let _place = match sessions.at_once.try_acquire() {
+                Ok(place) => place,
+                Err(_) if has_ended => return Err(SessionError::Overloaded),
+                Err(_) => return Ok(Ok(session)),
+            };
             let Some(refresh_token) = session.refresh_token.clone().map(zeroize::Zeroizing::new) else {
                 return Ok(if has_ended { Err(Reason::GatewaySessionExpired) } else { Ok(session) });
             };
@@ -476,6 +505,29 @@ impl Session {
         self.expires = tokens.expires;
         if let Some(next) = &tokens.refresh_token {
             self.refresh_token = Some(next.expose().clone());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_shared_cache_keeps_what_one_browser_is_answered() {
+        for (said, expected) in [
+            (&[][..], "private"),
+            (&["public, max-age=60"], "private, max-age=60"),
+            (&["max-age=60", "S-MaxAge = 600, Public, must-revalidate"], "private, max-age=60, must-revalidate"),
+            (&["private=\"a\", max-age=1"], "private, max-age=1"),
+            (&["no-store"], "no-store"),
+        ] {
+            let fields = said.iter().map(|value| (CACHE_CONTROL, HeaderValue::from_static(value)));
+            let mut headers: HeaderMap = fields.collect();
+            keep_private(&mut headers, &[]);
+            assert_eq!(headers.get_all(CACHE_CONTROL).iter().collect::<Vec<_>>(), [expected], "{said:?}");
+            keep_private(&mut headers, &[HeaderValue::from_static("a=b")]);
+            assert_eq!(headers.get_all(CACHE_CONTROL).iter().collect::<Vec<_>>(), ["no-store"], "{said:?}");
         }
     }
 }

@@ -47,7 +47,8 @@ async fn a_bound_session_is_worth_nothing_to_a_thief() {
             }
         }
         let out = Call::form("/.symbolon/staff/sign-out", &[]).header("Sec-Fetch-Site", "same-origin").header("Cookie", &cookie);
-        assert_eq!(verdict(&stack, &caller.send(&stack.gateway_authority, &out).await).await, (401, reason.to_owned()));
+        // That takes the cookie from whoever sent it, and ends nothing.
+        assert_eq!(caller.send(&stack.gateway_authority, &out).await.status, 303);
     }
     stack.upstream.assert_untouched();
     assert_eq!(bob.follow("/app").await.status, 200);
@@ -60,6 +61,46 @@ async fn a_bound_session_is_worth_nothing_to_a_thief() {
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
     assert_eq!(verdict(&stack, &bob.follow("/app").await).await, (401, "certificate_revoked".into()));
+}
+
+/// Where the certificate is told to the upstream and decides nothing else, a session still needs its own, unrevoked.
+#[tokio::test]
+async fn a_revoked_certificate_ends_its_sessions_in_every_mode() {
+    let permissive = [("sessions = \"staff\"", "sessions = \"staff\"\ncertificate_mode = \"permissive\"")];
+    let stack = with_sessions(&permissive, Setup::default()).await;
+    let mut bob = Person::showing(&stack, stack.caller(&stack.alice));
+    assert_eq!(bob.sign_in(&stack, "/app").await.status, 200);
+    assert_eq!(bob.follow("/app").await.status, 200);
+    symbolon(stack.dir.path(), &["cert", "revoke", "--thumbprint", &stack.alice.thumbprint()]).await.ok();
+    let started = std::time::Instant::now();
+    while bob.follow("/app").await.status == 200 {
+        assert!(started.elapsed() < crate::harness::client::PATIENCE);
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    stack.upstream.forget();
+    assert_eq!(verdict(&stack, &bob.follow("/app").await).await, (401, "certificate_revoked".into()));
+    stack.upstream.assert_untouched();
+}
+
+/// Where good certificates are demanded, a session that is bound to none is none: a thief's own would do beside it.
+#[tokio::test]
+async fn an_unbound_session_opens_nothing_that_demands_a_certificate() {
+    let enforce = [("sessions = \"other\"", "sessions = \"staff\"\ncertificate_mode = \"enforce\"\nanchor_set = \"clients\"")];
+    let stack = with_sessions(&enforce, Setup::default()).await;
+    let mut bob = Person::new(&stack);
+    assert_eq!(bob.sign_in(&stack, "/app").await.status, 200);
+    let absent = (401, "gateway_session_certificate_absent".to_owned());
+    assert_eq!(verdict(&stack, &bob.follow("/elsewhere").await).await, absent);
+    stack.upstream.forget();
+    let cookie = bob.session_cookie();
+    let thief = stack.caller(&stack.mallory);
+    let stolen = Call::get("/elsewhere").header("Cookie", &cookie);
+    assert_eq!(verdict(&stack, &thief.send(&stack.gateway_authority, &stolen).await).await, absent);
+    let led = thief.send(&stack.gateway_authority, &link("/elsewhere").header("Cookie", &cookie)).await;
+    assert_eq!(led.status, 303, "to sign in, with that certificate");
+    stack.upstream.assert_untouched();
+    let mut bob = Person::showing(&stack, stack.caller(&stack.alice));
+    assert_eq!(bob.sign_in(&stack, "/elsewhere").await.status, 200);
 }
 
 /// Sessions that must have a certificate are not opened without one.

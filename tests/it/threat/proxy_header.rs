@@ -197,6 +197,22 @@ async fn every_preset_is_read_from_trusted_proxies_and_in_one_way() {
             let answer = send(caller, &stack, *gateway, &get, &fields).await;
             refused(&stack, &answer, at_gateway.0, at_gateway.1, at_gateway.2, (preset, what)).await;
         }
+        if *preset == "xfcc" {
+            // Mallory shows her own certificate and sends Alice's with quotation marks that would swallow what Envoy appends.
+            let (victim, own) = (percent(&pem(&stack.alice.chain[..1]), ""), percent(&pem(&stack.mallory.chain[..1]), ""));
+            let appended = format!("By=spiffe://proxy/a;Hash=00;Cert=\"{own}\"");
+            for swallowing in [
+                format!("\"Cert={victim};By=\",{appended}"),
+                format!("\"Cert={victim};By=,{appended}"),
+                format!("Cert=\"{victim}\";By=\",{appended}"),
+                format!("Cert=\"{victim}\";x=\",Cert=\"{own}\";Subject=\"CN=\\\"a\\\"\""),
+            ] {
+                for (place, call) in [(*server, &ask), (*gateway, &get)] {
+                    let answer = send(&trusted, &stack, place, call, &[(field, &swallowing)]).await;
+                    refused(&stack, &answer, MALFORMED.0, MALFORMED.1, MALFORMED.2, &swallowing).await;
+                }
+            }
+        }
         let answer = send(&trusted, &stack, *gateway, &get, &[(field, value)]).await;
         passed(&stack, &answer, (preset, "the one thing corrected"));
     }
