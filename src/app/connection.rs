@@ -243,8 +243,8 @@ impl Connection {
         let front = self.front.clone();
         let movement = Arc::new(Movement::default());
         let moving = movement.clone();
-        // Only HTTP/1.1 can be left for another protocol.
-        let slot = (!http2).then(TunnelSlot::default);
+        // Only HTTP/1.1 can be left for another protocol, and only through a gateway.
+        let slot = (!http2 && front.gateway.is_some()).then(TunnelSlot::default);
         let tunnel = slot.clone();
         let service = service_fn(move |mut request: Request<Incoming>| {
             let (front, peer, open) = (front.clone(), peer.clone(), moving.begin());

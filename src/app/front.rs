@@ -116,7 +116,9 @@ impl Front {
             gateway => (request, gateway.as_ref()),
         };
         if let Some(gateway) = gateway {
-            return gateway.handle(request, peer.facts(), peer.trust(), &peer.policies()).await.map(Body::new);
+            let policies = peer.policies();
+            // In a box: it is several kilobytes, and what holds it is moved with each request, also with those of the server.
+            return Box::pin(gateway.handle(request, peer.facts(), peer.trust(), &policies)).await.map(Body::new);
         }
         match (&self.server, &self.metrics) {
             (Some(server), _) => server.answer(request.map(Body::new), peer).await,

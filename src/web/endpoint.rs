@@ -59,7 +59,10 @@ impl Endpoint {
 
     /// The endpoint at a path of a server whose issuer has the path `base`.
     pub fn of(request_path: &str, base: &str) -> Self {
-        match request_path.strip_prefix(base).unwrap_or(request_path) {
+        let Some(below) = request_path.strip_prefix(base) else {
+            return Self::beside(request_path);
+        };
+        match below {
             path::TOKEN => Self::Token,
             path::INTROSPECTION => Self::Introspection,
             path::REVOCATION => Self::Revocation,
@@ -78,8 +81,16 @@ impl Endpoint {
             path::END_SESSION | page::CONFIRM_SIGN_OUT => Self::EndSession,
             page::ACCOUNT => Self::Account,
             other if other.starts_with("/account/") => Self::Account,
-            "/livez" | "/readyz" => Self::Health,
             other if other.starts_with("/assets/") => Self::Assets,
+            other if other.starts_with("/.well-known/") => Self::Metadata,
+            _ => Self::beside(request_path),
+        }
+    }
+
+    /// What does not lie below the issuer's path.
+    fn beside(request_path: &str) -> Self {
+        match request_path {
+            "/livez" | "/readyz" => Self::Health,
             other if other.starts_with("/.well-known/") => Self::Metadata,
             _ => Self::Other,
         }
@@ -136,5 +147,28 @@ impl EndpointMetrics {
             other => REQUESTS.with([name.to_owned(), other.as_str().to_owned()]).increment(1),
         }
         known.seconds.record(took.as_secs_f64());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_endpoint_lies_below_the_issuers_path() {
+        for (request_path, base, expected) in [
+            ("/token", "", Endpoint::Token),
+            ("/op/token", "/op", Endpoint::Token),
+            ("/token", "/op", Endpoint::Other),
+            ("/op/introspect", "/op", Endpoint::Introspection),
+            ("/introspect", "/op", Endpoint::Other),
+            ("/op/token/", "/op", Endpoint::Other),
+            ("/optoken", "/op", Endpoint::Other),
+            ("/livez", "/op", Endpoint::Health),
+            ("/op/.well-known/openid-configuration", "/op", Endpoint::Metadata),
+            ("/.well-known/oauth-authorization-server/op", "/op", Endpoint::Metadata),
+        ] {
+            assert_eq!(Endpoint::of(request_path, base), expected, "{request_path} below {base:?}");
+        }
     }
 }

@@ -1,10 +1,6 @@
 //! `POST /introspect` (RFC 7662 §2, RFC 9701 §4).
 
-use std::sync::Arc;
-
-use axum::Extension;
 use axum::body::Body;
-use axum::extract::State;
 use axum::response::Response;
 use http::{HeaderMap, HeaderValue, Request, header};
 
@@ -19,14 +15,14 @@ const SIGNED: &str = "application/token-introspection+jwt";
 
 /// Tells an authenticated resource server what a token says.
 pub async fn post(
-    State(web): State<Arc<Web>>,
-    Extension(peer): Extension<Arc<Peer>>,
-    Extension(request_id): Extension<RequestId>,
+    web: &Web,
+    peer: &Peer,
+    request_id: &RequestId,
     request: Request<Body>,
 ) -> Result<Response, WebError> {
     let form = form(request.headers());
     let taken = extract::client_form(request, web.body_limits).await?;
-    let answer = web.server.introspect(&taken.from(&peer), form, &request_id).await?;
+    let answer = web.server.introspect(&taken.from(peer), form, request_id).await?;
     Ok(match answer {
         Introspected::Plain(members) => no_store_json(&members, 768),
         Introspected::Signed(jwt) => {

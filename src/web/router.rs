@@ -4,16 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::routing::{get, post};
+use axum::routing::{any, get, post};
 use bytes::Bytes;
 
 use super::endpoint::EndpointMetrics;
 use super::extract::BodyLimits;
 use super::pages::{PageError, Pages};
 use super::{
-    account, account_totp, assets, authorization, consent, device, device_authorization, edge, end_session, introspection, jwks,
-    liveness, metadata, not_found, path as page, pushed_request, registration, revocation, revocation_feed, second_factor,
-    sign_in, sign_out, token, userinfo,
+    account, account_totp, assets, authorization, consent, device, device_authorization, edge, end_session, jwks, liveness,
+    metadata, not_found, path as page, pushed_request, registration, revocation, revocation_feed, second_factor, sign_in,
+    sign_out, userinfo,
 };
 use crate::config::Loaded;
 use crate::oauth::AuthorizationServer;
@@ -65,10 +65,10 @@ impl Web {
     }
 }
 
-/// The table of contents. Served behind [`edge::Edge`].
+/// The table of contents. Served behind [`edge::Edge`], which answers a POST to the token and the introspection endpoint itself.
 pub fn router(web: Arc<Web>) -> Router {
     let endpoints = Router::new()
-        .route(path::TOKEN, post(token::post).fallback(edge::only_post))
+        .route(path::TOKEN, any(edge::only_post))
         .route(path::AUTHORIZATION, get(authorization::get).post(authorization::post).fallback(edge::get_or_post))
         .route(path::PUSHED_REQUEST, post(pushed_request::post).fallback(edge::only_post))
         .route(path::DEVICE_AUTHORIZATION, post(device_authorization::post).fallback(edge::only_post))
@@ -77,7 +77,7 @@ pub fn router(web: Arc<Web>) -> Router {
         .route(path::OPENID_CONFIGURATION, get(metadata::get).fallback(edge::only_get))
         .route(page::RESUME, get(authorization::resume).fallback(edge::only_get))
         .route(page::CONSENT, get(consent::get).post(consent::post).fallback(edge::get_or_post))
-        .route(path::INTROSPECTION, post(introspection::post).fallback(edge::only_post))
+        .route(path::INTROSPECTION, any(edge::only_post))
         .route(path::REVOCATION, post(revocation::post).fallback(edge::only_post))
         .route(path::REVOCATION_FEED, get(revocation_feed::get).fallback(edge::only_get))
         .route(path::JWKS, get(jwks::get).fallback(edge::only_get))

@@ -1,10 +1,6 @@
 //! `POST /token` (RFC 6749 §3.2, §5.1).
 
-use std::sync::Arc;
-
-use axum::Extension;
 use axum::body::Body;
-use axum::extract::State;
 use axum::response::Response;
 use http::{HeaderValue, Request};
 use serde::Serialize;
@@ -37,14 +33,14 @@ struct Answer {
 
 /// Mints an access token for an authenticated client.
 pub async fn post(
-    State(web): State<Arc<Web>>,
-    Extension(peer): Extension<Arc<Peer>>,
-    Extension(request_id): Extension<RequestId>,
+    web: &Web,
+    peer: &Peer,
+    request_id: &RequestId,
     request: Request<Body>,
 ) -> Result<Response, WebError> {
     let proof = PresentedProof::of(request.headers());
     let taken = extract::client_form(request, web.body_limits).await?;
-    let (issued, nonce) = web.server.token(&taken.from(&peer), &proof, request_id).await?;
+    let (issued, nonce) = web.server.token(&taken.from(peer), &proof, request_id.clone()).await?;
     let answer = Answer {
         access_token: issued.access_token,
         token_type: issued.token_type,
