@@ -472,6 +472,8 @@ reasons! {
     GatewaySignInForeign = "gateway_sign_in_foreign";
     /// The sign-in was begun too long ago.
     GatewaySignInExpired = "gateway_sign_in_expired";
+    /// Session after session of a browser was over as soon as it had begun: it is not led to sign in once more.
+    GatewaySignInCircle = "gateway_sign_in_circle";
     /// The provider did not sign the person in.
     GatewaySignInDeclined = "gateway_sign_in_declined";
     /// The answer is another provider's (RFC 9207).

@@ -448,6 +448,7 @@ mod tests {
             SessionError::Malformed.into(),
             SessionError::Foreign.into(),
             SessionError::Expired.into(),
+            SessionError::Circle.into(),
             SessionError::Declined("access_denied".into()).into(),
             SessionError::Issuer.into(),
             SessionError::Provider(ProviderError::Refused("invalid_grant".into())).into(),
