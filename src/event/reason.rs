@@ -91,6 +91,12 @@ reasons! {
     CertificateOcspUnknown = "certificate_ocsp_unknown";
     /// What a trusted proxy says of its client's certificate is there twice, cut off, or no certificate.
     ProxyHeaderMalformed = "proxy_header_malformed";
+    /// Whoever asks about a request is not a proxy that is trusted to.
+    ProxyUntrusted = "proxy_untrusted";
+    /// A trusted proxy asks about a request and does not tell it, or in more than one way.
+    OriginalRequest = "original_request";
+    /// A request that a proxy asks about has a field under whose name the gateway says who calls, or one like it.
+    IdentityClaimed = "identity_claimed";
     /// The registered subject is not this certificate's.
     CertificateSubjectMismatch = "certificate_subject_mismatch";
     /// The registered subject alternative name is not in this certificate.

@@ -5,7 +5,7 @@ use http::{HeaderValue, Method, Response, Version, header, request};
 use super::body::Body;
 use super::reject::{Form, Rejection};
 use super::session::{self, Endpoint, Gone, Place, SessionError, Sessions, Visit};
-use super::{Case, Gateway, Route, certificate};
+use super::{Case, Face, Gateway, Route, certificate};
 use crate::domain::Thumbprint;
 use crate::event::{AuditEvent, Reason, Trailed};
 use crate::resource::{Admission, AdmitError, Granted, Moment, Presented, Refusal, VerifyError};
@@ -108,7 +108,9 @@ impl Gateway {
         (head, target): (&request::Parts, &Target),
         case: &mut Case<'_>,
     ) -> Result<Presented, Rejection> {
-        let (Some(sessions), Presented::Nothing) = (&route.sessions, &presented) else { return Ok(presented) };
+        let (Some(sessions), Presented::Nothing, Face::Proxy) = (&route.sessions, &presented, case.face) else {
+            return Ok(presented);
+        };
         let place = case.place(head, target, Moment::read(self.clock.as_ref())?)?;
         let demands = certificate::is_demanded(route, case.connection);
         match sessions.visit(&place).await? {
