@@ -20,7 +20,7 @@ use tokio_util::task::TaskTracker;
 
 use super::front::Front;
 use super::listener::{Listener, ListenerTls, Places};
-use super::passthrough::{Passthrough, Replayed, hello};
+use super::passthrough::{Ends, Passthrough, Replayed, hello};
 use super::patience::{Movement, Patient, WRITE_STALL};
 use super::proxied::origin;
 use super::proxies::Neighbour;
@@ -194,8 +194,11 @@ impl Connection {
             read = bytes;
             if let Some(upstream) = name.and_then(|name| passthrough.find(&name)) {
                 metrics::HANDSHAKES.with([&*self.listener, "passed_on"].map(str::to_owned)).increment(1);
+                // Gone already, if it has no address.
+                let Ok(reached) = socket.local_addr() else { return };
+                let ends = Ends { client: peer_address, reached };
                 return tokio::select! {
-                    end = Box::pin(passthrough.carry(Replayed::new(read, socket), &upstream)) => {
+                    end = Box::pin(passthrough.carry(Replayed::new(read, socket), &upstream, ends)) => {
                         tracing::debug!(listener = %self.listener, %end, "connection that was passed on ended");
                     }
                     () = self.stop.cancelled() => {}

@@ -9,6 +9,7 @@ use super::proxies::{Neighbour, Proxies};
 use super::revocation_lists::ListFetcher;
 use super::sealing::Sealing;
 use crate::gateway::Gateway;
+use crate::gateway::forward_auth::Asker;
 use crate::store::Store;
 use crate::telemetry::metrics;
 use crate::web::{Edge, Peer};
@@ -21,6 +22,8 @@ pub struct Front {
     pub server: Option<Edge>,
     /// The gateway, for the authorities that it has routes for.
     pub gateway: Option<Arc<Gateway>>,
+    /// The gateway, for the questions of proxies in front.
+    pub forward_auth: Option<Arc<Gateway>>,
     /// `/metrics`, `/livez`, `/readyz`.
     pub metrics: Option<Health>,
     /// Fetches revocation lists, where an anchor set asks for it.
@@ -100,9 +103,15 @@ impl Front {
         let peer = match &self.proxies {
             None => peer,
             Some(proxies) => {
-                let client = Arc::new(proxies.client(&peer, neighbour, request.headers_mut()));
+                let (client, hop) = proxies.client(&peer, neighbour, request.headers_mut());
+                let client = Arc::new(client);
                 if let (Some(lists), Some(trust)) = (&self.lists, client.trust()) {
                     lists.ready(trust).await;
+                }
+                if let Some(gateway) = &self.forward_auth {
+                    let asker = Asker { hop, dialect: proxies.dialect() };
+                    let policies = client.policies();
+                    return gateway.judge(request, client.facts(), client.trust(), &policies, asker).await.map(Body::new);
                 }
                 client
             }

@@ -109,6 +109,8 @@ pub enum Service {
     Gateway,
     /// `/metrics`, `/livez`, `/readyz`.
     Metrics,
+    /// The gateway's word to proxies in front.
+    ForwardAuth,
 }
 
 /// The TLS side of a listener.
@@ -208,7 +210,8 @@ pub fn policies(
         return Ok(None);
     }
     let names_mode = written.certificate_mode.is_some() || written.host.iter().any(|host| host.certificate_mode.is_some());
-    if names_mode && !written.services.contains(&ServiceSetting::Gateway) {
+    let serves = |service| written.services.contains(&service);
+    if names_mode && !serves(ServiceSetting::Gateway) && !serves(ServiceSetting::ForwardAuth) {
         bail!("listener `{}`: `certificate_mode` is for the gateway, which is not served here: take it away", written.name);
     }
     let policies = PolicySet::load(written, base, &anchors.hints(), previous, epoch, clock)
@@ -221,6 +224,7 @@ const fn service(written: &ServiceSetting) -> Service {
         ServiceSetting::AuthorizationServer => Service::AuthorizationServer,
         ServiceSetting::Gateway => Service::Gateway,
         ServiceSetting::Metrics => Service::Metrics,
+        ServiceSetting::ForwardAuth => Service::ForwardAuth,
     }
 }
 

@@ -97,7 +97,7 @@ impl App {
         } else {
             None
         };
-        let gateway = if serves(Service::Gateway) {
+        let gateway = if serves(Service::Gateway) || serves(Service::ForwardAuth) {
             Some(Arc::new(build_gateway(settings, base, audit.clone(), clock.clone(), anchors.clone())?))
         } else {
             None
@@ -153,6 +153,7 @@ impl App {
                 proxies: listener.proxies.clone(),
                 server: web.clone().filter(|_| has(Service::AuthorizationServer)),
                 gateway: self.gateway.clone().filter(|_| has(Service::Gateway)),
+                forward_auth: self.gateway.clone().filter(|_| has(Service::ForwardAuth)),
                 metrics: has(Service::Metrics).then(|| health.clone()),
                 lists: self.lists.clone(),
             };
@@ -201,7 +202,9 @@ fn check_role(role: Role, serves: &dyn Fn(Service) -> bool) -> anyhow::Result<()
         Role::Gateway if serves(Service::AuthorizationServer) => {
             bail!("a listener has the service `authorization_server`: run `symbolon serve`, which can be both")
         }
-        Role::Gateway if !serves(Service::Gateway) => bail!("no listener has the service `gateway`"),
+        Role::Gateway if !serves(Service::Gateway) && !serves(Service::ForwardAuth) => {
+            bail!("no listener has the service `gateway` or `forward_auth`")
+        }
         Role::Server | Role::Gateway => Ok(()),
     }
 }
@@ -226,7 +229,7 @@ pub fn check(loaded: &Loaded) -> anyhow::Result<()> {
         server::check(loaded)?;
     }
     ListFetcher::build(loaded, anchors.clone(), clock.clone())?;
-    if serves(ServiceSetting::Gateway) {
+    if serves(ServiceSetting::Gateway) || serves(ServiceSetting::ForwardAuth) {
         let audit = AuditSink::to_stream(std::io::sink(), 1).context("[audit]")?;
         build_gateway(settings, base, audit, clock, anchors)?;
     }

@@ -3,18 +3,20 @@
 
 use std::collections::{HashMap, HashSet};
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use anyhow::bail;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::net::TcpStream;
 
 use crate::config::settings::ListenerSettings;
 use crate::domain::Clock;
 use crate::gateway::tunnel::{TunnelEnd, join};
+use crate::wire::proxy_protocol;
 
 /// The longest time to connect to the other side.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -24,12 +26,37 @@ const HELLO_BYTES: usize = 32_768;
 /// Where connections of some server names go.
 #[derive(Debug)]
 pub struct Passthrough {
-    names: HashMap<String, Arc<str>>,
+    names: HashMap<String, Arc<Destination>>,
     /// By what stands behind `*.`.
-    domains: HashMap<String, Arc<str>>,
+    domains: HashMap<String, Arc<Destination>>,
     /// Names that are served here.
     served: HashSet<String>,
     clock: Arc<dyn Clock>,
+}
+
+/// Where connections go.
+#[derive(Debug)]
+pub struct Destination {
+    upstream: String,
+    announced: Announced,
+}
+
+/// Whether the other side is told whose a connection is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Announced {
+    /// Its bytes are all that it gets.
+    No,
+    /// A PROXY protocol header comes first.
+    Yes,
+}
+
+/// Whose a connection is, and where it has come to.
+#[derive(Clone, Copy, Debug)]
+pub struct Ends {
+    /// The client.
+    pub client: SocketAddr,
+    /// Our address.
+    pub reached: SocketAddr,
 }
 
 impl Passthrough {
@@ -41,11 +68,16 @@ impl Passthrough {
         let (mut names, mut domains) = (HashMap::new(), HashMap::new());
         let served: HashSet<String> = written.host.iter().flat_map(|host| &host.names).map(|name| normal(name)).collect();
         for entry in &written.passthrough {
-            let upstream: Arc<str> = entry.upstream.as_str().into();
+            let announced = if entry.send_proxy_protocol { Announced::Yes } else { Announced::No };
+            let upstream = Arc::new(Destination { upstream: entry.upstream.clone(), announced });
             let has_port =
                 entry.upstream.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
             if !has_port {
-                bail!("listener `{}`: `{}` is not where anything can be passed on to: write HOST:PORT", written.name, upstream);
+                bail!(
+                    "listener `{}`: `{}` is not where anything can be passed on to: write HOST:PORT",
+                    written.name,
+                    entry.upstream
+                );
             }
             for name in entry.names.iter().map(|name| normal(name)) {
                 if name == "*" || name.is_empty() {
@@ -70,22 +102,32 @@ impl Passthrough {
     }
 
     /// Where a server name goes. A name that is served here counts before `*.domain`.
-    pub fn find(&self, name: &str) -> Option<Arc<str>> {
+    pub fn find(&self, name: &str) -> Option<Arc<Destination>> {
         let domain = || self.domains.get(name.split_once('.')?.1).filter(|_| !self.served.contains(name));
         self.names.get(name).or_else(domain).cloned()
     }
 
     /// Carries a connection whose client has said `hello`, until one of its ends comes.
-    pub async fn carry(&self, client: Replayed, upstream: &str) -> TunnelEnd {
-        let connected = tokio::time::timeout(CONNECT, TcpStream::connect(upstream)).await;
-        let connected = connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
-        match connected.and_then(|socket| socket.set_nodelay(true).map(|()| socket)) {
+    pub async fn carry(&self, client: Replayed, to: &Destination, ends: Ends) -> TunnelEnd {
+        let connected = tokio::time::timeout(CONNECT, to.connect(ends)).await;
+        match connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
             Ok(socket) => join(client, socket, self.clock.clone()).await,
             Err(error) => {
-                tracing::warn!(%upstream, %error, "cannot pass a connection on");
+                tracing::warn!(upstream = to.upstream, %error, "cannot pass a connection on");
                 error.into()
             }
         }
+    }
+}
+
+impl Destination {
+    async fn connect(&self, ends: Ends) -> io::Result<TcpStream> {
+        let mut socket = TcpStream::connect(&self.upstream).await?;
+        socket.set_nodelay(true)?;
+        if self.announced == Announced::Yes {
+            socket.write_all(&proxy_protocol::header(ends.client, ends.reached)).await?;
+        }
+        Ok(socket)
     }
 }
 

@@ -13,10 +13,12 @@ use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
 use crate::config::settings::{
-    CertificateSourceSetting, ClientCertificateSetting, LimitSettings, ListenerSettings, ProxyPresetSetting,
+    CertificateSourceSetting, ClientCertificateSetting, LimitSettings, ListenerSettings, OriginalRequestSetting,
+    ProxyPresetSetting, ServiceSetting,
 };
 use crate::domain::Clock;
 use crate::fetch::AddressRange;
+use crate::gateway::forward_auth::Dialect;
 use crate::jose::digest::sha256;
 use crate::pki::proxy_header::{HeaderError, Notation, Said, decode};
 use crate::tls::{PeerCertificate, PeerCertificateError, PeerLimits, PeerThumbprint, TrustedHop};
@@ -41,6 +43,7 @@ pub enum Neighbour {
 /// What a listener takes from proxies.
 #[derive(Debug)]
 pub struct Proxies {
+    dialect: Dialect,
     notation: Notation,
     field: HeaderName,
     chain: Option<ChainField>,
@@ -91,6 +94,14 @@ pub fn build(
     clock: &Arc<dyn Clock>,
 ) -> anyhow::Result<Option<Arc<Proxies>>> {
     let section = || format!("listener `{}`: `trusted_proxy`", written.name);
+    if written.services.contains(&ServiceSetting::ForwardAuth) {
+        if written.services.len() > 1 {
+            bail!("listener `{}`: `forward_auth` is a service of its own: give it a listener of its own", written.name);
+        }
+        if written.trusted_proxy.is_none() {
+            bail!("listener `{}`: `forward_auth` is for trusted proxies: say in `trusted_proxy` which those are", written.name);
+        }
+    }
     let proxy = match (written.certificate_source, &written.trusted_proxy) {
         (CertificateSourceSetting::Handshake, None) => return Ok(None),
         (CertificateSourceSetting::Handshake, Some(_)) => {
@@ -112,6 +123,13 @@ pub fn build(
             bail!("{}: host `{}` must ask for certificates (`client_certificate`)", section(), host.names.join(", "));
         }
     }
+    if proxy.original_request.is_some() && !written.services.contains(&ServiceSetting::ForwardAuth) {
+        bail!("{}: `original_request` is for listeners with the service `forward_auth`", section());
+    }
+    let dialect = match (proxy.original_request, proxy.preset) {
+        (Some(OriginalRequestSetting::XOriginal), _) | (None, ProxyPresetSetting::Nginx) => Dialect::Original,
+        (Some(OriginalRequestSetting::XForwarded), _) | (None, _) => Dialect::Forwarded,
+    };
     let addresses = proxy.addresses.iter().map(|text| text.parse()).collect::<Result<_, _>>();
     let (field, chain_field, notation) = fields(proxy.preset);
     let named = |name: &Option<String>| {
@@ -128,6 +146,7 @@ pub fn build(
         _ => Lines::One,
     };
     Ok(Some(Arc::new(Proxies {
+        dialect,
         notation,
         field,
         chain: chain_field.map(|name| ChainField { name, lines }),
@@ -169,15 +188,22 @@ const fn fields(preset: ProxyPresetSetting) -> (&'static str, Option<&'static st
 }
 
 impl Proxies {
-    /// Whom a request comes from. The header fields are taken away, whoever sent them.
-    pub fn client(&self, connection: &Peer, neighbour: Neighbour, headers: &mut HeaderMap) -> Peer {
+    /// How they tell the requests that they ask about.
+    pub const fn dialect(&self) -> Dialect {
+        self.dialect
+    }
+
+    /// Whom a request comes from, with proof that a trusted proxy says so, where one does. The header fields are taken away, whoever sent
+    /// them.
+    pub fn client(&self, connection: &Peer, neighbour: Neighbour, headers: &mut HeaderMap) -> (Peer, Option<TrustedHop>) {
         let values = taken(headers, &self.field);
         let chain = self.chain.as_ref().map(|field| taken(headers, &field.name)).unwrap_or_default();
-        let told = match self.hop(connection, neighbour) {
+        let hop = self.hop(connection, neighbour);
+        let told = match hop {
             Some(hop) => self.told(&values, &chain, hop),
             None => Ok(Told::Nothing),
         };
-        connection.behind_proxy(told)
+        (connection.behind_proxy(told), hop)
     }
 
     /// Proof that a connection is a trusted proxy's: by every means that the listener names.

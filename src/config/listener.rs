@@ -13,7 +13,7 @@ pub struct ListenerSettings {
     pub name: String,
     /// `IP:PORT`.
     pub address: SocketAddr,
-    /// What is served here: `authorization_server`, `gateway`, `metrics`.
+    /// What is served here: `authorization_server`, `gateway`, `metrics`; or `forward_auth` alone.
     pub services: Vec<ServiceSetting>,
     /// Where a client's certificate comes from.
     #[serde(default)]
@@ -45,6 +45,10 @@ pub struct PassthroughSettings {
     pub names: Vec<String>,
     /// `HOST:PORT`, which is connected to for each connection.
     pub upstream: String,
+    /// Whether each connection to it begins with a PROXY protocol header (version 2) that tells the client's address: only where the other
+    /// side expects one, and believes it from the gateway alone.
+    #[serde(default)]
+    pub send_proxy_protocol: bool,
 }
 
 /// What a listener serves.
@@ -57,6 +61,9 @@ pub enum ServiceSetting {
     Gateway,
     /// Prometheus metrics at `/metrics`.
     Metrics,
+    /// The gateway's word to proxies that forward by themselves, whether a request of their clients may go on: for the proxies of
+    /// `trusted_proxy` alone, on a listener of its own.
+    ForwardAuth,
 }
 
 /// Where a client's certificate comes from.
@@ -88,12 +95,26 @@ pub struct TrustedProxySettings {
     /// with `anchor_set` beside it must show a certificate too.
     #[serde(default)]
     pub unix_socket: Option<PathBuf>,
+    /// How proxies tell the request that they ask about, where the listener's service is `forward_auth`. Default: `x_original` with the
+    /// preset `nginx`, `x_forwarded` with every other.
+    #[serde(default)]
+    pub original_request: Option<OriginalRequestSetting>,
     /// The name of the field, where it is not the preset's.
     #[serde(default)]
     pub header: Option<String>,
     /// The name of the field with the chain, where it is not the preset's, or the preset has none.
     #[serde(default)]
     pub chain_header: Option<String>,
+}
+
+/// How a proxy in front tells the request that it asks about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OriginalRequestSetting {
+    /// `X-Original-Method`, and `X-Original-URL`: a whole URL that begins with `https://`.
+    XOriginal,
+    /// `X-Forwarded-Method`, `X-Forwarded-Proto`, `X-Forwarded-Host` and `X-Forwarded-Uri`.
+    XForwarded,
 }
 
 /// What a proxy in front sends, by default under these names.

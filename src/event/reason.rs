@@ -91,6 +91,12 @@ reasons! {
     CertificateOcspUnknown = "certificate_ocsp_unknown";
     /// What a trusted proxy says of its client's certificate is there twice, cut off, or no certificate.
     ProxyHeaderMalformed = "proxy_header_malformed";
+    /// Whoever asks about a request is not a proxy that is trusted to.
+    ProxyUntrusted = "proxy_untrusted";
+    /// A trusted proxy asks about a request and does not tell it, or in more than one way.
+    OriginalRequest = "original_request";
+    /// A request that a proxy asks about has a field under whose name the gateway says who calls, or one like it.
+    IdentityClaimed = "identity_claimed";
     /// The registered subject is not this certificate's.
     CertificateSubjectMismatch = "certificate_subject_mismatch";
     /// The registered subject alternative name is not in this certificate.
@@ -472,6 +478,8 @@ reasons! {
     GatewaySignInForeign = "gateway_sign_in_foreign";
     /// The sign-in was begun too long ago.
     GatewaySignInExpired = "gateway_sign_in_expired";
+    /// Session after session of a browser was over as soon as it had begun: it is not led to sign in once more.
+    GatewaySignInCircle = "gateway_sign_in_circle";
     /// The provider did not sign the person in.
     GatewaySignInDeclined = "gateway_sign_in_declined";
     /// The answer is another provider's (RFC 9207).

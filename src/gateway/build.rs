@@ -20,6 +20,9 @@ use self::server::build_server;
 use self::session::{build_sessions, of_route};
 use super::Gateway;
 use super::assertion::{Asserter, MAX_LIFETIME, Style};
+use super::certificate::VERIFY;
+use super::certificate_header;
+use super::forward_auth::Claims;
 use super::metadata::PublishedMetadata;
 use super::pattern::{Conditions, Reach};
 use super::redirect::Redirect;
@@ -27,7 +30,9 @@ use super::route::{RouteHost, RoutePlace, RouteTable, RouteTableError};
 use super::strip::Reserved;
 use super::upstream::UpstreamError;
 use crate::binding::dpop::DpopSettingsError;
-use crate::config::settings::{AssertionStyleSetting, GatewaySettings, ListenerSettings, PathMatchSetting, Settings};
+use crate::config::settings::{
+    AssertionStyleSetting, GatewaySettings, ListenerSettings, PathMatchSetting, ServiceSetting, Settings,
+};
 use crate::domain::{Clock, ClockUnreadable, Issuer, Lifetime, Randomness, RandomnessUnavailable};
 use crate::jose::Algorithm;
 use crate::jose::sign::{SignError, SigningKey};
@@ -156,11 +161,16 @@ impl Gateway {
             .collect::<Result<BTreeMap<_, _>, BuildError>>()?;
         let kinds = build_sessions(&settings.gateway, &servers, &surroundings)?;
         let dpop = dpop_acceptance(settings, &surroundings)?;
+        let is_asked = settings.listener.iter().any(|listener| listener.services.contains(&ServiceSetting::ForwardAuth));
         let mut names = BTreeSet::new();
         let mut routes = Vec::with_capacity(settings.route.len());
         for (index, route) in settings.route.iter().enumerate() {
             if !names.insert(route.name.as_str()) {
                 return Err(setting("route.name", format!("two routes are named `{}`", route.name)));
+            }
+            if route.upstream.is_empty() && !is_asked {
+                let problem = "must name at least one, where no listener has the service `forward_auth`";
+                return Err(setting(format!("route.{}.upstream", route.name), problem));
             }
             let mut built = build_route(index, route, &servers, dpop.as_ref(), &surroundings)?;
             built.sessions = of_route(route, &settings.gateway, &kinds)?;
@@ -183,6 +193,10 @@ impl Gateway {
             .collect();
         let matched: Vec<HeaderName> =
             routes.iter().flat_map(|(_, route)| &route.conditions.headers).map(|(name, _)| name.clone()).collect();
+        let dialects = routes.iter().flat_map(|(_, route)| &route.certificate_headers);
+        let dialects = dialects.flat_map(|dialect| certificate_header::names(*dialect)).copied().map(HeaderName::from_static);
+        let of_routes = routes.iter().flat_map(|(_, route)| &route.request_headers).map(|(name, _)| name.clone());
+        let claims = Claims::new(dialects.chain(of_routes).chain([asserter.header().clone(), VERIFY]));
         let hosts =
             routes.iter().filter_map(|(place, route)| Some((RouteHost::parse(place.host).ok()?, route))).collect::<Vec<_>>();
         let metadata = PublishedMetadata::new(hosts.iter().map(|(host, route)| (host, *route)));
@@ -191,6 +205,7 @@ impl Gateway {
             metadata,
             redirects: RouteTable::new(redirects).map_err(BuildError::Redirects)?,
             reserved: Arc::new(Reserved::new(own.iter().chain([asserter.header()])).matching(&matched)),
+            claims,
             jwks: asserter.jwks(),
             asserter,
             max_headers: usize::try_from(settings.limits.request_headers).unwrap_or(usize::MAX),

@@ -7,11 +7,13 @@
 //! inspect   sanity     one reading of host, path and framing, or 400
 //! route     route      host, then the longest path, then methods and header fields
 //! visit     session    whose browser it is, where the route takes sessions
-//! decide    resource   presented → verified → proven → admitted
+//! admit     passage    what the route asks for: presented → verified → proven → admitted
 //! strip     strip      what a client may not say                     -> Stripped<Request>
 //! assert    assertion  the signed word of the gateway
 //! forward   forward    (Stripped<Request>, Admission, Upstream), the only way to an upstream
 //! ```
+//!
+//! [`Gateway::judge`] tells the same story to a proxy in front, up to the assertion, and leaves the forwarding to that.
 //!
 //! It knows no room of the authorization server and needs no database: it is a client of authorization servers.
 
@@ -26,9 +28,11 @@ pub mod certificate_rule;
 pub mod decision;
 pub mod feed;
 pub mod forward;
+pub mod forward_auth;
 pub mod limits;
 pub mod metadata;
 mod overview;
+mod passage;
 pub mod pattern;
 pub mod redirect;
 pub mod reject;
@@ -49,12 +53,11 @@ use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, SET_COOKIE, STRI
 use http::{HeaderName, HeaderValue, Method, Request, Response, Version, request};
 use http_body::Body as _;
 
-use crate::binding::Presenter;
-use crate::binding::dpop::{self, DPOP_NONCE};
+use crate::binding::dpop::DPOP_NONCE;
 use crate::config::settings::CertificateHeaderSetting;
-use crate::domain::{Clock, Cnf, Randomness, RandomnessUnavailable, RequestId, Thumbprint, Timestamp};
-use crate::event::{AccessDecision, Reason};
-use crate::resource::{Admission, Asked, Granted, Moment, Presented, Protection, Refusal, present};
+use crate::domain::{Clock, Randomness, RandomnessUnavailable, RequestId, Thumbprint};
+use crate::event::AccessDecision;
+use crate::resource::{Moment, Protection};
 use crate::telemetry::audit::AuditSink;
 use crate::tls::{CertificateMode, ConnectionFacts, PolicySet};
 use crate::token::TokenFacts;
@@ -62,23 +65,24 @@ use crate::trust::{CurrentAnchors, PeerTrust};
 
 use crate::wire::{self, Arriving, Target};
 use address::AddressRange;
-use answer_rules::{AnswerRules, FAPI_INTERACTION_ID, NotForPage, Preflight, Told};
-use assertion::{Asserted, Asserter, AssertionTerms, Style};
+use answer_rules::{AnswerRules, NotForPage, Preflight, Told};
+use assertion::{Asserter, AssertionTerms, Style};
 use body::Body;
 use certificate::Verdict;
-use certificate_header::{Fields, Shown};
 use certificate_rule::CertificateRules;
-use decision::{Admitted, RouteMetrics};
+use decision::RouteMetrics;
 use forward::{Again, Forwarded, Statement, forward};
+use forward_auth::Claims;
 use limits::{Concurrency, RateLimit};
 use metadata::PublishedMetadata;
+use passage::Passage;
 use pattern::Conditions;
 use redirect::Redirect;
 use reject::{Doing, Form, Rejection, Unread};
 use route::{Asking, Rewrite, RouteError, RouteTable};
 use session::{Sessions, Visitor};
 use strip::Reserved;
-use template::{Filling, Template};
+use template::Template;
 use tunnel::{NoBody, Upgrade};
 use upstreams::Upstreams;
 
@@ -157,6 +161,8 @@ pub struct Gateway {
     routes: RouteTable<Route>,
     redirects: RouteTable<Redirect>,
     reserved: Arc<Reserved>,
+    /// What requests that proxies ask about must not have, and every word to a proxy has.
+    claims: Claims,
     asserter: Asserter,
     jwks: Bytes,
     metadata: PublishedMetadata,
@@ -172,8 +178,18 @@ pub struct Gateway {
     strict_transport: Option<HeaderValue>,
 }
 
+/// What a caller meets of the gateway.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Face {
+    /// The proxy, which forwards.
+    Proxy,
+    /// The word to a proxy in front, which does.
+    ForwardAuth,
+}
+
 /// What is known of a request while it is being decided about.
 struct Case<'a> {
+    face: Face,
     connection: &'a ConnectionFacts,
     trust: Option<&'a Arc<PeerTrust>>,
     verdict: Option<Verdict>,
@@ -231,38 +247,9 @@ impl Gateway {
         trust: Option<&Arc<PeerTrust>>,
         policies: &PolicySet,
     ) -> Response<Body> {
-        let unread = match request.version() < Version::HTTP_2 && !request.body().is_end_stream() {
-            true => Unread::ClosesConnection,
-            false => Unread::Harmless,
-        };
-        let Ok(request_id) = RequestId::random(self.randomness.as_ref()) else {
-            let rejection = Rejection::from(RandomnessUnavailable);
-            let status = rejection.status().as_u16();
-            decision::refused(&self.audit, self.clock.as_ref(), AccessDecision::default(), &rejection, status);
-            return rejection.into_response(None, None, unread, Form::Json);
-        };
-        let form = Form::wanted(request.headers());
-        let decision = AccessDecision {
-            request_id: Some(request_id.clone()),
-            method: request.method().as_str().to_owned(),
-            path: request.uri().path().to_owned(),
-            peer_address: Some(connection.peer_address),
-            certificate: connection.thumbprint(),
-            ..AccessDecision::default()
-        };
-        let mut case = Case {
-            connection,
-            trust,
-            verdict: None,
-            request_id,
-            decision,
-            route: None,
-            told: Told::default(),
-            preflight: None,
-            unread,
-            form,
-            visitor: None,
-            cookies: Vec::new(),
+        let mut case = match self.open(&request, connection, trust, Face::Proxy) {
+            Ok(case) => case,
+            Err(response) => return *response,
         };
         let is_head = request.method() == Method::HEAD;
         let id = HeaderValue::from_str(case.request_id.as_str());
@@ -323,34 +310,12 @@ impl Gateway {
         if let Some(answer) = self.preflight(&head, asking, case) {
             return answer;
         }
-        let route = Arc::clone(case.route.insert(Arc::clone(self.routes.find(asking)?)));
-        case.decision.route = Some(route.name.clone());
-        case.told = route.answer_rules.read(&head.headers, self.randomness.as_ref())?;
-
-        route.admits_caller(&head.method, case.connection.peer_address.ip())?;
-        let presented = present(&head.headers, &head.uri).map_err(Refusal::from)?;
-        let presented = self.with_session(&route, presented, (&head, &target), case).await?;
-        let authorization = match (presented.token(), route.access_token) {
-            (Some(token), AccessToken::Passed) => Some(token.header_value()),
-            _ => None,
-        };
-        let asked = Asked {
-            method: head.method.as_str(),
-            authority: target.authority.as_str(),
-            path: target.path.as_str(),
-            proof: dpop::presented(&head.headers),
-        };
-        let (granted, now) = match self.decide(&route, presented, &asked, case).await {
-            Ok(decided) => decided,
-            Err(rejection) => return Err(self.sign_in_again(rejection, &route, (&head, &target), case).await),
-        };
-        let Granted { admission, dpop_key, dpop_nonce } = self.resting(granted, &route, case);
-        case.decision.dpop_key = dpop_key;
-        decision::tell(&mut case.decision, admission.facts());
-        if let Some(limit) = &route.rate_limit {
-            let origin = case.visitor.as_ref().map_or(limits::Origin::Request, |_| limits::Origin::Session);
-            limit.count(admission.facts(), case.vouched(admission.facts()), origin)?;
+        let route = Arc::clone(self.routes.find(asking)?);
+        // A proxy in front asks about it, and nothing passes here.
+        if route.upstreams.members().next().is_none() {
+            return Err(RouteError::Unknown.into());
         }
+        let Passage { admission, dpop_nonce, authorization, now } = self.admit(&route, (&head, &target), case).await?;
         // Held until the last byte of the answer.
         let place = match &route.concurrency {
             Some(concurrency) => Some(concurrency.take().ok_or(Rejection::Crowded)?),
@@ -364,26 +329,8 @@ impl Gateway {
             _ => Upgrade::No,
         };
         let stripped = self.reserved.strip(Request::from_parts(head, body));
-        let asserted = Asserted {
-            index: route.index,
-            route: &route.name,
-            terms: &route.assertion,
-            method: stripped.get().method(),
-            certificate: case.decision.certificate,
-            cnf: match &case.visitor {
-                Some(visitor) => visitor.certificate().map(Cnf::certificate),
-                None => admission.facts().cnf,
-            },
-        };
-        let assertion = self.asserter.assert(&admission, &asserted, now, self.randomness.as_ref())?;
-        let mut fields = self.fields(&route, &admission, case, now);
-        fields.extend(case.told.interaction.clone().map(|name| (FAPI_INTERACTION_ID, name)));
-        let admitted = Admitted::begin(&self.audit, Arc::clone(&self.clock), std::mem::take(&mut case.decision)).map_err(
-            |(unavailable, decision)| {
-                case.decision = *decision;
-                Rejection::from(unavailable)
-            },
-        )?;
+        let (assertion, fields) = self.said(&route, &admission, stripped.get().method(), case, now)?;
+        let admitted = self.begin(case)?;
         let metrics = route.metrics.get_or_init(|| RouteMetrics::new(&route.name));
         let decided = self.clock.monotonic();
         metrics.admitted(decided.saturating_sub(started));
@@ -457,79 +404,48 @@ impl Gateway {
         Some(route.answer_rules.preflight(&method, &case.told)?.map_err(|NotForPage| Rejection::Page))
     }
 
-    /// What the upstream is told of the certificate, and the fields of the route's own.
-    fn fields(&self, route: &Route, admission: &Admission, case: &Case<'_>, now: Timestamp) -> Fields {
-        if route.certificate_headers.is_empty() && route.request_headers.is_empty() {
-            return Fields::new();
-        }
-        let shown = Shown {
-            peer: case.connection.peer.as_ref().ok().and_then(Option::as_deref),
-            verdict: certificate::worth(admission, route, case.connection, case.trust, &self.anchors, now),
-            bound: certificate::bound(
-                admission,
-                case.rests_on(admission),
-                route,
-                case.connection,
-                case.trust,
-                &self.anchors,
-                now,
-            ),
-        };
-        let mut fields: Fields =
-            route.certificate_headers.iter().flat_map(|dialect| certificate_header::write(*dialect, &shown)).collect();
-        let facts = admission.facts();
-        let filling = Filling { shown, facts, request_id: &case.request_id, route: &route.name, now };
-        let filled = route.request_headers.iter().filter_map(|(name, template)| Some((name.clone(), template.fill(&filling)?)));
-        fields.extend(filled);
-        fields
-    }
-
-    /// Whether this caller may have this route: from the live connection, on every request.
-    async fn decide(
+    /// Begins the case of a request.
+    fn open<'a>(
         &self,
-        route: &Route,
-        presented: Presented,
-        asked: &Asked<'_>,
-        case: &mut Case<'_>,
-    ) -> Result<(Granted, Timestamp), Rejection> {
-        let moment = Moment::read(self.clock.as_ref())?;
-        let certificate = case.connection.peer.as_ref().map_err(|error| Rejection::Certificate(error.clone()))?;
-        let presenter = match (&case.visitor, &route.sessions) {
-            // The token is ours; what the browser has proven was held against its session.
-            (Some(_), Some(sessions)) => Presenter::ourselves(sessions.own_certificate()),
-            _ => Presenter::known(certificate.as_deref(), case.connection.peer_thumbprint.as_ref()),
+        request: &Request<Arriving>,
+        connection: &'a ConnectionFacts,
+        trust: Option<&'a Arc<PeerTrust>>,
+        face: Face,
+    ) -> Result<Case<'a>, Box<Response<Body>>> {
+        let unread = match request.version() < Version::HTTP_2 && !request.body().is_end_stream() {
+            true => Unread::ClosesConnection,
+            false => Unread::Harmless,
         };
-        let issuer = presented.token().and_then(|token| route.protection.issuer_of(token.as_str()).ok());
-        let verdict = route.protection.decide(presented, &presenter, asked, moment).await;
-        if let Some(issuer) = issuer {
-            decision::count_introspection(&issuer.name, &verdict);
-        }
-        match verdict {
-            Ok(Granted { admission, dpop_key, dpop_nonce }) => {
-                let facts = Arc::clone(admission.facts());
-                let rests_on = case.rests_on(&admission);
-                match certificate::judge(admission, rests_on, route, case.connection, case.trust, &self.anchors, moment.wall) {
-                    Ok((admission, verdict)) => {
-                        case.verdict = verdict;
-                        case.decision.certificate_verdict = verdict.map(Verdict::text);
-                        Ok((Granted { admission, dpop_key, dpop_nonce }, moment.wall))
-                    }
-                    Err(reason) => {
-                        decision::tell(&mut case.decision, &facts);
-                        Err(match reason {
-                            Reason::PolicyCertificate => Rejection::CertificateRule,
-                            reason => Rejection::Untrusted(reason),
-                        })
-                    }
-                }
-            }
-            Err(denied) => {
-                if let Some(facts) = &denied.facts {
-                    decision::tell(&mut case.decision, facts);
-                }
-                Err(denied.into())
-            }
-        }
+        let Ok(request_id) = RequestId::random(self.randomness.as_ref()) else {
+            let rejection = Rejection::from(RandomnessUnavailable);
+            let status = rejection.status().as_u16();
+            decision::refused(&self.audit, self.clock.as_ref(), AccessDecision::default(), &rejection, status);
+            return Err(Box::new(rejection.into_response(None, None, unread, Form::Json)));
+        };
+        let form = Form::wanted(request.headers());
+        let decision = AccessDecision {
+            request_id: Some(request_id.clone()),
+            method: request.method().as_str().to_owned(),
+            path: request.uri().path().to_owned(),
+            peer_address: Some(connection.peer_address),
+            certificate: connection.thumbprint(),
+            ..AccessDecision::default()
+        };
+        Ok(Case {
+            face,
+            connection,
+            trust,
+            verdict: None,
+            request_id,
+            decision,
+            route: None,
+            told: Told::default(),
+            preflight: None,
+            unread,
+            form,
+            visitor: None,
+            cookies: Vec::new(),
+        })
     }
 
     fn reject(&self, rejection: Rejection, case: &mut Case<'_>) -> Response<Body> {

@@ -127,6 +127,9 @@ fn requirements(route: &Route) -> Vec<(&'static str, String)> {
     for (name, value) in &route.conditions.headers {
         lines.push(("for", format!("{name}: {value}")));
     }
+    if route.upstreams.members().next().is_none() {
+        lines.push(("upstreams", "none: proxies in front ask about it (`forward_auth`)".to_owned()));
+    }
     if route.upstreams.members().nth(1).is_some() {
         let members = route.upstreams.members();
         lines.push((

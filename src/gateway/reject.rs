@@ -10,6 +10,7 @@ use http::{HeaderValue, Method, Response, StatusCode};
 use super::assertion::AssertError;
 use super::body::Body;
 use super::forward::ForwardError;
+use super::forward_auth::QuestionError;
 use super::limits::TooMuch;
 use super::route::RouteError;
 use super::session::SessionError;
@@ -92,6 +93,9 @@ pub enum Rejection {
     /// A session, or its provider.
     #[error("{0}")]
     Session(#[from] SessionError),
+    /// The question of a proxy in front is none, or the request that it asks about claims what we say.
+    #[error("{0}")]
+    Question(#[from] QuestionError),
     /// The endpoint is for this method alone.
     #[error("this method is not served here")]
     SessionMethod(Method),
@@ -149,6 +153,7 @@ impl Rejection {
             Self::SignIn { reason, .. } | Self::NotSignedIn(reason) => *reason,
             Self::Session(error) => error.reason(),
             Self::SessionMethod(_) => Reason::MethodNotAllowed,
+            Self::Question(error) => error.reason(),
         }
     }
 
@@ -243,6 +248,15 @@ impl Rejection {
             Self::SignIn { .. } => (StatusCode::SEE_OTHER, "unauthorized", "Sign in"),
             Self::NotSignedIn(_) => (StatusCode::UNAUTHORIZED, "unauthorized", "The session is over, or not one of this place"),
             Self::Session(error) => error.answer(),
+            Self::Question(QuestionError::Asker) => (StatusCode::FORBIDDEN, "access_denied", "Only a trusted proxy may ask here"),
+            Self::Question(QuestionError::Claim(_)) => {
+                (StatusCode::BAD_REQUEST, "invalid_request", "The request has a header field that only the gateway may write")
+            }
+            Self::Question(_) => (
+                StatusCode::BAD_REQUEST,
+                "invalid_request",
+                "The proxy in front does not say in one way which request it asks about",
+            ),
             Self::SessionMethod(_) => (StatusCode::METHOD_NOT_ALLOWED, "invalid_request", "This method is not served here"),
             Self::Forward(ForwardError::Ended(AdmissionEnded::Clock)) => {
                 (StatusCode::SERVICE_UNAVAILABLE, "server_error", "The gateway has a fault")
@@ -442,12 +456,16 @@ mod tests {
             Rejection::SignIn { location: HeaderValue::from_static("https://op.example/"), reason: Reason::GatewaySessionAbsent },
             Rejection::NotSignedIn(Reason::GatewaySessionBroken),
             Rejection::SessionMethod(Method::POST),
+            QuestionError::Asker.into(),
+            QuestionError::Absent("x-original-url").into(),
+            QuestionError::Claim(http::HeaderName::from_static("x-symbolon-assertion")).into(),
             SessionError::CertificateAbsent.into(),
             SessionError::CertificateMismatch.into(),
             SessionError::ForeignPage.into(),
             SessionError::Malformed.into(),
             SessionError::Foreign.into(),
             SessionError::Expired.into(),
+            SessionError::Circle.into(),
             SessionError::Declined("access_denied".into()).into(),
             SessionError::Issuer.into(),
             SessionError::Provider(ProviderError::Refused("invalid_grant".into())).into(),

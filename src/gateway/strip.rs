@@ -240,7 +240,8 @@ impl Reserved {
     }
 }
 
-fn folded(name: &HeaderName) -> String {
+/// A name as the laxest upstream reads it.
+pub(super) fn folded(name: &HeaderName) -> String {
     fold(name.as_str()).unwrap_or_else(|| name.as_str().to_owned())
 }
 

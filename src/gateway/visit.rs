@@ -4,8 +4,8 @@ use http::{HeaderValue, Method, Response, Version, header, request};
 
 use super::body::Body;
 use super::reject::{Form, Rejection};
-use super::session::{self, Endpoint, Place, Sessions, Visit};
-use super::{Case, Gateway, Route, certificate};
+use super::session::{self, Endpoint, Gone, Place, SessionError, Sessions, Visit};
+use super::{Case, Face, Gateway, Route, certificate};
 use crate::domain::Thumbprint;
 use crate::event::{AuditEvent, Reason, Trailed};
 use crate::resource::{Admission, AdmitError, Granted, Moment, Presented, Refusal, VerifyError};
@@ -48,7 +48,7 @@ impl Case<'_> {
         let certificate = self.connection.peer.as_ref().map_err(|error| Rejection::Certificate(error.clone()))?;
         // A thumbprint that a proxy tells has neither dates nor an authority: no session is opened with it, nor without it.
         if certificate.is_none() && self.connection.peer_thumbprint.is_some() {
-            return Err(session::SessionError::CertificateAbsent.into());
+            return Err(SessionError::CertificateAbsent.into());
         }
         Ok(Place {
             method: &head.method,
@@ -56,6 +56,7 @@ impl Case<'_> {
             headers: &head.headers,
             authority: &target.authority,
             certificate: certificate.as_deref().map(PeerCertificate::thumbprint),
+            address: self.connection.peer_address.ip(),
             now: moment.wall,
         })
     }
@@ -107,18 +108,18 @@ impl Gateway {
         (head, target): (&request::Parts, &Target),
         case: &mut Case<'_>,
     ) -> Result<Presented, Rejection> {
-        let (Some(sessions), Presented::Nothing) = (&route.sessions, &presented) else { return Ok(presented) };
+        let (Some(sessions), Presented::Nothing, Face::Proxy) = (&route.sessions, &presented, case.face) else {
+            return Ok(presented);
+        };
         let place = case.place(head, target, Moment::read(self.clock.as_ref())?)?;
         let demands = certificate::is_demanded(route, case.connection);
         match sessions.visit(&place).await? {
             // Anybody's good certificate would do beside it.
             Visit::Somebody(visitor) if demands && visitor.certificate().is_none() => {
-                let reason = Reason::GatewaySessionAbsent;
+                let why = (Reason::GatewaySessionAbsent, None);
                 match navigation(head).filter(|_| place.certificate.is_some()) {
-                    Some(Navigation) => {
-                        Err(self.sign_in(route, sessions, &place, &target_of(head, target), reason, case).await?)
-                    }
-                    None => Err(session::SessionError::CertificateAbsent.into()),
+                    Some(Navigation) => Err(self.sign_in(route, sessions, &place, &target_of(head, target), why, case).await?),
+                    None => Err(SessionError::CertificateAbsent.into()),
                 }
             }
             Visit::Somebody(mut visitor) => {
@@ -127,12 +128,15 @@ impl Gateway {
                 case.visitor = Some(visitor);
                 Ok(Presented::Bearer(token))
             }
-            Visit::Nobody(reason) => match (navigation(head), reason) {
-                (Some(Navigation), reason) => {
-                    let reason = reason.unwrap_or(Reason::GatewaySessionAbsent);
-                    Err(self.sign_in(route, sessions, &place, &target_of(head, target), reason, case).await?)
+            Visit::Nobody(gone) => match (navigation(head), gone) {
+                (Some(Navigation), gone) => {
+                    let why = (gone.map_or(Reason::GatewaySessionAbsent, |gone| gone.reason), gone.as_ref());
+                    Err(self.sign_in(route, sessions, &place, &target_of(head, target), why, case).await?)
                 }
-                (None, Some(reason)) => Err(Rejection::NotSignedIn(reason)),
+                (None, Some(gone)) => Err(match gone.reason {
+                    Reason::GatewaySessionCertificateMismatch => SessionError::CertificateMismatch.into(),
+                    reason => Rejection::NotSignedIn(reason),
+                }),
                 (None, None) => Ok(Presented::Nothing),
             },
         }
@@ -145,14 +149,19 @@ impl Gateway {
         sessions: &Sessions,
         place: &Place<'_>,
         target: &str,
-        reason: Reason,
+        (reason, gone): (Reason, Option<&Gone>),
         case: &mut Case<'_>,
     ) -> Result<Rejection, Rejection> {
         if place.certificate.is_none() && certificate::is_demanded(route, case.connection) {
-            return Err(session::SessionError::CertificateAbsent.into());
+            return Err(SessionError::CertificateAbsent.into());
         }
         let step_up = route.protection.requirements.step_up.as_ref();
-        let (location, cookies): (HeaderValue, _) = sessions.begin(place, target, step_up).await?;
+        let begun = sessions.begin(place, target, step_up, gone).await;
+        if matches!(begun, Err(SessionError::Circle)) {
+            // Whoever tries again begins anew.
+            case.cookies = sessions.cleared(place);
+        }
+        let (location, cookies): (HeaderValue, _) = begun?;
         case.cookies = cookies;
         Ok(Rejection::SignIn { location, reason })
     }
@@ -185,7 +194,7 @@ impl Gateway {
         else {
             return rejection;
         };
-        match self.sign_in(route, sessions, &place, &target_of(head, target), reason, case).await {
+        match self.sign_in(route, sessions, &place, &target_of(head, target), (reason, None), case).await {
             Ok(led) | Err(led) => led,
         }
     }

@@ -1,5 +1,5 @@
-//! The PROXY protocol, version 2: whom a proxy that passes bytes on unread speaks for. Strict, since whoever speaks it is a program that we
-//! were told of.
+//! The PROXY protocol, version 2: whom a proxy that passes bytes on unread speaks for. Reading is strict, since whoever speaks it is a
+//! program that we were told of.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -15,6 +15,26 @@ const TCP4: u8 = 0x11;
 const TCP6: u8 = 0x21;
 /// Type and length of what stands behind the addresses.
 const TLV_HEAD: usize = 3;
+
+/// The header of a connection that is passed on for a client: who it is, and where it has come to. Addresses of two families are told as
+/// IPv6, an IPv4 one within it.
+pub fn header(client: SocketAddr, reached: SocketAddr) -> Vec<u8> {
+    let (addresses, transport) = match (client.ip().to_canonical(), reached.ip().to_canonical()) {
+        (IpAddr::V4(client), IpAddr::V4(reached)) => ([client.octets(), reached.octets()].concat(), TCP4),
+        (client, reached) => ([client, reached].map(within_ipv6).concat(), TCP6),
+    };
+    let ports = [client.port().to_be_bytes(), reached.port().to_be_bytes()].concat();
+    // At most 36.
+    let length = u16::try_from(addresses.len() + ports.len()).unwrap_or_default();
+    [&SIGNATURE[..], &[PROXY, transport], &length.to_be_bytes(), &addresses, &ports].concat()
+}
+
+fn within_ipv6(address: IpAddr) -> [u8; 16] {
+    match address {
+        IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
+        IpAddr::V6(address) => address.octets(),
+    }
+}
 
 /// The first part of a header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,7 +155,7 @@ mod tests {
 
     use super::*;
 
-    fn header(command: u8, transport: u8, length: u16, rest: &[u8]) -> Vec<u8> {
+    fn written(command: u8, transport: u8, length: u16, rest: &[u8]) -> Vec<u8> {
         [&SIGNATURE[..], &[command, transport], &length.to_be_bytes(), rest].concat()
     }
 
@@ -157,36 +177,52 @@ mod tests {
         let client = |text: &str| Ok(Origin::Client(text.parse().expect("an address")));
         let member = [&V4[..], &[0x04, 0, 2, 9, 9], &[0x20, 0, 0]].concat();
         let table: Vec<(&str, Vec<u8>, Result<Origin, ProxyProtocolError>)> = vec![
-            ("IPv4", header(PROXY, TCP4, 12, &V4), client("203.0.113.7:4711")),
-            ("IPv6", header(PROXY, TCP6, 36, &v6("2001:db8::7")), client("[2001:db8::7]:4711")),
-            ("IPv4 within IPv6", header(PROXY, TCP6, 36, &v6("::ffff:203.0.113.7")), client("203.0.113.7:4711")),
-            ("members", header(PROXY, TCP4, 20, &member), client("203.0.113.7:4711")),
-            ("a health check", header(LOCAL, 0, 0, &[]), Ok(Origin::Proxy)),
-            ("a health check with addresses", header(LOCAL, TCP4, 12, &V4), Ok(Origin::Proxy)),
-            ("the longest", header(LOCAL, 0, 536, &[0; 536]), Ok(Origin::Proxy)),
-            ("too long", header(LOCAL, 0, 537, &[0; 537]), Err(TooLong)),
+            ("IPv4", written(PROXY, TCP4, 12, &V4), client("203.0.113.7:4711")),
+            ("IPv6", written(PROXY, TCP6, 36, &v6("2001:db8::7")), client("[2001:db8::7]:4711")),
+            ("IPv4 within IPv6", written(PROXY, TCP6, 36, &v6("::ffff:203.0.113.7")), client("203.0.113.7:4711")),
+            ("members", written(PROXY, TCP4, 20, &member), client("203.0.113.7:4711")),
+            ("a health check", written(LOCAL, 0, 0, &[]), Ok(Origin::Proxy)),
+            ("a health check with addresses", written(LOCAL, TCP4, 12, &V4), Ok(Origin::Proxy)),
+            ("the longest", written(LOCAL, 0, 536, &[0; 536]), Ok(Origin::Proxy)),
+            ("too long", written(LOCAL, 0, 537, &[0; 537]), Err(TooLong)),
             ("version 1", b"PROXY TCP4 203.0.113.7 192.0.2.1 4711 443\r\n".to_vec(), Err(Signature)),
             ("TLS", [&[0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3][..], &[7; 20]].concat(), Err(Signature)),
-            ("version 3", header(0x31, TCP4, 12, &V4), Err(Command(0x31))),
-            ("another command", header(0x22, TCP4, 12, &V4), Err(Command(0x22))),
-            ("UDP", header(PROXY, 0x12, 12, &V4), Err(Transport(0x12))),
-            ("a Unix socket", header(PROXY, 0x31, 216, &[0; 216]), Err(Transport(0x31))),
-            ("nobody knows who", header(PROXY, 0, 0, &[]), Err(Transport(0))),
-            ("too short for IPv4", header(PROXY, TCP4, 11, &V4[..11]), Err(Length)),
-            ("too short for IPv6", header(PROXY, TCP6, 12, &V4), Err(Length)),
-            ("half a member", header(PROXY, TCP4, 14, &member[..14]), Err(Length)),
-            ("a member that is cut off", header(PROXY, TCP4, 16, &member[..16]), Err(Length)),
+            ("version 3", written(0x31, TCP4, 12, &V4), Err(Command(0x31))),
+            ("another command", written(0x22, TCP4, 12, &V4), Err(Command(0x22))),
+            ("UDP", written(PROXY, 0x12, 12, &V4), Err(Transport(0x12))),
+            ("a Unix socket", written(PROXY, 0x31, 216, &[0; 216]), Err(Transport(0x31))),
+            ("nobody knows who", written(PROXY, 0, 0, &[]), Err(Transport(0))),
+            ("too short for IPv4", written(PROXY, TCP4, 11, &V4[..11]), Err(Length)),
+            ("too short for IPv6", written(PROXY, TCP6, 12, &V4), Err(Length)),
+            ("half a member", written(PROXY, TCP4, 14, &member[..14]), Err(Length)),
+            ("a member that is cut off", written(PROXY, TCP4, 16, &member[..16]), Err(Length)),
         ];
         for (what, bytes, expected) in table {
             assert_eq!(parse(&bytes), expected, "{what}");
         }
     }
 
+    /// The examples are those of the specification's structures (§2.2), byte by byte.
+    #[test]
+    fn whom_we_speak_for_is_told() {
+        let at = |text: &str| text.parse::<SocketAddr>().expect("an address");
+        assert_eq!(header(at("203.0.113.7:4711"), at("192.0.2.1:443")), written(PROXY, TCP4, 12, &V4));
+        assert_eq!(header(at("[::ffff:203.0.113.7]:4711"), at("192.0.2.1:443")), written(PROXY, TCP4, 12, &V4));
+        assert_eq!(header(at("[2001:db8::7]:4711"), at("[::]:443")), written(PROXY, TCP6, 36, &v6("2001:db8::7")));
+        assert_eq!(parse(&header(at("203.0.113.7:4711"), at("[2001:db8::1]:443"))), Ok(Origin::Client(at("203.0.113.7:4711"))));
+    }
+
     proptest! {
         #[test]
+        fn what_is_written_is_read(client: SocketAddr, reached: SocketAddr) {
+            let expected = SocketAddr::new(client.ip().to_canonical(), client.port());
+            prop_assert_eq!(parse(&header(client, reached)), Ok(Origin::Client(expected)));
+        }
+
+        #[test]
         fn no_bytes_make_the_reader_fail(command: u8, transport: u8, length: u16, rest in proptest::collection::vec(any::<u8>(), 0..80)) {
-            let _ = parse(&header(command, transport, length, &rest));
-            let _ = parse(&header(PROXY, if transport % 2 == 0 { TCP4 } else { TCP6 }, rest.len() as u16, &rest));
+            let _ = parse(&written(command, transport, length, &rest));
+            let _ = parse(&written(PROXY, if transport % 2 == 0 { TCP4 } else { TCP6 }, rest.len() as u16, &rest));
             let _ = parse(&rest);
         }
     }

@@ -225,8 +225,9 @@ pub struct RouteSettings {
     /// looked at first.
     #[serde(default)]
     pub match_header: Vec<MatchHeaderSettings>,
-    /// Where requests go: `http://HOST:PORT` or `https://HOST:PORT`, or a list of them that take turns.
-    #[serde(deserialize_with = "one_or_more")]
+    /// Where requests go: `http://HOST:PORT` or `https://HOST:PORT`, or a list of them that take turns. May be left out of a route that is
+    /// there for questions of proxies alone (`forward_auth` of a listener): nothing passes here then.
+    #[serde(default, deserialize_with = "one_or_more")]
     pub upstream: Vec<String>,
     /// How much of the requests each of several upstreams gets, in their order. Empty: all the same.
     #[serde(default)]

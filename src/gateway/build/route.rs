@@ -234,9 +234,6 @@ fn upstreams(
 ) -> Result<Upstreams, BuildError> {
     let at = |member: &str| format!("route.{}.{member}", settings.name);
     let (urls, weights) = (&settings.upstream, &settings.upstream_weights);
-    if urls.is_empty() {
-        return Err(setting(at("upstream"), "must name at least one"));
-    }
     let sum: u64 = weights.iter().copied().map(u64::from).sum();
     if !weights.is_empty() && (weights.len() != urls.len() || weights.contains(&0) || sum > MAX_WEIGHTS.into()) {
         let problem = format!("must be one for each upstream, each at least 1, and together at most {MAX_WEIGHTS}");

@@ -75,7 +75,8 @@ impl Cookies {
         find(headers, &self.sign_in_name(state)?)
     }
 
-    /// `Set-Cookie` fields for a sign-in that begins. A browser that has begun too many forgets the others.
+    /// `Set-Cookie` fields for a sign-in that begins. A browser that has begun too many forgets the earliest, which it sends first
+    /// (RFC 6265 §5.4).
     pub fn set_sign_in(&self, state: &str, text: &str, seconds: u32, headers: &HeaderMap) -> Result<Vec<HeaderValue>, TooLarge> {
         let name = self.sign_in_name(state).ok_or(TooLarge)?;
         if text.len() > CHUNK {
@@ -83,7 +84,7 @@ impl Cookies {
         }
         let start = format!("{}.in-", self.0);
         let pending: Vec<&str> = pairs(headers).map(|(name, _)| name).filter(|name| name.starts_with(&start)).collect();
-        let too_many = if pending.len() >= MAX_PENDING { pending } else { Vec::new() };
+        let too_many = pending.get(..(pending.len() + 1).saturating_sub(MAX_PENDING)).unwrap_or_default();
         let mut fields: Vec<String> = too_many.iter().map(|name| format!("{name}=; {ATTRIBUTES}; Max-Age=0")).collect();
         fields.push(format!("{name}={text}; {ATTRIBUTES}; Max-Age={seconds}"));
         Ok(sensitive(fields))
@@ -235,7 +236,14 @@ mod tests {
         }
         assert_eq!(cookies.sign_in("state-00", &browser), Some("sealed"));
         assert_eq!((cookies.sign_in("state-99", &browser), cookies.sign_in("x;y=", &browser)), (None, None));
-        assert_eq!(cookies.set_sign_in("another1", "sealed", 600, &browser).expect("cookies").len(), 1 + MAX_PENDING);
+        let set = cookies.set_sign_in("another1", "sealed", 600, &browser).expect("cookies");
+        assert_eq!(set.len(), 2, "the earliest alone goes");
+        assert!(set[0].to_str().expect("text").starts_with("__Host-symbolon-gateway-staff.in-state-00=;"));
+        browser.append(
+            COOKIE,
+            HeaderValue::from_static("__Host-symbolon-gateway-staff.in-x1=y; __Host-symbolon-gateway-staff.in-x2=y"),
+        );
+        assert_eq!(cookies.set_sign_in("another1", "sealed", 600, &browser).expect("cookies").len(), 4);
     }
 
     #[test]

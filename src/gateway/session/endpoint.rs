@@ -145,13 +145,14 @@ impl Sessions {
         let opened = match self.open(place) {
             Ok(Ok(opened)) => opened,
             // Without its certificate a session does not end, but this browser is rid of it.
-            Ok(Err(_)) | Err(SessionError::CertificateAbsent | SessionError::CertificateMismatch) => {
+            Ok(Err(_)) | Err(SessionError::CertificateAbsent) => {
                 return Ok(Served { response: led(&home)?, cookies, event: None });
             }
             Err(error) => return Err(error),
         };
         let session = opened.session;
-        self.spec.memory.end(Over::Session(&session.id), place.now, self.spec.lifetime);
+        let owner = (self.spec.provider.issuer(), &session.subject);
+        self.spec.memory.end(Over::Session(&session.id), Some(owner), place.now, self.spec.lifetime);
         let event = AuditEvent::BrowserSessionEnded {
             request_id: request_id.clone(),
             sessions: self.name().to_owned(),
@@ -175,7 +176,8 @@ impl Sessions {
             Claim::Seen => return Err(SessionError::LogoutReplayed),
             Claim::Unavailable => return Err(SessionError::LogoutUnknown),
         }
-        let end = |over: Over<'_>, now: Timestamp| self.spec.memory.end(over, now, self.spec.lifetime);
+        let owner = token.subject.as_ref().map(|subject| (issuer, subject));
+        let end = |over: Over<'_>, now: Timestamp| self.spec.memory.end(over, owner, now, self.spec.lifetime);
         match (&token.session_id, &token.subject) {
             (Some(sid), subject) => {
                 end(Over::ProviderSession(issuer, sid), moment.wall);

@@ -29,6 +29,9 @@ pub enum SessionError {
     /// Too long ago.
     #[error("the sign-in was begun too long ago")]
     Expired,
+    /// Session after session was over as soon as it had begun.
+    #[error("several sessions in a row were over as soon as they had begun")]
+    Circle,
     /// The provider said no.
     #[error("the provider did not sign the person in: {0}")]
     Declined(String),
@@ -80,6 +83,7 @@ impl SessionError {
             Self::Malformed => Reason::GatewaySignInMalformed,
             Self::Foreign => Reason::GatewaySignInForeign,
             Self::Expired => Reason::GatewaySignInExpired,
+            Self::Circle => Reason::GatewaySignInCircle,
             Self::Declined(_) => Reason::GatewaySignInDeclined,
             Self::Issuer => Reason::GatewaySignInIssuer,
             Self::Provider(error) => error.reason(),
@@ -108,6 +112,12 @@ impl SessionError {
             Self::Provider(ProviderError::Refused(_) | ProviderError::IdToken(_)) => {
                 (StatusCode::BAD_REQUEST, "invalid_request", AGAIN)
             }
+            Self::Circle => (
+                StatusCode::FORBIDDEN,
+                "access_denied",
+                "You were signed in several times in a row, and each time the session was over at once: wait a minute, sign out where \
+                 you sign in, and try again",
+            ),
             Self::Declined(_) => (StatusCode::FORBIDDEN, "access_denied", "The provider did not sign you in"),
             Self::Provider(ProviderError::Unavailable(_)) => (
                 StatusCode::SERVICE_UNAVAILABLE,

@@ -17,8 +17,13 @@ use crate::seal::{DataKey, KeyRing};
 
 /// Ended sessions that are remembered one by one.
 const MAX_ENDED: usize = 100_000;
+/// Those of one person. Whoever ends more has all sessions ended that have begun by then: nobody fills the list alone, and ends everybody
+/// else's sessions by that.
+const MAX_ENDED_OF_ONE: usize = 256;
 /// Sessions whose last tokens are remembered.
 const MAX_RENEWED: usize = 10_000;
+/// Those of one person.
+const MAX_RENEWED_OF_ONE: usize = 64;
 /// Logout tokens that are remembered.
 const MAX_LOGOUT_TOKENS: usize = 100_000;
 
@@ -32,7 +37,7 @@ pub struct Memory {
     /// So that nobody waits for a lock while nothing has ended.
     ended_count: AtomicUsize,
     bell: watch::Sender<()>,
-    renewed: Mutex<HashMap<SessionId, (Timestamp, Slot)>>,
+    renewed: Mutex<HashMap<SessionId, Renewed>>,
     pub(super) logout_tokens: ReplayCache,
 }
 
@@ -42,10 +47,22 @@ impl std::fmt::Debug for Memory {
     }
 }
 
+/// Whose a session is, by digest.
+type Owner = [u8; 32];
+
+#[derive(Debug)]
+struct Renewed {
+    until: Timestamp,
+    owner: Owner,
+    slot: Slot,
+}
+
 #[derive(Debug, Default)]
 struct Ended {
     /// By digest: sessions that began up to `begun` are over; kept until no such session could be open.
     entries: HashMap<[u8; 32], Entry>,
+    /// Which of them a person has.
+    of_one: HashMap<Owner, Vec<[u8; 32]>>,
     /// When there were too many to remember: whatever had begun by then is over.
     all_begun: Option<Timestamp>,
 }
@@ -85,6 +102,44 @@ impl Over<'_> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IsOver;
 
+impl Ended {
+    fn insert(&mut self, digest: [u8; 32], begun: Timestamp, until: Timestamp) {
+        // Kinds of sessions share this: the longest counts, and what was ended later.
+        let known = self.entries.get(&digest);
+        let entry = Entry {
+            begun: known.map_or(begun, |known| known.begun.max(begun)),
+            until: known.map_or(until, |known| known.until.max(until)),
+        };
+        self.entries.insert(digest, entry);
+    }
+
+    fn forget_what_is_past(&mut self, now: Timestamp) {
+        self.entries.retain(|_, entry| now < entry.until);
+        let entries = &self.entries;
+        self.of_one.retain(|_, digests| {
+            digests.retain(|digest| entries.contains_key(digest));
+            !digests.is_empty()
+        });
+    }
+
+    /// Counts an entry as one of this person's. The many of one become a single one.
+    fn count(&mut self, owner: Owner, digest: [u8; 32], now: Timestamp) {
+        let digests = self.of_one.entry(owner).or_default();
+        if digests.contains(&digest) {
+            return;
+        }
+        if digests.len() < MAX_ENDED_OF_ONE {
+            digests.push(digest);
+            return;
+        }
+        let others = std::mem::replace(digests, vec![digest]);
+        let until = others.iter().filter_map(|other| self.entries.remove(other)).map(|entry| entry.until).max();
+        if let Some(until) = until {
+            self.insert(owner, now, until);
+        }
+    }
+}
+
 impl Memory {
     /// An empty memory with a key of its own.
     ///
@@ -107,25 +162,28 @@ impl Memory {
         })
     }
 
-    /// Ends something now. No session of this kind lives longer than `lifetime`.
-    pub fn end(&self, over: Over<'_>, now: Timestamp, lifetime: Lifetime) {
-        let begun = match over {
-            Over::Person(..) | Over::Unnamed(..) => now,
+    /// Ends something now, of this person's where that is known. No session of this kind lives longer than `lifetime`.
+    pub fn end(&self, over: Over<'_>, owner: Option<(&Issuer, &Subject)>, now: Timestamp, lifetime: Lifetime) {
+        let (begun, owner) = match over {
+            // One of each for a person.
+            Over::Person(..) | Over::Unnamed(..) => (now, None),
             // Also one that is being opened at this moment.
-            Over::Session(_) | Over::ProviderSession(..) => Timestamp::from_seconds(i64::MAX),
+            Over::Session(_) | Over::ProviderSession(..) => (Timestamp::from_seconds(i64::MAX), owner),
         };
         let mut ended = self.ended.write().unwrap_or_else(PoisonError::into_inner);
         if ended.entries.len() >= MAX_ENDED {
-            ended.entries.retain(|_, entry| now < entry.until);
+            ended.forget_what_is_past(now);
         }
         if ended.entries.len() >= MAX_ENDED {
             ended.entries.clear();
+            ended.of_one.clear();
             ended.all_begun = Some(now);
         }
-        let (digest, until) = (over.digest(), now.plus(lifetime));
-        // Kinds of sessions share this: the longest counts.
-        let until = ended.entries.get(&digest).map_or(until, |known| known.until.max(until));
-        ended.entries.insert(digest, Entry { begun, until });
+        let digest = over.digest();
+        ended.insert(digest, begun, now.plus(lifetime));
+        if let Some((issuer, subject)) = owner {
+            ended.count(Over::Person(issuer, subject).digest(), digest, now);
+        }
         self.ended_count.store(ended.entries.len() + usize::from(ended.all_begun.is_some()), Ordering::Release);
         drop(ended);
         self.bell.send_replace(());
@@ -150,19 +208,39 @@ impl Memory {
         if all || names.into_iter().any(over) { Err(IsOver) } else { Ok(()) }
     }
 
-    /// Where the tokens of a session are renewed, and what they are since. Kept while it can be open, as far as there is room.
-    pub fn slot(&self, id: &SessionId, until: Timestamp, now: Timestamp) -> Slot {
+    /// Where the tokens of a session of this person's are renewed, and what they are since. Kept while it can be open, as far as there is
+    /// room: whoever has many sessions loses their own, and no other person's.
+    pub fn slot(&self, id: &SessionId, (issuer, subject): (&Issuer, &Subject), until: Timestamp, now: Timestamp) -> Slot {
         let mut renewed = self.renewed.lock().unwrap_or_else(PoisonError::into_inner);
-        if !renewed.contains_key(id) && renewed.len() >= MAX_RENEWED {
-            renewed.retain(|_, (until, _)| now < *until);
-            // The one that ends first: a browser that has its newer cookie does not need it.
-            if renewed.len() >= MAX_RENEWED
-                && let Some(first) = renewed.iter().min_by_key(|(_, (until, _))| *until).map(|(id, _)| id.clone())
-            {
-                renewed.remove(&first);
-            }
+        if let Some(known) = renewed.get(id) {
+            return Arc::clone(&known.slot);
         }
-        Arc::clone(&renewed.entry(id.clone()).or_insert_with(|| (until, Slot::default())).1)
+        let owner = Over::Person(issuer, subject).digest();
+        if renewed.len() >= MAX_RENEWED {
+            renewed.retain(|_, renewed| now < renewed.until);
+        }
+        let own = renewed.values().filter(|renewed| renewed.owner == owner).count();
+        let gives_way = if own >= MAX_RENEWED_OF_ONE {
+            Some(owner)
+        } else if renewed.len() >= MAX_RENEWED {
+            let mut counts: HashMap<Owner, usize> = HashMap::new();
+            for known in renewed.values() {
+                *counts.entry(known.owner).or_default() += 1;
+            }
+            counts.into_iter().max_by_key(|(_, count)| *count).map(|(owner, _)| owner)
+        } else {
+            None
+        };
+        if let Some(gives_way) = gives_way {
+            // The one that ends first, a browser that has its newer cookie does not need it; last one that is renewed at this moment.
+            let theirs = renewed.iter().filter(|(_, renewed)| renewed.owner == gives_way);
+            let first =
+                theirs.min_by_key(|(_, renewed)| (Arc::strong_count(&renewed.slot), renewed.until)).map(|(id, _)| id.clone());
+            first.map(|first| renewed.remove(&first));
+        }
+        let slot = Slot::default();
+        renewed.insert(id.clone(), Renewed { until, owner, slot: Arc::clone(&slot) });
+        slot
     }
 
     fn subscribe(&self) -> watch::Receiver<()> {
@@ -207,6 +285,7 @@ mod tests {
         Session {
             id: id.parse().expect("an id"),
             generation: 0,
+            turn: 0,
             subject: subject.parse().expect("a subject"),
             provider_session: sid.map(|sid| sid.parse().expect("a session")),
             name: None,
@@ -249,7 +328,7 @@ mod tests {
         for (over, neighbour, stays) in table {
             let memory = memory();
             assert_eq!(memory.check(&bob, &op), Ok(()));
-            memory.end(over, NOW, HOUR);
+            memory.end(over, Some((&op, &bob.subject)), NOW, HOUR);
             assert_eq!(memory.check(&bob, &op), Err(IsOver), "{over:?}");
             assert_eq!(memory.check(&neighbour, &op).is_ok(), stays, "{over:?} {neighbour:?}");
             if !matches!(over, Over::Session(_)) {
@@ -265,13 +344,57 @@ mod tests {
         let memory = memory();
         let (ended, open, later) =
             (session("ended", "bob", None, -5), session("open", "eve", None, -5), session("later", "eve", None, 5));
-        memory.end(Over::Session(&ended.id), NOW, HOUR);
+        memory.end(Over::Session(&ended.id), None, NOW, HOUR);
         for number in 1..MAX_ENDED {
-            memory.end(Over::Session(&format!("s{number}").parse().expect("an id")), NOW, HOUR);
+            memory.end(Over::Session(&format!("s{number}").parse().expect("an id")), None, NOW, HOUR);
         }
         assert_eq!((memory.check(&ended, &op), memory.check(&open, &op)), (Err(IsOver), Ok(())));
-        memory.end(Over::Session(&"another".parse().expect("an id")), NOW, HOUR);
+        memory.end(Over::Session(&"another".parse().expect("an id")), None, NOW, HOUR);
         assert_eq!((memory.check(&ended, &op), memory.check(&open, &op)), (Err(IsOver), Err(IsOver)));
         assert_eq!(memory.check(&later, &op), Ok(()));
+    }
+
+    /// Whoever signs in and out without end ends their own sessions, and nobody else's; none of theirs comes back.
+    #[test]
+    fn nobody_fills_the_list_alone() {
+        let op: Issuer = "https://op.example".parse().expect("an issuer");
+        let memory = memory();
+        let neighbour = session("neighbour", "eve", None, -5);
+        let name = |number: usize| session(&format!("s{number}"), "bob", None, -5);
+        let bob = name(0).subject.clone();
+        for number in 0..2 * MAX_ENDED {
+            memory.end(Over::Session(&name(number).id), Some((&op, &bob)), NOW, HOUR);
+        }
+        assert!(memory.ended.read().expect("a list").entries.len() <= MAX_ENDED_OF_ONE + 1);
+        assert_eq!(memory.check(&neighbour, &op), Ok(()));
+        for number in [0, 1, MAX_ENDED_OF_ONE, MAX_ENDED, 2 * MAX_ENDED - 1] {
+            assert_eq!(memory.check(&name(number), &op), Err(IsOver), "{number}");
+        }
+        assert_eq!(memory.check(&session("later", "bob", None, 1), &op), Ok(()), "a new sign-in counts");
+    }
+
+    /// What was renewed of one person's sessions is not pushed out by another's, however many those are.
+    #[test]
+    fn nobody_pushes_out_anothers_renewal() {
+        let op: Issuer = "https://op.example".parse().expect("an issuer");
+        let memory = memory();
+        let until = |seconds| Timestamp::from_seconds(NOW.seconds() + seconds);
+        let slot = |id: &str, subject: &str, seconds| {
+            let (id, subject): (SessionId, Subject) = (id.parse().expect("an id"), subject.parse().expect("a subject"));
+            memory.slot(&id, (&op, &subject), until(seconds), NOW)
+        };
+        // The one that ends first of all.
+        let eves = slot("eves", "eve", 60);
+        for number in 0..2 * MAX_RENEWED {
+            slot(&format!("b{number}"), "bob", 3_600);
+        }
+        assert_eq!(memory.renewed.lock().expect("a map").len(), 1 + MAX_RENEWED_OF_ONE);
+        assert!(Arc::ptr_eq(&eves, &slot("eves", "eve", 60)));
+        // Full of many people's, the one with most gives way.
+        for number in 0..MAX_RENEWED - 10 {
+            slot(&format!("p{number}"), &format!("person-{number}"), 3_600);
+        }
+        assert_eq!(memory.renewed.lock().expect("a map").len(), MAX_RENEWED);
+        assert!(Arc::ptr_eq(&eves, &slot("eves", "eve", 60)), "bob had more");
     }
 }

@@ -21,7 +21,9 @@
 //!   `__Host-` cookies of up to three parts. Nothing grows here with the people who are signed in.
 //! - **What must not come back is remembered here**: sessions that were signed out of, or that the provider ended by a logout token; and
 //!   the newest tokens of a session whose refresh token was just used, since its browser may have sent other requests with the old
-//!   cookie. Both lists are bounded, and when the first is full every session that began before is over.
+//!   cookie. Both lists are bounded, for each person first: whoever has many loses their own. When the first is full all the same, every
+//!   session that began before is over.
+//! - **Nobody is led in a circle.** A session that is over as soon as it has begun is followed by another, three times.
 //! - **The key that seals is made at every start**, and is never written down. The list of ended sessions ends with the process; so do
 //!   all sessions, and the browser is led through the provider again, where the person mostly is still signed in. A key that outlived
 //!   the list would bring ended sessions back to life. For the same reason several replicas need affinity, and take no logout tokens: a
@@ -35,20 +37,22 @@ mod error;
 mod memory;
 mod origin;
 mod page;
+mod room;
 mod state;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::header::CACHE_CONTROL;
 use http::{HeaderMap, HeaderValue, Method, Version};
 use subtle::ConstantTimeEq as _;
-use tokio::sync::Semaphore;
 
 pub use cookie::{TooLarge, strip, strip_set};
 pub use endpoint::Endpoint;
 pub use error::SessionError;
 pub use memory::Memory;
 use memory::{IsOver, Over, Standing};
+use room::Room;
 use state::{Session, SignIn};
 
 use self::cookie::Cookies;
@@ -71,6 +75,10 @@ const RENEW_BEFORE: Lifetime = Lifetime::from_seconds(30);
 const TOUCH_SECONDS: u64 = 60;
 /// A session younger than this is not opened again when its token is refused: the next one would be refused too.
 const LOOP_SECONDS: u64 = 10;
+/// A session that is over within this time of its beginning counts as a turn in a circle.
+const CIRCLE_SECONDS: u64 = 60;
+/// Turns after which a browser is not led to sign in once more.
+const MAX_TURNS: u32 = 3;
 /// Sign-ins and renewals that are under way at a provider at once.
 const AT_ONCE: usize = 64;
 /// The longest target that a browser is led back to, in bytes.
@@ -128,7 +136,7 @@ pub struct SessionSpec {
 pub struct Sessions {
     spec: SessionSpec,
     cookies: Cookies,
-    at_once: Semaphore,
+    at_once: Arc<Room>,
 }
 
 /// What is answered in a session, or sets its cookies, is for one browser: no shared cache keeps it (RFC 9111 §3.5 has that for
@@ -161,6 +169,8 @@ pub struct Place<'a> {
     pub authority: &'a Authority,
     /// The certificate of its connection.
     pub certificate: Option<Thumbprint>,
+    /// Who connected.
+    pub address: IpAddr,
     /// When.
     pub now: Timestamp,
 }
@@ -169,9 +179,30 @@ pub struct Place<'a> {
 #[derive(Debug)]
 pub enum Visit {
     /// Nobody's who is signed in; there may be a reason beside that there is no cookie.
-    Nobody(Option<Reason>),
+    Nobody(Option<Gone>),
     /// Somebody's.
     Somebody(Box<Visitor>),
+}
+
+/// Why a session is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gone {
+    /// Why.
+    pub reason: Reason,
+    /// When it began, and after how many turns, where it opens.
+    begun: Option<(Timestamp, u32)>,
+}
+
+impl Gone {
+    fn of(session: &Session, reason: Reason) -> Self {
+        Self { reason, begun: Some((session.begun, session.turn)) }
+    }
+
+    /// What the next sign-in is after this one.
+    fn next_turn(&self, now: Timestamp) -> u32 {
+        let recent = self.begun.filter(|(begun, _)| now.seconds_since(*begun) < CIRCLE_SECONDS);
+        recent.map_or(0, |(_, turn)| turn.saturating_add(1))
+    }
 }
 
 /// A request of somebody who is signed in: leave to present the session's token.
@@ -221,7 +252,7 @@ struct Opened {
 impl Sessions {
     /// Sessions of this kind.
     pub fn new(spec: SessionSpec) -> Self {
-        Self { cookies: Cookies::new(&spec.name), spec, at_once: Semaphore::new(AT_ONCE) }
+        Self { cookies: Cookies::new(&spec.name), spec, at_once: Room::new(AT_ONCE) }
     }
 
     /// What people call them.
@@ -242,21 +273,21 @@ impl Sessions {
     /// Whose request this is. Tokens that end soon are renewed.
     ///
     /// # Errors
-    /// What is refused whoever signs in: a session that comes without its certificate, a foreign page; and faults.
+    /// What is refused whoever signs in: a session that comes without any certificate and has one, a foreign page; and faults.
     pub async fn visit(self: &Arc<Self>, place: &Place<'_>) -> Result<Visit, SessionError> {
         let Opened { session, until } = match self.open(place)? {
             Ok(opened) => opened,
-            Err(reason) => return Ok(Visit::Nobody(reason)),
+            Err(gone) => return Ok(Visit::Nobody(gone)),
         };
         origin::check(place.method, place.version, place.headers, place.authority).map_err(|_| SessionError::ForeignPage)?;
         let old = (session.generation, session.seen);
-        let mut session = match self.renewed(session, until, place.now).await? {
+        let mut session = match self.renewed(session, until, place).await? {
             Ok(session) => session,
-            Err(reason) => return Ok(Visit::Nobody(Some(reason))),
+            Err(gone) => return Ok(Visit::Nobody(Some(gone))),
         };
         // It may have ended while its token was renewed.
         if let Err(IsOver) = self.spec.memory.check(&session, self.spec.provider.issuer()) {
-            return Ok(Visit::Nobody(Some(Reason::GatewaySessionEnded)));
+            return Ok(Visit::Nobody(Some(Gone::of(&session, Reason::GatewaySessionEnded))));
         }
         let touch = TOUCH_SECONDS.min(u64::from(self.spec.idle.seconds()) / 4);
         if place.now.seconds_since(session.seen) >= touch {
@@ -279,21 +310,32 @@ impl Sessions {
         })
     }
 
-    /// Leads a browser to its provider. Gives where to, and what the answer sets.
+    /// What takes the session from a browser.
+    pub fn cleared(&self, place: &Place<'_>) -> Vec<HeaderValue> {
+        self.cookies.clear_session(place.headers)
+    }
+
+    /// Leads a browser to its provider, `after` the session that it had. Gives where to, and what the answer sets.
     ///
     /// # Errors
-    /// [`SessionError`].
+    /// [`SessionError`]; [`SessionError::Circle`] when that would go on for ever.
     pub async fn begin(
         &self,
         place: &Place<'_>,
         target: &str,
         step_up: Option<&StepUp>,
+        after: Option<&Gone>,
     ) -> Result<(HeaderValue, Vec<HeaderValue>), SessionError> {
         if self.spec.certificate == CertificateRule::Required && place.certificate.is_none() {
             return Err(SessionError::CertificateAbsent);
         }
-        let _place = self.at_once.try_acquire().map_err(|_| SessionError::Overloaded)?;
+        let turn = after.map_or(0, |gone| gone.next_turn(place.now));
+        if turn > MAX_TURNS {
+            return Err(SessionError::Circle);
+        }
+        let _turn = self.at_once.take(place.address).ok_or(SessionError::Overloaded)?;
         let sign_in = SignIn {
+            turn,
             state: self.random()?,
             nonce: self.random()?,
             verifier: self.random()?,
@@ -351,7 +393,7 @@ impl Sessions {
             (None, Some(error)) => return Err(SessionError::Declined(error.chars().take(64).collect())),
             _ => return Err(SessionError::Malformed),
         };
-        let _place = self.at_once.try_acquire().map_err(|_| SessionError::Overloaded)?;
+        let _turn = self.at_once.take(place.address).ok_or(SessionError::Overloaded)?;
         let max_age = sign_in.max_age.map(Lifetime::from_seconds);
         let step_up = max_age.map(|max_age| StepUp { acr_values: Vec::new(), max_age: Some(max_age) });
         let callback = self.callback(place.authority);
@@ -360,6 +402,7 @@ impl Sessions {
         let session = Session {
             id: SessionId::random(self.spec.randomness.as_ref())?,
             generation: 0,
+            turn: sign_in.turn,
             subject: identity.subject,
             provider_session: identity.session_id,
             name: identity.name.map(|name| name.chars().take(100).collect()),
@@ -379,9 +422,9 @@ impl Sessions {
     }
 
     /// The session of a cookie, or why there is none: nothing, when there is no cookie.
-    fn open(&self, place: &Place<'_>) -> Result<Result<Opened, Option<Reason>>, SessionError> {
+    fn open(&self, place: &Place<'_>) -> Result<Result<Opened, Option<Gone>>, SessionError> {
         let Some(text) = self.cookies.session(place.headers) else { return Ok(Err(None)) };
-        let broken = || Ok(Err(Some(Reason::GatewaySessionBroken)));
+        let broken = || Ok(Err(Some(Gone { reason: Reason::GatewaySessionBroken, begun: None })));
         let (context, audience) = self.context(Purpose::GatewaySession, place.authority);
         let Ok(opened) = self.spec.memory.ring.open_bearer(&context, &text) else { return broken() };
         if !self.spec.memory.ring.audience_matches(&context, &opened, &audience) {
@@ -390,16 +433,17 @@ impl Sessions {
         let Ok(session) = serde_json::from_slice::<Session>(&opened.plaintext) else { return broken() };
         // One that is over is nobody's, whatever certificate there is: whoever has another one by then signs in anew.
         if opened.expires <= place.now || session.seen.plus(self.spec.idle) <= place.now {
-            return Ok(Err(Some(Reason::GatewaySessionExpired)));
+            return Ok(Err(Some(Gone::of(&session, Reason::GatewaySessionExpired))));
         }
         if let Err(IsOver) = self.spec.memory.check(&session, self.spec.provider.issuer()) {
-            return Ok(Err(Some(Reason::GatewaySessionEnded)));
+            return Ok(Err(Some(Gone::of(&session, Reason::GatewaySessionEnded))));
         }
         match (session.certificate, place.certificate) {
             (None, _) => {}
             (Some(_), None) => return Err(SessionError::CertificateAbsent),
             (Some(bound_to), Some(shown)) if bound_to.matches(&shown) => {}
-            (Some(_), Some(_)) => return Err(SessionError::CertificateMismatch),
+            // Not this browser's, or not any more: it may sign in with what it has.
+            (Some(_), Some(_)) => return Ok(Err(Some(Gone::of(&session, Reason::GatewaySessionCertificateMismatch)))),
         }
         Ok(Ok(Opened { session, until: opened.expires }))
     }
@@ -410,13 +454,15 @@ impl Sessions {
         self: &Arc<Self>,
         session: Session,
         until: Timestamp,
-        now: Timestamp,
-    ) -> Result<Result<Session, Reason>, SessionError> {
+        place: &Place<'_>,
+    ) -> Result<Result<Session, Gone>, SessionError> {
+        let (now, address) = (place.now, place.address);
         let is_due = move |session: &Session| session.expires <= now.plus(RENEW_BEFORE);
         if !is_due(&session) {
             return Ok(Ok(session));
         }
-        let slot = self.spec.memory.slot(&session.id, until, now);
+        let owner = (self.spec.provider.issuer(), &session.subject);
+        let slot = self.spec.memory.slot(&session.id, owner, until, now);
         let sessions = Arc::clone(self);
         let renewal = async move {
             let mut latest = slot.lock().await;
@@ -433,13 +479,13 @@ impl Sessions {
             }
             let has_ended = session.expires <= now;
             // As few as may sign in: a provider that hangs keeps no more waiting.
-            let _place = match sessions.at_once.try_acquire() {
-                Ok(place) => place,
-                Err(_) if has_ended => return Err(SessionError::Overloaded),
-                Err(_) => return Ok(Ok(session)),
+            let _turn = match sessions.at_once.take(address) {
+                Some(turn) => turn,
+                None if has_ended => return Err(SessionError::Overloaded),
+                None => return Ok(Ok(session)),
             };
             let Some(refresh_token) = session.refresh_token.clone().map(zeroize::Zeroizing::new) else {
-                return Ok(if has_ended { Err(Reason::GatewaySessionExpired) } else { Ok(session) });
+                return Ok(if has_ended { Err(Gone::of(&session, Reason::GatewaySessionExpired)) } else { Ok(session) });
             };
             match sessions.spec.provider.refresh(&refresh_token, &sessions.spec.resources).await {
                 Ok(tokens) => {
@@ -453,8 +499,9 @@ impl Sessions {
                 }
                 Err(error @ ProviderError::Unavailable(_)) => Err(error.into()),
                 Err(ProviderError::Refused(_) | ProviderError::IdToken(_)) => {
-                    sessions.spec.memory.end(Over::Session(&session.id), now, sessions.spec.lifetime);
-                    Ok(Err(Reason::GatewaySessionEnded))
+                    let owner = (sessions.spec.provider.issuer(), &session.subject);
+                    sessions.spec.memory.end(Over::Session(&session.id), Some(owner), now, sessions.spec.lifetime);
+                    Ok(Err(Gone::of(&session, Reason::GatewaySessionEnded)))
                 }
             }
         };

@@ -12,6 +12,8 @@ pub struct Session {
     pub id: SessionId,
     /// Grows whenever its tokens are renewed.
     pub generation: u32,
+    /// How many sessions in a row before it were over as soon as they had begun.
+    pub turn: u32,
     /// `sub`.
     pub subject: Subject,
     /// The provider's `sid`.
@@ -65,6 +67,8 @@ pub struct SignIn {
     pub certificate: Option<Thumbprint>,
     /// What the sign-in must be like: seconds since it, at most.
     pub max_age: Option<u32>,
+    /// How many sessions in a row were over as soon as they had begun.
+    pub turn: u32,
 }
 
 impl Drop for SignIn {

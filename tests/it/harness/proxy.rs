@@ -1,4 +1,4 @@
-//! Other people's proxies, as processes that end with their test: nginx, HAProxy and Apache, where they are installed.
+//! Other people's proxies, as processes that end with their test: nginx, HAProxy, Apache and Caddy, where they are installed.
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -12,6 +12,7 @@ pub enum Program {
     Nginx,
     Haproxy,
     Apache,
+    Caddy,
 }
 
 impl Program {
@@ -20,6 +21,7 @@ impl Program {
             Self::Nginx => "nginx",
             Self::Haproxy => "haproxy",
             Self::Apache => "apache2",
+            Self::Caddy => "caddy",
         }
     }
 
@@ -59,6 +61,10 @@ impl Proxy {
             Program::Nginx => command.args(["-p", &folder, "-c", file, "-e", "stderr"]),
             Program::Haproxy => command.args(["-db", "-f", file]),
             Program::Apache => command.args(["-X", "-f", file]),
+            Program::Caddy => {
+                command.env("HOME", &folder).env("XDG_CONFIG_HOME", &folder).env("XDG_DATA_HOME", &folder);
+                command.args(["run", "--adapter", "caddyfile", "--config", file])
+            }
         };
         command.current_dir(dir.path()).stdin(Stdio::null()).stderr(log.try_clone().expect("a file")).stdout(log);
         let mut proxy = Self { child: command.spawn().expect("the program starts"), _dir: dir };
@@ -92,11 +98,20 @@ pub fn example(language: &str, number: usize) -> String {
 /// The same with what differs from one deployment to another: where the proxy listens, where Symbolon is, the name of both, and the
 /// folder with the files.
 pub fn filled_example(language: &str, listens_at: u16, symbolon: &str, dir: &str) -> String {
+    filled(language, 0, listens_at, symbolon, dir)
+}
+
+/// That of the example with this number.
+pub fn filled(language: &str, number: usize, listens_at: u16, symbolon: &str, dir: &str) -> String {
     let front = format!("127.0.0.1:{listens_at}");
     let replacements = [
         ("listen 443", format!("listen {front}")),
         ("bind :443", format!("bind {front}")),
         ("*:443", front),
+        ("api.example.com {", format!("https://localhost:{listens_at} {{\n\tbind 127.0.0.1")),
+        // As it was called before Caddy 2.8.
+        ("tls_trust_pool file", "tls_trusted_ca_certs".to_owned()),
+        ("symbolon.internal:8444", symbolon.to_owned()),
         ("symbolon.internal:8443", symbolon.to_owned()),
         ("frontend api", format!("frontend api-{listens_at}")),
         ("backend symbolon", format!("backend symbolon-{listens_at}")),
@@ -105,5 +120,5 @@ pub fn filled_example(language: &str, listens_at: u16, symbolon: &str, dir: &str
         ("/etc/ssl/symbolon-ca.pem", format!("{dir}/server-ca.pem")),
         ("/etc/ssl/", format!("{dir}/")),
     ];
-    replacements.iter().fold(example(language, 0), |text, (this, that)| text.replace(this, that))
+    replacements.iter().fold(example(language, number), |text, (this, that)| text.replace(this, that))
 }

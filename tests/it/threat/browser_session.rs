@@ -39,7 +39,16 @@ async fn a_bound_session_is_worth_nothing_to_a_thief() {
     ] {
         for call in [Call::get("/app"), link("/app"), link("/.symbolon/")] {
             let answer = caller.send(&stack.gateway_authority, &call.clone().header("Cookie", &cookie)).await;
-            if call.target == "/app" {
+            let opens_a_page = call.headers.iter().any(|(name, _)| name == "Sec-Fetch-Mode");
+            if call.target == "/app" && opens_a_page && reason == "gateway_session_certificate_mismatch" {
+                // To sign in with that certificate: nothing of the session is used.
+                assert_eq!(verdict(&stack, &answer).await, (303, reason.to_owned()), "{call:?}");
+                let set: Vec<_> = answer.headers.iter().filter(|(name, _)| name == "set-cookie").collect();
+                assert!(
+                    set.len() == 1 && set[0].1.starts_with("__Host-symbolon-gateway-staff.in-"),
+                    "its owner keeps it: {set:?}"
+                );
+            } else if call.target == "/app" {
                 assert_eq!(verdict(&stack, &answer).await, (401, reason.to_owned()), "{call:?}");
                 assert!(answer.headers.iter().all(|(name, _)| name != "set-cookie"), "its owner keeps it");
             } else {
@@ -61,6 +70,76 @@ async fn a_bound_session_is_worth_nothing_to_a_thief() {
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
     assert_eq!(verdict(&stack, &bob.follow("/app").await).await, (401, "certificate_revoked".into()));
+}
+
+/// A browser that comes with another certificate than its session has is led to sign in with that one, and has a session of that one alone
+/// then. Programs, forms and pages' own requests are refused, and nothing goes upstream before.
+#[tokio::test]
+async fn another_certificate_needs_a_session_of_its_own() {
+    let stack = with_sessions(&[], Setup::default()).await;
+    let mut bob = Person::showing(&stack, stack.caller(&stack.alice));
+    assert_eq!(bob.sign_in(&stack, "/app").await.status, 200);
+    let old = bob.session_cookie();
+    let renewed = stack.client_ca.issue(Leaf::client("alice"));
+    let mut later = Person::showing(&stack, stack.caller(&renewed));
+    (later.gateway.cookies, later.provider) = (bob.gateway.cookies.clone(), bob.provider.clone());
+    stack.upstream.forget();
+    let origin = stack.fill("{gateway}");
+    for call in [
+        Call::get("/app"),
+        link("/app").replacing("Sec-Fetch-Mode", "cors"),
+        link("/app").replacing("Sec-Fetch-Dest", "iframe"),
+        Call::form("/app/save", &[]).header("Sec-Fetch-Site", "same-origin").header("Origin", &origin),
+    ] {
+        let answer = later.gateway.send(call.clone()).await;
+        assert_eq!(verdict(&stack, &answer).await, (401, "gateway_session_certificate_mismatch".into()), "{call:?}");
+        assert_eq!(answer.header("set-cookie"), None);
+    }
+    let led = later.follow("/app/files?x=1").await;
+    assert_eq!(verdict(&stack, &led).await, (303, "gateway_session_certificate_mismatch".into()));
+    // Until it has signed in, the older session is what it was.
+    assert_eq!(bob.follow("/app").await.status, 200);
+    stack.upstream.forget();
+    let callback = later.at_provider(&stack, &led).await;
+    let back = later.follow(&callback).await;
+    assert_eq!(back.header("location"), Some(stack.fill("{gateway}/app/files?x=1").as_str()), "{}", back.text());
+    stack.upstream.assert_untouched();
+    assert_eq!(later.follow("/app").await.status, 200);
+    let assertion = crate::harness::token::claims(stack.upstream.last().values("x-symbolon-assertion")[0]);
+    assert_eq!(assertion["cnf"]["x5t#S256"], renewed.thumbprint());
+    let new = later.session_cookie();
+    assert!(new != old && new.matches('=').count() == old.matches('=').count(), "replaced");
+    stack.upstream.forget();
+    let mismatch = (401, "gateway_session_certificate_mismatch".to_owned());
+    for (identity, cookie) in [(&stack.alice, &new), (&renewed, &old)] {
+        let answer = stack.caller(identity).send(&stack.gateway_authority, &Call::get("/app").header("Cookie", cookie)).await;
+        assert_eq!(verdict(&stack, &answer).await, mismatch);
+    }
+    stack.upstream.assert_untouched();
+}
+
+/// A provider that signs in without asking, and sessions that are over at once: the browser is told so after a few turns.
+#[tokio::test]
+async fn nobody_is_led_in_a_circle() {
+    let short = [("back_channel_logout = true", "idle_seconds = 1\nlifetime_seconds = 1")];
+    let stack = with_sessions(&short, Setup::default()).await;
+    let mut bob = Person::new(&stack);
+    let mut led = bob.follow("/app").await;
+    assert_eq!(verdict(&stack, &led).await, (303, "gateway_session_absent".into()));
+    for turn in 0..4 {
+        let callback = bob.at_provider(&stack, &led).await;
+        assert_eq!(bob.follow(&callback).await.status, 303, "turn {turn}");
+        tokio::time::sleep(std::time::Duration::from_millis(1_100)).await;
+        led = bob.follow("/app").await;
+        let expected = if turn < 3 { (303, "gateway_session_expired") } else { (403, "gateway_sign_in_circle") };
+        assert_eq!(verdict(&stack, &led).await, (expected.0, expected.1.to_owned()), "turn {turn}");
+    }
+    assert!(led.text().contains("You were signed in several times in a row"), "{}", led.text());
+    assert_eq!((led.header("location"), led.header("content-type")), (None, Some("text/html; charset=utf-8")));
+    stack.upstream.assert_untouched();
+    // Whoever tries again begins anew, and a session that holds is one.
+    assert_eq!(bob.session_cookie(), "");
+    assert_eq!(bob.sign_in(&stack, "/app").await.status, 200);
 }
 
 /// Where the certificate is told to the upstream and decides nothing else, a session still needs its own, unrevoked.

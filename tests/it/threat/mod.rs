@@ -17,6 +17,7 @@ mod dump;
 mod ended_account;
 mod forged_assertion;
 mod forged_token;
+mod forward_auth;
 mod hostile_form;
 mod idle;
 mod inside_host;

@@ -163,3 +163,40 @@ async fn what_is_passed_on_is_listed() {
         assert!(said.contains(words), "{said}");
     }
 }
+
+/// The other side is told whose a connection is by the gateway alone: limits, `addresses` and the trail go by the client's own address there,
+/// and what a client says of himself is no header.
+#[tokio::test]
+async fn the_other_side_is_told_whose_a_connection_is() {
+    let inner = crate::harness::ports::free();
+    let listed = "services = [\"gateway\"]\n".to_owned();
+    let more = format!(
+        "{listed}passthrough = [{{ names = [\"as.example\"], upstream = \"127.0.0.1:{inner}\", send_proxy_protocol = true }}]\n"
+    );
+    let gateway = format!(
+        "[[listener]]\nname = \"inner\"\naddress = \"127.0.0.1:{inner}\"\nservices = [\"gateway\"]\nproxy_protocol = [\"127.0.0.1/32\"]\n\n\
+         [[listener.host]]\nnames = [\"as.example\"]\ncertificate_file = \"server.pem\"\nkey_file = \"server-key.pem\"\n\
+         client_certificate = \"request\"\nanchor_set = \"clients\"\n\n\
+         [[route]]\nname = \"inner\"\nhost = \"as.example\"\npath = \"/inner\"\nupstream = \"{{upstream}}\"\n\
+         authorization_server = \"test\"\naudience = \"{{accounts}}\"\ntoken = \"jwt\"\naddresses = [\"127.0.0.9\"]\n"
+    );
+    let stack = Setup { gateway, gateway_changes: vec![(listed, more)], ..Setup::default() }.start().await;
+    let authority = format!("as.example:{}", port(&stack));
+    let token = stack.token(&stack.alice).await;
+    let call = Call::get("/inner").bearer(&token);
+    let answer = stack.caller(&stack.alice).from([127, 0, 0, 9]).send(&authority, &call).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert_eq!(stack.upstream.last().values("x-forwarded-for"), ["127.0.0.9"]);
+    let event = stack.event_of(answer.request_id()).await;
+    assert!(event["peer_address"].as_str().expect("an address").starts_with("127.0.0.9:"), "{event}");
+    stack.upstream.forget();
+    let answer = stack.caller(&stack.alice).from([127, 0, 0, 8]).send(&authority, &call).await;
+    refused(&stack, &answer, 403, "access_denied", "policy_address", "from elsewhere").await;
+    let answer = stack.caller(&stack.mallory).from([127, 0, 0, 9]).send(&authority, &call).await;
+    refused(&stack, &answer, 401, "invalid_token", "binding_certificate_mismatch", "a thief").await;
+    // A client's own header is no client hello, and reaches nobody.
+    let own = [&b"\r\n\r\n\0\r\nQUIT\n\x21\x11\x00\x0c"[..], &[127, 0, 0, 9, 127, 0, 0, 1, 1, 1, 1, 1]].concat();
+    let forged = stack.caller(&stack.alice).from([127, 0, 0, 8]).beginning_with(&own).try_send(&authority, &call).await;
+    assert!(forged.is_err(), "{forged:?}");
+    stack.upstream.assert_untouched();
+}
