@@ -16,8 +16,7 @@ use super::reject::{PersonRefusal, Rejected, WebError, rejection_of};
 use super::{Peer, Web, extract, path};
 use crate::domain::{RequestId, Timestamp};
 use crate::event::Reason;
-use crate::identity;
-use crate::identity::{CertificateLink, Form, FormChecked, Fresh, PersonClaims, SessionView, SignedIn};
+use crate::identity::{self, CertificateLink, Form, FormChecked, Fresh, PersonClaims, SessionView, SignedIn};
 use crate::oauth::Application;
 use crate::oauth::error::{ErrorCode, Refusal};
 use crate::oauth::parameters::Parameters;
@@ -174,13 +173,13 @@ pub(super) async fn sent(web: &Web, request: Request<Body>) -> Result<Option<Sen
 }
 
 /// That whoever sent a form signed in a short while ago; else the answer that leads them to do so once more.
-pub(super) fn fresh(web: &Web, sent: &Sent) -> Result<Fresh, Response> {
+pub(super) fn fresh(web: &Web, sent: &Sent) -> Result<Fresh, Box<Response>> {
     web.server.sessions.fresh(&sent.person, sent.now).map_err(|stale| {
         let mut rejection = rejection_of(&WebError::Person(PersonRefusal::Stale(stale)));
         let mut response = see_other(&format!("{}?again=yes", web.pages.path(path::SIGN_IN)));
         rejection.status = response.status();
         response.extensions_mut().insert(Rejected { rejection, client_id: None });
-        response
+        Box::new(response)
     })
 }
 

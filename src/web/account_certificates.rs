@@ -14,7 +14,7 @@ use super::certificate_sign_in::{place_of, settings, told};
 use super::pages::{Leads, answer, see_other};
 use super::reject::{PersonRefusal, WebError, rejection_of};
 use super::{Web, extract, path};
-use crate::domain::RequestId;
+use crate::domain::{RequestId, Timestamp};
 use crate::event::Reason;
 use crate::identity::{Aim, CertificateAnswer, Form, FormChecked};
 use crate::oauth::error::{ErrorCode, Refusal};
@@ -26,7 +26,7 @@ pub async fn begin(State(web): State<Arc<Web>>, Extension(id): Extension<Request
         let settings = settings(&web)?;
         let Some(sent) = sent(&web, request).await? else { return Ok(see_other(&web.pages.path(path::SIGN_IN))) };
         if let Err(stale) = fresh(&web, &sent) {
-            return Ok(stale);
+            return Ok(*stale);
         }
         let token = web.server.sessions.form_token(Form::LinkCertificate, &sent.headers)?.ok_or_else(WebError::defect)?.0;
         let errand = web.server.people.send_for_certificate(&sent.form, &token, Aim::Link, (None, None), sent.now)?;
@@ -48,7 +48,7 @@ fn read(
     web: &Web,
     parameters: &Parameters,
     headers: &HeaderMap,
-    now: crate::domain::Timestamp,
+    now: Timestamp,
 ) -> Result<(CertificateAnswer, FormChecked), WebError> {
     settings(web)?;
     let sealed = parameters.get("answer").unwrap_or_default();
@@ -86,7 +86,7 @@ pub async fn add(State(web): State<Arc<Web>>, Extension(id): Extension<RequestId
 async fn link(web: &Web, sent: &Sent) -> Result<Response, WebError> {
     let fresh = match fresh(web, sent) {
         Ok(fresh) => fresh,
-        Err(stale) => return Ok(stale),
+        Err(stale) => return Ok(*stale),
     };
     let (brought, returned) = read(web, &sent.parameters, &sent.headers, sent.now)?;
     let proofs = (&returned, &sent.form);
@@ -111,7 +111,7 @@ async fn unlink(web: &Web, sent: &Sent) -> Result<Response, WebError> {
     let link = sent.parameters.get("certificate").and_then(|text| text.parse().ok()).ok_or_else(malformed)?;
     let fresh = match fresh(web, sent) {
         Ok(fresh) => fresh,
-        Err(stale) => return Ok(stale),
+        Err(stale) => return Ok(*stale),
     };
     let ended = web.server.people.unlink_certificate(&sent.form, &fresh, &sent.person, &link, sent.now).await?;
     web.server.sessions_ended(&ended.ok_or_else(malformed)?);

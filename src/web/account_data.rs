@@ -19,8 +19,8 @@ use super::reject::{PersonRefusal, WebError, rejection_of};
 use super::{Web, extract, path};
 use crate::domain::{ClientId, RequestId, Timestamp};
 use crate::event::Reason;
-use crate::identity::{CertificateLink, Fault};
-use crate::oauth::error::{ErrorCode, Refusal};
+use crate::identity::{CertificateLink, Fault, SessionView};
+use crate::oauth::error::{ErrorCode, OauthError, Refusal};
 
 const DOWNLOAD: HeaderValue = HeaderValue::from_static("attachment; filename=\"account.json\"");
 
@@ -46,7 +46,7 @@ pub async fn export(State(web): State<Arc<Web>>, Extension(id): Extension<Reques
     let outcome = async {
         let Some(sent) = sent(&web, request).await? else { return Ok(see_other(&web.pages.path(path::SIGN_IN))) };
         if let Err(stale) = fresh(&web, &sent) {
-            return Ok(stale);
+            return Ok(*stale);
         }
         let mut response = no_store(format!("{:#}\n", known(&web, &sent).await?));
         let headers = response.headers_mut();
@@ -70,7 +70,7 @@ async fn known(web: &Web, sent: &Sent) -> Result<Value, WebError> {
     let applications = server.applications(person, now).await?;
     let certificates = server.people.certificates(&person.subject).await.map_err(Fault::from)?;
     let codes = server.people.recovery_codes_left(&person.subject).await?;
-    let session = |session: &crate::identity::SessionView| {
+    let session = |session: &SessionView| {
         json!({
             "sid": session.session_id,
             "signed_in": written(session.auth_time),
@@ -88,7 +88,7 @@ async fn known(web: &Web, sent: &Sent) -> Result<Value, WebError> {
         all.push(json!({
             "client_id": application.client_id,
             "name": application.name,
-            "sub": subject.map_err(crate::oauth::error::OauthError::from)?,
+            "sub": subject.map_err(OauthError::from)?,
             "scopes": application.scopes,
             "claims": application.claims,
             "allowed": application.since.map(written),
@@ -122,7 +122,7 @@ pub async fn delete(State(web): State<Arc<Web>>, Extension(id): Extension<Reques
 async fn leave(web: &Web, sent: &Sent) -> Result<Response, WebError> {
     let fresh = match fresh(web, sent) {
         Ok(fresh) => fresh,
-        Err(stale) => return Ok(stale),
+        Err(stale) => return Ok(*stale),
     };
     let typed = sent.parameters.get("confirmation").unwrap_or_default();
     match web.server.leave(&sent.form, &fresh, &sent.person, typed, sent.now).await {

@@ -65,9 +65,9 @@ pub async fn show(
     request: Request<Body>,
 ) -> Response {
     let parameters = extract::query(&request);
-    let (mut errand, web_) = (None, &web);
-    let outcome = async { judge(web_, &peer, &parameters?, &mut errand) };
-    let error = match outcome.await {
+    let mut errand = None;
+    let judged = parameters.map_err(WebError::from).and_then(|parameters| judge(&web, &peer, &parameters, &mut errand));
+    let error = match judged {
         Ok(response) => return response,
         Err(error) => error,
     };

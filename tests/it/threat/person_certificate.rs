@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::harness::app::{PASSWORD, add_bob};
+use crate::harness::app::{App, PASSWORD, Returned, add_bob, go_on};
 use crate::harness::browser::{Browser, field};
 use crate::harness::certified::{Certified, leaf, naming};
 use crate::harness::command::{symbolon, symbolon_told};
@@ -315,4 +315,32 @@ async fn a_certificate_with_two_names_signs_nobody_in() {
         assert_eq!(certified.sign_in(&mut browser, &with(addresses), "/sign-in").await.status, 303, "{addresses:?}");
         assert!(browser.account().await.text().contains(name), "{addresses:?}");
     }
+}
+
+/// Another person's certificate in the middle of an authorization: the application that wants bob is not told of carol, bob's session is not
+/// hers, and the cookie that he had is dead.
+#[tokio::test]
+async fn another_persons_certificate_does_not_go_on_in_ones_name() {
+    let Some(certified) = Certified::start(Engine::Sqlite, "").await else { return };
+    let stack = &certified.stack;
+    add(&certified, "carol").await;
+    let (app, mut browser) = (App::alice(stack), Browser::new(stack));
+    let tokens = app.tokens(stack, &mut browser, &[]).await;
+    let bobs_browser = browser.clone();
+    tokio::time::sleep(std::time::Duration::from_millis(1_100)).await;
+    let hint = tokens["id_token"].as_str().expect("one");
+    let wanted = [("prompt", "login"), ("id_token_hint", hint)];
+    let led = browser.get(&app.url(&wanted)).await.header("location").expect("away").to_owned();
+    let carols = certified.people.issue(naming("carol", "carol"));
+    let answer = certified.sign_in(&mut browser, &carols, &led).await;
+    let returned = Returned::of(&go_on(&mut browser, answer).await);
+    assert_eq!((returned.get("error"), returned.get("code")), ("login_required", ""));
+    assert!(browser.account().await.text().contains("carol"));
+    assert!(!bobs_browser.clone().is_signed_in().await, "the session of whoever was there before has ended");
+    // The same request goes on with bob's own.
+    let bobs = certified.people.issue(naming("bob", "bob"));
+    tokio::time::sleep(std::time::Duration::from_millis(1_100)).await;
+    let led = browser.get(&app.url(&wanted)).await.header("location").expect("away").to_owned();
+    let answer = certified.sign_in(&mut browser, &bobs, &led).await;
+    assert!(!Returned::of(&go_on(&mut browser, answer).await).get("code").is_empty());
 }
