@@ -7,9 +7,10 @@ use anyhow::{Context as _, bail};
 
 use super::server::open_store;
 use crate::config::Loaded;
-use crate::config::settings::{SessionSettings, Settings, SignInSettings};
+use crate::config::settings::{CertificateSignInSettings, SessionSettings, Settings, SignInSettings};
 use crate::domain::{Clock, Issuer, Lifetime, Randomness, Timestamp};
-use crate::identity::{PasswordPolicy, PasswordRule, People, Quota, SessionPolicy, Sessions, ThrottlePolicy};
+use crate::identity::{CertificatePolicy, PasswordPolicy, PasswordRule, People, Quota, SessionPolicy, Sessions, ThrottlePolicy};
+use crate::oauth::PersonCertificates;
 use crate::seal::{Argon2Parameters, HashLimits, PasswordHasher};
 use crate::store::{PersonKeys, Store};
 
@@ -52,14 +53,47 @@ pub async fn build(
     let password = password_policy(&loaded.settings, Some(issuer))?;
     let session = session_policy(&loaded.settings.session)?;
     let keys = open_keys(loaded, store, now).await?;
-    let people = People::new(store.clone(), keys.clone(), password, randomness.clone(), now).await?;
+    let mut people = People::new(store.clone(), keys.clone(), password, randomness.clone(), now).await?;
+    if let Some((_, policy)) = person_certificates(&loaded.settings, issuer)? {
+        people = people.with_certificates(policy);
+    }
     Ok((people, Sessions::new(store.clone(), keys, session, randomness.clone())))
 }
 
 /// Checks the sections, without opening anything.
 pub fn check(settings: &Settings, issuer: &Issuer) -> anyhow::Result<()> {
     password_policy(settings, Some(issuer))?;
+    person_certificates(settings, issuer)?;
     session_policy(&settings.session).map(drop)
+}
+
+/// Where people show certificates, and what these are worth; nothing where they may not.
+pub fn person_certificates(
+    settings: &Settings,
+    issuer: &Issuer,
+) -> anyhow::Result<Option<(PersonCertificates, CertificatePolicy)>> {
+    let CertificateSignInSettings { url, anchor_set, name_field, amr } = &settings.certificate_sign_in;
+    let Some(url) = url else {
+        if anchor_set.is_some() || name_field.is_some() {
+            bail!("[certificate_sign_in]: `url` is missing: nobody could sign in with a certificate");
+        }
+        return Ok(None);
+    };
+    let parsed: Issuer = url.parse().map_err(|error| anyhow::anyhow!("[certificate_sign_in]: `url` = \"{url}\" {error}"))?;
+    if url.ends_with('/') || parsed.path() != issuer.path() {
+        bail!("[certificate_sign_in]: `url` must have the path of `issuer`, and no slash at its end");
+    }
+    if parsed.authority() == issuer.authority() {
+        bail!("[certificate_sign_in]: `url` must be another host than the issuer's, which would ask everybody for a certificate");
+    }
+    let Some(anchor_set) = anchor_set else {
+        bail!("[certificate_sign_in]: `anchor_set` is missing: the authorities that people's certificates come from");
+    };
+    if !settings.anchor_set.contains_key(anchor_set) {
+        bail!("[certificate_sign_in]: there is no [anchor_set.{anchor_set}]");
+    }
+    let policy = CertificatePolicy::new(name_field.as_deref(), amr).context("[certificate_sign_in]")?;
+    Ok(Some((PersonCertificates { url: parsed, anchor_set: anchor_set.clone() }, policy)))
 }
 
 async fn open_keys(loaded: &Loaded, store: &Store, now: Timestamp) -> anyhow::Result<PersonKeys> {
@@ -99,6 +133,10 @@ fn session_policy(written: &SessionSettings) -> anyhow::Result<SessionPolicy> {
     if written.idle_seconds < 120 || written.absolute_seconds < written.idle_seconds {
         bail!("[session]: `idle_seconds` is at least 120, and `absolute_seconds` not less than that");
     }
-    let (idle, absolute) = (Lifetime::from_seconds(written.idle_seconds), Lifetime::from_seconds(written.absolute_seconds));
-    Ok(SessionPolicy { idle, absolute })
+    if !(1..=900).contains(&written.fresh_seconds) {
+        bail!("[session]: `fresh_seconds` is from 1 to 900");
+    }
+    let [idle, absolute, fresh] =
+        [written.idle_seconds, written.absolute_seconds, written.fresh_seconds].map(Lifetime::from_seconds);
+    Ok(SessionPolicy { idle, absolute, fresh })
 }

@@ -183,6 +183,7 @@ pub async fn build(
     let store = open_store(loaded, &*clock, &*randomness).await?;
     let keeper = Keeper { store: &store, randomness: &*randomness };
     let keys = keeper.ensure_all(&checked.key_plan, clock.now()?).await.context("signing keys")?;
+    let person_certificates = super::identity::person_certificates(&loaded.settings, &checked.issuer)?.map(|(place, _)| place);
     let (people, sessions) = super::identity::build(loaded, &checked.issuer, &store, clock.now()?, &randomness).await?;
     let subject_names = store.secret("pairwise subjects", &*randomness).await.map(SubjectNames::new).context("[store]")?;
     // The sequence is read first: what changes while the rest is read is then applied twice rather than missed.
@@ -213,6 +214,7 @@ pub async fn build(
         logouts: Logouts::new(outbound.clone()),
         outbound,
         registration: checked.registration,
+        person_certificates,
         assertions: checked.assertions,
         assertion_issuers: checked.assertion_issuers,
         throttle: Throttle::new(checked.throttle),

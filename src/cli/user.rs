@@ -1,4 +1,4 @@
-//! `symbolon user add|list|show|change|set-password|disable|enable|remove`. A running server reads accounts from the database and so
+//! `symbolon user add|list|show|change|set-password|disable|enable|remove`, and `user_certificate` for the rest. A running server reads accounts from the database and so
 //! takes a change in at once.
 
 use std::io::{BufRead as _, Read as _};
@@ -10,6 +10,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
 
+use super::user_certificate::{LinkCertificate, UnlinkCertificate, listed};
 use super::{ConfigArgument, print};
 use crate::app::{OpenPeople, open_people};
 use crate::clients::removal_window;
@@ -44,6 +45,10 @@ pub enum User {
     SetPassword(SetPassword),
     /// Take a person's second factor away, when they have lost it and their recovery codes
     RemoveSecondFactor(Named),
+    /// Let a person sign in with a certificate
+    LinkCertificate(LinkCertificate),
+    /// Take a certificate away from a person, and end their sessions
+    UnlinkCertificate(UnlinkCertificate),
     /// Keep a person out: end their sessions and revoke their tokens
     Disable(Named),
     /// Let a person in again
@@ -193,6 +198,8 @@ impl User {
             Self::Change(change) => change.run().await?,
             Self::SetPassword(set) => set.run().await?,
             Self::RemoveSecondFactor(named) => named.remove_second_factor().await?,
+            Self::LinkCertificate(link) => link.run().await?,
+            Self::UnlinkCertificate(unlink) => unlink.run().await?,
             Self::Disable(named) => named.disable().await?,
             Self::Enable(named) => named.enable().await?,
             Self::Remove(named) => named.remove().await?,
@@ -252,9 +259,14 @@ async fn list(open: &OpenPeople) -> anyhow::Result<()> {
 impl Named {
     async fn show(self) -> anyhow::Result<()> {
         let open = open(&self.config.load()?).await?;
-        let person = named(&open, &self.username).await;
+        let found = async {
+            let person = named(&open, &self.username).await?;
+            let certificates = listed(&open, &person.subject).await?;
+            anyhow::Ok((person, certificates))
+        };
+        let found = found.await;
         open.close().await;
-        let person = person?;
+        let (person, certificates) = found?;
         let mut shown = match serde_json::to_value(&person.claims)? {
             Value::Object(claims) => claims,
             _ => Map::new(),
@@ -263,6 +275,7 @@ impl Named {
         shown.insert("state".into(), json!(person.state.name()));
         shown.insert("password".into(), json!(person.has_password));
         shown.insert("created".into(), json!(person.created));
+        shown.insert("certificates".into(), certificates);
         print(format!("{:#}\n", Value::Object(shown)))
     }
 
@@ -452,15 +465,15 @@ fn present(text: &str) -> anyhow::Result<Option<String>> {
     Ok(Some(text.to_owned()).filter(|text| !text.is_empty()))
 }
 
-async fn named(open: &OpenPeople, username: &str) -> anyhow::Result<Person> {
+pub(super) async fn named(open: &OpenPeople, username: &str) -> anyhow::Result<Person> {
     open.people.named(username).await?.with_context(|| format!("there is no user `{username}`; `symbolon user list` lists them"))
 }
 
-async fn open(loaded: &Loaded) -> anyhow::Result<OpenPeople> {
+pub(super) async fn open(loaded: &Loaded) -> anyhow::Result<OpenPeople> {
     open_people(loaded, &SystemClock::new(), Arc::new(SystemRandomness)).await
 }
 
-fn now() -> anyhow::Result<Timestamp> {
+pub(super) fn now() -> anyhow::Result<Timestamp> {
     Ok(SystemClock::new().now()?)
 }
 

@@ -11,6 +11,7 @@ pub use super::listener::*;
 mod assertion_issuer;
 mod authorization;
 mod browser_session;
+mod certificate_sign_in;
 mod client;
 mod dpop;
 mod gateway;
@@ -22,6 +23,7 @@ mod route;
 pub use assertion_issuer::{AssertionIssuerSettings, AssertionSubjectSettings};
 pub use authorization::{AuthorizationSettings, ProfileSetting};
 pub use browser_session::BrowserSessionSettings;
+pub use certificate_sign_in::CertificateSignInSettings;
 pub use client::{AssertionAudienceSetting, ClientAssertionSettings, OutboundSettings};
 pub use dpop::DpopSettings;
 pub use gateway::*;
@@ -74,6 +76,8 @@ pub struct Settings {
     pub password: PasswordSettings,
     /// How often one may try to sign in.
     pub sign_in: SignInSettings,
+    /// People who sign in with a certificate.
+    pub certificate_sign_in: CertificateSignInSettings,
     /// Sessions of people in browsers.
     pub session: SessionSettings,
     /// Pages for people.
@@ -236,11 +240,13 @@ pub struct SessionSettings {
     pub idle_seconds: u32,
     /// Seconds after signing in after which it ends, whatever happens.
     pub absolute_seconds: u32,
+    /// Seconds after signing in within which a person may do at `/account` what asks for a sign-in of just now; at most 900.
+    pub fresh_seconds: u32,
 }
 
 impl Default for SessionSettings {
     fn default() -> Self {
-        Self { idle_seconds: 3_600, absolute_seconds: 86_400 }
+        Self { idle_seconds: 3_600, absolute_seconds: 86_400, fresh_seconds: 300 }
     }
 }
 
@@ -256,11 +262,13 @@ pub struct PagesSettings {
     pub logo_file: Option<PathBuf>,
     /// A directory with templates that take the place of the built-in ones of the same name. See docs/people.md.
     pub templates_dir: Option<PathBuf>,
+    /// Whether people may delete their own accounts at `/account`.
+    pub account_deletion: bool,
 }
 
 impl Default for PagesSettings {
     fn default() -> Self {
-        Self { name: "Symbolon".into(), colour: "#1f5d4c".into(), logo_file: None, templates_dir: None }
+        Self { name: "Symbolon".into(), colour: "#1f5d4c".into(), logo_file: None, templates_dir: None, account_deletion: true }
     }
 }
 

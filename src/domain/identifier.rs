@@ -94,6 +94,8 @@ identifiers! {
     RequestId;
     /// `sid` (OpenID Connect Front-Channel Logout §3): one person's session in one browser. It is a name, not a secret.
     SessionId;
+    /// A certificate that a person signs in with, by a name that says nothing of it.
+    CertificateLinkId;
 }
 
 macro_rules! random {
@@ -109,7 +111,7 @@ macro_rules! random {
     )*};
 }
 
-random!(TokenId, FamilyId, DeploymentId, RequestId, SessionId, Subject);
+random!(TokenId, FamilyId, DeploymentId, RequestId, SessionId, Subject, CertificateLinkId);
 
 /// An issuer identifier: an `https` URL without query and fragment (RFC 8414 §2), compared as written, also in whether it ends in
 /// a slash.

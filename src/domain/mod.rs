@@ -15,8 +15,8 @@ mod time;
 pub use actors::{Actors, ActorsError};
 pub use cnf::{Cnf, CnfError};
 pub use identifier::{
-    Audience, ClientId, DeploymentId, FamilyId, IdentifierError, Issuer, IssuerError, KeyId, RequestId, SessionId, Subject,
-    TokenId,
+    Audience, CertificateLinkId, ClientId, DeploymentId, FamilyId, IdentifierError, Issuer, IssuerError, KeyId, RequestId,
+    SessionId, Subject, TokenId,
 };
 pub use redacted::Redacted;
 pub use rule::{RevocationRule, RuleKind, RuleKindUnknown};

@@ -4,8 +4,8 @@ use serde::Serialize;
 
 use super::Reason;
 use crate::domain::{
-    Actors, Audience, ClientId, Cnf, FamilyId, Issuer, KeyId, RequestId, RuleKind, Scope, SessionId, Subject, Thumbprint,
-    Timestamp, TokenId,
+    Actors, Audience, CertificateLinkId, ClientId, Cnf, FamilyId, Issuer, KeyId, RequestId, RuleKind, Scope, SessionId, Subject,
+    Thumbprint, Timestamp, TokenId,
 };
 
 /// How an access token travels.
@@ -49,6 +49,8 @@ pub enum SessionEnd {
     PasswordChanged,
     /// A second factor was set up elsewhere.
     SecondFactorAdded,
+    /// A certificate that the person signs in with was taken away.
+    CertificateUnlinked,
     /// An operator keeps the person out.
     AccountDisabled,
     /// The account was removed.
@@ -177,6 +179,8 @@ pub enum AuditEvent {
     AuthorizationDenied { request_id: RequestId, client_id: ClientId, subject: Subject, session_id: SessionId },
     /// A person allowed a client something for the next time too. Commits with it.
     ConsentGiven { request_id: RequestId, client_id: ClientId, subject: Subject, scope: Scope },
+    /// A person took back what they had allowed a client; its grants of theirs ended, their tokens are revoked. Commits with it.
+    ConsentWithdrawn { request_id: RequestId, client_id: ClientId, subject: Subject },
     /// A code or a refresh token came again: everything that descends from its grant is revoked. Commits with the rule.
     FamilyRevoked { request_id: RequestId, client_id: ClientId, family: FamilyId, reason: Reason },
     /// A refresh token was bound to the next certificate of its client, which ends at `not_after`. Commits with it.
@@ -252,8 +256,21 @@ pub enum AuditEvent {
     SecondFactorRemoved { subject: Subject },
     /// A person signed in with a recovery code, which is gone. Commits with its end.
     RecoveryCodeUsed { subject: Subject },
+    /// A certificate was linked to an account, by its person or an operator. Commits with it.
+    CertificateLinked { subject: Subject, link: CertificateLinkId },
+    /// A certificate was taken away from an account; other sessions ended. Commits with it.
+    CertificateUnlinked { subject: Subject, link: CertificateLinkId },
     /// A person signed in: a session began, or one of theirs in the same browser was renewed. Commits with it.
-    SignedIn { request_id: RequestId, subject: Subject, session_id: SessionId, peer_address: SocketAddr, amr: Vec<&'static str> },
+    SignedIn {
+        request_id: RequestId,
+        subject: Subject,
+        session_id: SessionId,
+        peer_address: SocketAddr,
+        amr: Vec<&'static str>,
+        /// The certificate that they showed, if it was that.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        certificate: Option<Thumbprint>,
+    },
     /// A session ended. Commits with the end.
     SessionEnded { subject: Subject, session_id: SessionId, why: SessionEnd },
     /// A client was told that a session ended (OpenID Connect Back-Channel Logout). Commits with the end of the notice.

@@ -215,6 +215,22 @@ reasons! {
     SecondFactorAbsent = "second_factor_absent";
     /// Too much time went by between password and code, or between the beginning and the end of setting a second factor up.
     SignInOver = "sign_in_over";
+    /// A certificate that names no account.
+    CertificateUnlinked = "certificate_unlinked";
+    /// A certificate that names more than one account, or is linked already.
+    CertificateAmbiguous = "certificate_ambiguous";
+    /// As many certificates as one person may have.
+    CertificatesTooMany = "certificates_too_many";
+    /// The host that a person was led to does not ask for certificates.
+    CertificateNotAsked = "certificate_not_asked";
+    /// The way back from the host that asks for certificates was gone before.
+    CertificateAnswerReplayed = "certificate_answer_replayed";
+    /// The sign-in is not as recent as what was asked for demands.
+    SessionStale = "session_stale";
+    /// The person has taken back what they had allowed the client.
+    ConsentWithdrawn = "consent_withdrawn";
+    /// Another word was typed than the one that confirms.
+    ConfirmationWrong = "confirmation_wrong";
     /// A password that may not be chosen.
     PasswordRefused = "password_refused";
     /// The key of the account's person is gone: they were removed, and the account was restored from a backup.

@@ -18,6 +18,10 @@ pub enum Form {
     SignIn,
     /// The code after them.
     SecondFactor,
+    /// The way to a host that asks for certificates, and back.
+    Certificate,
+    /// The same, to link one to an account.
+    LinkCertificate,
     /// Sign out, end sessions, change the password.
     Account,
     /// Allow or deny what a client asks for.
@@ -31,13 +35,15 @@ pub enum Form {
 impl Form {
     /// Whether it is sent before anybody is signed in.
     pub(super) const fn is_before_sign_in(self) -> bool {
-        matches!(self, Self::SignIn | Self::SecondFactor)
+        matches!(self, Self::SignIn | Self::SecondFactor | Self::Certificate)
     }
 
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::SignIn => "sign-in",
             Self::SecondFactor => "second-factor",
+            Self::Certificate => "certificate",
+            Self::LinkCertificate => "link-certificate",
             Self::Account => "account",
             Self::Consent => "consent",
             Self::Device => "device",

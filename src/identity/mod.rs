@@ -7,15 +7,19 @@
 //! POST /sign-in/code
 //!                 throttle, claim          -> Authenticated    a code counts once
 //!                 session                  -> SignedIn         and a new cookie
+//! GET /sign-in/certificate
+//!                 answer, its browser, once -> Proven          a certificate that another host of ours judged
 //! request         cookie, lifetimes        -> SignedIn
 //! ```
 //!
 //! Each proof is made by this room alone.
 
+mod certificate;
 mod claims;
 mod cookie;
 mod fault;
 mod form;
+mod fresh;
 mod password_rule;
 mod people;
 mod second_factor;
@@ -25,10 +29,14 @@ mod throttle;
 mod totp;
 mod username;
 
+pub use certificate::{
+    Aim, CertificateAnswer, CertificateLabel, CertificateLink, CertificatePolicy, CertificatePolicyError, Errand, KnownBy,
+};
 pub use claims::{PersonClaims, PostalAddress};
 pub use cookie::CookieName;
 pub use fault::Fault;
 pub use form::{Form, FormChecked, FormForeign, FormToken};
+pub use fresh::{Fresh, Stale};
 pub use password_rule::{PasswordRefused, PasswordRule, PasswordRuleError};
 pub use people::{Attempt, Authenticated, PasswordPolicy, People, Person, PersonError, Proven, SignInError};
 pub use second_factor::{Candidate, CodeAttempt, FirstFactor, SetUp};

@@ -4,16 +4,18 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::certificate::CertificatePolicy;
 use super::claims::PersonClaims;
 use super::fault::Fault;
 use super::form::FormChecked;
+use super::fresh::Fresh;
 use super::password_rule::{PasswordRefused, PasswordRule};
 use super::second_factor::{self, FirstFactor};
 use super::signed_in::{Amr, SignedIn};
 use super::throttle::{Guesses, Throttle, ThrottlePolicy};
 use super::username::{Username, UsernameError};
 use crate::clients::session_window;
-use crate::domain::{Randomness, Subject, Timestamp};
+use crate::domain::{Randomness, Subject, Thumbprint, Timestamp};
 use crate::event::Reason;
 use crate::seal::{HashError, Password, PasswordHash, PasswordHasher, PersonKey};
 use crate::store::{
@@ -32,6 +34,7 @@ pub struct People {
     pub(super) code_guesses: Guesses,
     pub(super) recovery_guesses: Guesses,
     pub(super) randomness: Arc<dyn Randomness>,
+    pub(super) certificates: Option<CertificatePolicy>,
     nobody: Nobody,
 }
 
@@ -86,6 +89,7 @@ pub struct Attempt<'a> {
 pub struct Authenticated {
     subject: Subject,
     amr: Vec<Amr>,
+    certificate: Option<Thumbprint>,
 }
 
 /// What a right password is worth.
@@ -99,7 +103,16 @@ pub enum Proven {
 
 impl Authenticated {
     pub(super) const fn by(subject: Subject, amr: Vec<Amr>) -> Self {
-        Self { subject, amr }
+        Self { subject, amr, certificate: None }
+    }
+
+    pub(super) fn with(self, certificate: Thumbprint) -> Self {
+        Self { certificate: Some(certificate), ..self }
+    }
+
+    /// The certificate that was shown, if it was that.
+    pub const fn certificate(&self) -> Option<Thumbprint> {
+        self.certificate
     }
 
     /// Whose account it is.
@@ -216,6 +229,7 @@ impl People {
             code_guesses: Guesses::new(second_factor::GUESSES),
             recovery_guesses: Guesses::new(second_factor::RECOVERY_GUESSES),
             randomness,
+            certificates: None,
             nobody,
         })
     }
@@ -260,8 +274,8 @@ impl People {
         }
         let asks_for_more = self.store.totp(&account.subject).await.map_err(Fault::from)?.is_some();
         Ok(match asks_for_more {
-            true => Proven::First(FirstFactor::new(account.subject, account.changed)),
-            false => Proven::Whole(Authenticated { subject: account.subject, amr: vec![Amr::Password] }),
+            true => Proven::First(FirstFactor::by(account.subject, account.changed, vec![Amr::Password])),
+            false => Proven::Whole(Authenticated::by(account.subject, vec![Amr::Password])),
         })
     }
 
@@ -366,6 +380,33 @@ impl People {
         let has_password = account.has_password();
         let AccountRecord { subject, state, created, .. } = account;
         Ok(Person { subject, state, has_password, created, claims })
+    }
+
+    /// One's own account, as it is given to its person; nothing when it is gone.
+    pub async fn account_of(&self, subject: &Subject) -> Result<Option<Person>, StoreError> {
+        match self.store.account(subject).await? {
+            Some(account) => Ok(Some(self.person(account).await?)),
+            None => Ok(None),
+        }
+    }
+
+    /// Removes one's own account, having typed its username.
+    pub async fn leave(
+        &self,
+        _form: &FormChecked,
+        _fresh: &Fresh,
+        person: &SignedIn,
+        typed: &str,
+        window: RuleWindow,
+        now: Timestamp,
+    ) -> Result<(), PersonError> {
+        let claims = self.claims(&person.subject).await?.ok_or(PersonError::Unknown)?;
+        let typed = Username::normalize(typed).ok();
+        let typed = typed.as_ref().map(Username::as_str);
+        if typed.is_none() || typed != claims.preferred_username.as_deref() {
+            return Err(PersonError::Unproven(Reason::ConfirmationWrong));
+        }
+        self.remove(&person.subject, window, now).await
     }
 
     /// Removes an account. The person's key goes first: from then on nothing of them can be read, in any copy of the database.

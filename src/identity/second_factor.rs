@@ -32,17 +32,26 @@ const HELD: Lifetime = Lifetime::from_seconds(300);
 /// How long somebody may take to set an authenticator up.
 const SETTING_UP: Lifetime = Lifetime::from_seconds(900);
 
-/// Somebody proved a password, and the account asks for more. Only [`People`] makes one.
+/// Somebody proved a password or a certificate, and the account asks for more. Only [`People`] makes one.
 #[derive(Debug)]
 pub struct FirstFactor {
     subject: Subject,
     /// When the account was changed last: a password that was replaced since is worth nothing.
     account_changed: Timestamp,
+    /// By what.
+    amr: Vec<Amr>,
 }
 
 impl FirstFactor {
-    pub(super) const fn new(subject: Subject, account_changed: Timestamp) -> Self {
-        Self { subject, account_changed }
+    pub(super) const fn by(subject: Subject, account_changed: Timestamp, amr: Vec<Amr>) -> Self {
+        Self { subject, account_changed, amr }
+    }
+
+    /// What both factors are together.
+    fn with_code(self) -> Authenticated {
+        let mut amr = self.amr;
+        amr.extend([Amr::OneTimePassword, Amr::MultiFactor]);
+        Authenticated::by(self.subject, amr)
     }
 }
 
@@ -88,7 +97,8 @@ impl People {
     pub fn hold(&self, first: &FirstFactor, csrf: &str, now: Timestamp) -> Result<String, Fault> {
         let audience = format!("sign-in {csrf}");
         let ring = self.store.ring();
-        let held = format!("{} {}", first.account_changed.seconds(), first.subject);
+        let methods: Vec<&str> = first.amr.iter().map(|method| method.as_str()).collect();
+        let held = format!("{} {} {}", first.account_changed.seconds(), first.subject, methods.join(" "));
         let sealed = ring.seal_bearer(&self.context(), &audience, now.plus(HELD), held.as_bytes());
         sealed.map_err(|error| Fault::Unavailable(error.reason()))
     }
@@ -110,9 +120,14 @@ impl People {
     ) -> Result<Authenticated, SignInError> {
         let over = SignInError::Wrong(Reason::SignInOver);
         let held = self.unseal(held, &format!("sign-in {csrf}"), attempt.now).ok_or(over)?;
-        let (changed, subject) = std::str::from_utf8(&held).ok().and_then(|text| text.split_once(' ')).ok_or(over)?;
+        let mut parts = std::str::from_utf8(&held).map_err(|_| over)?.split(' ');
+        let (changed, subject) = parts.next().zip(parts.next()).ok_or(over)?;
         let changed = changed.parse().map(Timestamp::from_seconds).map_err(|_| over)?;
-        let first = FirstFactor::new(subject.parse().map_err(|_| over)?, changed);
+        let amr: Vec<Amr> = parts.map(Amr::from_name).collect::<Option<_>>().ok_or(over)?;
+        if amr.is_empty() {
+            return Err(over);
+        }
+        let first = FirstFactor::by(subject.parse().map_err(|_| over)?, changed, amr);
         let account = self.store.account(&first.subject).await.map_err(Fault::from)?;
         match account {
             Some(account) if account.changed == first.account_changed => self.prove_code(first, attempt).await,
@@ -122,7 +137,7 @@ impl People {
 
     /// Proves the second factor after the first.
     async fn prove_code(&self, first: FirstFactor, attempt: CodeAttempt<'_>) -> Result<Authenticated, SignInError> {
-        let FirstFactor { subject, .. } = first;
+        let subject = first.subject.clone();
         let typed = TypedCode::read(attempt.code);
         let (guesses, counted) = match typed {
             Some(TypedCode::Recovery(_)) => {
@@ -153,7 +168,7 @@ impl People {
             return Err(wrong);
         }
         guesses.forgive(guess);
-        Ok(Authenticated::by(subject, vec![Amr::Password, Amr::OneTimePassword, Amr::MultiFactor]))
+        Ok(first.with_code())
     }
 
     /// How many recovery codes a person with a second factor has left; nothing when they have none.

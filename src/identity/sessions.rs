@@ -37,6 +37,8 @@ pub struct SessionPolicy {
     pub idle: Lifetime,
     /// After signing in.
     pub absolute: Lifetime,
+    /// After signing in, for what asks for a sign-in of just now.
+    pub fresh: Lifetime,
 }
 
 /// The sessions of one deployment.
@@ -184,6 +186,7 @@ impl Sessions {
             session_id: session_id.clone(),
             peer_address: at.peer_address,
             amr: amr.iter().map(|method| method.as_str()).collect(),
+            certificate: authenticated.certificate(),
         };
         let event = Trailed { time: now, event };
         let expires = now.plus(self.policy.absolute);
@@ -237,6 +240,11 @@ impl Sessions {
         };
         let ended = self.store.end_session(&person.session_id, &person.subject, &ending(why, now)).await?;
         Ok((ended, self.session_cookie.clear().ok_or(Fault::Defect(Reason::Defect))?))
+    }
+
+    /// Takes the cookie of a session away that has ended.
+    pub fn clear_cookie(&self) -> Result<HeaderValue, Fault> {
+        self.session_cookie.clear().ok_or(Fault::Defect(Reason::Defect))
     }
 
     /// Ends another session of the same person, or all others when none is named.
@@ -301,6 +309,16 @@ impl Sessions {
         if !may_be_ours(headers) {
             return Err(FormForeign);
         }
+        self.check_token(form, headers, presented)
+    }
+
+    /// Checks the token that a browser took along to another host of ours and brings back: it is the one that was sent. Where it comes from
+    /// by its own word (Fetch Metadata) says nothing here.
+    pub fn check_returning(&self, form: Form, headers: &HeaderMap, presented: &str) -> Result<FormChecked, FormForeign> {
+        self.check_token(form, headers, presented)
+    }
+
+    fn check_token(&self, form: Form, headers: &HeaderMap, presented: &str) -> Result<FormChecked, FormForeign> {
         let secret = self.form_secret(form, headers).ok_or(FormForeign)?;
         let digests = self.store.ring().blind_indexes(&self.form_purpose(form), &*secret);
         let known = digests.iter().any(|digest| FormToken::of(digest).is(presented));

@@ -7,30 +7,52 @@ pub enum Amr {
     Password,
     /// With a one-time password, or a recovery code, which is one too.
     OneTimePassword,
+    /// With a key in software.
+    SoftwareKey,
+    /// With a key in hardware.
+    HardwareKey,
+    /// With a smart card.
+    SmartCard,
+    /// With a PIN, which unlocks a key.
+    Pin,
     /// With more than one factor.
     MultiFactor,
 }
 
 impl Amr {
+    const ALL: [Self; 7] = [
+        Self::Password,
+        Self::OneTimePassword,
+        Self::SoftwareKey,
+        Self::HardwareKey,
+        Self::SmartCard,
+        Self::Pin,
+        Self::MultiFactor,
+    ];
+
     /// The value as RFC 8176 spells it.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Password => "pwd",
             Self::OneTimePassword => "otp",
+            Self::SoftwareKey => "swk",
+            Self::HardwareKey => "hwk",
+            Self::SmartCard => "sc",
+            Self::Pin => "pin",
             Self::MultiFactor => "mfa",
         }
     }
 
     /// The method of this name.
     pub fn from_name(name: &str) -> Option<Self> {
-        [Self::Password, Self::OneTimePassword, Self::MultiFactor].into_iter().find(|method| method.as_str() == name)
+        Self::ALL.into_iter().find(|method| method.as_str() == name)
     }
 }
 
 /// How far an authentication can be relied upon: a value of `acr` (OpenID Connect Core §2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Acr {
-    /// One factor that meets the REFEDS single-factor profile: passwords of its length, throttled guessing.
+    /// One factor that meets the REFEDS single-factor profile: passwords of its length and throttled guessing, or a key that nobody guesses.
     SingleFactor,
     /// Two factors that meet the REFEDS multi-factor profile: of different kinds, and independent.
     MultiFactor,
@@ -58,7 +80,8 @@ impl Acr {
         if methods.contains(&Amr::MultiFactor) {
             return Some(Self::MultiFactor);
         }
-        methods.contains(&Amr::Password).then_some(Self::SingleFactor)
+        let is_factor = |method: &Amr| matches!(method, Amr::Password | Amr::SoftwareKey | Amr::HardwareKey);
+        methods.iter().any(is_factor).then_some(Self::SingleFactor)
     }
 }
 

@@ -42,7 +42,11 @@ async fn house_with(cost: Argon2Parameters, directory: tempfile::TempDir) -> Hou
     };
     let randomness: Arc<dyn crate::domain::Randomness> = Arc::new(SystemRandomness);
     let people = People::new(store.clone(), keys.clone(), policy, randomness.clone(), NOW).await.expect("people");
-    let lives = SessionPolicy { idle: Lifetime::from_seconds(600), absolute: Lifetime::from_seconds(3_600) };
+    let lives = SessionPolicy {
+        idle: Lifetime::from_seconds(600),
+        absolute: Lifetime::from_seconds(3_600),
+        fresh: Lifetime::from_seconds(300),
+    };
     House { people, sessions: Sessions::new(store, keys, lives, randomness), _directory: directory }
 }
 

@@ -5,6 +5,7 @@
 //! POST /token    parameters -> GrantType -> AuthenticatedClient -> Approved -> Binding -> IssuedToken
 //! ```
 
+mod account;
 pub mod assertion_issuers;
 pub mod authorization;
 pub mod client_auth;
@@ -22,6 +23,7 @@ pub mod mint;
 pub mod par;
 pub mod parameters;
 mod person;
+mod person_certificate;
 pub mod pkce;
 pub mod profiles;
 pub mod registration;
@@ -37,8 +39,10 @@ pub mod software_statement;
 mod token;
 pub mod userinfo;
 
+pub use account::Application;
 pub use fetch_room::FetchRoom;
 pub use inspect::Recognised;
+pub use person_certificate::{PersonCertificateError, PersonCertificates};
 pub use revocation_feed::FeedPage;
 pub use revoke::BEYOND_EXPIRY;
 pub use seen_certificate::SeenCertificates;

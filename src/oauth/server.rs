@@ -13,6 +13,7 @@ use super::error::OauthError;
 use super::fetch_room::FetchRoom;
 use super::logout::Logouts;
 use super::metadata::{Capabilities, Endpoints};
+use super::person_certificate::PersonCertificates;
 use super::profiles::{self, Demand, Rules};
 use super::registration::Registration;
 use super::resources::Resources;
@@ -99,6 +100,8 @@ pub struct AuthorizationServer {
     pub logouts: Logouts,
     /// Fetches what clients publish, where `[outbound]` lets it; guarded.
     pub outbound: Option<fetch::Client>,
+    /// Where people show certificates, where they may.
+    pub person_certificates: Option<PersonCertificates>,
     /// Who may register clients.
     pub registration: Registration,
 }

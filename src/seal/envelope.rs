@@ -46,6 +46,8 @@ pub enum Purpose {
     Logout,
     /// A sign-in between two factors, or a factor that is being set up, on its way through the browser.
     SecondFactor,
+    /// The way to a host that asks for certificates, and back, through the browser.
+    CertificateSignIn,
     /// A session of a browser with a gateway.
     GatewaySession,
     /// A sign-in that a browser began at a gateway.
@@ -53,12 +55,13 @@ pub enum Purpose {
 }
 
 impl Purpose {
-    pub(super) const ALL: [Self; 7] = [
+    pub(super) const ALL: [Self; 8] = [
         Self::AccessToken,
         Self::RefreshToken,
         Self::Interaction,
         Self::Logout,
         Self::SecondFactor,
+        Self::CertificateSignIn,
         Self::GatewaySession,
         Self::GatewaySignIn,
     ];
@@ -70,6 +73,7 @@ impl Purpose {
             Self::Interaction => "interaction",
             Self::Logout => "logout",
             Self::SecondFactor => "second-factor",
+            Self::CertificateSignIn => "certificate-sign-in",
             Self::GatewaySession => "gateway-session",
             Self::GatewaySignIn => "gateway-sign-in",
         }
@@ -84,6 +88,7 @@ impl Purpose {
             Self::SecondFactor => 5,
             Self::GatewaySession => 6,
             Self::GatewaySignIn => 7,
+            Self::CertificateSignIn => 8,
         }
     }
 }

@@ -82,6 +82,8 @@ pub enum CodeSpent {
     SessionEnded,
     /// The person who granted it is not there or not active any more; nothing was written.
     AccountEnded,
+    /// The person has taken back what it rests on; nothing was written.
+    ConsentWithdrawn,
 }
 
 impl Store {
@@ -145,12 +147,40 @@ impl Store {
         family: Option<&NewFamily<'_>>,
         events: &[Trailed],
     ) -> Result<CodeSpent, StoreError> {
+        self.redeem_code_resting(code, now, family, None, events).await
+    }
+
+    /// The same for a code that rests on what its person allows the client of the family: taken back, the code is worth nothing.
+    pub async fn redeem_code_of_consent(
+        &self,
+        code: &str,
+        now: Timestamp,
+        family: &NewFamily<'_>,
+        events: &[Trailed],
+    ) -> Result<CodeSpent, StoreError> {
+        self.redeem_code_resting(code, now, Some(family), Some((family.subject, family.client_id)), events).await
+    }
+
+    async fn redeem_code_resting(
+        &self,
+        code: &str,
+        now: Timestamp,
+        family: Option<&NewFamily<'_>>,
+        consent: Option<(&Subject, &ClientId)>,
+        events: &[Trailed],
+    ) -> Result<CodeSpent, StoreError> {
         let session = family.and_then(|family| family.session);
         let subject = family.map(|family| family.subject);
         let family = family.map(|family| self.prepare_family(family)).transpose()?;
         let mut work = Work::begin(&self.inner.db).await?;
         if let Some(ended) = ended_meanwhile(&mut work, subject, session).await? {
             return Ok(ended);
+        }
+        // Whoever takes it back holds the account too.
+        if let Some((subject, client_id)) = consent
+            && !super::consent::is_given(&mut work, subject, client_id).await?
+        {
+            return Ok(CodeSpent::ConsentWithdrawn);
         }
         let mut redeemed = 0;
         for index in self.inner.ring.blind_indexes(PURPOSE, code.as_bytes()) {

@@ -3,8 +3,8 @@
 use super::engine::read;
 use super::sealed::CONSENT;
 use super::work::{NumberedWork, Work, within};
-use super::{Store, StoreError};
-use crate::domain::{ClientId, Subject, Timestamp};
+use super::{RuleWindow, Store, StoreError, browser_session, grant_family};
+use crate::domain::{ClientId, RevocationRule, Subject, Timestamp};
 use crate::event::Trailed;
 use crate::seal::Plaintext;
 
@@ -49,17 +49,40 @@ impl Store {
         work.commit().await
     }
 
-    /// Forgets what a person has allowed a client; gives whether there was anything. The event commits with it.
-    pub async fn remove_consent(&self, subject: &Subject, client_id: &ClientId, event: &Trailed) -> Result<bool, StoreError> {
-        let mut work = Work::begin(&self.inner.db).await?;
-        let removed = within!(&mut work, execute: sqlx::query(DELETE).bind(subject.as_str()).bind(client_id.as_str()))?;
-        if removed == 0 {
-            return Ok(false);
+    /// Forgets what a person has allowed a client, and ends the grants of theirs that it holds, with every token and code that came of
+    /// them. The event commits with it. Gives the rules that revoke tokens; nothing when there was nothing.
+    pub async fn withdraw_consent(
+        &self,
+        subject: &Subject,
+        client_id: &ClientId,
+        window: RuleWindow,
+        event: &Trailed,
+    ) -> Result<Option<Vec<RevocationRule>>, StoreError> {
+        let mut unit = NumberedWork::begin(&self.inner.db).await?;
+        // The account first: whoever redeems a code meanwhile has committed by now, or finds no consent.
+        browser_session::hold_active(&mut unit.work, subject).await?;
+        let removed = within!(&mut unit.work, execute: sqlx::query(DELETE).bind(subject.as_str()).bind(client_id.as_str()))?;
+        let rules = grant_family::end_of_consent(&mut unit, subject, client_id, window, event.time).await?;
+        if removed == 0 && rules.is_empty() {
+            return Ok(None);
         }
-        work.record_event(event).await?;
-        work.commit().await?;
-        Ok(true)
+        unit.work.record_event(event).await?;
+        unit.commit_numbered(self).await?;
+        Ok(Some(rules))
     }
+}
+
+/// Whether a person allows a client anything, within a unit of work.
+pub(super) async fn is_given(work: &mut Work, subject: &Subject, client_id: &ClientId) -> Result<bool, StoreError> {
+    let (subject, client_id) = (subject.as_str(), client_id.as_str());
+    let given: Option<(i64,)> = within!(work, fetch_optional: sqlx::query_as(GIVEN).bind(subject).bind(client_id))?;
+    Ok(given.is_some())
+}
+
+/// Forgets what a person has allowed, within the unit of work that removes them.
+pub(super) async fn forget_person(work: &mut Work, subject: &Subject) -> Result<(), StoreError> {
+    within!(work, execute: sqlx::query(DELETE_OF_PERSON).bind(subject.as_str()))?;
+    Ok(())
 }
 
 /// Forgets what anybody has allowed a client, within the unit of work that removes the client.
@@ -73,6 +96,8 @@ const ALL: &str = "SELECT client_id, given, state_sealed FROM consent WHERE subj
 const UPSERT: &str = "INSERT INTO consent (subject, client_id, state_sealed, given) VALUES ($1, $2, $3, $4) \
      ON CONFLICT (subject, client_id) DO UPDATE SET state_sealed = excluded.state_sealed, given = excluded.given";
 const DELETE_OF_CLIENT: &str = "DELETE FROM consent WHERE client_id = $1";
+const DELETE_OF_PERSON: &str = "DELETE FROM consent WHERE subject = $1";
+const GIVEN: &str = "SELECT given FROM consent WHERE subject = $1 AND client_id = $2";
 const DELETE: &str = "DELETE FROM consent WHERE subject = $1 AND client_id = $2";
 
 #[cfg(test)]

@@ -156,6 +156,14 @@ impl Store {
         }))
     }
 
+    /// The clients that hold a grant of a person's own at `now`: not what came of another client's in exchange, which ends with it.
+    pub async fn granted_clients(&self, subject: &Subject, now: Timestamp) -> Result<Vec<ClientId>, StoreError> {
+        let rows: Vec<(String,)> = read!(&self.inner.db, fetch_all:
+            sqlx::query_as(GRANTED_CLIENTS).bind(subject.as_str()).bind(now.seconds()))?;
+        let corrupt = |problem| StoreError::Corrupt(format!("table grant_family: client_id {problem}"));
+        rows.into_iter().map(|(client_id,)| client_id.parse().map_err(corrupt)).collect()
+    }
+
     /// Begins a family that no code was redeemed for, with its event. One that came of another one has that one's person and session, and
     /// does not begin when that one, or its client, has ended.
     pub async fn begin_family(&self, new: &NewFamily<'_>, event: &Trailed) -> Result<Begun, StoreError> {
@@ -287,6 +295,20 @@ pub(super) async fn end_of_subject(
     end_all(unit, OF_SUBJECT, subject.as_str(), window, at).await
 }
 
+/// Ends what a person has granted one client: they have taken it back.
+pub(super) async fn end_of_consent(
+    unit: &mut NumberedWork,
+    subject: &Subject,
+    client_id: &ClientId,
+    window: RuleWindow,
+    at: Timestamp,
+) -> Result<Vec<RevocationRule>, StoreError> {
+    let (subject, client_id) = (subject.as_str(), client_id.as_str());
+    let rows: Vec<(String,)> =
+        within!(&mut unit.work, fetch_all: sqlx::query_as(OF_SUBJECT_AT_CLIENT).bind(subject).bind(client_id))?;
+    end(unit, rows.into_iter().map(|(family,)| family).collect(), window, at).await
+}
+
 /// Ends the families of a client that is removed, and those of others that came of them or of its tokens, each of these by a rule. Its own
 /// tokens are the rule's that names the client, however many they are.
 pub(super) async fn end_of_client(
@@ -344,6 +366,9 @@ const DELETE: &str = "DELETE FROM grant_family WHERE family_id = $1";
 const DELETE_OF_CLIENT: &str = "DELETE FROM grant_family WHERE client_id = $1";
 const OF_SESSION: &str = "SELECT family_id FROM grant_family WHERE session_id = $1 ORDER BY family_id";
 const OF_SUBJECT: &str = "SELECT family_id FROM grant_family WHERE subject = $1 ORDER BY family_id";
+const OF_SUBJECT_AT_CLIENT: &str = "SELECT family_id FROM grant_family WHERE subject = $1 AND client_id = $2 ORDER BY family_id";
+const GRANTED_CLIENTS: &str = "SELECT DISTINCT client_id FROM grant_family \
+     WHERE subject = $1 AND expires > $2 AND parent_id IS NULL ORDER BY client_id";
 const CAME_OF_CLIENT: &str = "SELECT family_id FROM grant_family WHERE client_id <> $1 AND (parent_client_id = $1 \
      OR parent_id IN (SELECT family_id FROM grant_family WHERE client_id = $1)) ORDER BY family_id";
 const OF_PARENT: &str = "SELECT family_id FROM grant_family WHERE parent_id = $1 ORDER BY family_id";

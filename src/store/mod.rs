@@ -20,6 +20,7 @@ use crate::event::{AuditEvent, Trailed};
 use crate::seal::{KeyRing, MasterKeys};
 
 mod account;
+mod account_certificate;
 mod audit;
 mod authorization_code;
 mod browser_session;
@@ -53,6 +54,7 @@ mod trial;
 mod work;
 
 pub use account::{AccountChange, AccountRecord, AccountState, Added, NewAccount};
+pub use account_certificate::{CertificateLinkRecord, Linked, NewCertificateLink};
 pub use audit::PendingEvent;
 pub use authorization_code::{CodeRecord, CodeSpent, Finished, Finishes, NewCode};
 pub use browser_session::{Ended, Ending, NewSession, SessionRecord};

@@ -98,6 +98,7 @@ pub(super) static TRIALS: &[Trial] = &[
     super::consent::TRIAL,
     super::device_authorization::TRIAL,
     super::account::TRIAL,
+    super::account_certificate::TRIAL,
     super::second_factor::TRIAL,
     super::second_factor::RECOVERY_TRIAL,
     super::browser_session::TRIAL,

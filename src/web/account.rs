@@ -9,21 +9,27 @@ use axum::response::Response;
 use http::{HeaderMap, Request, StatusCode, header};
 use time::OffsetDateTime;
 
-use super::pages::{AccountPage, AccountPerson, AccountSession, Leads, answer, refused, see_other};
-use super::reject::{PersonRefusal, WebError, rejection_of};
+use super::account_pages::{AccountApplication, AccountCertificate, AccountPage, AccountPerson, AccountSession};
+use super::consent::meaning_of;
+use super::pages::{Leads, answer, refused, see_other};
+use super::reject::{PersonRefusal, Rejected, WebError, rejection_of};
 use super::{Peer, Web, extract, path};
 use crate::domain::{RequestId, Timestamp};
 use crate::event::Reason;
-use crate::identity::{Form, FormChecked, PersonClaims, SessionView, SignedIn};
+use crate::identity::{self, CertificateLink, Form, FormChecked, Fresh, PersonClaims, SessionView, SignedIn};
+use crate::oauth::Application;
 use crate::oauth::error::{ErrorCode, Refusal};
 use crate::oauth::parameters::Parameters;
 use crate::seal::Password;
 
 /// What was done, as `?done=` of the page has it: words of ours, whatever the address says.
-const DONE: [(&str, &str); 3] = [
+const DONE: [(&str, &str); 6] = [
+    ("application", "This application may do nothing in your name any more."),
     ("password", "Your password is changed. You are signed out everywhere else."),
     ("sessions", "Signed out there."),
     ("totp", "Two-step sign-in is off."),
+    ("certificate", "You can sign in with this certificate now."),
+    ("certificate-removed", "The certificate is removed. You are signed out everywhere else."),
 ];
 
 /// Shows the page; whoever is not signed in is led to do so.
@@ -56,11 +62,19 @@ pub(super) async fn page(
     let claims = web.server.people.claims(&person.subject).await?.unwrap_or_default();
     let sessions = web.server.sessions.list(person, now).await?;
     let Some((token, _)) = web.server.sessions.form_token(Form::Account, headers)? else { return Err(WebError::defect()) };
+    let certificates = match &web.server.person_certificates {
+        None => None,
+        Some(_) => Some(web.server.people.certificates(&person.subject).await.map_err(identity::Fault::from)?),
+    };
+    let applications = web.server.applications(person, now).await?;
     let page = AccountPage {
         csrf: token.as_str(),
         person: shown_person(claims),
         sessions: sessions.into_iter().map(shown_session).collect(),
         min_length: web.min_password_length,
+        applications: applications.into_iter().map(shown_application).collect(),
+        deletion: web.allows_deletion,
+        certificates: certificates.map(|links| links.into_iter().map(shown_certificate).collect()),
         second_factor: web.server.people.recovery_codes_left(&person.subject).await?,
         notice,
         problem,
@@ -77,6 +91,18 @@ fn shown_person(claims: PersonClaims) -> AccountPerson {
         phone_number: claims.phone_number,
         groups: claims.groups,
     }
+}
+
+fn shown_application(application: Application) -> AccountApplication {
+    let mut allowed: Vec<String> = application.scopes.iter().map(|scope| meaning_of(scope).title.to_owned()).collect();
+    allowed.extend(application.claims);
+    let since = application.since.map(moment);
+    AccountApplication { id: application.client_id.as_str().to_owned(), name: application.name, allowed, since }
+}
+
+fn shown_certificate(CertificateLink { link, created, label }: CertificateLink) -> AccountCertificate {
+    let until = label.not_after.map(moment);
+    AccountCertificate { id: link.as_str().to_owned(), title: label.title, until, since: moment(created) }
 }
 
 fn shown_session(view: SessionView) -> AccountSession {
@@ -144,6 +170,17 @@ pub(super) async fn sent(web: &Web, request: Request<Body>) -> Result<Option<Sen
     let token = parameters.get("csrf").unwrap_or_default();
     let form = web.server.sessions.check_form(Form::Account, &headers, token).map_err(PersonRefusal::from)?;
     Ok(Some(Sent { person, form, parameters, headers, now }))
+}
+
+/// That whoever sent a form signed in a short while ago; else the answer that leads them to do so once more.
+pub(super) fn fresh(web: &Web, sent: &Sent) -> Result<Fresh, Box<Response>> {
+    web.server.sessions.fresh(&sent.person, sent.now).map_err(|stale| {
+        let mut rejection = rejection_of(&WebError::Person(PersonRefusal::Stale(stale)));
+        let mut response = see_other(&format!("{}?again=yes", web.pages.path(path::SIGN_IN)));
+        rejection.status = response.status();
+        response.extensions_mut().insert(Rejected { rejection, client_id: None });
+        Box::new(response)
+    })
 }
 
 /// Ends the session that `session` names, or all `others`.

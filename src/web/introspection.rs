@@ -14,12 +14,7 @@ use crate::oauth::introspect::{AnswerForm, Introspected};
 const SIGNED: &str = "application/token-introspection+jwt";
 
 /// Tells an authenticated resource server what a token says.
-pub async fn post(
-    web: &Web,
-    peer: &Peer,
-    request_id: &RequestId,
-    request: Request<Body>,
-) -> Result<Response, WebError> {
+pub async fn post(web: &Web, peer: &Peer, request_id: &RequestId, request: Request<Body>) -> Result<Response, WebError> {
     let form = form(request.headers());
     let taken = extract::client_form(request, web.body_limits).await?;
     let answer = web.server.introspect(&taken.from(peer), form, request_id).await?;

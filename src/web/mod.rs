@@ -3,9 +3,14 @@
 //! A handler reads as extract, decide, render; [`reject`] is the only place that turns errors into HTTP.
 
 mod account;
+mod account_certificates;
+mod account_data;
+mod account_pages;
 mod account_totp;
 mod assets;
 pub mod authorization;
+mod certificate_pages;
+mod certificate_sign_in;
 mod colour;
 mod consent;
 mod cors;

@@ -61,7 +61,7 @@ const POLICY_HERE: &str =
 const POLICY_TO_CLIENT: &str = "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; frame-ancestors 'none'";
 
 /// The templates by name.
-const TEMPLATES: [(&str, &str); 15] = [
+const TEMPLATES: [(&str, &str); 19] = [
     ("layout.html", include_str!("../../templates/layout.html")),
     ("home.html", include_str!("../../templates/home.html")),
     ("error.html", include_str!("../../templates/error.html")),
@@ -70,10 +70,14 @@ const TEMPLATES: [(&str, &str); 15] = [
     ("signing_out.html", include_str!("../../templates/signing_out.html")),
     ("confirm_sign_out.html", include_str!("../../templates/confirm_sign_out.html")),
     ("account.html", include_str!("../../templates/account.html")),
+    ("account_deleted.html", include_str!("../../templates/account_deleted.html")),
     ("consent.html", include_str!("../../templates/consent.html")),
     ("sign_in_code.html", include_str!("../../templates/sign_in_code.html")),
     ("totp.html", include_str!("../../templates/totp.html")),
     ("recovery_codes.html", include_str!("../../templates/recovery_codes.html")),
+    ("certificate_choose.html", include_str!("../../templates/certificate_choose.html")),
+    ("certificate_add.html", include_str!("../../templates/certificate_add.html")),
+    ("certificate_refused.html", include_str!("../../templates/certificate_refused.html")),
     ("device.html", include_str!("../../templates/device.html")),
     ("device_confirm.html", include_str!("../../templates/device_confirm.html")),
     ("device_done.html", include_str!("../../templates/device_done.html")),
@@ -95,6 +99,10 @@ pub struct SignInPage<'a> {
     pub username: &'a str,
     /// Why the last attempt failed.
     pub problem: Option<&'a str>,
+    /// Why one is to sign in.
+    pub notice: Option<&'a str>,
+    /// Whether people may sign in with a certificate.
+    pub certificates: bool,
 }
 
 /// What the consent page shows.
@@ -166,54 +174,6 @@ pub struct ConsentScope<'a> {
     pub detail: Option<&'a str>,
 }
 
-/// What the account page shows.
-#[derive(Clone, Debug, Serialize)]
-pub struct AccountPage<'a> {
-    /// The value of `csrf`.
-    pub csrf: &'a str,
-    /// Whose.
-    pub person: AccountPerson,
-    /// Where they are signed in.
-    pub sessions: Vec<AccountSession>,
-    /// Characters that a new password has at least.
-    pub min_length: u32,
-    /// Recovery codes that are left; nothing without a second factor.
-    pub second_factor: Option<u32>,
-    /// What was just done.
-    pub notice: Option<&'a str>,
-    /// Why the password was not changed.
-    pub problem: Option<&'a str>,
-}
-
-/// What is known of a person, as the account page shows it.
-#[derive(Clone, Debug, Serialize)]
-#[allow(missing_docs, reason = "the words of OpenID Connect Core §5.1")]
-pub struct AccountPerson {
-    pub username: String,
-    pub name: Option<String>,
-    pub email: Option<String>,
-    pub email_verified: bool,
-    pub phone_number: Option<String>,
-    pub groups: Vec<String>,
-}
-
-/// One session, as the account page shows it.
-#[derive(Clone, Debug, Serialize)]
-pub struct AccountSession {
-    /// `sid`, the value of `session`.
-    pub id: String,
-    /// Such as `Firefox on Linux`.
-    pub browser: String,
-    /// Where they signed in from.
-    pub address: String,
-    /// When they signed in.
-    pub since: String,
-    /// When it was last used.
-    pub used: String,
-    /// Whether it is this browser's.
-    pub is_current: bool,
-}
-
 impl Pages {
     /// Reads and compiles the templates. Files are named relative to `base_dir`.
     pub fn load(settings: &PagesSettings, base_dir: &Path, issuer: &Issuer) -> Result<Self, PageError> {
@@ -252,7 +212,15 @@ impl Pages {
     fn try_all(&self) -> Result<(), PageError> {
         self.home("https://issuer.example", "/metadata", "/jwks")?;
         self.error("Title", "Description", "id")?;
-        self.sign_in(&SignInPage { csrf: "c", interaction: Some("i"), device: Some("d"), username: "u", problem: Some("p") })?;
+        self.sign_in(&SignInPage {
+            csrf: "c",
+            interaction: Some("i"),
+            device: Some("d"),
+            username: "u",
+            problem: Some("p"),
+            notice: Some("n"),
+            certificates: true,
+        })?;
         self.sign_in(&SignInPage::default())?;
         self.signed_out()?;
         self.signing_out(&["https://a.example"], None, None)?;
@@ -283,28 +251,8 @@ impl Pages {
             csrf: "c",
         };
         self.consent(&consent)?;
-        let person = AccountPerson {
-            username: "u".into(),
-            name: None,
-            email: None,
-            email_verified: false,
-            phone_number: None,
-            groups: vec![],
-        };
-        let [id, browser, address, since, used] = ["i", "b", "a", "s", "u"].map(str::to_owned);
-        let session = AccountSession { id, browser, address, since, used, is_current: true };
-        let mut account = AccountPage {
-            csrf: "c",
-            person,
-            sessions: vec![session],
-            min_length: 8,
-            second_factor: None,
-            notice: None,
-            problem: None,
-        };
-        self.account(&account)?;
-        account.second_factor = Some(1);
-        self.account(&account)?;
+        self.try_account()?;
+        self.try_certificates()?;
         self.try_second_factor()?;
         Ok(())
     }
@@ -336,9 +284,10 @@ impl Pages {
 
     /// Username and password.
     pub fn sign_in(&self, page: &SignInPage<'_>) -> Result<String, PageError> {
-        let SignInPage { csrf, interaction, device, username, problem } = *page;
+        let SignInPage { csrf, interaction, device, username, problem, notice, certificates } = *page;
         let action = self.path(path::SIGN_IN);
-        self.render("sign_in.html", context! { csrf, interaction, device, username, problem, action })
+        let certificate_action = certificates.then(|| self.path(path::SIGN_IN_CERTIFICATE));
+        self.render("sign_in.html", context! { csrf, interaction, device, username, problem, notice, action, certificate_action })
     }
 
     /// After signing out.
@@ -378,18 +327,6 @@ impl Pages {
     /// After that.
     pub fn device_done(&self, client: &str, allowed: bool) -> Result<String, PageError> {
         self.render("device_done.html", context! { client, allowed })
-    }
-
-    /// One's own account.
-    pub fn account(&self, page: &AccountPage<'_>) -> Result<String, PageError> {
-        let paths = context! {
-            sign_out_path => self.path(path::SIGN_OUT),
-            sessions_path => self.path(path::ACCOUNT_SESSIONS),
-            password_path => self.path(path::ACCOUNT_PASSWORD),
-            totp_path => self.path(path::ACCOUNT_TOTP),
-            totp_remove_path => self.path(path::ACCOUNT_TOTP_REMOVE),
-        };
-        self.render("account.html", context! { ..paths, ..Value::from(Serde(page)) })
     }
 
     /// A refusal as a page, with what the audit trail is to know.
@@ -500,7 +437,15 @@ mod tests {
             interaction: bad,
             csrf: bad,
         };
-        let sign_in = SignInPage { csrf: bad, interaction: Some(bad), device: Some(bad), username: bad, problem: Some(bad) };
+        let sign_in = SignInPage {
+            csrf: bad,
+            interaction: Some(bad),
+            device: Some(bad),
+            username: bad,
+            problem: Some(bad),
+            notice: Some(bad),
+            certificates: true,
+        };
         let device =
             DeviceConfirmPage { client: bad, person: bad, user_code: bad, address: bad, asked: bad, scopes: &scopes, csrf: bad };
         let confirm = ConfirmSignOutPage { client: Some(bad), person: bad, request: bad, csrf: bad };

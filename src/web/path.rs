@@ -4,6 +4,10 @@
 pub const SIGN_IN: &str = "/sign-in";
 /// The second factor, after them.
 pub const SIGN_IN_CODE: &str = "/sign-in/code";
+/// To the host that asks for certificates; by GET back from there.
+pub const SIGN_IN_CERTIFICATE: &str = "/sign-in/certificate";
+/// There.
+pub const SHOW_CERTIFICATE: &str = "/sign-in/certificate/show";
 /// Where a sign-in that an authorization request waits for leads.
 pub const RESUME: &str = "/authorize/resume";
 /// Ends the session of this browser.
@@ -22,6 +26,18 @@ pub const ACCOUNT_TOTP: &str = "/account/totp";
 pub const ACCOUNT_TOTP_CONFIRM: &str = "/account/totp/confirm";
 /// Takes one's own second factor away.
 pub const ACCOUNT_TOTP_REMOVE: &str = "/account/totp/remove";
+/// Begins to link a certificate to one's own account.
+pub const ACCOUNT_CERTIFICATES: &str = "/account/certificates";
+/// Ends with that.
+pub const ACCOUNT_CERTIFICATES_ADD: &str = "/account/certificates/add";
+/// Takes one away.
+pub const ACCOUNT_CERTIFICATES_REMOVE: &str = "/account/certificates/remove";
+/// Takes back what an application was allowed.
+pub const ACCOUNT_APPLICATIONS: &str = "/account/applications";
+/// What is known of oneself, as a file.
+pub const ACCOUNT_EXPORT: &str = "/account/export";
+/// Removes one's own account.
+pub const ACCOUNT_DELETE: &str = "/account/delete";
 /// Ends others of one's sessions.
 pub const ACCOUNT_SESSIONS: &str = "/account/sessions";
 /// Allow or deny.

@@ -9,7 +9,7 @@ use super::extract::ExtractError;
 use crate::binding::dpop::DPOP_NONCE;
 use crate::domain::{ClientId, ClockUnreadable};
 use crate::event::Reason;
-use crate::identity::{self, FormForeign, PasswordRefused, PersonError, SignInError};
+use crate::identity::{self, FormForeign, PasswordRefused, PersonError, SignInError, Stale};
 use crate::oauth::error::{ErrorCode, Fault, OauthError, Refusal};
 use crate::seal::PasswordError;
 
@@ -59,6 +59,10 @@ pub enum WebError {
 pub enum PersonRefusal {
     /// Not signed in.
     SignIn(SignInError),
+    /// Not by this certificate, or none was linked.
+    Certificate(Reason),
+    /// The sign-in is too long ago.
+    Stale(Stale),
     /// The form did not come from our own page.
     Form(FormForeign),
     /// The new password was not typed twice alike.
@@ -231,6 +235,9 @@ fn person_rejection_of(refusal: &PersonRefusal) -> Rejection {
         PersonRefusal::SignIn(SignInError::Wrong(reason @ Reason::SecondFactorPresent)) => {
             rejection(StatusCode::UNPROCESSABLE_ENTITY, wrong, "Two-step sign-in is on already: turn it off first.", *reason)
         }
+        PersonRefusal::SignIn(SignInError::Wrong(reason @ Reason::ConfirmationWrong)) => {
+            rejection(StatusCode::UNPROCESSABLE_ENTITY, wrong, "That is not your username: nothing was deleted.", *reason)
+        }
         PersonRefusal::SignIn(SignInError::Wrong(reason @ Reason::SignInOver)) => {
             rejection(StatusCode::FORBIDDEN, wrong, "That took too long. Please begin again.", *reason)
         }
@@ -253,6 +260,10 @@ fn person_rejection_of(refusal: &PersonRefusal) -> Rejection {
             "This page had grown old, or did not come from this server. Please try once more.",
             foreign.reason(),
         ),
+        PersonRefusal::Certificate(reason) => rejection(StatusCode::FORBIDDEN, wrong, certificate_words(*reason), *reason),
+        PersonRefusal::Stale(stale) => {
+            rejection(StatusCode::FORBIDDEN, wrong, "For this, please sign in once more.", stale.reason())
+        }
         PersonRefusal::Repeated => rejection(
             StatusCode::UNPROCESSABLE_ENTITY,
             wrong,
@@ -268,6 +279,22 @@ fn person_rejection_of(refusal: &PersonRefusal) -> Rejection {
         PersonRefusal::AccountGone => {
             rejection(StatusCode::FORBIDDEN, wrong, "This account is not there any more.", Reason::AccountUnknown)
         }
+    }
+}
+
+/// What people read whose certificate does not do. Why it is not trusted is not theirs to know.
+const fn certificate_words(reason: Reason) -> &'static str {
+    match reason {
+        Reason::SignInOver => "That took too long. Please begin again.",
+        Reason::CertificateAbsent => "Your browser showed no certificate.",
+        Reason::CertificateNotAsked => "This host does not ask for certificates.",
+        Reason::CertificateExpired => "This certificate has expired.",
+        Reason::CertificateAnswerReplayed => "This was done already. Please begin again.",
+        Reason::CertificateAmbiguous => "This certificate belongs to an account already, or to more than one.",
+        Reason::CertificatesTooMany => "You have as many certificates as there may be: remove one first.",
+        Reason::CertificateUnlinked => "This certificate belongs to no account here.",
+        Reason::AccountDisabled | Reason::AccountUnknown | Reason::PersonKeyAbsent => "Nobody may sign in to this account.",
+        _ => "This certificate is not accepted here.",
     }
 }
 
@@ -447,7 +474,10 @@ mod tests {
                 PersonRefusal::SignIn(SignInError::Wrong(Reason::SecondFactorWrong)),
                 PersonRefusal::SignIn(SignInError::Wrong(Reason::SecondFactorPresent)),
                 PersonRefusal::SignIn(SignInError::Wrong(Reason::SignInOver)),
+                PersonRefusal::SignIn(SignInError::Wrong(Reason::ConfirmationWrong)),
                 PersonRefusal::SignIn(SignInError::TooMany { retry_after_seconds: 60 }),
+                PersonRefusal::Certificate(Reason::CertificateUnlinked),
+                PersonRefusal::Stale(Stale),
                 PersonRefusal::Form(FormForeign),
                 PersonRefusal::Repeated,
                 PersonRefusal::Unusable(PasswordError::Control),

@@ -11,9 +11,9 @@ use super::endpoint::EndpointMetrics;
 use super::extract::BodyLimits;
 use super::pages::{PageError, Pages};
 use super::{
-    account, account_totp, assets, authorization, consent, device, device_authorization, edge, end_session, jwks, liveness,
-    metadata, not_found, path as page, pushed_request, registration, revocation, revocation_feed, second_factor, sign_in,
-    sign_out, userinfo,
+    account, account_certificates, account_data, account_totp, assets, authorization, certificate_sign_in, consent, device,
+    device_authorization, edge, end_session, jwks, liveness, metadata, not_found, path as page, pushed_request, registration,
+    revocation, revocation_feed, second_factor, sign_in, sign_out, userinfo,
 };
 use crate::config::Loaded;
 use crate::oauth::AuthorizationServer;
@@ -36,6 +36,8 @@ pub struct Web {
     pub max_headers: usize,
     /// Characters that a new password has at least.
     pub min_password_length: u32,
+    /// Whether people may delete their own accounts.
+    pub allows_deletion: bool,
 }
 
 impl Web {
@@ -56,6 +58,7 @@ impl Web {
             metrics: EndpointMetrics::default(),
             max_headers: limits.request_headers as usize,
             min_password_length: settings.password.min_length,
+            allows_deletion: settings.pages.account_deletion,
         })
     }
 
@@ -83,6 +86,11 @@ pub fn router(web: Arc<Web>) -> Router {
         .route(path::JWKS, get(jwks::get).fallback(edge::only_get))
         .route(page::SIGN_IN, get(sign_in::get).post(sign_in::post).fallback(edge::get_or_post))
         .route(page::SIGN_IN_CODE, get(second_factor::get).post(second_factor::post).fallback(edge::get_or_post))
+        .route(
+            page::SIGN_IN_CERTIFICATE,
+            get(certificate_sign_in::returned).post(certificate_sign_in::begin).fallback(edge::get_or_post),
+        )
+        .route(page::SHOW_CERTIFICATE, get(certificate_sign_in::show).fallback(edge::only_get))
         .route(page::SIGN_OUT, post(sign_out::post).fallback(edge::only_post))
         .route(page::SIGNED_OUT, get(sign_out::page).fallback(edge::only_get))
         .route(path::END_SESSION, get(end_session::get).post(end_session::post).fallback(edge::get_or_post))
@@ -92,6 +100,15 @@ pub fn router(web: Arc<Web>) -> Router {
         .route(page::ACCOUNT_TOTP, post(account_totp::begin).fallback(edge::only_post))
         .route(page::ACCOUNT_TOTP_CONFIRM, post(account_totp::confirm).fallback(edge::only_post))
         .route(page::ACCOUNT_TOTP_REMOVE, post(account_totp::remove).fallback(edge::only_post))
+        .route(page::ACCOUNT_CERTIFICATES, post(account_certificates::begin).fallback(edge::only_post))
+        .route(
+            page::ACCOUNT_CERTIFICATES_ADD,
+            get(account_certificates::returned).post(account_certificates::add).fallback(edge::get_or_post),
+        )
+        .route(page::ACCOUNT_CERTIFICATES_REMOVE, post(account_certificates::remove).fallback(edge::only_post))
+        .route(page::ACCOUNT_APPLICATIONS, post(account_data::withdraw).fallback(edge::only_post))
+        .route(page::ACCOUNT_EXPORT, post(account_data::export).fallback(edge::only_post))
+        .route(page::ACCOUNT_DELETE, post(account_data::delete).fallback(edge::only_post))
         .route(page::ACCOUNT_SESSIONS, post(account::end_sessions).fallback(edge::only_post))
         .route(&format!("{}/{{name}}", page::ASSETS), get(assets::get).fallback(edge::only_get));
     let endpoints = match web.server.registration.is_on() {

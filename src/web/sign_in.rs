@@ -57,12 +57,14 @@ impl<'a> Waiting<'a> {
     }
 
     /// The form that remembers it.
-    fn page(self) -> SignInPage<'a> {
-        SignInPage { interaction: self.interaction, device: self.device, ..SignInPage::default() }
+    fn page(self, web: &Web) -> SignInPage<'a> {
+        let certificates = web.server.person_certificates.is_some();
+        SignInPage { interaction: self.interaction, device: self.device, certificates, ..SignInPage::default() }
     }
 }
 
-/// Shows the form. Whoever is signed in already, and is not sent here by an authorization request, is led to their account.
+/// Shows the form. Whoever is signed in already, and is not sent here by an authorization request or to do it `again`, is led to their
+/// account.
 pub async fn get(State(web): State<Arc<Web>>, Extension(id): Extension<RequestId>, request: Request<Body>) -> Response {
     match show(&web, request.headers().clone(), extract::query(&request)).await {
         Ok(response) => response,
@@ -74,10 +76,12 @@ async fn show(web: &Web, headers: HeaderMap, query: Result<Parameters, extract::
     let parameters = query?;
     let waiting = Waiting::of(&parameters).map_err(extract::ExtractError::from)?;
     let now = web.server.clock.now().map_err(WebError::from_clock)?;
-    if waiting.is_nothing() && web.server.sessions.current(&headers, now).await?.is_some() {
+    let again = parameters.get("again").is_some();
+    if waiting.is_nothing() && !again && web.server.sessions.current(&headers, now).await?.is_some() {
         return Ok(see_other(&web.pages.path(path::ACCOUNT)));
     }
-    form(web, &headers, waiting.page(), StatusCode::OK)
+    let notice = again.then_some("For this, please sign in once more. Then do it again.");
+    form(web, &headers, SignInPage { notice, ..waiting.page(web) }, StatusCode::OK)
 }
 
 /// The form, and the cookie that its token stands on.
@@ -120,7 +124,7 @@ pub async fn post(
     let page = SignInPage {
         username: parameters.get("username").unwrap_or_default(),
         problem: Some(&rejection.description),
-        ..waiting.page()
+        ..waiting.page(&web)
     };
     match form(&web, &headers, page, rejection.status) {
         Ok(shown) => refused(shown, rejection),

@@ -32,12 +32,7 @@ struct Answer {
 }
 
 /// Mints an access token for an authenticated client.
-pub async fn post(
-    web: &Web,
-    peer: &Peer,
-    request_id: &RequestId,
-    request: Request<Body>,
-) -> Result<Response, WebError> {
+pub async fn post(web: &Web, peer: &Peer, request_id: &RequestId, request: Request<Body>) -> Result<Response, WebError> {
     let proof = PresentedProof::of(request.headers());
     let taken = extract::client_form(request, web.body_limits).await?;
     let (issued, nonce) = web.server.token(&taken.from(peer), &proof, request_id.clone()).await?;

@@ -222,11 +222,14 @@ impl AuthorizationServer {
         let grounds = Grounds { grant, family: &family, granted, resources: &resources, nonce };
         let (issued, event, kept) = self.mint_granted(client, &grounds, binding, now, request_id).await?;
         let new = kept.family(&grounds, client.client_id(), now);
-        match self.store.redeem_code(&code, now, Some(&new), &[event]).await? {
+        match self.store.redeem_code_of_consent(&code, now, &new, &[event]).await? {
             CodeSpent::Now => Ok(issued),
             CodeSpent::SessionEnded => Err(of(invalid_grant(Reason::SessionAbsent, "the person has signed out since")).into()),
             CodeSpent::AccountEnded => {
                 Err(of(invalid_grant(Reason::AccountDisabled, "the person may not sign in any more")).into())
+            }
+            CodeSpent::ConsentWithdrawn => {
+                Err(of(invalid_grant(Reason::ConsentWithdrawn, "the person has taken this back since")).into())
             }
             CodeSpent::Before => Err(self.replayed(&family, client.client_id(), Reason::CodeReplayed, now, request_id).await),
         }

@@ -104,6 +104,7 @@ impl AuthorizationServer {
             CodeSpent::Now => Ok(issued),
             CodeSpent::SessionEnded => Err(ended(Reason::SessionAbsent, "the person has signed out since")),
             CodeSpent::AccountEnded => Err(ended(Reason::AccountDisabled, "the person may not sign in any more")),
+            CodeSpent::ConsentWithdrawn => Err(ended(Reason::ConsentWithdrawn, "the person has taken this back since")),
             CodeSpent::Before => Err(self.replayed(&family, client.client_id(), Reason::CodeReplayed, now, request_id).await),
         }
     }

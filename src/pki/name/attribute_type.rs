@@ -33,6 +33,23 @@ const TYPES: &[(&str, &str, &[&str])] = &[
     ("1.3.6.1.4.1.311.60.2.1.3", "jurisdictionC", &["jurisdictionCountryName"]),
 ];
 
+/// The type of an attribute, by its object identifier.
+#[cfg(feature = "server")]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AttributeType(String);
+
+#[cfg(feature = "server")]
+impl AttributeType {
+    /// The type that somebody wrote as a short name in any case, or as a dotted object identifier.
+    pub fn parse(written: &str) -> Option<Self> {
+        oid(written).map(Self)
+    }
+
+    pub(super) fn oid(&self) -> &str {
+        &self.0
+    }
+}
+
 /// The name to print for an object identifier.
 pub(super) fn short_name(oid: &str) -> Option<&'static str> {
     TYPES.iter().find(|(known, ..)| *known == oid).map(|(_, name, _)| *name)

@@ -3,7 +3,9 @@
 
 use std::fmt::{self, Write as _};
 
-use super::{Attribute, AttributeValue, DistinguishedName, attribute_type, tag_length_value, write_escaped, write_hex};
+use super::{
+    Attribute, AttributeType, AttributeValue, DistinguishedName, attribute_type, tag_length_value, write_escaped, write_hex,
+};
 
 /// The attribute types that RFC 2253 §2.3 has names for.
 const RFC_2253: [&str; 9] = ["CN", "L", "ST", "O", "OU", "C", "STREET", "DC", "UID"];
@@ -38,6 +40,16 @@ impl DistinguishedName {
             }
         }
         out
+    }
+
+    /// Every value of this type, in the order of the encoding; nothing when one of them is not text.
+    pub fn texts(&self, kind: &AttributeType) -> Option<Vec<&str>> {
+        let attributes = self.relative_names.iter().flatten().filter(|attribute| attribute.oid == kind.oid());
+        let texts = attributes.map(|attribute| match &attribute.value {
+            AttributeValue::Text(text) => Some(text.as_str()),
+            AttributeValue::Der(_) => None,
+        });
+        texts.collect()
     }
 
     /// The most specific common name, where it is text.

@@ -11,6 +11,8 @@ use std::str::FromStr;
 use x509_parser::der_parser::asn1_rs::{Any, Class, FromDer, Tag};
 use x509_parser::x509::X509Name;
 
+#[cfg(feature = "server")]
+pub use attribute_type::AttributeType;
 pub use notation::NotationError;
 
 /// The attribute type of a common name (RFC 4519 §2.3).

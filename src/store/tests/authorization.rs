@@ -371,8 +371,11 @@ on_both_engines! {
         let all = store.consents(&subject).await.expect("read");
         let names: Vec<_> = all.iter().map(|(client_id, given, _)| (client_id.as_str(), *given)).collect();
         assert_eq!(names, [("alice", NOW), ("mallory", NOW)]);
-        assert!(store.remove_consent(&subject, &id("alice"), &revoked("t")).await.expect("removed"));
-        assert!(!store.remove_consent(&subject, &id("alice"), &revoked("t")).await.expect("nothing left"));
+        let withdraw = async |client_id: &str| {
+            store.withdraw_consent(&subject, &id(client_id), window(100, 400), &revoked("t")).await.expect("answered")
+        };
+        assert_eq!(withdraw("alice").await, Some(vec![]));
+        assert_eq!(withdraw("alice").await, None, "nothing left");
         assert!(store.consent(&subject, &id("alice")).await.expect("read").is_none());
         assert!(store.consent(&"carol".parse().expect("a subject"), &id("mallory")).await.expect("read").is_none());
     }

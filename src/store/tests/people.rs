@@ -115,6 +115,46 @@ on_both_engines! {
         assert!(["second_factor_added", "recovery_code_used"].iter().all(|name| recorded.iter().any(|event| event == name)));
     }
 
+    async fn a_certificate_names_one_account_and_goes_with_its_person(place: &Place) {
+        let Registry { store, keys } = registry(place).await;
+        let registry = Registry { store: store.clone(), keys };
+        let (alice, bob) = (registry.add("alice").await, registry.add("bob").await);
+        let link = async |name: &str, whose: &(Subject, PersonKey), known_by: &str| {
+            let link = name.parse().expect("a name");
+            let new = NewCertificateLink { link: &link, subject: &whose.0, known_by, label: b"its label", most: 2 };
+            store.link_certificate(&new, &whose.1, NOW).await.expect("answered")
+        };
+        assert_eq!(link("one", &alice, "key 1").await, Linked::Now);
+        assert_eq!(link("two", &bob, "key 1").await, Linked::Taken);
+        assert_eq!(link("two", &alice, "key 1").await, Linked::Taken);
+        assert_eq!(link("two", &alice, "key 2").await, Linked::Now);
+        assert_eq!(link("three", &alice, "key 3").await, Linked::TooMany);
+        assert_eq!(store.linked_account("key 1").await.expect("read"), Some(alice.0.clone()));
+        assert_eq!(store.linked_account("key 3").await.expect("read"), None);
+        let links = store.certificate_links(&alice.0).await.expect("read");
+        assert_eq!(links.iter().map(|link| link.link.as_str()).collect::<Vec<_>>(), ["one", "two"]);
+        assert_eq!(store.open_certificate_link(&links[0], &alice.1).expect("opens").as_slice(), b"its label");
+        assert!(store.open_certificate_link(&links[0], &bob.1).is_err(), "it opens with the person's key alone");
+
+        for name in ["here", "elsewhere"] {
+            assert!(registry.begin(&alice, name, NOW.seconds(), 10).await);
+        }
+        let (one, here) = ("one".parse().expect("a name"), sid("here"));
+        let unlink = async |subject: &Subject| {
+            store.unlink_certificate(&one, subject, Some(&here), window(100, 400), NOW).await.expect("answered")
+        };
+        assert_eq!(unlink(&bob.0).await, None, "another person's");
+        assert_eq!(unlink(&alice.0).await.expect("it was there").sessions, [sid("elsewhere")]);
+        assert_eq!(unlink(&alice.0).await, None, "once");
+        assert_eq!(link("four", &bob, "key 1").await, Linked::Now, "it is free again");
+        assert!(store.remove_account(&alice.0, window(100, 400), NOW).await.expect("removed"));
+        assert_eq!(store.linked_account("key 2").await.expect("read"), None);
+        assert_eq!(link("five", &alice, "key 5").await, Linked::NoAccount);
+        let recorded = events(&store).await;
+        let times = |name: &str| recorded.iter().filter(|event| *event == name).count();
+        assert_eq!((times("certificate_linked"), times("certificate_unlinked")), (3, 1));
+    }
+
     async fn an_account_is_found_by_its_name_and_opens_with_its_key(place: &Place) {
         let Registry { store, keys } = &registry(place).await;
         let registry = Registry { store: store.clone(), keys: keys.clone() };

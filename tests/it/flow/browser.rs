@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use crate::harness::app::{App, PASSWORD as BOBS, add_bob};
+use crate::harness::browser::Browser;
 use crate::harness::chromium::Chromium;
 use crate::harness::command::symbolon_told;
 use crate::harness::totp::Authenticator;
@@ -139,5 +141,64 @@ async fn two_steps(browser: Arc<Chromium>, stack: Stack) {
     browser.click("button[value=allow]").await;
     browser.reads(&["Your device is connected"]).await;
     assert_eq!(poll(&stack, &stack.alice, begun["device_code"].as_str().expect("one")).await.status, 200);
+    assert_eq!(browser.complaints().await, Vec::<String>::new());
+}
+
+/// A person is led to the host that asks for certificates and back, has none, signs in by password, takes back what an application may do, and
+/// deletes the account.
+#[tokio::test]
+async fn a_person_takes_back_and_leaves() {
+    let Some(browser) = Chromium::start().await else { return };
+    let browser = Arc::new(browser);
+    let certificates = "[certificate_sign_in]\nurl = \"{mtls_url}\"\nanchor_set = \"clients\"\n".to_owned();
+    let stack = Setup { without_gateway: true, server: certificates, ..App::setup() }.start().await;
+    add_bob(&stack).await;
+    App::alice(&stack).tokens(&stack, &mut Browser::new(&stack), &[]).await;
+    let told = tokio::spawn(leaving(browser.clone(), stack)).await;
+    if let Ok(browser) = Arc::try_unwrap(browser) {
+        browser.quit().await;
+    }
+    told.expect("the story comes to its end");
+}
+
+async fn leaving(browser: Arc<Chromium>, stack: Stack) {
+    let issuer = stack.fill("{issuer}");
+    browser.screen(390, 780, true, false).await;
+    browser.open(&format!("{issuer}/sign-in")).await;
+    assert_eq!(browser.label("#certificate").await, "Sign in with a certificate");
+    browser.picture("sign-in-certificate-phone").await;
+    browser.click("#certificate").await;
+    browser.reads(&["That certificate does not work here", "Your browser showed no certificate."]).await;
+    browser.picture("certificate-refused-phone").await;
+    assert!(!browser.is_too_wide().await);
+    let complaints = browser.complaints().await;
+    assert!(complaints.iter().all(|line| line.contains("403")), "{complaints:?}");
+    browser.click("main a").await;
+    browser.arrives(&format!("{issuer}/sign-in")).await;
+    browser.press(&format!("bob{TAB}{BOBS}{ENTER}")).await;
+    browser.reads(&["Bob Builder", "App of alice", "None yet."]).await;
+    assert!(!browser.is_too_wide().await);
+    assert_eq!(browser.label("button[name=client_id]").await, "Take back what App of alice may do");
+    browser.screen(1280, 1900, false, false).await;
+    browser.picture("account-whole").await;
+    browser.click("form[action$='/account/certificates'] button").await;
+    browser.reads(&["Choose a certificate"]).await;
+    browser.picture("certificate-choose").await;
+    browser.click("main .after a").await;
+    browser.reads(&["Bob Builder"]).await;
+    browser.click("button[name=client_id]").await;
+    browser.reads(&["may do nothing in your name any more", "You have allowed no application anything."]).await;
+    assert_eq!(browser.label("#confirmation").await, "Your username, bob, to confirm");
+    browser.click("#confirmation").await;
+    browser.press(&format!("bobby{ENTER}")).await;
+    browser.reads(&["nothing was deleted"]).await;
+    let complaints = browser.complaints().await;
+    assert!(complaints.iter().all(|line| line.contains("422")), "{complaints:?}");
+    browser.click("#confirmation").await;
+    browser.press(&format!("bob{ENTER}")).await;
+    browser.reads(&["Your account is deleted"]).await;
+    browser.picture("account-deleted").await;
+    browser.open(&format!("{issuer}/account")).await;
+    browser.arrives(&format!("{issuer}/sign-in")).await;
     assert_eq!(browser.complaints().await, Vec::<String>::new());
 }
