@@ -89,6 +89,7 @@ impl App {
         for written in &settings.listener {
             listeners.push(Listener::bind(written, &settings.limits, base, &anchors, &clock).await?);
         }
+        proxies::check_apart(settings, &anchors.load())?;
         let serves = |service| listeners.iter().any(|listener| listener.services.contains(&service));
         check_role(role, &serves)?;
         let audit = AuditSink::start(&settings.audit, base).context("[audit]")?;
@@ -222,6 +223,7 @@ pub fn check(loaded: &Loaded) -> anyhow::Result<()> {
         listener::passthrough(written, &clock)?;
         listener::proxy_protocol(written)?;
     }
+    proxies::check_apart(settings, &anchors.load())?;
     if serves(ServiceSetting::AuthorizationServer) {
         server::check(loaded)?;
     }

@@ -103,18 +103,11 @@ impl ListFetcher {
         // A long list takes a while to be read.
         let kept = self.kept.clone();
         let take = move || {
-            // What was kept comes first: it serves where nothing was fetched, and no older one takes its place.
-            if let Some(kept) = kept.as_ref().filter(|_| !taking.knows_list(&ask.url))
-                && let Some(bytes) = kept.read(taking.name(), &ask.url)
-                && let Err(problem) = taking.take_list(&ask.url, Ok(&bytes), now)
-            {
-                tracing::warn!(anchor_set = taking.name(), url = ask.url, %problem, "a revocation list that was kept is of no use");
+            let answer = answer.as_deref().map_err(Clone::clone);
+            match &kept {
+                Some(kept) => kept.take(&taking, &ask.url, answer, now),
+                None => taking.take_list(&ask.url, answer, now),
             }
-            let taken = taking.take_list(&ask.url, answer.as_deref().map_err(Clone::clone), now);
-            if let (Ok(()), Some(kept), Ok(bytes)) = (&taken, &kept, &answer) {
-                kept.write(taking.name(), &ask.url, bytes);
-            }
-            taken
         };
         let taken = tokio::task::spawn_blocking(take).await;
         let outcome = match taken {
