@@ -15,6 +15,7 @@ mod reload;
 mod revocation_lists;
 mod sealing;
 mod server;
+mod stapling;
 mod tasks;
 mod unix_socket;
 
@@ -127,6 +128,10 @@ impl App {
             Some((server, _)) => Some(Edge::new(Arc::new(Web::new(server.clone(), &self.loaded).context("[pages]")?))),
             None => None,
         };
+        let own: Vec<_> = self.listeners.iter().filter_map(|listener| listener.tls.clone()).collect();
+        if let Some(stapler) = stapling::Stapler::build(&self.loaded, own, self.clock.clone())? {
+            tasks::until(&stop, &background, stapler.run());
+        }
         let tls = self.listeners.iter().map(|listener| (listener.name.clone(), listener.tls.clone())).collect();
         let reloader = Arc::new(reload::Reloader {
             loaded: self.loaded.clone(),

@@ -16,6 +16,7 @@ use crate::config::settings::{
     CertificateSourceSetting, ClientCertificateSetting, LimitSettings, ListenerSettings, ProxyPresetSetting, Settings,
 };
 use crate::domain::Clock;
+use crate::event::CertificateOrigin;
 use crate::fetch::AddressRange;
 use crate::jose::digest::sha256;
 use crate::pki::proxy_header::{HeaderError, Notation, Said, decode};
@@ -41,6 +42,7 @@ pub enum Neighbour {
 /// What a listener takes from proxies.
 #[derive(Debug)]
 pub struct Proxies {
+    preset: &'static str,
     notation: Notation,
     field: HeaderName,
     chain: Option<ChainField>,
@@ -128,6 +130,7 @@ pub fn build(
         _ => Lines::One,
     };
     Ok(Some(Arc::new(Proxies {
+        preset: proxy.preset.name(),
         notation,
         field,
         chain: chain_field.map(|name| ChainField { name, lines }),
@@ -204,11 +207,12 @@ impl Proxies {
     pub fn client(&self, connection: &Peer, neighbour: Neighbour, headers: &mut HeaderMap) -> Peer {
         let values = taken(headers, &self.field);
         let chain = self.chain.as_ref().map(|field| taken(headers, &field.name)).unwrap_or_default();
-        let told = match self.hop(connection, neighbour) {
-            Some(hop) => self.told(&values, &chain, hop),
-            None => Ok(Told::Nothing),
+        let preset = self.preset;
+        let (told, origin) = match self.hop(connection, neighbour) {
+            Some(hop) => (self.told(&values, &chain, hop), CertificateOrigin::ProxyHeader { preset, proxy: hop.to_string() }),
+            None => (Ok(Told::Nothing), CertificateOrigin::UntrustedProxy { preset }),
         };
-        connection.behind_proxy(told)
+        connection.behind_proxy(told, origin)
     }
 
     /// Proof that a connection is a trusted proxy's: by every means that the listener names.

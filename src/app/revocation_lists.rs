@@ -23,9 +23,9 @@ const PAUSE: Duration = Duration::from_millis(10);
 /// What lists are served as (RFC 2585 §4.2).
 const MEDIA_TYPE: &str = "application/pkix-crl, */*;q=0.5";
 /// Bytes of a responder's answer: it is about one certificate, and brings one or a few with it.
-const OCSP_BYTES: u64 = 65_536;
+pub(super) const OCSP_BYTES: u64 = 65_536;
 /// What is posted to responders, and what they answer (RFC 6960 §A.1).
-const OCSP_TYPES: (&str, &str) = ("application/ocsp-request", "application/ocsp-response");
+pub(super) const OCSP_TYPES: (&str, &str) = ("application/ocsp-request", "application/ocsp-response");
 
 /// Fetches lists for the sets that ask for it.
 #[derive(Debug)]

@@ -338,6 +338,47 @@ async fn a_hash_proves_a_binding_and_authenticates_nobody() {
     refused(&stack, &answer, 401, "invalid_token", "binding_certificate_absent", "from elsewhere").await;
 }
 
+/// Whoever asks why learns where the certificate came from: the handshake, the header of which proxy, or a connection that is no proxy's.
+#[tokio::test]
+async fn the_trail_says_where_the_certificate_came_from() {
+    let (server, gateway) = (ports::free(), ports::free());
+    let proxy = format!("preset = \"nginx\", {TRUSTED_RANGE}");
+    let stack = stack(&[(server, gateway, &proxy, "anchor_set = \"clients\"")], &[]).await;
+    let get = Call::get("/accounts").bearer(&stack.token(&stack.alice).await);
+    let (field, alice) = told("nginx", &stack.alice);
+    let (_, mallory) = told("nginx", &stack.mallory);
+    let by_proxy =
+        |hop: &str| serde_json::json!({ "from": "proxy_header", "preset": "nginx", "proxy": format!("the proxy at {hop}") });
+    let nobody = serde_json::json!({ "from": "untrusted_proxy", "preset": "nginx" });
+    let trusted = stack.nobody().from(TRUSTED);
+    let cut = &alice[..alice.len() / 2];
+    for (what, caller, port, call, value, status, origin) in [
+        ("admitted", &trusted, gateway, &get, alice.as_str(), 200, &by_proxy("127.0.0.2")),
+        ("another's", &trusted, gateway, &get, mallory.as_str(), 401, &by_proxy("127.0.0.2")),
+        ("cut off", &trusted, gateway, &get, cut, 400, &by_proxy("127.0.0.2")),
+        ("none", &trusted, gateway, &get, "", 401, &by_proxy("127.0.0.2")),
+        ("no proxy", &stack.caller(&stack.alice), gateway, &get, alice.as_str(), 401, &nobody),
+        ("at the server", &trusted, server, &token_request("alice"), mallory.as_str(), 401, &by_proxy("127.0.0.2")),
+        ("at the server, no proxy", &stack.nobody(), server, &token_request("alice"), alice.as_str(), 401, &nobody),
+    ] {
+        let answer = send(caller, &stack, port, call, &[(field, value)]).await;
+        assert_eq!(answer.status, status, "{what}: {}", answer.text());
+        let event = stack.event_of(&answer.request_id()).await;
+        assert_eq!(&event["certificate_origin"], origin, "{what}: {event}");
+    }
+    let answer = send(&trusted, &stack, gateway, &get, &[(field, &mallory)]).await;
+    let explain = ["explain", &answer.request_id(), "--config", "gateway.toml"];
+    let said = crate::harness::command::symbolon(stack.dir.path(), &explain).await.ok();
+    assert!(said.contains("proxy_header") && said.contains("the proxy at 127.0.0.2"), "{said}");
+    for (caller, origin) in
+        [(stack.caller(&stack.mallory), serde_json::json!({ "from": "handshake" })), (stack.nobody(), serde_json::Value::Null)]
+    {
+        let answer = caller.send(&stack.gateway_authority, &get).await;
+        assert_eq!(answer.status, 401);
+        assert_eq!(stack.event_of(&answer.request_id()).await["certificate_origin"], origin);
+    }
+}
+
 /// A registration access token that is to be bound to the certificate where one is shown is not made a bearer token by a proxy that tells its
 /// hash alone.
 #[tokio::test]
