@@ -173,7 +173,7 @@ pub mod store;
 #[cfg(feature = "server")]
 pub mod telemetry;
 pub mod tls;
-#[cfg(feature = "server")]
+#[cfg(any(feature = "server", fuzzing))]
 pub mod wire;
 
 pub mod domain;

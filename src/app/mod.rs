@@ -15,6 +15,7 @@ mod reload;
 mod revocation_lists;
 mod sealing;
 mod server;
+mod stapling;
 mod tasks;
 mod unix_socket;
 
@@ -89,6 +90,7 @@ impl App {
         for written in &settings.listener {
             listeners.push(Listener::bind(written, &settings.limits, base, &anchors, &clock).await?);
         }
+        proxies::check_apart(settings, &anchors.load())?;
         let serves = |service| listeners.iter().any(|listener| listener.services.contains(&service));
         check_role(role, &serves)?;
         let audit = AuditSink::start(&settings.audit, base).context("[audit]")?;
@@ -126,6 +128,10 @@ impl App {
             Some((server, _)) => Some(Edge::new(Arc::new(Web::new(server.clone(), &self.loaded).context("[pages]")?))),
             None => None,
         };
+        let own: Vec<_> = self.listeners.iter().filter_map(|listener| listener.tls.clone()).collect();
+        if let Some(stapler) = stapling::Stapler::build(&self.loaded, own, self.clock.clone())? {
+            tasks::until(&stop, &background, stapler.run());
+        }
         let tls = self.listeners.iter().map(|listener| (listener.name.clone(), listener.tls.clone())).collect();
         let reloader = Arc::new(reload::Reloader {
             loaded: self.loaded.clone(),
@@ -225,6 +231,7 @@ pub fn check(loaded: &Loaded) -> anyhow::Result<()> {
         listener::passthrough(written, &clock)?;
         listener::proxy_protocol(written)?;
     }
+    proxies::check_apart(settings, &anchors.load())?;
     if serves(ServiceSetting::AuthorizationServer) {
         server::check(loaded)?;
     }

@@ -14,15 +14,16 @@ use quick_cache::sync::Cache;
 
 use crate::config::settings::{
     CertificateSourceSetting, ClientCertificateSetting, LimitSettings, ListenerSettings, OriginalRequestSetting,
-    ProxyPresetSetting, ServiceSetting,
+    ProxyPresetSetting, ServiceSetting, Settings,
 };
 use crate::domain::Clock;
+use crate::event::CertificateOrigin;
 use crate::fetch::AddressRange;
 use crate::gateway::forward_auth::Dialect;
 use crate::jose::digest::sha256;
 use crate::pki::proxy_header::{HeaderError, Notation, Said, decode};
 use crate::tls::{PeerCertificate, PeerCertificateError, PeerLimits, PeerThumbprint, TrustedHop};
-use crate::trust::{CurrentAnchors, PeerTrust};
+use crate::trust::{AnchorSets, CurrentAnchors, PeerTrust};
 use crate::web::{Peer, Told};
 
 /// Certificates of clients whose paths are remembered, so that their signatures are verified once; and bytes of them in all.
@@ -44,6 +45,7 @@ pub enum Neighbour {
 #[derive(Debug)]
 pub struct Proxies {
     dialect: Dialect,
+    preset: &'static str,
     notation: Notation,
     field: HeaderName,
     chain: Option<ChainField>,
@@ -147,6 +149,7 @@ pub fn build(
     };
     Ok(Some(Arc::new(Proxies {
         dialect,
+        preset: proxy.preset.name(),
         notation,
         field,
         chain: chain_field.map(|name| ChainField { name, lines }),
@@ -160,6 +163,37 @@ pub fn build(
         clock: clock.clone(),
         known: Cache::with_weighter(REMEMBERED, REMEMBERED_BYTES, Bytes),
     })))
+}
+
+/// Checks that no client's certificate makes a proxy of it: where a proxy is told by its certificate alone, none of its authorities is one
+/// that accepts clients, of a host, a listener, a route, or whatever a registration may name.
+pub fn check_apart(settings: &Settings, anchors: &AnchorSets) -> anyhow::Result<()> {
+    let set_of = |listener: &ListenerSettings| listener.trusted_proxy.as_ref().and_then(|proxy| proxy.anchor_set.clone());
+    let for_proxies: Vec<String> = settings.listener.iter().filter_map(set_of).collect();
+    let listeners = settings.listener.iter().flat_map(|listener| {
+        let hosts = listener.host.iter().map(|host| &host.anchor_set);
+        hosts.chain([&listener.anchor_set]).flatten()
+    });
+    let for_clients: Vec<&String> =
+        listeners.chain(settings.route.iter().filter_map(|route| route.anchor_set.as_ref())).collect();
+    for listener in &settings.listener {
+        let Some(proxy) = &listener.trusted_proxy else { continue };
+        let Some(set) = proxy.anchor_set.as_ref().filter(|_| proxy.addresses.is_empty()) else { continue };
+        let Some(proxies) = anchors.get(set) else { continue };
+        let judges = |name: &String| for_clients.contains(&name) || !for_proxies.contains(name);
+        for clients in anchors.iter().filter(|other| judges(&other.name().to_owned())) {
+            if let Some(shared) = proxies.accepts_authority_of(clients) {
+                bail!(
+                    "listener `{}`: `trusted_proxy`: [anchor_set.{set}] accepts `{}`, an authority of [anchor_set.{}]: a client could pose as \
+                     the proxy. Give the proxies an authority of their own, or name their `addresses` too",
+                    listener.name,
+                    shared.subject(),
+                    clients.name()
+                );
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Fields whose meaning is another: they would be taken away from every request.
@@ -199,11 +233,12 @@ impl Proxies {
         let values = taken(headers, &self.field);
         let chain = self.chain.as_ref().map(|field| taken(headers, &field.name)).unwrap_or_default();
         let hop = self.hop(connection, neighbour);
-        let told = match hop {
-            Some(hop) => self.told(&values, &chain, hop),
-            None => Ok(Told::Nothing),
+        let preset = self.preset;
+        let (told, origin) = match hop {
+            Some(hop) => (self.told(&values, &chain, hop), CertificateOrigin::ProxyHeader { preset, proxy: hop.to_string() }),
+            None => (Ok(Told::Nothing), CertificateOrigin::UntrustedProxy { preset }),
         };
-        (connection.behind_proxy(told), hop)
+        (connection.behind_proxy(told, origin), hop)
     }
 
     /// Proof that a connection is a trusted proxy's: by every means that the listener names.

@@ -205,6 +205,7 @@ impl Reloader {
     fn read_and_swap(&self) -> anyhow::Result<()> {
         let (settings, base) = (&self.loaded.settings, self.loaded.base_dir.as_path());
         let anchors = AnchorSets::load(&settings.anchor_set, base).context("[anchor_set]")?.replacing(&self.anchors.load());
+        super::proxies::check_apart(settings, &anchors)?;
         let epoch = self.epoch.fetch_add(1, Ordering::Relaxed) + 1;
         let mut fresh = Vec::new();
         for written in &settings.listener {

@@ -23,9 +23,9 @@ const PAUSE: Duration = Duration::from_millis(10);
 /// What lists are served as (RFC 2585 §4.2).
 const MEDIA_TYPE: &str = "application/pkix-crl, */*;q=0.5";
 /// Bytes of a responder's answer: it is about one certificate, and brings one or a few with it.
-const OCSP_BYTES: u64 = 65_536;
+pub(super) const OCSP_BYTES: u64 = 65_536;
 /// What is posted to responders, and what they answer (RFC 6960 §A.1).
-const OCSP_TYPES: (&str, &str) = ("application/ocsp-request", "application/ocsp-response");
+pub(super) const OCSP_TYPES: (&str, &str) = ("application/ocsp-request", "application/ocsp-response");
 
 /// Fetches lists for the sets that ask for it.
 #[derive(Debug)]
@@ -103,18 +103,11 @@ impl ListFetcher {
         // A long list takes a while to be read.
         let kept = self.kept.clone();
         let take = move || {
-            // What was kept comes first: it serves where nothing was fetched, and no older one takes its place.
-            if let Some(kept) = kept.as_ref().filter(|_| !taking.knows_list(&ask.url))
-                && let Some(bytes) = kept.read(taking.name(), &ask.url)
-                && let Err(problem) = taking.take_list(&ask.url, Ok(&bytes), now)
-            {
-                tracing::warn!(anchor_set = taking.name(), url = ask.url, %problem, "a revocation list that was kept is of no use");
+            let answer = answer.as_deref().map_err(Clone::clone);
+            match &kept {
+                Some(kept) => kept.take(&taking, &ask.url, answer, now),
+                None => taking.take_list(&ask.url, answer, now),
             }
-            let taken = taking.take_list(&ask.url, answer.as_deref().map_err(Clone::clone), now);
-            if let (Ok(()), Some(kept), Ok(bytes)) = (&taken, &kept, &answer) {
-                kept.write(taking.name(), &ask.url, bytes);
-            }
-            taken
         };
         let taken = tokio::task::spawn_blocking(take).await;
         let outcome = match taken {

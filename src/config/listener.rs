@@ -148,6 +148,26 @@ pub enum ProxyPresetSetting {
     XSslClientCert,
 }
 
+impl ProxyPresetSetting {
+    /// As the configuration has it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Rfc9440 => "rfc9440",
+            Self::Nginx => "nginx",
+            Self::Haproxy => "haproxy",
+            Self::Apache => "apache",
+            Self::Xfcc => "xfcc",
+            Self::Traefik => "traefik",
+            Self::Caddy => "caddy",
+            Self::Alb => "alb",
+            Self::AlbPassthrough => "alb_passthrough",
+            Self::Azure => "azure",
+            Self::Cloudflare => "cloudflare",
+            Self::XSslClientCert => "x_ssl_client_cert",
+        }
+    }
+}
+
 /// One TLS policy of a listener.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct HostSettings {
@@ -166,6 +186,10 @@ pub struct HostSettings {
     /// What the gateway does with a certificate that is not good, unless a route says otherwise.
     #[serde(default)]
     pub certificate_mode: Option<CertificateModeSetting>,
+    /// Whether the responder that the certificate names is asked by OCSP, and its answer shown in handshakes to clients that want it (stapling). The
+    /// issuer's certificate must follow in `certificate_file`. The responder may lie anywhere; limits are those of `[outbound]`.
+    #[serde(default)]
+    pub ocsp_stapling: bool,
     /// Protocol versions and cipher suites.
     #[serde(default)]
     pub suites: SuiteProfileSetting,

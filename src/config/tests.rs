@@ -369,6 +369,7 @@ key_file = "as.key"  # symbolon.toml:19
 client_certificate = "request"  # symbolon.toml:20
 anchor_set = "clients"  # symbolon.toml:21
 # certificate_mode is not set
+ocsp_stapling = false  # default
 suites = "default"  # default
 
 [anchor_set.clients]

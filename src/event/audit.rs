@@ -84,6 +84,28 @@ pub struct Exchanged {
     pub actors: Actors,
 }
 
+/// Where the certificate of a request came from, or would have.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "from", rename_all = "snake_case")]
+pub enum CertificateOrigin {
+    /// The handshake of the connection.
+    Handshake,
+    /// The handshake of an earlier connection, whose session this one resumes.
+    ResumedHandshake,
+    /// The header field of a trusted proxy.
+    ProxyHeader {
+        /// What the listener's `preset` says that the field looks like.
+        preset: &'static str,
+        /// The proxy, and what it was known by.
+        proxy: String,
+    },
+    /// Nowhere: the listener takes certificates from trusted proxies alone, and the connection is none's.
+    UntrustedProxy {
+        /// The listener's `preset`.
+        preset: &'static str,
+    },
+}
+
 /// The facts of one decision at a protected resource. Allow and deny carry the same fields; an absent one was not known yet.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct AccessDecision {
@@ -101,6 +123,8 @@ pub struct AccessDecision {
     pub peer_address: Option<SocketAddr>,
     /// The SHA-256 thumbprint of the certificate on the connection.
     pub certificate: Option<Thumbprint>,
+    /// Where it came from; absent where the client has shown none in the handshake.
+    pub certificate_origin: Option<CertificateOrigin>,
     /// The RFC 7638 thumbprint of the key of a good DPoP proof.
     pub dpop_key: Option<Thumbprint>,
     /// What the certificate was worth, on routes that tell their upstream: `SUCCESS`, `FAILED:reason`, `NONE`.
@@ -162,6 +186,7 @@ pub enum AuditEvent {
         client_id: Option<ClientId>,
         peer_address: Option<SocketAddr>,
         certificate: Option<Thumbprint>,
+        certificate_origin: Option<CertificateOrigin>,
         error: &'static str,
         reason: Reason,
         status: u16,

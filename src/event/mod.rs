@@ -6,5 +6,5 @@
 mod audit;
 mod reason;
 
-pub use audit::{AccessDecision, AuditEvent, Exchanged, SessionEnd, TokenFormat, Trailed};
+pub use audit::{AccessDecision, AuditEvent, CertificateOrigin, Exchanged, SessionEnd, TokenFormat, Trailed};
 pub use reason::Reason;

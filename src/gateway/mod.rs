@@ -429,6 +429,7 @@ impl Gateway {
             path: request.uri().path().to_owned(),
             peer_address: Some(connection.peer_address),
             certificate: connection.thumbprint(),
+            certificate_origin: connection.certificate_origin.clone(),
             ..AccessDecision::default()
         };
         Ok(Case {

@@ -36,13 +36,33 @@ impl From<RegistrationBindingSetting> for RegistrationBinding {
     }
 }
 
+/// What the connection of a registration shows of a certificate.
+#[derive(Clone, Copy, Debug)]
+pub enum ShownCertificate<'a> {
+    /// None.
+    Nothing,
+    /// The certificate.
+    Whole(&'a PeerCertificate),
+    /// One that is of no use here: it cannot be read, or a proxy tells nothing of it but its hash. With the private reason.
+    Useless(Reason),
+}
+
+impl<'a> ShownCertificate<'a> {
+    fn whole(self) -> Option<&'a PeerCertificate> {
+        match self {
+            Self::Whole(certificate) => Some(certificate),
+            Self::Nothing | Self::Useless(_) => None,
+        }
+    }
+}
+
 /// Who sends a request about a registration.
 #[derive(Clone, Copy, Debug)]
 pub struct Registrant<'a> {
     /// The token in its `Authorization` header.
     pub bearer: Option<&'a str>,
     /// The certificate of its connection.
-    pub certificate: Option<&'a PeerCertificate>,
+    pub certificate: ShownCertificate<'a>,
     /// Where it comes from.
     pub address: IpAddr,
 }
@@ -75,18 +95,21 @@ impl AuthorizationServer {
         registrant: &Registrant<'_>,
         now: Timestamp,
     ) -> Result<Option<Thumbprint>, OauthError> {
+        let refused = |reason| {
+            let description =
+                "no registration access token is bound to this certificate: it cannot be used here, has ended, or was revoked";
+            Refusal::new(ErrorCode::InvalidRequest, reason, description)
+        };
         let certificate = match (self.registration.token_binding(), registrant.certificate) {
-            (RegistrationBinding::Never, _) | (RegistrationBinding::WhenShown, None) => return Ok(None),
-            (RegistrationBinding::Always, None) => {
+            (RegistrationBinding::Never, _) | (RegistrationBinding::WhenShown, ShownCertificate::Nothing) => return Ok(None),
+            (RegistrationBinding::Always, ShownCertificate::Nothing) => {
                 let description = "registration access tokens are bound to a certificate here, and the connection has none: \
                     use the registration_endpoint in mtls_endpoint_aliases";
                 return Err(Refusal::new(ErrorCode::InvalidRequest, Reason::BindingRequired, description).into());
             }
-            (_, Some(certificate)) => certificate,
-        };
-        let refused = |reason| {
-            let description = "no registration access token is bound to this certificate: it has ended, or was revoked";
-            Refusal::new(ErrorCode::InvalidRequest, reason, description)
+            // Whoever shows one means it: a bearer token would be less than was asked for.
+            (_, ShownCertificate::Useless(reason)) => return Err(refused(reason).into()),
+            (_, ShownCertificate::Whole(certificate)) => certificate,
         };
         self.check_standing(certificate, now).map_err(refused)?;
         // It is looked at again whenever it is shown: nothing need be kept of it for rules to reach it.
@@ -109,9 +132,9 @@ impl AuthorizationServer {
             Refusal::new(ErrorCode::InvalidToken, reason, description)
         };
         let held = Held(known.certificate.map(Cnf::certificate));
-        let presenter = Presenter::connection(registrant.certificate);
+        let presenter = Presenter::connection(registrant.certificate.whole());
         binding::prove(held, &presenter, Policy::Optional).map_err(|problem| refused(problem.reason()))?;
-        if let (Some(_), Some(certificate)) = (known.certificate, registrant.certificate) {
+        if let (Some(_), Some(certificate)) = (known.certificate, registrant.certificate.whole()) {
             let now = self.clock.now()?;
             self.check_standing(certificate, now).map_err(refused)?;
         }

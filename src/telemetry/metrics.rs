@@ -166,6 +166,9 @@ registry! {
     OCSP_QUESTIONS: Counter = "symbolon_ocsp_questions_total" ["anchor_set", "outcome"]
         "Questions to OCSP responders, by anchor set: ok, failed, refused (answered, and of no use).";
 
+    OCSP_STAPLES: Counter = "symbolon_ocsp_staples_total" ["outcome"]
+        "Questions to OCSP responders about our own certificates: ok, failed, refused (answered, and of no use).";
+
     REQUESTS: Counter = "symbolon_requests_total" ["endpoint", "status"]
         "Requests to the authorization server, by endpoint and status.";
     REQUEST_SECONDS: Seconds = "symbolon_request_seconds" ["endpoint"]

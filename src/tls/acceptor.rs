@@ -15,6 +15,7 @@ use tokio_rustls::server::TlsStream;
 use super::policy::{HostPolicy, PolicySet};
 use super::{PeerCertificate, PeerCertificateError, PeerLimits, PeerThumbprint};
 use crate::domain::Thumbprint;
+use crate::event::CertificateOrigin;
 
 /// A fatal `unrecognized_name` alert as a plaintext record (RFC 8446 §6, RFC 6066 §3).
 const UNRECOGNIZED_NAME: [u8; 7] = [0x15, 0x03, 0x03, 0x00, 0x02, 0x02, 0x70];
@@ -134,6 +135,8 @@ pub struct ConnectionFacts {
     pub peer: Result<Option<Arc<PeerCertificate>>, PeerCertificateError>,
     /// The thumbprint of the client's certificate, where a trusted proxy tells no more of it than that.
     pub peer_thumbprint: Option<PeerThumbprint>,
+    /// Where the certificate comes from, or would have.
+    pub certificate_origin: Option<CertificateOrigin>,
     /// TLS 1.2 or 1.3.
     pub version: ProtocolVersion,
     /// The protocol chosen by ALPN (RFC 7301).
@@ -250,15 +253,19 @@ impl Acceptor {
             () = self.turns.wanted() => return Err(AcceptError::GaveWay),
         };
         let (_, connection) = stream.get_ref();
+        let resumed = connection.handshake_kind() == Some(HandshakeKind::Resumed);
+        let peer = PeerCertificate::from_connection(connection, &self.limits.peer).map(|peer| peer.map(Arc::new));
+        let origin = if resumed { CertificateOrigin::ResumedHandshake } else { CertificateOrigin::Handshake };
         let facts = ConnectionFacts {
             peer_address,
             server_name,
             policy,
-            peer: PeerCertificate::from_connection(connection, &self.limits.peer).map(|peer| peer.map(Arc::new)),
+            certificate_origin: Some(origin).filter(|_| !matches!(peer, Ok(None))),
+            peer,
             peer_thumbprint: None,
             version: connection.protocol_version().ok_or(AcceptError::Version)?,
             alpn: connection.alpn_protocol().map(<[u8]>::to_vec),
-            resumed: connection.handshake_kind() == Some(HandshakeKind::Resumed),
+            resumed,
         };
         Ok(Accepted { stream, facts })
     }

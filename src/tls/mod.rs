@@ -29,6 +29,8 @@ pub use policy::{
     AnchorHints, CertificateMode, CertificateSource, ClientCertificateMode, HostPolicy, HostPolicySpec, PolicyError, PolicySet,
     ServerIdentity,
 };
+#[cfg(feature = "server")]
+pub use policy::{Staple, StapleError, Stapling};
 pub use suites::SuiteProfile;
 
 /// rustls asks our clock.

@@ -7,11 +7,16 @@ use std::sync::Arc;
 use rustls::crypto::aws_lc_rs::Ticketer;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::ServerSessionMemoryCache;
+use rustls::sign::CertifiedKey;
 use rustls::{DistinguishedName, ServerConfig};
 
 use crate::domain::Clock;
 use crate::pki::Certificate;
 use crate::pki::pem::PemFileError;
+
+use staple::OwnKey;
+#[cfg(feature = "server")]
+pub use staple::{Staple, StapleError, Stapling};
 
 use super::verifier::PossessionVerifier;
 use super::{ClockTime, SuiteProfile};
@@ -120,6 +125,10 @@ pub struct HostPolicy {
     #[cfg_attr(not(feature = "server"), allow(dead_code, reason = "only a reload compares marks"))]
     mark: [u8; 32],
     own: Option<Certificate>,
+    #[cfg(feature = "server")]
+    own_key: Arc<OwnKey>,
+    #[cfg(feature = "server")]
+    stapling: Option<Stapling>,
     epoch: u64,
     server_config: Arc<ServerConfig>,
 }
@@ -163,6 +172,14 @@ pub enum PolicyError {
         host: String,
         /// What is wrong.
         error: rustls::Error,
+    },
+    /// A host whose certificate nobody can be asked about.
+    #[error("host `{host}`: `ocsp_stapling`: {problem}")]
+    Stapling {
+        /// The host's first name.
+        host: String,
+        /// What is missing.
+        problem: &'static str,
     },
     /// Versions, suites, tickets.
     #[error("cannot set TLS up: {0}")]
@@ -241,7 +258,7 @@ impl HostPolicy {
         let own = spec.identity.chain.first().and_then(|der| Certificate::from_der(der.clone()).ok());
         let provider = spec.suites.provider();
         let algorithms = provider.signature_verification_algorithms;
-        let builder = ServerConfig::builder_with_details(provider, Arc::new(ClockTime(clock)))
+        let builder = ServerConfig::builder_with_details(provider, Arc::new(ClockTime(clock.clone())))
             .with_protocol_versions(spec.suites.versions())
             .map_err(PolicyError::Setup)?;
         let builder = match spec.client_certificate {
@@ -253,9 +270,10 @@ impl HostPolicy {
                 builder.with_client_cert_verifier(Arc::new(PossessionVerifier::new(algorithms, hints, is_mandatory)))
             }
         };
-        let mut config = builder
-            .with_single_cert(spec.identity.chain, spec.identity.key)
-            .map_err(|error| PolicyError::Identity { host: id.clone(), error })?;
+        let key = CertifiedKey::from_der(spec.identity.chain, spec.identity.key, builder.crypto_provider());
+        let key = key.map_err(|error| PolicyError::Identity { host: id.clone(), error })?;
+        let own_key = Arc::new(OwnKey::new(key, clock));
+        let mut config = builder.with_cert_resolver(own_key.clone());
         config.ignore_client_order = true;
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         // rustls resumes whatever its ticketer and storage know, whichever policy they came from.
@@ -269,6 +287,10 @@ impl HostPolicy {
             certificate_mode: spec.certificate_mode,
             mark: spec.mark,
             own,
+            #[cfg(feature = "server")]
+            own_key,
+            #[cfg(feature = "server")]
+            stapling: None,
             epoch,
             server_config: Arc::new(config),
         })
@@ -302,6 +324,18 @@ impl HostPolicy {
     /// The certificate that it shows.
     pub fn own_certificate(&self) -> Option<&Certificate> {
         self.own.as_ref()
+    }
+
+    /// Whom to ask by OCSP about the certificate that it shows, where that is wanted.
+    #[cfg(feature = "server")]
+    pub fn stapling(&self) -> Option<&Stapling> {
+        self.stapling.as_ref()
+    }
+
+    /// Shows an answer beside the certificate from now on, for as long as it holds; or none.
+    #[cfg(feature = "server")]
+    pub fn staple(&self, staple: Option<&Staple>) {
+        self.own_key.staple(staple);
     }
 
     /// The epoch that its sessions belong to.
@@ -396,6 +430,7 @@ fn written(name: &HostName) -> String {
 
 #[cfg(feature = "server")]
 mod load;
+mod staple;
 
 #[cfg(test)]
 #[cfg(feature = "server")]

@@ -13,7 +13,7 @@ use crate::pki::path::{AnchorError, Anchors, Path, PathError, PathPolicy, build_
 use crate::pki::pem::PemFileError;
 use crate::tls::AnchorHints;
 
-use super::distribution::DistributionPoints;
+use super::distribution::{DistributionPoints, accepted};
 #[cfg(feature = "server")]
 use super::status::{OcspAsk, OcspAsking, OcspProblem, OcspStatuses};
 use super::{ListAsk, ListFetching, ListProblem, RevocationListError, RevocationLists};
@@ -267,9 +267,20 @@ impl AnchorSet {
         self.distribution.as_ref().map(|distribution| distribution.take_due(now)).unwrap_or_default()
     }
 
-    /// Whether there is a list from a URL.
-    pub fn knows_list(&self, url: &str) -> bool {
-        self.distribution.as_ref().is_some_and(|distribution| distribution.knows(url))
+    /// SHA-256 of each list from a URL that is in force, or was until its `nextUpdate`.
+    pub fn list_digests(&self, url: &str) -> Vec<[u8; 32]> {
+        self.distribution.as_ref().map(|distribution| distribution.digests(url)).unwrap_or_default()
+    }
+
+    /// Takes a list in DER that came from a URL once, unless one is known that is as new, and puts it in force.
+    ///
+    /// # Errors
+    /// Why it is of no use now.
+    pub fn take_kept_list(&self, url: &str, der: &[u8]) -> Result<(), ListProblem> {
+        let Some(distribution) = &self.distribution else { return Ok(()) };
+        let taken = distribution.take_kept(url, der);
+        self.join_lists();
+        taken
     }
 
     /// Takes what came from a URL, and puts it in force.
@@ -316,6 +327,20 @@ impl AnchorSet {
     /// Intermediates that peers may leave out.
     pub fn intermediates(&self) -> &[CertificateDer<'static>] {
         &self.intermediates
+    }
+
+    /// An authority of another set's that this set accepts too, by its own key or because it has signed it: whoever it issues for is accepted
+    /// by both.
+    pub fn accepts_authority_of(&self, other: &Self) -> Option<Certificate> {
+        let read = |set: &Self| -> Vec<Certificate> {
+            set.intermediates.iter().filter_map(|der| Certificate::from_der(der.clone()).ok()).collect()
+        };
+        let own: Vec<Certificate> = self.anchors.certificates().cloned().collect();
+        let theirs: Vec<Certificate> = other.anchors.certificates().cloned().chain(read(other)).collect();
+        let between = read(self);
+        let keys: Vec<_> =
+            accepted(&own, between.iter().chain(&theirs)).iter().map(|authority| authority.spki_sha256()).collect();
+        theirs.into_iter().find(|authority| keys.contains(&authority.spki_sha256()))
     }
 
     /// SHA-256 over all that it is.

@@ -19,7 +19,7 @@ use crate::pki::path::{Link, Path};
 use crate::pki::pem;
 
 use super::RevocationLists;
-use super::revocation_list::{NamedBy, age};
+use super::revocation_list::{Age, NamedBy, age};
 use super::room::{Room, Seat};
 
 /// URLs that one set fetches from. What certificates name beyond is not fetched, until nobody has shown one of the others for a day.
@@ -33,8 +33,8 @@ const URL_BYTES: usize = 2_048;
 const MOST_FETCHES: usize = 8;
 /// Authorities that clients have sent for one URL's lists.
 const MOST_AUTHORITIES: usize = 16;
-/// Lists of one URL that stay although its answer says nothing of them any more.
-const MOST_KEPT: usize = 16;
+/// Lists of one URL that stay although its answer says nothing of them any more. An answer that would leave more is not taken.
+const MOST_KEPT: usize = 64;
 /// The pause after the first failure; it doubles with each further one, up to sixteen times, and never beyond the set's own interval.
 pub(super) const AFTER_FAILURE_SECONDS: u32 = 15;
 pub(super) const MOST_DOUBLINGS: u32 = 4;
@@ -68,6 +68,9 @@ pub enum ListProblem {
     /// One of its lists is older than the one of the same authority and scope that was fetched before. All of those stay.
     #[error("it is older than the one that was fetched before")]
     Older,
+    /// Other lists are already known from there than it speaks of, more than are kept.
+    #[error("it says nothing of more than {MOST_KEPT} lists that were fetched from there before")]
+    TooMany,
 }
 
 impl ListProblem {
@@ -78,6 +81,7 @@ impl ListProblem {
             Self::Encoding(_) => Reason::CertificateRevocationMalformed,
             Self::List(error) => error.reason(),
             Self::Older => Reason::CertificateRevocationStale,
+            Self::TooMany => Reason::CertificateRevocationUnsupported,
         }
     }
 }
@@ -287,9 +291,25 @@ impl DistributionPoints {
         due.into_iter().filter_map(ask).collect()
     }
 
-    /// Whether there is a list from a URL.
-    pub(super) fn knows(&self, url: &str) -> bool {
-        self.places.load().get(url).is_some_and(|place| !place.lists.is_empty())
+    /// SHA-256 of each list of a URL.
+    pub(super) fn digests(&self, url: &str) -> Vec<[u8; 32]> {
+        let places = self.places.load();
+        places.get(url).map(|place| place.lists.iter().map(|(list, _)| list.digest()).collect()).unwrap_or_default()
+    }
+
+    /// Takes a list of a URL that was fetched once, unless one is known that is as new.
+    pub(super) fn take_kept(&self, url: &str, der: &[u8]) -> Result<(), ListProblem> {
+        let Some(known) = self.places.load().get(url).cloned() else { return Ok(()) };
+        let authorities = self.authorities.iter().chain(&known.authorities);
+        let (list, signer) = CertificateRevocationList::verified(der, authorities)?;
+        self.change(|places| {
+            let Some(place) = places.get_mut(url) else { return Ok(()) };
+            if newest_of(&place.lists, &list, signer).is_some_and(|newest| newest >= age(&list)) {
+                return Ok(());
+            }
+            place.lists = renewed(&place.lists, vec![(Arc::new(list), signer)])?;
+            Ok(())
+        })
     }
 
     /// Takes what came from a URL.
@@ -301,7 +321,7 @@ impl DistributionPoints {
             let Some(place) = places.get_mut(url) else { return Ok(()) };
             let has_grown = place.authorities.len() > known.authorities.len();
             let wait = read.as_ref().map_or(Lifetime::from_seconds(0), |lists| self.until_next(lists, now));
-            let taken = match read.and_then(|lists| renewed(&place.lists, lists, now)) {
+            let taken = match read.and_then(|lists| renewed(&place.lists, lists)) {
                 Ok(lists) => {
                     place.due = now.plus(wait);
                     (place.lists, place.problem, place.failures) = (lists, None, 0);
@@ -343,20 +363,28 @@ impl DistributionPoints {
 }
 
 /// What an answer makes of the lists that are known, each authority and scope for itself: nothing goes back to an older list, and one that
-/// the answer says nothing of stays until its `nextUpdate`. Whoever stands between could put together any lists that were ever signed.
-fn renewed(known: &Lists, mut answer: Lists, now: Timestamp) -> Result<Lists, ListProblem> {
+/// the answer says nothing of stays, also past its `nextUpdate`: what it has revoked it has revoked. Whoever stands between could put
+/// together any lists that were ever signed.
+fn renewed(known: &Lists, mut answer: Lists) -> Result<Lists, ListProblem> {
     let mut kept = Lists::new();
     for (list, signer) in known {
-        let same = answer.iter().filter(|(other, of)| of == signer && other.scope() == list.scope());
-        match same.map(|(other, _)| age(other)).max() {
+        match newest_of(&answer, list, *signer) {
             Some(newest) if newest < age(list) => return Err(ListProblem::Older),
-            None if list.next_update() >= now => kept.push((Arc::clone(list), *signer)),
-            Some(_) | None => {}
+            None => kept.push((Arc::clone(list), *signer)),
+            Some(_) => {}
         }
     }
-    kept.sort_by_cached_key(|(list, _)| std::cmp::Reverse(list.this_update()));
-    answer.extend(kept.into_iter().take(MOST_KEPT));
+    if kept.len() > MOST_KEPT {
+        return Err(ListProblem::TooMany);
+    }
+    answer.extend(kept);
     Ok(answer)
+}
+
+/// The age of the newest of the lists that speak of the same as this one.
+fn newest_of(lists: &Lists, list: &CertificateRevocationList, signer: Thumbprint) -> Option<Age> {
+    let same = lists.iter().filter(|(other, of)| *of == signer && other.scope() == list.scope());
+    same.map(|(other, _)| age(other)).max()
 }
 
 /// The URLs of a certificate that can be fetched.

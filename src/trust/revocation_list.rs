@@ -112,9 +112,12 @@ impl RevocationListError {
     }
 }
 
+/// Date, and the number with its length.
+pub(super) type Age = (Timestamp, Option<(usize, String)>);
+
 /// The order of an authority's lists of one scope. Of two of one second the number tells: in decimal and without leading zeros, the longer
 /// is the higher.
-pub(super) fn age(list: &CertificateRevocationList) -> impl Ord + use<> {
+pub(super) fn age(list: &CertificateRevocationList) -> Age {
     (list.this_update(), list.number().map(|number| (number.len(), number.to_owned())))
 }
 
@@ -193,19 +196,18 @@ impl RevocationLists {
         let serial = || link.serial.map_or_else(|| "of more than twenty octets".to_owned(), |serial| serial.to_string());
         let scopes = self.by_issuer.get(&link.issuer).into_iter().flatten();
         let covering = scopes.filter(|(scope, _)| scope.covers(link.is_authority, &link.points)).map(|(_, lists)| lists);
-        let mut newest: Option<&CertificateRevocationList> = None;
-        for lists in covering {
-            // One that is from the future is not in force yet; where there is no other, what it says counts all the same.
-            let Some(list) = lists.iter().find(|list| list.this_update() <= now).or(lists.first()) else { continue };
-            if let Some(revoked) = link.serial.and_then(|serial| list.find(serial)) {
+        // One that is from the future is not in force yet; where there is no other, what it says counts all the same.
+        let chosen = covering.filter_map(|lists| lists.iter().find(|list| list.this_update() <= now).or(lists.first()));
+        let chosen: Vec<&Arc<CertificateRevocationList>> = chosen.collect();
+        let current = chosen.iter().filter(|list| list.is_current(now)).map(|list| list.this_update()).max();
+        for list in &chosen {
+            // What an outdated list has revoked stays revoked, until one of another scope that is newer and in force speaks of it.
+            let is_superseded = !list.is_current(now) && current.is_some_and(|newest| newest > list.this_update());
+            if let Some(revoked) = link.serial.and_then(|serial| list.find(serial)).filter(|_| !is_superseded) {
                 return Err(is_revoked(list, revoked, serial()));
             }
-            if newest
-                .is_none_or(|known| (known.is_current(now), known.next_update()) < (list.is_current(now), list.next_update()))
-            {
-                newest = Some(list);
-            }
         }
+        let newest = chosen.into_iter().max_by_key(|list| (list.is_current(now), list.next_update()));
         if self.mode == RevocationMode::Soft {
             return Ok(None);
         }

@@ -172,6 +172,7 @@ fn record(web: &Web, peer: &Peer, response: &Response, request_id: &RequestId, e
         client_id: rejected.client_id.clone(),
         peer_address: Some(peer.facts().peer_address),
         certificate,
+        certificate_origin: peer.facts().certificate_origin.clone(),
         error: rejection.error,
         reason: rejection.reason,
         status: rejection.status.as_u16(),

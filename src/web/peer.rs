@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
+use crate::event::CertificateOrigin;
 use crate::oauth::client_auth::Presenter;
 use crate::tls::{ClientCertificateMode, ConnectionFacts, PeerCertificateError, PeerThumbprint, PolicySet};
 use crate::trust::PeerTrust;
@@ -53,14 +54,19 @@ impl Peer {
 
     /// The client of one request, behind a proxy that ends its TLS: with what the proxy tells of its certificate, and never with the
     /// proxy's own.
-    pub fn behind_proxy(&self, told: Result<Told, PeerCertificateError>) -> Self {
+    pub fn behind_proxy(&self, told: Result<Told, PeerCertificateError>, origin: CertificateOrigin) -> Self {
         let (peer, trust, peer_thumbprint) = match told {
             Ok(Told::Nothing) => (Ok(None), None, None),
             Ok(Told::Thumbprint(thumbprint)) => (Ok(None), None, Some(thumbprint)),
             Ok(Told::Certificate(trust)) => (Ok(Some(trust.peer().clone())), Some(trust), None),
             Err(error) => (Err(error), None, None),
         };
-        let facts = Arc::new(ConnectionFacts { peer, peer_thumbprint, ..ConnectionFacts::clone(&self.facts) });
+        let facts = Arc::new(ConnectionFacts {
+            peer,
+            peer_thumbprint,
+            certificate_origin: Some(origin),
+            ..ConnectionFacts::clone(&self.facts)
+        });
         Self { facts, policies: self.policies.clone(), trust, source: Source::Proxy }
     }
 

@@ -11,7 +11,8 @@ use http::{HeaderMap, Request, StatusCode, header};
 use super::edge::{no_store, no_store_json};
 use super::reject::WebError;
 use super::{Peer, Web, extract};
-use crate::oauth::registration_token::Registrant;
+use crate::event::Reason;
+use crate::oauth::registration_token::{Registrant, ShownCertificate};
 
 /// Room for what most answers take.
 const ROOM: usize = 2_048;
@@ -67,7 +68,12 @@ pub async fn delete(
 /// Who asks, by header and connection.
 fn registrant<'a>(headers: &'a HeaderMap, peer: &'a Peer) -> Registrant<'a> {
     let facts = peer.facts();
-    let certificate = facts.peer.as_ref().ok().and_then(Option::as_deref);
+    let certificate = match (&facts.peer, &facts.peer_thumbprint) {
+        (Ok(Some(certificate)), _) => ShownCertificate::Whole(certificate),
+        (Ok(None), None) => ShownCertificate::Nothing,
+        (Ok(None), Some(_)) => ShownCertificate::Useless(Reason::CertificateAbsent),
+        (Err(error), _) => ShownCertificate::Useless(error.reason()),
+    };
     Registrant { bearer: bearer(headers), certificate, address: facts.peer_address.ip() }
 }
 

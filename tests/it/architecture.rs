@@ -276,3 +276,30 @@ fn every_requirement_has_a_test_that_is_there() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     assert!(has_test("spec::rfc8705::appendix_a") && !has_test("spec::rfc8705::appendix_z") && !has_test("spec::rfc1"));
 }
+
+/// `docs/certificates.md`: every reason that a certificate is refused for has a test over sockets that is there and names it.
+#[test]
+fn every_reason_of_certificates_has_a_test_that_names_it() {
+    let text = std::fs::read_to_string(root().join("docs/certificates.md")).expect("the page");
+    let (_, table) = text.split_once("\n## Tests by reason\n").expect("the table");
+    let mut wrong = Vec::new();
+    let is_ours =
+        |code: &str| ["certificate_", "proxy_header_", "binding_certificate_"].iter().any(|start| code.starts_with(start));
+    let codes: Vec<&str> = symbolon::event::Reason::ALL.iter().map(|reason| reason.code()).filter(|code| is_ours(code)).collect();
+    assert!(codes.len() > 30, "{codes:?}");
+    for code in codes {
+        let row = table.lines().find(|line| line.starts_with(&format!("| `{code}` |")));
+        let tests: Vec<&str> = row.unwrap_or_default().split('`').skip(3).step_by(2).collect();
+        if tests.is_empty() {
+            wrong.push(format!("nothing shows `{code}`"));
+        }
+        for test in tests {
+            let file = test.rsplit_once("::").map_or(test, |(file, _)| file).replace("::", "/");
+            let source = std::fs::read_to_string(root().join(format!("tests/it/{file}.rs"))).unwrap_or_default();
+            if !has_test(test) || !source.contains(code) {
+                wrong.push(format!("{test} is not there, or does not name `{code}`"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}

@@ -68,6 +68,9 @@ impl Token {
         binding(&mut lines, bound_to, certificate.as_ref());
         if let Some(certificate) = &certificate {
             lines.heading("certificate");
+            if let Some(file) = &self.cert {
+                lines.say("from", format!("{} (a file: nobody has shown that he holds the key)", file.display()));
+            }
             super::cert::describe(&mut lines, certificate, now);
         }
         print(lines.0)?;

@@ -56,8 +56,8 @@ pub struct OutboundSettings {
     pub body_bytes: u32,
     /// Bytes of a revocation list.
     pub crl_bytes: u32,
-    /// A folder in which fetched revocation lists are kept, so that a restart begins with them where the places that they come from do not
-    /// answer. Each is verified again, and counts until its `nextUpdate`.
+    /// A folder in which all that is known of fetched revocation lists is kept, so that a restart begins with it where the places that they come
+    /// from do not answer, or answer with less. Each list is verified again, and serves until its `nextUpdate`.
     pub crl_cache: Option<PathBuf>,
 }
 

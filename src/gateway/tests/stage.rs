@@ -243,6 +243,7 @@ impl Stage {
             policy: Arc::clone(self.policies.for_authority("gw.example").expect("a policy")),
             peer: Ok(peer.cloned()),
             peer_thumbprint: None,
+            certificate_origin: peer.map(|_| crate::event::CertificateOrigin::Handshake),
             version: ProtocolVersion::TLSv1_3,
             alpn: None,
             resumed: false,

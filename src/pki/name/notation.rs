@@ -11,7 +11,7 @@ pub enum NotationError {
     /// Nothing, or only spaces.
     #[error("the name is empty")]
     Empty,
-    /// Longer than 8192 bytes.
+    /// Longer than 8192 bytes, as it is written or as it would be printed.
     #[error("the name is longer than {LIMIT_BYTES} bytes")]
     TooLong,
     /// A part without `=`.
@@ -59,7 +59,12 @@ pub(super) fn parse(text: &str) -> Result<DistinguishedName, NotationError> {
             reversed
         }
     };
-    DistinguishedName::new(relative_names).map_err(|_| NotationError::Empty)
+    let name = DistinguishedName::new(relative_names).map_err(|_| NotationError::Empty)?;
+    // Values of types without a name are printed in hexadecimal: what is printed must be read again.
+    if name.to_string().len() > LIMIT_BYTES {
+        return Err(NotationError::TooLong);
+    }
+    Ok(name)
 }
 
 struct Reader<'a> {

@@ -84,6 +84,9 @@ fn refuses_what_could_be_read_in_two_ways() {
         assert_eq!(DistinguishedName::parse(text), Err(expected), "{text}");
     }
     assert_eq!(DistinguishedName::parse(&"CN=a,".repeat(2_000)), Err(E::TooLong));
+    let unnamed = |length: usize| format!("/1.2.3.4={}", "a".repeat(length));
+    assert!(DistinguishedName::parse(&unnamed(4_000)).is_ok());
+    assert_eq!(DistinguishedName::parse(&unnamed(5_000)), Err(E::TooLong), "it could not be read again");
 }
 
 #[test]

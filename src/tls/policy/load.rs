@@ -4,13 +4,16 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use rustls::pki_types::CertificateDer;
+
 use super::{
     AnchorHints, CertificateSource, ClientCertificateMode, HostPolicy, HostPolicySpec, PolicyError, PolicySet, ServerIdentity,
+    Stapling,
 };
 use crate::config::settings::{CertificateSourceSetting, ClientCertificateSetting, HostSettings, ListenerSettings};
 use crate::domain::Clock;
 use crate::jose::digest::sha256;
-use crate::pki::pem;
+use crate::pki::{Certificate, pem};
 
 impl PolicySet {
     /// Reads the hosts of a listener. `anchors` has every anchor set, by name; `epoch` must differ from that of any set of policies
@@ -35,11 +38,25 @@ impl PolicySet {
             let known = previous.and_then(|previous| previous.policies.iter().find(|policy| policy.mark == spec.mark));
             policies.push(match known {
                 Some(known) => Arc::clone(known),
-                None => Arc::new(HostPolicy::new(spec, epoch, Arc::clone(clock))?),
+                None => {
+                    let stapling = stapling(host, &spec)?;
+                    Arc::new(HostPolicy { stapling, ..HostPolicy::new(spec, epoch, Arc::clone(clock))? })
+                }
             });
         }
         Self::of_shared(policies)
     }
+}
+
+/// Whom to ask about the host's certificate, where that is wanted.
+fn stapling(host: &HostSettings, spec: &HostPolicySpec) -> Result<Option<Stapling>, PolicyError> {
+    if !host.ocsp_stapling {
+        return Ok(None);
+    }
+    let problem = |problem| PolicyError::Stapling { host: host.names.first().cloned().unwrap_or_default(), problem };
+    let read = |der: &CertificateDer<'static>| Certificate::from_der(der.clone());
+    let chain: Result<Vec<_>, _> = spec.identity.chain.iter().map(read).collect();
+    Stapling::of(&chain.map_err(|_| problem("its certificate cannot be read"))?).map(Some).map_err(problem)
 }
 
 fn spec(
@@ -97,7 +114,9 @@ fn spec(
     mark.end();
     mark.add(key.secret_der());
     let certificate_mode = host.certificate_mode.or(listener.certificate_mode).map(Into::into);
-    mark.add(format!("{client_certificate:?} {:?} {certificate_mode:?} {certificate_source:?}", host.suites).as_bytes());
+    let stapling = host.ocsp_stapling;
+    let rest = format!("{client_certificate:?} {:?} {certificate_mode:?} {certificate_source:?} {stapling}", host.suites);
+    mark.add(rest.as_bytes());
     Ok(HostPolicySpec {
         names: host.names.clone(),
         identity: ServerIdentity { chain: chain.iter().map(|certificate| certificate.der().clone()).collect(), key },

@@ -133,6 +133,7 @@ fn hosts_are_read_from_their_files() {
         client_certificate: ClientCertificateSetting::Request,
         anchor_set: anchor_set.map(str::to_owned),
         certificate_mode: None,
+        ocsp_stapling: false,
         suites: SuiteProfileSetting::Fapi2,
     };
     let listener = |hosts: Vec<HostSettings>, anchor_set: Option<&str>| ListenerSettings {

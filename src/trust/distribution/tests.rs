@@ -172,15 +172,69 @@ fn no_authority_goes_back_behind_another() {
     take(&[list(0, 5, false)], NOW).expect("its own newest");
     assert_eq!(judged(&set, &victim, NOW), Ok(()));
     assert_eq!(judged(&set, &roots[1].client("other"), NOW), Ok(()), "still in force");
-    // Past its nextUpdate it is gone, so that authorities may go.
+    // Past its nextUpdate it stays what it is, whatever the answer leaves away.
     let late = NOW.plus(seconds(1_001));
-    take(&[roots[0].revocation_list(|list: &mut ListParams| list.next_update = Some(NOW.plus(seconds(5_000))))], late)
-        .expect_err("older");
-    let newest = roots[0].revocation_list(|list: &mut ListParams| {
-        (list.this_update, list.next_update) = (NOW, Some(NOW.plus(seconds(5_000))));
-    });
-    take(&[newest], late).expect("newest");
-    assert_eq!(judged(&set, &roots[1].client("other"), late), Err(Reason::CertificateRevocationUnknown));
+    let until = |root: &Authority, this_update, scope: Option<&str>| {
+        root.revocation_list(|list: &mut ListParams| {
+            (list.this_update, list.next_update) = (this_update, Some(NOW.plus(seconds(5_000))));
+            list.extensions.extend(scope.map(partition));
+        })
+    };
+    take(&[until(&roots[0], NOW.minus(seconds(100)), None)], late).expect_err("older");
+    take(&[until(&roots[0], NOW, None)], late).expect("newest");
+    assert_eq!(judged(&set, &roots[1].client("other"), late), Err(Reason::CertificateRevocationStale));
+}
+
+/// `issuingDistributionPoint` with one URI (RFC 5280 §5.2.5).
+fn partition(uri: &str) -> Vec<u8> {
+    use crate::pki::fixture::{der, extension};
+    let uri = der(0x86, [uri.as_bytes()]);
+    let name = der(0xa0, [&der(0xa0, [&uri[..]])[..]]);
+    extension(&[0x55, 0x1d, 0x1c], true, &der(0x30, [&name[..]]))
+}
+
+/// What an outdated list has revoked stays revoked when its place answers with another authority's list, until one of its own authority that is
+/// newer and speaks of the certificate too is in force; and so many lists stay, and no more.
+#[test]
+fn an_outdated_list_is_not_forgotten() {
+    let roots = [Authority::new("A"), Authority::new("B")];
+    let victim = pointed(&roots[0], "victim", &[URL.to_owned()]);
+    let certificates: Vec<_> = roots.iter().map(|root| root.certificate.clone()).collect();
+    let none: [(CertificateRevocationList, Thumbprint); 0] = [];
+    let fetching = ListFetching { urls: vec![URL.to_owned()], named_by_certificates: false, refresh: seconds(60) };
+    let set = AnchorSet::new("clients", certificates.clone(), vec![])
+        .expect("a set")
+        .with_revocation_lists(RevocationLists::new(RevocationMode::Soft, none))
+        .with_list_fetching(fetching, certificates);
+    let late = NOW.plus(seconds(2_000));
+    let revoking = roots[0].revocation_list(|list: &mut ListParams| list.revoke(&victim.certificate, None));
+    set.take_list(URL, Ok(&revoking), NOW).expect("a list");
+    let of = |root: &Authority, this_update: Timestamp, scope: Option<&str>| {
+        root.revocation_list(|list: &mut ListParams| {
+            (list.this_update, list.next_update) = (this_update, Some(late.plus(seconds(5_000))));
+            list.extensions.extend(scope.map(partition));
+        })
+    };
+    set.take_list(URL, Ok(&of(&roots[1], late, None)), late).expect("another authority's");
+    assert_eq!(judged(&set, &victim, late), Err(Reason::CertificateRevoked), "left away");
+    set.take_list(URL, Ok(&of(&roots[0], late, Some("http://lists.example/other"))), late).expect("another partition");
+    assert_eq!(judged(&set, &victim, late), Err(Reason::CertificateRevoked), "of others");
+    set.take_list(URL, Ok(&of(&roots[0], NOW.minus(seconds(500)), Some(URL))), late).expect("an older partition");
+    assert_eq!(judged(&set, &victim, late), Err(Reason::CertificateRevoked), "older");
+    // A kept list counts for what it is: an older one for nothing.
+    set.take_kept_list(URL, &of(&roots[0], NOW.minus(seconds(900)), Some(URL))).expect("read");
+    set.take_kept_list(URL, &of(&roots[0], NOW.minus(seconds(901)), None)).expect("read");
+    assert_eq!((set.list_digests(URL).len(), judged(&set, &victim, late)), (4, Err(Reason::CertificateRevoked)));
+    set.take_list(URL, Ok(&of(&roots[0], late, Some(URL))), late).expect("its own partition, newer");
+    assert_eq!(judged(&set, &victim, late), Ok(()), "the authority has taken it back");
+    for number in 0..MOST_KEPT - 3 {
+        let list = of(&roots[0], late, Some(&format!("http://lists.example/{number}")));
+        set.take_list(URL, Ok(&list), late).expect("one of many");
+    }
+    let known = set.list_digests(URL);
+    let one_more = of(&roots[0], late, Some("http://lists.example/more"));
+    assert_eq!(set.take_list(URL, Ok(&one_more), late), Err(ListProblem::TooMany));
+    assert_eq!(set.list_digests(URL), known, "nothing is pushed out");
 }
 
 /// Whoever comes at the same time, each list is in force in the end, and never an older one than was before.

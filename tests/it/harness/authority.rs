@@ -77,7 +77,13 @@ impl Authority {
 
     /// An authority below this one. What it issues carries it in its chain.
     pub fn intermediate(&self, name: &str) -> Self {
-        let params = authority_params(name);
+        self.intermediate_with(name, |_| {})
+    }
+
+    /// The same, and more about it.
+    pub fn intermediate_with(&self, name: &str, change: impl FnOnce(&mut CertificateParams)) -> Self {
+        let mut params = authority_params(name);
+        change(&mut params);
         let key = KeyPair::generate().expect("a key");
         let certificate = params.signed_by(&key, &self.issuer).expect("an intermediate");
         let (pem, key_pem) = (certificate.pem(), key.serialize_pem());

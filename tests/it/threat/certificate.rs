@@ -1,7 +1,7 @@
 //! Certificates without their keys, and of other authorities.
 
 use super::{passed, refused};
-use crate::harness::{Authority, Call, Http, Leaf, Stack, Tls};
+use crate::harness::{Authority, Call, Http, Leaf, Setup, Stack, Tls};
 
 /// RFC 8705 §3: the binding rests on the proof of possession in the handshake (RFC 8446 §4.4.3, RFC 5246 §7.4.8).
 #[tokio::test]
@@ -96,4 +96,64 @@ async fn a_chain_beyond_the_limits_is_no_certificate() {
     long.chain.pop();
     let answer = stack.at_gateway(&long, &token).await;
     passed(&stack, &answer, "ten certificates");
+}
+
+/// What an authority may not issue, and what two programs could read differently: names outside its constraints, an authority below one that may have none
+/// (RFC 5280 §4.2.1.9, §4.2.1.10), an alternative name with a NUL in it; and an intermediate that nobody sent. The same certificates without the fault
+/// authenticate, also with an alternative name of a kind that is not read.
+#[tokio::test]
+async fn what_an_authority_may_not_issue_is_refused_with_its_reason() {
+    let stack = Stack::start().await;
+    let ca = &stack.client_ca;
+    let constrained = |host: &str| {
+        ca.intermediate_with("Constrained", |params| {
+            let permitted_subtrees = vec![rcgen::GeneralSubtree::DnsName(host.to_owned())];
+            params.name_constraints = Some(rcgen::NameConstraints { permitted_subtrees, excluded_subtrees: vec![] });
+        })
+    };
+    let long = |length: u8| {
+        let short = ca.intermediate_with("Short", |params| {
+            params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Constrained(length));
+        });
+        short.intermediate("Below")
+    };
+    let named = |dns: &str| Leaf { dns: vec![dns.to_owned()], ..Leaf::client("alice") };
+    let mut lonely = long(1).issue(Leaf::client("alice"));
+    lonely.chain.truncate(1);
+    for (what, bad, reason, good) in [
+        (
+            "name constraints",
+            constrained("inside.example").issue(named("a.outside.example")),
+            "certificate_name_constraints",
+            constrained("inside.example").issue(named("a.inside.example")),
+        ),
+        ("path length", long(0).issue(Leaf::client("alice")), "certificate_path", long(1).issue(Leaf::client("alice"))),
+        ("a NUL", ca.issue(named("alice.example\0.evil.example")), "certificate_malformed", ca.issue(named("alice.example"))),
+        ("no intermediate", lonely, "certificate_unknown_issuer", long(1).issue(Leaf::client("alice"))),
+    ] {
+        let answer = stack.ask(&bad, &[]).await;
+        let verdict = stack.verdict(&answer).await;
+        assert_eq!(
+            (verdict.0, verdict.1.as_str(), verdict.2.as_str()),
+            (401, "invalid_client", reason),
+            "{what}: {}",
+            answer.text()
+        );
+        let answer = stack.ask(&good, &[]).await;
+        assert_eq!(answer.status, 200, "{what}: {}", answer.text());
+    }
+}
+
+/// The kinds of keys and the sizes that a set asks for.
+#[tokio::test]
+async fn a_key_of_a_kind_that_the_set_refuses_is_no_key() {
+    let files = "files = [\"client-ca.pem\"]";
+    for rule in ["keys = [\"p256\", \"p384\"]", "min_rsa_bits = 3072"] {
+        let changes = vec![(files.to_owned(), format!("{files}\n{rule}"))];
+        let stack = Setup { server_changes: changes, without_gateway: true, ..Setup::default() }.start().await;
+        let answer = stack.ask(&stack.client_ca.issue_rsa(Leaf::client("alice")), &[]).await;
+        let verdict = stack.verdict(&answer).await;
+        assert_eq!((verdict.0, verdict.1.as_str(), verdict.2.as_str()), (401, "invalid_client", "certificate_key"), "{rule}");
+        assert_eq!(stack.ask(&stack.client_ca.issue(Leaf::client("alice")), &[]).await.status, 200, "{rule}");
+    }
 }

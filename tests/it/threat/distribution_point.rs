@@ -218,7 +218,7 @@ async fn a_list_is_kept_over_a_restart_and_verified_again() {
         stack.server.take().expect("a process").kill().await;
         stack.start_server().await;
     };
-    let kept: Vec<_> = std::fs::read_dir(stack.path("lists")).expect("the folder").flatten().map(|file| file.path()).collect();
+    let kept = kept_files(&stack);
     let [file] = &kept[..] else { panic!("{kept:?}") };
     let good = std::fs::read(file).expect("the list");
 
@@ -256,4 +256,45 @@ async fn a_list_is_kept_over_a_restart_and_verified_again() {
     std::fs::write(file, &good).expect("written");
     restart(&mut stack).await;
     assert_eq!(verdict(&stack, &alice).await, "200", "the one thing corrected");
+}
+
+fn kept_files(stack: &Stack) -> Vec<std::path::PathBuf> {
+    let files = std::fs::read_dir(stack.path("lists")).expect("the folder").flatten().map(|file| file.path());
+    files.filter(|file| file.extension().is_some_and(|extension| extension == "crl")).collect()
+}
+
+/// What is kept is what was in force, and not the last answer alone: whoever stands between and answers with another authority's newest list
+/// gets nothing forgotten, neither by the answer nor by the restart after it, also under `soft` and past the list's `nextUpdate`.
+#[tokio::test]
+async fn all_that_was_known_of_a_place_is_kept() {
+    let publisher = Publisher::start_plain().await;
+    let inside = format!("{INSIDE}\ncrl_cache = \"lists\"\ntotal_seconds = 2");
+    let set = "crl_urls = [\"{lists}/ca.crl\"]\nrevocation = \"soft\"\nintermediate_files = [\"other.pem\"]";
+    let mut stack = prepared(&publisher, set, &inside).await;
+    let other = Authority::new("Other CA");
+    std::fs::write(stack.path("other.pem"), &other.pem).expect("written");
+    let revoked = stack.alice.chain[0].clone();
+    publisher.publish_at("/ca.crl", stack.client_ca.revocation_list_from(&[&revoked], -60, 4).as_bytes());
+    stack.start_server().await;
+    until("revoked", async || verdict(&stack, &stack.alice).await == "certificate_revoked").await;
+    // The other authority's list alone, and time goes by.
+    publisher.publish_at("/ca.crl", other.revocation_list(&[], HOUR).as_bytes());
+    let before = publisher.times("/ca.crl");
+    until("fetched", async || publisher.times("/ca.crl") > before + 5).await;
+    assert_eq!(verdict(&stack, &stack.alice).await, "certificate_revoked", "the list is too old, and says it all the same");
+    let kept = kept_files(&stack);
+    let [file] = &kept[..] else { panic!("{kept:?}") };
+    let text = std::fs::read_to_string(file).expect("the lists");
+    assert_eq!(text.matches("BEGIN X509 CRL").count(), 2, "{text}");
+    for what in ["the place answers with the other's", "the place does not answer"] {
+        stack.server.take().expect("a process").kill().await;
+        stack.start_server().await;
+        until("read", async || verdict(&stack, &stack.alice).await == "certificate_revoked").await;
+        assert_eq!(std::fs::read_to_string(file).expect("the lists"), text, "{what}");
+        publisher.withdraw("/ca.crl");
+    }
+    assert_eq!(verdict(&stack, &stack.mallory).await, "200", "who is not listed");
+    // The authority's own newest list, which takes it back.
+    publisher.publish_at("/ca.crl", stack.client_ca.revocation_list(&[], HOUR).as_bytes());
+    until("taken back", async || verdict(&stack, &stack.alice).await == "200").await;
 }

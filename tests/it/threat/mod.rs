@@ -46,6 +46,7 @@ mod sign_in;
 mod single_use;
 mod slow_reload;
 mod spoofed_header;
+mod stapling;
 mod stolen_proof;
 mod stolen_token;
 mod tls_policy;

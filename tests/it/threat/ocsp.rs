@@ -36,22 +36,22 @@ async fn verdict(stack: &Stack, identity: &Identity) -> String {
 }
 
 /// OpenSSL's responder, and what it knows.
-struct Responder {
+pub(super) struct Responder {
     port: u16,
     process: Option<Child>,
 }
 
 impl Responder {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self { port: ports::free(), process: None }
     }
 
-    fn url(&self) -> String {
+    pub(super) fn url(&self) -> String {
         format!("http://127.0.0.1:{}/", self.port)
     }
 
     /// Starts it again, knowing these certificates.
-    async fn start(&mut self, stack: &Stack, known: &[(&Identity, &str)]) {
+    pub(super) async fn start(&mut self, stack: &Stack, known: &[(&Identity, &str)]) {
         self.stop();
         let line = |(identity, state): &(&Identity, &str)| {
             let revoked = if *state == "R" { "260101000000Z,keyCompromise" } else { "" };
@@ -89,7 +89,7 @@ impl Responder {
         }
     }
 
-    fn stop(&mut self) {
+    pub(super) fn stop(&mut self) {
         if let Some(mut process) = self.process.take() {
             let _ = process.kill();
             let _ = process.wait();

@@ -338,6 +338,111 @@ async fn a_hash_proves_a_binding_and_authenticates_nobody() {
     refused(&stack, &answer, 401, "invalid_token", "binding_certificate_absent", "from elsewhere").await;
 }
 
+/// Whoever asks why learns where the certificate came from: the handshake, the header of which proxy, or a connection that is no proxy's.
+#[tokio::test]
+async fn the_trail_says_where_the_certificate_came_from() {
+    let (server, gateway) = (ports::free(), ports::free());
+    let proxy = format!("preset = \"nginx\", {TRUSTED_RANGE}");
+    let stack = stack(&[(server, gateway, &proxy, "anchor_set = \"clients\"")], &[]).await;
+    let get = Call::get("/accounts").bearer(&stack.token(&stack.alice).await);
+    let (field, alice) = told("nginx", &stack.alice);
+    let (_, mallory) = told("nginx", &stack.mallory);
+    let by_proxy =
+        |hop: &str| serde_json::json!({ "from": "proxy_header", "preset": "nginx", "proxy": format!("the proxy at {hop}") });
+    let nobody = serde_json::json!({ "from": "untrusted_proxy", "preset": "nginx" });
+    let trusted = stack.nobody().from(TRUSTED);
+    let cut = &alice[..alice.len() / 2];
+    for (what, caller, port, call, value, status, origin) in [
+        ("admitted", &trusted, gateway, &get, alice.as_str(), 200, &by_proxy("127.0.0.2")),
+        ("another's", &trusted, gateway, &get, mallory.as_str(), 401, &by_proxy("127.0.0.2")),
+        ("cut off", &trusted, gateway, &get, cut, 400, &by_proxy("127.0.0.2")),
+        ("none", &trusted, gateway, &get, "", 401, &by_proxy("127.0.0.2")),
+        ("no proxy", &stack.caller(&stack.alice), gateway, &get, alice.as_str(), 401, &nobody),
+        ("at the server", &trusted, server, &token_request("alice"), mallory.as_str(), 401, &by_proxy("127.0.0.2")),
+        ("at the server, no proxy", &stack.nobody(), server, &token_request("alice"), alice.as_str(), 401, &nobody),
+    ] {
+        let answer = send(caller, &stack, port, call, &[(field, value)]).await;
+        assert_eq!(answer.status, status, "{what}: {}", answer.text());
+        let event = stack.event_of(&answer.request_id()).await;
+        assert_eq!(&event["certificate_origin"], origin, "{what}: {event}");
+    }
+    let answer = send(&trusted, &stack, gateway, &get, &[(field, &mallory)]).await;
+    let explain = ["explain", &answer.request_id(), "--config", "gateway.toml"];
+    let said = crate::harness::command::symbolon(stack.dir.path(), &explain).await.ok();
+    assert!(said.contains("proxy_header") && said.contains("the proxy at 127.0.0.2"), "{said}");
+    for (caller, origin) in
+        [(stack.caller(&stack.mallory), serde_json::json!({ "from": "handshake" })), (stack.nobody(), serde_json::Value::Null)]
+    {
+        let answer = caller.send(&stack.gateway_authority, &get).await;
+        assert_eq!(answer.status, 401);
+        assert_eq!(stack.event_of(&answer.request_id()).await["certificate_origin"], origin);
+    }
+}
+
+/// A registration access token that is to be bound to the certificate where one is shown is not made a bearer token by a proxy that tells its
+/// hash alone.
+#[tokio::test]
+async fn a_hash_binds_no_registration_access_token() {
+    let server = ports::free();
+    let proxy = format!("preset = \"xfcc\", {TRUSTED_RANGE}");
+    let registration = "[registration]\nmode = \"open\"\ntoken_binding = \"when_shown\"\n";
+    let server_text = format!("{}\n{registration}", listener("authorization_server", server, &proxy, ""));
+    let stack = Setup { without_gateway: true, server: server_text, ..Setup::default() }.start().await;
+    let trusted = stack.nobody().from(TRUSTED);
+    let metadata = serde_json::json!({ "redirect_uris": ["https://app.example/"], "token_endpoint_auth_method": "none" });
+    let register = Call::new("POST", "/register").header("Content-Type", "application/json").body(metadata.to_string());
+    let (field, whole) = told("xfcc", &stack.alice);
+    let hash = format!("Hash={}", "0a".repeat(32));
+    let answer = send(&trusted, &stack, server, &register, &[(field, &hash)]).await;
+    refused(&stack, &answer, 400, "invalid_request", "certificate_absent", "the hash").await;
+    for value in [whole.as_str(), ""] {
+        let answer = send(&trusted, &stack, server, &register, &[(field, value)]).await;
+        assert_eq!(answer.status, 201, "{}", answer.text());
+    }
+}
+
+/// Who accepts the proxies' certificates must not accept the clients': neither as the same set, nor by an authority of it or above it. With
+/// addresses beside it the certificate alone makes nobody a proxy.
+#[tokio::test]
+async fn no_client_can_pose_as_the_proxy() {
+    let root = Authority::new("Root");
+    let below = root.intermediate("Below");
+    let own = Authority::new("Own");
+    let check = async |clients: &str, proxies: &str, proxy: &str, set: &str| {
+        let proxy = format!("preset = \"nginx\", {proxy}");
+        let text = listener("gateway", 1, &proxy, "client_certificate = \"require\"\nanchor_set = \"clients\"");
+        let sets = "\n[anchor_set.proxies]\nfiles = [\"proxy-ca.pem\"]\n[anchor_set.others]\nfiles = [\"others.pem\"]\n";
+        let setup =
+            Setup { gateway: format!("{}{sets}", text.replace("\"clients\"", &format!("\"{set}\""))), ..Setup::default() };
+        let files = [("proxy-ca.pem", proxies), ("others.pem", clients)];
+        let stack = setup.prepare_with("sqlite:symbolon.db".into(), &files).await;
+        crate::harness::command::symbolon(stack.dir.path(), &["gateway", "check", "--config", "gateway.toml"]).await
+    };
+    let by_certificate = "anchor_set = \"proxies\"";
+    let both = format!("{by_certificate}, {TRUSTED_RANGE}");
+    for (what, clients, proxies, proxy, set, fine) in [
+        ("the same set", &own.pem, &root.pem, by_certificate, "proxies", false),
+        ("the same authority, named by a host", &root.pem, &root.pem, by_certificate, "others", false),
+        ("the same authority, for registrations", &root.pem, &root.pem, by_certificate, "clients", false),
+        ("the authority above", &below.pem, &root.pem, by_certificate, "others", false),
+        ("the authority below", &root.pem, &below.pem, by_certificate, "others", true),
+        ("with addresses", &root.pem, &root.pem, both.as_str(), "others", true),
+        ("apart", &own.pem, &root.pem, by_certificate, "others", true),
+    ] {
+        let said = check(clients, proxies, proxy, set).await;
+        if fine {
+            said.ok();
+        } else {
+            let said = said.failed();
+            let named = said.contains("[anchor_set.proxies]") && said.contains("a client could pose as the proxy");
+            assert!(
+                named && said.contains(if set == "proxies" { "of [anchor_set.proxies]" } else { "of [anchor_set.others]" }),
+                "{what}: {said}"
+            );
+        }
+    }
+}
+
 /// A Unix socket is its own proof: what comes over the network on the same listener tells nothing.
 #[tokio::test]
 async fn a_unix_socket_is_trusted_and_the_network_beside_it_is_not() {
