@@ -111,7 +111,8 @@ impl Front {
                 if let Some(gateway) = &self.forward_auth {
                     let asker = Asker { hop, dialect: proxies.dialect() };
                     let policies = client.policies();
-                    return gateway.judge(request, client.facts(), client.trust(), &policies, asker).await.map(Body::new);
+                    let word = Box::pin(gateway.judge(request, client.facts(), client.trust(), &policies, asker));
+                    return word.await.map(Body::new);
                 }
                 client
             }

@@ -166,7 +166,7 @@ pub fn build(
 }
 
 /// Checks that no client's certificate makes a proxy of it: where a proxy is told by its certificate alone, none of its authorities is one
-/// that accepts clients, of a host, a listener, a route, or whatever a registration may name.
+/// that accepts clients or people, of a host, a listener, a route, the sign-in with certificates, or whatever a registration may name.
 pub fn check_apart(settings: &Settings, anchors: &AnchorSets) -> anyhow::Result<()> {
     let set_of = |listener: &ListenerSettings| listener.trusted_proxy.as_ref().and_then(|proxy| proxy.anchor_set.clone());
     let for_proxies: Vec<String> = settings.listener.iter().filter_map(set_of).collect();
@@ -174,8 +174,9 @@ pub fn check_apart(settings: &Settings, anchors: &AnchorSets) -> anyhow::Result<
         let hosts = listener.host.iter().map(|host| &host.anchor_set);
         hosts.chain([&listener.anchor_set]).flatten()
     });
+    let people = settings.certificate_sign_in.anchor_set.iter();
     let for_clients: Vec<&String> =
-        listeners.chain(settings.route.iter().filter_map(|route| route.anchor_set.as_ref())).collect();
+        listeners.chain(settings.route.iter().filter_map(|route| route.anchor_set.as_ref())).chain(people).collect();
     for listener in &settings.listener {
         let Some(proxy) = &listener.trusted_proxy else { continue };
         let Some(set) = proxy.anchor_set.as_ref().filter(|_| proxy.addresses.is_empty()) else { continue };

@@ -16,14 +16,15 @@
 //!   it would be elsewhere; its body says the rest. A fault of ours is 5xx.
 //! - **Nothing is removed here**, since the request goes on from elsewhere. A proxy that copies our fields may keep what the client has
 //!   sent under their names, or under look-alikes: such a request is refused. Every answer has all of the fields, empty where they say
-//!   nothing, so that a proxy which copies what is there copies all of it.
+//!   nothing, for proxies that write empty fields over those of the client. The field in which the proxy itself tells the certificate is
+//!   taken from the question: what the client has sent under that name is not seen here, and is the proxy's to remove.
 //! - **What needs an answer of the gateway's own is not served**: sessions, sign-in, redirects, preflights. Routes that have them serve the
 //!   callers with tokens.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, LOCATION, TRANSFER_ENCODING};
+use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, LOCATION, TRANSFER_ENCODING, UPGRADE};
 use http::uri::PathAndQuery;
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version, request};
 
@@ -33,7 +34,9 @@ use super::decision::RouteMetrics;
 use super::passage::Passage;
 use super::reject::{Rejection, Unread};
 use super::route::{Asking, RouteError};
-use super::strip::folded;
+use super::session;
+use super::strip::{PARTS, folded};
+use super::tunnel::is_websocket;
 use super::{Case, DPOP_NONCE, Face, Gateway, REQUEST_ID, check_direction, without_content};
 use crate::event::Reason;
 use crate::gateway::certificate::VERIFY;
@@ -77,6 +80,13 @@ pub enum QuestionError {
     /// The request has a field that the gateway says who calls with.
     #[error("the request claims what the gateway says: `{0}`")]
     Claim(HeaderName),
+    /// The request has the cookie of a browser session of the gateway, which the proxy would pass on: to the upstream it is as good as a
+    /// password.
+    #[error("the request carries the cookie of a browser session of the gateway, which would reach the upstream")]
+    Cookie,
+    /// The request asks for another protocol than its route allows: what follows would be judged by nobody.
+    #[error("the request asks for another protocol than its route allows")]
+    Upgrade,
 }
 
 impl QuestionError {
@@ -84,8 +94,8 @@ impl QuestionError {
     pub const fn reason(&self) -> Reason {
         match self {
             Self::Asker => Reason::ProxyUntrusted,
-            Self::Absent(_) | Self::Several(_) | Self::Malformed(_) => Reason::OriginalRequest,
-            Self::Claim(_) => Reason::IdentityClaimed,
+            Self::Absent(_) | Self::Several(_) | Self::Malformed(_) | Self::Upgrade => Reason::OriginalRequest,
+            Self::Claim(_) | Self::Cookie => Reason::IdentityClaimed,
         }
     }
 }
@@ -116,7 +126,10 @@ impl Claims {
     fn of<'a>(&self, headers: &'a HeaderMap) -> Option<&'a HeaderName> {
         headers.keys().find(|name| {
             let name = folded(name);
-            name.starts_with(OURS) || OTHER_TARGETS.contains(&name.as_str()) || self.folded.contains(&name)
+            name.starts_with(OURS)
+                || OTHER_TARGETS.contains(&name.as_str())
+                || PARTS.iter().any(|part| name.contains(part))
+                || self.folded.contains(&name)
         })
     }
 }
@@ -261,6 +274,12 @@ impl Gateway {
         let route = Arc::clone(self.routes.find(asking)?);
         if let Some(name) = self.claims.of(&head.headers) {
             return Err(QuestionError::Claim(name.clone()).into());
+        }
+        if session::carried(&head.headers) {
+            return Err(QuestionError::Cookie.into());
+        }
+        if head.headers.contains_key(UPGRADE) && !(route.websocket && is_websocket(&head.headers)) {
+            return Err(QuestionError::Upgrade.into());
         }
         let Passage { admission, dpop_nonce, now, .. } = self.admit(&route, (&head, &target), case).await?;
         let (assertion, fields) = self.said(&route, &admission, &head.method, case, now)?;

@@ -97,7 +97,7 @@ const PREFIXES: &[&str] = &[
 ];
 
 /// Whatever carries one of these carries a client certificate in some dialect: RFC 9440, XFCC, nginx, Traefik, ALB, Kong, Cloudflare.
-const PARTS: &[&str] = &["client-cert", "clientcert", "ssl-client"];
+pub(super) const PARTS: &[&str] = &["client-cert", "clientcert", "ssl-client"];
 
 /// Fields with a meaning of their own that only their exact spelling may have: a look-alike is removed.
 const EXACT: &[&str] = &[

@@ -347,6 +347,14 @@ impl People {
         }
     }
 
+    /// Uses an answer up that another browser brought than was sent: it is in the wrong hands, and worth nothing to anybody any more.
+    pub async fn void_certificate_answer(&self, answer: &CertificateAnswer, now: Timestamp) -> Result<(), SignInError> {
+        match self.use_up(answer, now).await {
+            Ok(()) | Err(SignInError::Wrong(_)) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Everybody whom a certificate names: by its key, itself, or a name in it.
     async fn named_by(&self, shown: &Shown) -> Result<BTreeSet<Subject>, Fault> {
         let mut known = vec![KnownBy::Key(shown.key), KnownBy::Certificate(shown.thumbprint)];

@@ -19,7 +19,8 @@ use crate::domain::{Randomness, Subject, Thumbprint, Timestamp};
 use crate::event::Reason;
 use crate::seal::{HashError, Password, PasswordHash, PasswordHasher, PersonKey};
 use crate::store::{
-    AccountChange, AccountRecord, AccountState, Added, NewAccount, PersonKeys, RuleWindow, SealedPersonKey, Store, StoreError,
+    AccountChange, AccountRecord, AccountState, Added, Ended, NewAccount, PersonKeys, RuleWindow, SealedPersonKey, Store,
+    StoreError,
 };
 use crate::telemetry::metrics;
 
@@ -390,8 +391,9 @@ impl People {
         }
     }
 
-    /// Removes one's own account, having typed its username.
-    pub async fn leave(
+    /// Closes one's own account, having typed its username: sessions and grants end, and nobody signs in. [`People::remove`] follows; where
+    /// that fails half-way the account stays closed, and an operator removes it. Gives what ended.
+    pub async fn close(
         &self,
         _form: &FormChecked,
         _fresh: &Fresh,
@@ -399,14 +401,14 @@ impl People {
         typed: &str,
         window: RuleWindow,
         now: Timestamp,
-    ) -> Result<(), PersonError> {
+    ) -> Result<Ended, PersonError> {
         let claims = self.claims(&person.subject).await?.ok_or(PersonError::Unknown)?;
         let typed = Username::normalize(typed).ok();
         let typed = typed.as_ref().map(Username::as_str);
         if typed.is_none() || typed != claims.preferred_username.as_deref() {
             return Err(PersonError::Unproven(Reason::ConfirmationWrong));
         }
-        self.remove(&person.subject, window, now).await
+        self.store.disable_account(&person.subject, window, now).await?.ok_or(PersonError::Unknown)
     }
 
     /// Removes an account. The person's key goes first: from then on nothing of them can be read, in any copy of the database.
@@ -417,7 +419,7 @@ impl People {
 
     /// Keeps a person out.
     pub async fn disable(&self, subject: &Subject, window: RuleWindow, now: Timestamp) -> Result<(), PersonError> {
-        if self.store.disable_account(subject, window, now).await? { Ok(()) } else { Err(PersonError::Unknown) }
+        self.store.disable_account(subject, window, now).await?.map(drop).ok_or(PersonError::Unknown)
     }
 
     /// Lets a person in again.

@@ -9,7 +9,6 @@ use crate::clients::removal_window;
 use crate::domain::{ClientId, Lifetime, RequestId, Timestamp};
 use crate::event::{AuditEvent, Trailed};
 use crate::identity::{FormChecked, Fresh, PersonError, SignedIn};
-use crate::store::Ended;
 
 /// An application that a person has allowed something, or that holds a grant of theirs.
 #[derive(Clone, Debug)]
@@ -22,7 +21,7 @@ pub struct Application {
     pub scopes: Vec<String>,
     /// Claims beyond them.
     pub claims: Vec<String>,
-    /// When it was last allowed something; nothing where no consent is remembered, as for devices.
+    /// Since when it is allowed anything; nothing where no consent is remembered, as for devices.
     pub since: Option<Timestamp>,
 }
 
@@ -81,9 +80,9 @@ impl AuthorizationServer {
         now: Timestamp,
     ) -> Result<(), PersonError> {
         let window = removal_window(now, Lifetime::from_seconds(LONGEST_LIFETIME_SECONDS));
-        self.people.leave(form, fresh, person, typed, window, now).await?;
-        // Whoever is to hear of the session's end hears of it now.
-        self.sessions_ended(&Ended { sessions: vec![person.session_id.clone()], rules: vec![] });
-        Ok(())
+        let ended = self.people.close(form, fresh, person, typed, window, now).await?;
+        // Before anything else can fail: the tokens are worth nothing here from now on, and whoever is to hear of it hears of it.
+        self.sessions_ended(&ended);
+        self.people.remove(&person.subject, window, now).await
     }
 }

@@ -1,12 +1,12 @@
 //! Accounts of people. What is known of a person is sealed with the person's own key, and an account is found by the keyed hash of
 //! its username.
 
-use super::browser_session::{self, Ending, Which};
+use super::browser_session::{self, Ended, Ending, Which};
 use super::engine::read;
 use super::sealed::{PASSWORD, PROFILE};
 use super::work::{NumberedWork, Work, within};
 use super::{ChangeKind, NewRule, RuleWindow, Store, StoreError, account_certificate, consent, grant_family, second_factor};
-use crate::domain::{RuleKind, SessionId, Subject, Timestamp};
+use crate::domain::{RevocationRule, RuleKind, SessionId, Subject, Timestamp};
 use crate::event::{AuditEvent, SessionEnd, Trailed};
 use crate::seal::PersonKey;
 use zeroize::Zeroizing;
@@ -227,22 +227,28 @@ impl Store {
         Ok(true)
     }
 
-    /// Keeps a person out: ends the sessions and, by a rule, revokes the tokens, with its event (`account_disabled`). Gives whether
-    /// there is such an account.
-    pub async fn disable_account(&self, subject: &Subject, window: RuleWindow, now: Timestamp) -> Result<bool, StoreError> {
+    /// Keeps a person out: ends the sessions and, by a rule, revokes the tokens, with its event (`account_disabled`). Gives what ended;
+    /// nothing when there is no such account.
+    pub async fn disable_account(
+        &self,
+        subject: &Subject,
+        window: RuleWindow,
+        now: Timestamp,
+    ) -> Result<Option<Ended>, StoreError> {
         let mut unit = NumberedWork::begin(&self.inner.db).await?;
         let state = AccountState::Disabled.name();
         let changed =
             within!(&mut unit.work, execute: sqlx::query(SET_STATE).bind(subject.as_str()).bind(state).bind(now.seconds()))?;
         if changed == 0 {
-            return Ok(false);
+            return Ok(None);
         }
         let which = Which::OfSubject { subject, except: None };
-        browser_session::end(&mut unit, which, &Ending { why: SessionEnd::AccountDisabled, window, at: now }).await?;
-        grant_family::end_of_subject(&mut unit, subject, window, now).await?;
+        let ending = Ending { why: SessionEnd::AccountDisabled, window, at: now };
+        let mut ended = browser_session::end(&mut unit, which, &ending).await?;
+        ended.rules.extend(grant_family::end_of_subject(&mut unit, subject, window, now).await?);
         let event = AuditEvent::AccountDisabled { subject: subject.clone() };
-        self.commit_with_rule(unit, subject, window, event, now).await?;
-        Ok(true)
+        ended.rules.push(self.commit_with_rule(unit, subject, window, event, now).await?);
+        Ok(Some(ended))
     }
 
     /// Removes an account with its sessions and, by a rule, revokes the person's tokens, with its event (`account_removed`). Gives
@@ -274,12 +280,19 @@ impl Store {
         window: RuleWindow,
         event: AuditEvent,
         now: Timestamp,
-    ) -> Result<(), StoreError> {
+    ) -> Result<RevocationRule, StoreError> {
         unit.record_change(ChangeKind::Account, subject.as_str(), now).await?;
         let rule = NewRule { kind: RuleKind::Subject, value: subject.as_str().to_owned(), window };
-        super::revocation::write(&mut unit, &rule, None, now).await?;
-        unit.commit(self, &Trailed { time: now, event }).await
+        let rule = super::revocation::write(&mut unit, &rule, None, now).await?;
+        unit.commit(self, &Trailed { time: now, event }).await?;
+        Ok(rule)
     }
+}
+
+/// Notes that an account was changed, within the unit of work that changes what its person signs in with.
+pub(super) async fn note_change(work: &mut Work, subject: &Subject, now: Timestamp) -> Result<(), StoreError> {
+    within!(work, execute: sqlx::query(NOTE_CHANGE).bind(subject.as_str()).bind(now.seconds()))?;
+    Ok(())
 }
 
 fn record((subject, state, profile, password, created, changed): Row) -> Result<AccountRecord, StoreError> {
@@ -301,10 +314,15 @@ const PAGE: &str = "SELECT subject, state, profile_sealed, password_sealed, crea
      WHERE subject > $1 ORDER BY subject LIMIT $2";
 const INSERT: &str = "INSERT INTO account (subject, username_index, state, profile_sealed, password_sealed, created, changed) \
      VALUES ($1, $2, $3, $4, $5, $6, $6)";
-const SET_PROFILE: &str = "UPDATE account SET profile_sealed = $2, changed = $3 WHERE subject = $1";
-const SET_PASSWORD: &str = "UPDATE account SET password_sealed = $2, changed = $3 WHERE subject = $1";
+/// What `changed` becomes is later than before, also within one second: a sign-in that is held against it tells the two apart.
+const SET_PROFILE: &str = "UPDATE account SET profile_sealed = $2, \
+     changed = CASE WHEN changed < $3 THEN $3 ELSE changed + 1 END WHERE subject = $1";
+const SET_PASSWORD: &str = "UPDATE account SET password_sealed = $2, \
+     changed = CASE WHEN changed < $3 THEN $3 ELSE changed + 1 END WHERE subject = $1";
+const NOTE_CHANGE: &str = "UPDATE account SET changed = CASE WHEN changed < $2 THEN $2 ELSE changed + 1 END WHERE subject = $1";
 const REHASH: &str = "UPDATE account SET password_sealed = $3 WHERE subject = $1 AND password_sealed = $2";
-const SET_STATE: &str = "UPDATE account SET state = $2, changed = $3 WHERE subject = $1";
+const SET_STATE: &str = "UPDATE account SET state = $2, \
+     changed = CASE WHEN changed < $3 THEN $3 ELSE changed + 1 END WHERE subject = $1";
 const DELETE: &str = "DELETE FROM account WHERE subject = $1";
 
 #[cfg(test)]

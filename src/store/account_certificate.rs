@@ -8,7 +8,7 @@ use super::browser_session::{self, Ended, Ending, Which};
 use super::engine::read;
 use super::sealed::ACCOUNT_CERTIFICATE;
 use super::work::{NumberedWork, Work, within};
-use super::{RuleWindow, Store, StoreError};
+use super::{RuleWindow, Store, StoreError, account};
 use crate::domain::{CertificateLinkId, SessionId, Subject, Timestamp};
 use crate::event::{AuditEvent, SessionEnd, Trailed};
 use crate::seal::PersonKey;
@@ -129,7 +129,7 @@ impl Store {
     }
 
     /// Takes a link away, with its event (`certificate_unlinked`), and ends every session of the person but `kept`: one of them may be that
-    /// of whoever has the certificate's key. Gives what ended; nothing when there is no such link of this person.
+    /// of whoever has the certificate's key. So may a sign-in that lacks the second factor alone: the account counts as changed. Gives what ended; nothing when there is no such link of this person.
     pub async fn unlink_certificate(
         &self,
         link: &CertificateLinkId,
@@ -143,6 +143,7 @@ impl Store {
         if removed == 0 {
             return Ok(None);
         }
+        account::note_change(&mut unit.work, subject, now).await?;
         let which = Which::OfSubject { subject, except: kept };
         let ending = Ending { why: SessionEnd::CertificateUnlinked, window, at: now };
         let ended = browser_session::end(&mut unit, which, &ending).await?;

@@ -150,15 +150,17 @@ impl Store {
         self.redeem_code_resting(code, now, family, None, events).await
     }
 
-    /// The same for a code that rests on what its person allows the client of the family: taken back, the code is worth nothing.
+    /// The same for a code, issued at `issued`, that rests on what its person allows the client of the family: taken back, the code is worth
+    /// nothing, also when it is allowed again.
     pub async fn redeem_code_of_consent(
         &self,
         code: &str,
+        issued: Timestamp,
         now: Timestamp,
         family: &NewFamily<'_>,
         events: &[Trailed],
     ) -> Result<CodeSpent, StoreError> {
-        self.redeem_code_resting(code, now, Some(family), Some((family.subject, family.client_id)), events).await
+        self.redeem_code_resting(code, now, Some(family), Some((family.subject, family.client_id, issued)), events).await
     }
 
     async fn redeem_code_resting(
@@ -166,7 +168,7 @@ impl Store {
         code: &str,
         now: Timestamp,
         family: Option<&NewFamily<'_>>,
-        consent: Option<(&Subject, &ClientId)>,
+        consent: Option<(&Subject, &ClientId, Timestamp)>,
         events: &[Trailed],
     ) -> Result<CodeSpent, StoreError> {
         let session = family.and_then(|family| family.session);
@@ -177,8 +179,8 @@ impl Store {
             return Ok(ended);
         }
         // Whoever takes it back holds the account too.
-        if let Some((subject, client_id)) = consent
-            && !super::consent::is_given(&mut work, subject, client_id).await?
+        if let Some((subject, client_id, issued)) = consent
+            && !super::consent::stood_at(&mut work, subject, client_id, issued).await?
         {
             return Ok(CodeSpent::ConsentWithdrawn);
         }

@@ -21,7 +21,7 @@ impl Store {
         found.map(|(sealed,)| self.unseal(&CONSENT, &row(subject, client_id), &sealed)).transpose()
     }
 
-    /// Everything that a person has allowed, by client, and since when.
+    /// Everything that a person has allowed, by client, and since when: what is allowed beside it later counts from then too.
     pub async fn consents(&self, subject: &Subject) -> Result<Vec<(ClientId, Timestamp, Plaintext)>, StoreError> {
         let rows: Vec<(String, i64, Vec<u8>)> = read!(&self.inner.db, fetch_all: sqlx::query_as(ALL).bind(subject.as_str()))?;
         let opened = rows.into_iter().map(|(client_id, given, sealed)| {
@@ -32,21 +32,32 @@ impl Store {
         opened.collect()
     }
 
-    /// Remembers what a person allows a client, in the place of what it was allowed before. The event commits with it.
-    pub async fn put_consent(
+    /// Remembers what a person allows a client, in the place of what it was allowed before: `allow` is given that, and gives the new state
+    /// with the event that commits with it, or nothing when all stays as it is. Nobody takes anything back between the two. Gives whether
+    /// the account is there and active; when not, nothing was written.
+    pub async fn put_consent<E: From<StoreError>>(
         &self,
         subject: &Subject,
         client_id: &ClientId,
-        state: &[u8],
-        event: &Trailed,
-    ) -> Result<(), StoreError> {
-        let (subject, client_id) = (subject.as_str(), client_id.as_str());
-        let sealed = self.seal(&CONSENT, &row(subject, client_id), state)?;
+        allow: impl FnOnce(Option<Plaintext>) -> Result<Option<(Vec<u8>, Trailed)>, E> + Send,
+    ) -> Result<bool, E> {
         let mut work = Work::begin(&self.inner.db).await?;
-        let given = event.time.seconds();
-        within!(&mut work, execute: sqlx::query(UPSERT).bind(subject).bind(client_id).bind(&sealed).bind(given))?;
-        work.record_event(event).await?;
-        work.commit().await
+        // The account first, as whoever withdraws or removes does: what they ended by then is not brought back.
+        if !browser_session::hold_active(&mut work, subject).await? {
+            return Ok(false);
+        }
+        let (subject, client_id) = (subject.as_str(), client_id.as_str());
+        let row = row(subject, client_id);
+        let found = within!(&mut work, fetch_optional: sqlx::query_as(ONE).bind(subject).bind(client_id));
+        let found: Option<(Vec<u8>,)> = found.map_err(StoreError::from)?;
+        let before = found.map(|(sealed,)| self.unseal(&CONSENT, &row, &sealed)).transpose()?;
+        let Some((state, event)) = allow(before)? else { return Ok(true) };
+        let (sealed, given) = (self.seal(&CONSENT, &row, &state)?, event.time.seconds());
+        let written = within!(&mut work, execute: sqlx::query(UPSERT).bind(subject).bind(client_id).bind(&sealed).bind(given));
+        written.map_err(StoreError::from)?;
+        work.record_event(&event).await?;
+        work.commit().await?;
+        Ok(true)
     }
 
     /// Forgets what a person has allowed a client, and ends the grants of theirs that it holds, with every token and code that came of
@@ -72,11 +83,17 @@ impl Store {
     }
 }
 
-/// Whether a person allows a client anything, within a unit of work.
-pub(super) async fn is_given(work: &mut Work, subject: &Subject, client_id: &ClientId) -> Result<bool, StoreError> {
+/// Whether a person allows a client anything and has done so since `then` at the latest, within a unit of work. What was taken back and
+/// allowed again since counts from then.
+pub(super) async fn stood_at(
+    work: &mut Work,
+    subject: &Subject,
+    client_id: &ClientId,
+    then: Timestamp,
+) -> Result<bool, StoreError> {
     let (subject, client_id) = (subject.as_str(), client_id.as_str());
     let given: Option<(i64,)> = within!(work, fetch_optional: sqlx::query_as(GIVEN).bind(subject).bind(client_id))?;
-    Ok(given.is_some())
+    Ok(given.is_some_and(|(given,)| given <= then.seconds()))
 }
 
 /// Forgets what a person has allowed, within the unit of work that removes them.
@@ -94,7 +111,7 @@ pub(super) async fn forget_client(unit: &mut NumberedWork, client_id: &ClientId)
 const ONE: &str = "SELECT state_sealed FROM consent WHERE subject = $1 AND client_id = $2";
 const ALL: &str = "SELECT client_id, given, state_sealed FROM consent WHERE subject = $1 ORDER BY client_id";
 const UPSERT: &str = "INSERT INTO consent (subject, client_id, state_sealed, given) VALUES ($1, $2, $3, $4) \
-     ON CONFLICT (subject, client_id) DO UPDATE SET state_sealed = excluded.state_sealed, given = excluded.given";
+     ON CONFLICT (subject, client_id) DO UPDATE SET state_sealed = excluded.state_sealed";
 const DELETE_OF_CLIENT: &str = "DELETE FROM consent WHERE client_id = $1";
 const DELETE_OF_PERSON: &str = "DELETE FROM consent WHERE subject = $1";
 const GIVEN: &str = "SELECT given FROM consent WHERE subject = $1 AND client_id = $2";
@@ -105,7 +122,9 @@ pub(super) const TRIAL: super::trial::Trial = super::trial::Trial {
     table: "consent",
     write: |store, mark| {
         Box::pin(async move {
-            store.put_consent(&mark.id(), &mark.id(), mark.secret.as_bytes(), &mark.event()).await.expect("put");
+            (super::account::TRIAL.write)(store, mark).await;
+            let allow = |_| Ok::<_, StoreError>(Some((mark.secret.as_bytes().to_vec(), mark.event())));
+            assert!(store.put_consent(&mark.id(), &mark.id(), allow).await.expect("put"));
         })
     },
     stands: |store, mark| {

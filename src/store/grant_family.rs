@@ -366,7 +366,9 @@ const DELETE: &str = "DELETE FROM grant_family WHERE family_id = $1";
 const DELETE_OF_CLIENT: &str = "DELETE FROM grant_family WHERE client_id = $1";
 const OF_SESSION: &str = "SELECT family_id FROM grant_family WHERE session_id = $1 ORDER BY family_id";
 const OF_SUBJECT: &str = "SELECT family_id FROM grant_family WHERE subject = $1 ORDER BY family_id";
-const OF_SUBJECT_AT_CLIENT: &str = "SELECT family_id FROM grant_family WHERE subject = $1 AND client_id = $2 ORDER BY family_id";
+// Also what others got in exchange for the client's tokens: the family these came of may be gone already.
+const OF_SUBJECT_AT_CLIENT: &str = "SELECT family_id FROM grant_family \
+     WHERE subject = $1 AND (client_id = $2 OR parent_client_id = $2) ORDER BY family_id";
 const GRANTED_CLIENTS: &str = "SELECT DISTINCT client_id FROM grant_family \
      WHERE subject = $1 AND expires > $2 AND parent_id IS NULL ORDER BY client_id";
 const CAME_OF_CLIENT: &str = "SELECT family_id FROM grant_family WHERE client_id <> $1 AND (parent_client_id = $1 \

@@ -44,7 +44,7 @@ pub async fn returned(State(web): State<Arc<Web>>, Extension(id): Extension<Requ
 }
 
 /// What a browser brings back that was sent from the account of whoever is signed in.
-fn read(
+async fn read(
     web: &Web,
     parameters: &Parameters,
     headers: &HeaderMap,
@@ -54,7 +54,13 @@ fn read(
     let sealed = parameters.get("answer").unwrap_or_default();
     let answer = web.server.people.open_certificate_answer(sealed, Aim::Link, now).map_err(told)?;
     let returned = web.server.sessions.check_returning(Form::LinkCertificate, headers, answer.errand().form());
-    Ok((answer, returned.map_err(PersonRefusal::from)?))
+    match returned {
+        Ok(returned) => Ok((answer, returned)),
+        Err(error) => {
+            web.server.people.void_certificate_answer(&answer, now).await.map_err(told)?;
+            Err(PersonRefusal::from(error).into())
+        }
+    }
 }
 
 async fn ask(web: &Web, parameters: &Parameters, headers: &HeaderMap) -> Result<Response, WebError> {
@@ -62,7 +68,7 @@ async fn ask(web: &Web, parameters: &Parameters, headers: &HeaderMap) -> Result<
     if web.server.sessions.current(headers, now).await?.is_none() {
         return Ok(see_other(&web.pages.path(path::SIGN_IN)));
     }
-    let (brought, _) = read(web, parameters, headers, now)?;
+    let (brought, _) = read(web, parameters, headers, now).await?;
     let token = web.server.sessions.form_token(Form::Account, headers)?.ok_or_else(WebError::defect)?.0;
     let until = account::moment(brought.not_after());
     let page = AddCertificatePage {
@@ -88,7 +94,7 @@ async fn link(web: &Web, sent: &Sent) -> Result<Response, WebError> {
         Ok(fresh) => fresh,
         Err(stale) => return Ok(*stale),
     };
-    let (brought, returned) = read(web, &sent.parameters, &sent.headers, sent.now)?;
+    let (brought, returned) = read(web, &sent.parameters, &sent.headers, sent.now).await?;
     let proofs = (&returned, &sent.form);
     web.server.people.link_certificate(proofs, &fresh, &sent.person, &brought, sent.now).await.map_err(told)?;
     Ok(see_other(&format!("{}?done=certificate", web.pages.path(path::ACCOUNT))))

@@ -126,7 +126,13 @@ async fn sign_in(web: &Web, parameters: &Parameters, at: Surroundings<'_>) -> Re
     let sealed = parameters.get("answer").unwrap_or_default();
     let answer = people.open_certificate_answer(sealed, Aim::SignIn, now).map_err(told)?;
     let errand = answer.errand();
-    let form = sessions.check_returning(Form::Certificate, at.headers, errand.form()).map_err(PersonRefusal::from)?;
+    let form = match sessions.check_returning(Form::Certificate, at.headers, errand.form()) {
+        Ok(form) => form,
+        Err(error) => {
+            people.void_certificate_answer(&answer, now).await.map_err(told)?;
+            return Err(PersonRefusal::from(error).into());
+        }
+    };
     let proven = people.by_certificate(&form, &answer, now).await;
     let counted = match &proven {
         Ok(Proven::Whole(_)) => "signed_in",

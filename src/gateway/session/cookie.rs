@@ -137,9 +137,14 @@ fn is_ours(name: &[u8]) -> bool {
     name.get(..PREFIX.len()).is_some_and(|start| start.eq_ignore_ascii_case(PREFIX.as_bytes()))
 }
 
+/// Whether a request carries one of our cookies.
+pub fn carried(headers: &HeaderMap) -> bool {
+    headers.get_all(COOKIE).iter().any(|value| value.as_bytes().split(|byte| *byte == b';').any(is_ours))
+}
+
 /// Removes our cookies from a request to an upstream; what is left of a field is as it was.
 pub fn strip(headers: &mut HeaderMap) {
-    if !headers.get_all(COOKIE).iter().any(|value| value.as_bytes().split(|byte| *byte == b';').any(is_ours)) {
+    if !carried(headers) {
         return;
     }
     let kept: Vec<HeaderValue> = headers

@@ -128,6 +128,16 @@ impl Ended {
         if digests.contains(&digest) {
             return;
         }
+        if digests.len() >= MAX_ENDED_OF_ONE {
+            // Only those count whose sessions could still be open.
+            digests.retain(|other| match self.entries.get(other) {
+                Some(entry) if now < entry.until => true,
+                _ => {
+                    self.entries.remove(other);
+                    false
+                }
+            });
+        }
         if digests.len() < MAX_ENDED_OF_ONE {
             digests.push(digest);
             return;
@@ -371,6 +381,21 @@ mod tests {
             assert_eq!(memory.check(&name(number), &op), Err(IsOver), "{number}");
         }
         assert_eq!(memory.check(&session("later", "bob", None, 1), &op), Ok(()), "a new sign-in counts");
+    }
+
+    /// Sign-outs of sessions that nobody could have open any more do not add up to the end of all of a person's sessions.
+    #[test]
+    fn what_is_past_does_not_count() {
+        let op: Issuer = "https://op.example".parse().expect("an issuer");
+        let memory = memory();
+        let open = session("open", "bob", None, -5);
+        for number in 0..=2 * MAX_ENDED_OF_ONE {
+            let ended = session(&format!("s{number}"), "bob", None, -5);
+            let day = i64::try_from(number).expect("a number") * 86_400;
+            memory.end(Over::Session(&ended.id), Some((&op, &open.subject)), Timestamp::from_seconds(NOW.seconds() + day), HOUR);
+        }
+        assert_eq!(memory.check(&open, &op), Ok(()));
+        assert!(memory.ended.read().expect("a list").entries.len() <= MAX_ENDED_OF_ONE);
     }
 
     /// What was renewed of one person's sessions is not pushed out by another's, however many those are.

@@ -47,7 +47,7 @@ use http::header::CACHE_CONTROL;
 use http::{HeaderMap, HeaderValue, Method, Version};
 use subtle::ConstantTimeEq as _;
 
-pub use cookie::{TooLarge, strip, strip_set};
+pub use cookie::{TooLarge, carried, strip, strip_set};
 pub use endpoint::Endpoint;
 pub use error::SessionError;
 pub use memory::Memory;

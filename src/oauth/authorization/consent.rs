@@ -4,13 +4,14 @@ use super::answer::form_target;
 use super::decision::{ConsentSource, Consented, Granting, Next};
 use super::interaction::{self, InteractionId};
 use super::request::AuthorizationRequest;
-use super::{Outcome, Underway, decision, to_json};
+use super::{Outcome, Underway, decision, from_json, to_json};
 use crate::clients::Client;
 use crate::domain::{RequestId, Timestamp};
 use crate::event::{AuditEvent, Reason, Trailed};
 use crate::identity::{FormChecked, SignedIn};
 use crate::oauth::error::{ErrorCode, OauthError, Refusal};
 use crate::oauth::server::AuthorizationServer;
+use crate::seal::Plaintext;
 use crate::store::{Finished, Finishes};
 
 /// What the page says.
@@ -138,31 +139,38 @@ impl AuthorizationServer {
         }
     }
 
-    /// Remembers what was allowed, together with what was allowed before.
-    #[allow(clippy::too_many_arguments, reason = "one call, and each is a thing of its own")]
+    /// Remembers what was allowed, together with what was allowed before and not taken back.
+    ///
+    /// # Errors
+    /// An account that has ended meanwhile, and its session with it.
     pub(super) async fn remember(
         &self,
         granting: &Granting,
         client: &Client,
         request: &AuthorizationRequest,
-        remembered: Option<&Consented>,
         _allowed: &Allowed,
         now: Timestamp,
         request_id: &RequestId,
     ) -> Result<(), OauthError> {
         let asked = Consented::asked_by(request);
-        let together = remembered.map_or_else(|| asked.clone(), |remembered| remembered.with(&asked));
-        if remembered == Some(&together) {
-            return Ok(());
-        }
-        let event = AuditEvent::ConsentGiven {
-            request_id: request_id.clone(),
-            client_id: client.client_id.clone(),
-            subject: granting.login().subject.clone(),
-            scope: together.scope.clone(),
+        let subject = &granting.login().subject;
+        let allow = |remembered: Option<Plaintext>| -> Result<_, OauthError> {
+            let remembered: Option<Consented> = remembered.map(|state| from_json(&state)).transpose()?;
+            let together = remembered.as_ref().map_or_else(|| asked.clone(), |remembered| remembered.with(&asked));
+            if remembered.as_ref() == Some(&together) {
+                return Ok(None);
+            }
+            let event = AuditEvent::ConsentGiven {
+                request_id: request_id.clone(),
+                client_id: client.client_id.clone(),
+                subject: subject.clone(),
+                scope: together.scope.clone(),
+            };
+            Ok(Some((to_json(&together)?, Trailed { time: now, event })))
         };
-        let (subject, state) = (&granting.login().subject, to_json(&together)?);
-        self.store.put_consent(subject, &client.client_id, &state, &Trailed { time: now, event }).await?;
-        Ok(())
+        match self.store.put_consent(subject, &client.client_id, allow).await? {
+            true => Ok(()),
+            false => Err(interaction::over().of(&client.client_id).into()),
+        }
     }
 }

@@ -194,7 +194,7 @@ impl AuthorizationServer {
             Ok(Next::Consent) => Ok(Outcome::Consent(self.keep(underway, login, now).await?)),
             Ok(Next::Grant(granting)) => {
                 if let Some(allowed) = underway.given {
-                    self.remember(&granting, client, request, remembered.as_ref(), allowed, now, request_id).await?;
+                    self.remember(&granting, client, request, allowed, now, request_id).await?;
                 }
                 self.grant(underway, &granting, now, request_id).await
             }

@@ -222,7 +222,8 @@ impl AuthorizationServer {
         let grounds = Grounds { grant, family: &family, granted, resources: &resources, nonce };
         let (issued, event, kept) = self.mint_granted(client, &grounds, binding, now, request_id).await?;
         let new = kept.family(&grounds, client.client_id(), now);
-        match self.store.redeem_code_of_consent(&code, now, &new, &[event]).await? {
+        let issued_at = state.issued.unwrap_or(Timestamp::from_seconds(0));
+        match self.store.redeem_code_of_consent(&code, issued_at, now, &new, &[event]).await? {
             CodeSpent::Now => Ok(issued),
             CodeSpent::SessionEnded => Err(of(invalid_grant(Reason::SessionAbsent, "the person has signed out since")).into()),
             CodeSpent::AccountEnded => {

@@ -103,7 +103,7 @@ on_both_engines! {
         issue(&store, "c", "f").await;
         let new = new_family(&f, &client, &subject, None);
         let redeem = async || store.redeem_code("c", NOW, Some(&new), &[]).await.expect("answered");
-        assert!(store.disable_account(&subject, window(100, 400), NOW).await.expect("disabled"));
+        assert!(store.disable_account(&subject, window(100, 400), NOW).await.expect("disabled").is_some());
         assert_eq!(redeem().await, CodeSpent::AccountEnded);
         assert!(store.family(&f, NOW).await.expect("read").is_none(), "nothing was written");
         assert!(store.remove_account(&subject, window(100, 400), NOW).await.expect("removed"));
@@ -364,9 +364,19 @@ on_both_engines! {
         let store = place.open().await;
         let subject = bob();
         assert!(store.consent(&subject, &id("alice")).await.expect("read").is_none());
-        store.put_consent(&subject, &id("alice"), b"read", &revoked("t")).await.expect("put");
-        store.put_consent(&subject, &id("alice"), b"read write", &revoked("t")).await.expect("put");
-        store.put_consent(&subject, &id("mallory"), b"read", &revoked("t")).await.expect("put");
+        let put = async |client_id: &str, before: Option<&[u8]>, state: &[u8]| {
+            let allow = |found: Option<crate::seal::Plaintext>| {
+                assert_eq!(found.as_ref().map(|found| found.as_slice()), before);
+                Ok::<_, StoreError>(Some((state.to_vec(), revoked("t"))))
+            };
+            store.put_consent(&subject, &id(client_id), allow).await.expect("answered")
+        };
+        assert!(!put("alice", None, b"read").await, "there is no such account");
+        assert!(store.consent(&subject, &id("alice")).await.expect("read").is_none());
+        add_bob(&store).await;
+        assert!(put("alice", None, b"read").await);
+        assert!(put("alice", Some(b"read"), b"read write").await);
+        assert!(put("mallory", None, b"read").await);
         assert_eq!(store.consent(&subject, &id("alice")).await.expect("read").expect("there").as_slice(), b"read write");
         let all = store.consents(&subject).await.expect("read");
         let names: Vec<_> = all.iter().map(|(client_id, given, _)| (client_id.as_str(), *given)).collect();
@@ -377,7 +387,38 @@ on_both_engines! {
         assert_eq!(withdraw("alice").await, Some(vec![]));
         assert_eq!(withdraw("alice").await, None, "nothing left");
         assert!(store.consent(&subject, &id("alice")).await.expect("read").is_none());
+        assert!(put("alice", None, b"write").await, "what was taken back does not come back");
+        assert!(store.disable_account(&subject, window(100, 400), NOW).await.expect("answered").is_some());
+        assert!(!put("alice", Some(b"write"), b"read").await, "who may not sign in allows nothing");
         assert!(store.consent(&"carol".parse().expect("a subject"), &id("mallory")).await.expect("read").is_none());
+    }
+
+    /// A code from before a withdrawal stays worth nothing when the same is allowed again; what is allowed beside it later spoils none.
+    async fn a_consent_given_again_revives_no_code(place: &Place) {
+        let store = place.open().await;
+        add_bob(&store).await;
+        let (subject, client) = (bob(), id("alice"));
+        let at = |seconds: i64| Timestamp::from_seconds(NOW.seconds() + seconds);
+        let put = async |state: &[u8], time: Timestamp| {
+            let event = Trailed { time, ..revoked("t") };
+            let allow = |_| Ok::<_, StoreError>(Some((state.to_vec(), event)));
+            assert!(store.put_consent(&subject, &client, allow).await.expect("put"));
+        };
+        let redeem = async |code: &str, issued: Timestamp| {
+            let f = family(code);
+            let new = new_family(&f, &client, &subject, None);
+            store.redeem_code_of_consent(code, issued, at(30), &new, &[]).await.expect("answered")
+        };
+        for code in ["one", "two", "three"] {
+            issue(&store, code, code).await;
+        }
+        put(b"read", at(0)).await;
+        put(b"read write", at(10)).await;
+        assert_eq!(redeem("one", at(0)).await, CodeSpent::Now, "of the same second, and widened since");
+        assert!(store.withdraw_consent(&subject, &client, window(100, 400), &revoked("t")).await.expect("withdrawn").is_some());
+        put(b"read", at(20)).await;
+        assert_eq!(redeem("two", at(19)).await, CodeSpent::ConsentWithdrawn);
+        assert_eq!(redeem("three", at(20)).await, CodeSpent::Now);
     }
 
     async fn nothing_unguessable_stands_in_the_database(place: &Place) {

@@ -144,7 +144,11 @@ on_both_engines! {
             store.unlink_certificate(&one, subject, Some(&here), window(100, 400), NOW).await.expect("answered")
         };
         assert_eq!(unlink(&bob.0).await, None, "another person's");
+        let changed = async |whose: &Subject| store.account(whose).await.expect("asked").expect("found").changed;
+        let before = changed(&alice.0).await;
         assert_eq!(unlink(&alice.0).await.expect("it was there").sessions, [sid("elsewhere")]);
+        assert!(changed(&alice.0).await > before, "a sign-in that waits for the second factor is over, also of the same second");
+        assert_eq!(changed(&bob.0).await, NOW);
         assert_eq!(unlink(&alice.0).await, None, "once");
         assert_eq!(link("four", &bob, "key 1").await, Linked::Now, "it is free again");
         assert!(store.remove_account(&alice.0, window(100, 400), NOW).await.expect("removed"));
@@ -434,7 +438,10 @@ on_both_engines! {
         let account = store.account(&alice.0).await.expect("asked").expect("found");
         assert_eq!(store.open_password(&account, &alice.1).expect("opens").expect("set").as_slice(), b"$argon2id$y");
 
-        assert!(store.disable_account(&alice.0, window(100, 400), NOW).await.expect("disabled"));
+        let disabled = store.disable_account(&alice.0, window(100, 400), NOW).await.expect("disabled").expect("there");
+        assert_eq!(disabled.sessions, [sid("b")]);
+        let rules: Vec<_> = disabled.rules.iter().map(|rule| (rule.kind, rule.value.as_str())).collect();
+        assert_eq!(rules, [(RuleKind::Subject, alice.0.as_str())], "to be put in force at once");
         assert!(registry.live(&alice).await.is_empty());
         assert!(!registry.begin(&alice, "d", NOW.seconds(), 9).await, "no session for who may not sign in");
         assert_eq!(store.revocation_rules(0, 10).await.expect("rules").len(), 1);

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use crate::harness::app::{App, PASSWORD, add_bob};
 use crate::harness::browser::{Browser, fields};
+use crate::harness::command::symbolon;
 use crate::harness::own_account::{export, leave, withdraw};
 use crate::harness::{Engine, Setup, Stack};
 
@@ -127,6 +128,29 @@ async fn a_person_leaves(engine: Engine) {
     assert_eq!(stack.wait_for_event("server-audit.jsonl", "account_removed").await["subject"], json!(bob));
     assert_ne!(add_bob(&stack).await, bob, "whoever comes after is somebody else");
     assert_eq!(Browser::new(&stack).sign_in("bob", PASSWORD).await.status, 303);
+}
+
+/// A deletion that fails half-way has ended everything by then, and an operator finishes it.
+#[tokio::test]
+async fn a_deletion_that_fails_half_way_can_be_finished() {
+    use sqlx::ConnectOptions as _;
+    let Some((stack, _)) = start(Engine::Sqlite).await else { return };
+    let (alice, mut browser) = (App::alice(&stack), Browser::new(&stack));
+    let tokens = alice.tokens(&stack, &mut browser, &[("scope", "openid offline_access read")]).await;
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(stack.path("person-keys.db"));
+    let mut keys = options.connect().await.expect("the database of keys");
+    let stuck = "CREATE TRIGGER stuck BEFORE DELETE ON person_key BEGIN SELECT RAISE(ABORT, 'stuck'); END";
+    sqlx::query(stuck).execute(&mut keys).await.expect("a trigger");
+    let failed = leave(&mut browser, "bob").await;
+    assert!(failed.status >= 500, "{} {}", failed.status, failed.text());
+    assert_eq!(stack.introspect(text(&tokens, "access_token")).await["active"], false);
+    assert_eq!(alice.refresh(&stack, text(&tokens, "refresh_token")).await.error(), "invalid_grant");
+    assert!(!browser.is_signed_in().await);
+    let refused = Browser::new(&stack).sign_in("bob", PASSWORD).await;
+    assert_eq!(stack.reason_of(refused.request_id()).await, "account_disabled");
+    sqlx::query("DROP TRIGGER stuck").execute(&mut keys).await.expect("dropped");
+    symbolon(stack.dir.path(), &["user", "remove", "bob"]).await.ok();
+    assert_eq!(stack.count("SELECT COUNT(*) FROM account").await, 0);
 }
 
 #[tokio::test]

@@ -223,7 +223,10 @@ async fn a_proxy_is_told_what_forwarding_would_have_made_of_it() {
         }
         let answer = stack.caller(&stack.alice).from(TRUSTED).send(&stack.gateway_authority, &good).await;
         refused(&stack, &answer, 404, "not_found", "route_unknown", dialect).await;
-        // Nor is there a way through here: a route without upstream has none, and one with an upstream is not reached.
+        // Nor is there a way through: at the gateway itself a route without upstream has none, and here one with an upstream is not reached.
+        let through = Call::get("/asked/a").bearer(&token).header("Host", "localhost");
+        let answer = stack.caller(&stack.alice).send(&stack.gateway_authority, &through).await;
+        refused(&stack, &answer, 404, "not_found", "route_unknown", dialect).await;
         let host = Call::new("POST", "/asked/changed").bearer(&token).header("Host", "localhost");
         assert_eq!(told(&stack, port, &host).await.status, 403);
         // Twice, or left out.
@@ -248,12 +251,23 @@ async fn a_proxy_is_told_what_forwarding_would_have_made_of_it() {
             "x_who",
             "X.Nobody",
             "Client_Cert",
+            "SSL-Client-Cert",
+            "x_forwarded_client_cert",
+            "X-SSL-Client-Cert",
             "X-Rewrite-Url",
             "x_original_url",
         ] {
             let answer = told(&stack, port, &good.clone().header(name, "forged")).await;
             refused(&stack, &answer, 403, "invalid_request", "identity_claimed", (dialect, name)).await;
         }
+        let cookie = good.clone().header("Cookie", "a=b; __Host-symbolon-gateway-staff=1.sealed");
+        refused(&stack, &told(&stack, port, &cookie).await, 403, "invalid_request", "identity_claimed", dialect).await;
+        let upgrade = good.clone().header("Connection", "upgrade").header("Upgrade", "h2c");
+        refused(&stack, &told(&stack, port, &upgrade).await, 403, "invalid_request", "original_request", dialect).await;
+        let websocket = good.clone().header("Connection", "upgrade").header("Upgrade", "websocket");
+        refused(&stack, &told(&stack, port, &websocket).await, 403, "invalid_request", "original_request", dialect).await;
+        let other = good.clone().header("Cookie", "a=b; c=d");
+        assert_eq!(told(&stack, port, &other).await.status, 200, "somebody else's cookies");
         assert_eq!(told(&stack, port, &good).await.status, 200, "as it was, without that");
     }
     stack.upstream.assert_untouched();
@@ -417,6 +431,46 @@ async fn real_proxies_forward_for_the_holder_alone() {
             let answer = send(stack.caller(&stack.alice), &elsewhere).await;
             assert!([400, 401, 403].contains(&answer.status), "{program:?} {name}: {}", answer.status);
             stack.upstream.assert_untouched();
+        }
+        // What the holder says of certificates and callers himself never goes on, also under the names that the proxy asks with.
+        for name in [
+            "Client-Cert",
+            "Client-Cert-Chain",
+            "SSL-Client-Cert",
+            "client_cert",
+            "ssl_client_cert",
+            "X-Who",
+            "X-Nobody",
+            "x_who",
+            "X-Symbolon-Client-Verify",
+        ] {
+            let answer = send(stack.caller(&stack.alice), &get.clone().header(name, ":Zm9yZ2Vk:")).await;
+            match answer.status {
+                200 => {
+                    let received = stack.upstream.last();
+                    let others = format!("{:?}", received.headers);
+                    assert!(!others.contains("Zm9yZ2Vk"), "{program:?} {name}: {others}");
+                    stack.upstream.forget();
+                }
+                status => {
+                    assert!([400, 401, 403].contains(&status), "{program:?} {name}: {status}");
+                    stack.upstream.assert_untouched();
+                }
+            }
+        }
+        // Nor does another protocol.
+        let upgrade = get.clone().header("Connection", "upgrade").header("Upgrade", "h2c");
+        let answer = send(stack.caller(&stack.alice), &upgrade).await;
+        match answer.status {
+            200 => {
+                assert_eq!(stack.upstream.last().values("upgrade"), Vec::<&str>::new(), "{program:?}");
+                stack.upstream.forget();
+            }
+            status => {
+                // Caddy cannot even ask about it over HTTP/2.
+                assert!([400, 403, 502].contains(&status), "{program:?}: {status}");
+                stack.upstream.assert_untouched();
+            }
         }
         // Fields of ours that the holder writes, in every spelling: refused, or replaced.
         for (name, value) in [

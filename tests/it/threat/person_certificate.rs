@@ -6,6 +6,7 @@ use crate::harness::app::{App, PASSWORD, Returned, add_bob, go_on};
 use crate::harness::browser::{Browser, field};
 use crate::harness::certified::{Certified, leaf, naming};
 use crate::harness::command::{symbolon, symbolon_told};
+use crate::harness::totp::{Authenticator, first_factor, second_factor};
 use crate::harness::{Authority, Call, Engine};
 
 async fn add(certified: &Certified, username: &str) {
@@ -139,6 +140,9 @@ async fn the_way_back_is_one_browsers_and_counts_once(engine: Engine) {
     add(&certified, "mallory").await;
     let back = certified.at_issuer(&certified.show(Some(&mallorys), &errand).await);
     assert_eq!(reason(&mut bob, &back).await, foreign);
+    // What came to another browser is dead in the first one too.
+    assert_eq!(reason(&mut mallory, &back).await, (403, "certificate_answer_replayed".to_owned()));
+    assert_eq!(certified.sign_in(&mut mallory, &mallorys, "/sign-in").await.status, 303, "where nobody else was led");
 
     // Bob's own way: altered, for something else, and the way there in place of the way back.
     let errand = certified.errand(&mut bob, "/sign-in").await;
@@ -343,4 +347,26 @@ async fn another_persons_certificate_does_not_go_on_in_ones_name() {
     let led = browser.get(&app.url(&wanted)).await.header("location").expect("away").to_owned();
     let answer = certified.sign_in(&mut browser, &bobs, &led).await;
     assert!(!Returned::of(&go_on(&mut browser, answer).await).get("code").is_empty());
+}
+
+/// Whoever showed a certificate and was asked for the code does not finish once the certificate is taken away; with the password they do.
+#[tokio::test]
+async fn a_certificate_that_was_taken_away_finishes_no_sign_in() {
+    let Some(certified) = Certified::start(Engine::Sqlite, "").await else { return };
+    let (stack, mine) = (&certified.stack, certified.people.issue(leaf("bob-key")));
+    certified.link("bob", &mine).await;
+    let (mut bob, mut thief) = (Browser::new(stack), Browser::new(stack));
+    assert_eq!(bob.sign_in("bob", PASSWORD).await.status, 303);
+    let (_, recovery) = Authenticator::set_up(&mut bob, PASSWORD).await;
+    let page = certified.sign_in(&mut thief, &mine, "/sign-in").await;
+    assert!(page.status == 200 && page.text().contains("Your code"), "{}", page.text());
+    let account = bob.account().await;
+    let form = [("csrf", &*field(&account, "csrf")), ("certificate", &*field(&account, "certificate"))];
+    let removed = bob.post("/account/certificates/remove", &form).await;
+    assert_eq!(removed.header("location"), Some("/account?done=certificate-removed"), "{}", removed.text());
+    let answer = second_factor(&mut thief, &page, &recovery[0]).await;
+    assert_eq!(stack.reason_of(answer.request_id()).await, "sign_in_over");
+    assert!(!thief.is_signed_in().await);
+    let page = first_factor(&mut thief, "bob", PASSWORD).await;
+    assert_eq!(second_factor(&mut thief, &page, &recovery[0]).await.status, 303);
 }
