@@ -328,7 +328,8 @@ on_both_engines! {
             let mut worker = Worker::start(place, &format!("write {run}"));
             let mut random = [0u8; 2];
             SystemRandomness.fill(&mut random).expect("randomness");
-            let answers = 3 * TRIALS.len() + usize::from(u16::from_be_bytes(random)) % (4 * TRIALS.len());
+            // Enough for the slowest to be written and used up in every run.
+            let answers = 9 * TRIALS.len() + usize::from(u16::from_be_bytes(random)) % (6 * TRIALS.len());
             tokio::task::block_in_place(|| {
                 for _ in 0..answers {
                     said.push(worker.hear().expect("it goes on until it is killed"));
