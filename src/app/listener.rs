@@ -1,7 +1,7 @@
 //! Listeners: an address, the TLS policies of its server names, and what is served there.
 
 use std::collections::{BTreeSet, HashMap};
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -11,7 +11,7 @@ use tokio::net::{TcpListener, UnixListener};
 
 use super::passthrough::Passthrough;
 use crate::config::settings::{LimitSettings, ListenerSettings, ServiceSetting};
-use crate::domain::Clock;
+use crate::domain::{Clock, Holder};
 use crate::fetch::AddressRange;
 use crate::tls::{AcceptLimits, Acceptor, PolicySet};
 use crate::trust::{AnchorSets, CurrentAnchors};
@@ -51,14 +51,14 @@ pub struct Listener {
 pub struct Places {
     /// What one address may have, at least 1.
     share: u32,
-    taken: Mutex<HashMap<IpAddr, u32>>,
+    taken: Mutex<HashMap<Holder, u32>>,
 }
 
 /// A place of one address, until it is dropped.
 #[derive(Debug)]
 pub struct Place {
     places: Arc<Places>,
-    holder: IpAddr,
+    holder: Holder,
 }
 
 impl Places {
@@ -69,7 +69,7 @@ impl Places {
 
     /// A place for a peer; `None` when its address has its share.
     pub fn take(self: &Arc<Self>, peer: IpAddr) -> Option<Place> {
-        let holder = holder(peer);
+        let holder = Holder::of(peer);
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         let count = taken.entry(holder).or_default();
         if *count >= self.share {
@@ -89,14 +89,6 @@ impl Drop for Place {
                 taken.remove(&self.holder);
             }
         }
-    }
-}
-
-/// Whose share an address counts against: an IPv6 host has a whole /64 to itself, and IPv4 is IPv4 however it is written.
-fn holder(peer: IpAddr) -> IpAddr {
-    match peer.to_canonical() {
-        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX))),
-        address => address,
     }
 }
 

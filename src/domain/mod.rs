@@ -5,6 +5,7 @@
 
 mod actors;
 mod cnf;
+mod holder;
 mod identifier;
 mod redacted;
 mod rule;
@@ -14,6 +15,7 @@ mod time;
 
 pub use actors::{Actors, ActorsError};
 pub use cnf::{Cnf, CnfError};
+pub use holder::Holder;
 pub use identifier::{
     Audience, CertificateLinkId, ClientId, DeploymentId, FamilyId, IdentifierError, Issuer, IssuerError, KeyId, RequestId,
     SessionId, Subject, TokenId,

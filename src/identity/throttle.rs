@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use quick_cache::unsync::Cache;
 
-use crate::domain::Subject;
+use crate::domain::{Holder, Subject};
 
 /// So many attempts at once, and one more each time `every` has passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,8 +92,8 @@ impl Throttle {
 
     /// Counts an attempt to sign in as `username`, whether there is such an account or not. `now` is monotonic.
     pub fn count(&self, username: &str, address: IpAddr, now: Duration) -> Result<Counted, Throttled> {
-        let network = network(address);
-        let (account, address) = (self.hasher.hash_one((username, network)), self.hasher.hash_one(network));
+        let holder = Holder::of(address);
+        let (account, address) = (self.hasher.hash_one((username, holder)), self.hasher.hash_one(holder));
         // The address first: beyond its own quota it takes no room among the accounts.
         lock(&self.addresses).take(address, now)?;
         if let Err(throttled) = lock(&self.accounts).take(account, now) {
@@ -134,7 +134,7 @@ impl Guesses {
 
     /// Counts a guess at a code of this person from this address.
     pub fn count_from(&self, subject: &Subject, address: IpAddr, now: Duration) -> Result<Guess, Throttled> {
-        self.take(self.hasher.hash_one((subject, network(address))), now)
+        self.take(self.hasher.hash_one((subject, Holder::of(address))), now)
     }
 
     fn take(&self, person: u64, now: Duration) -> Result<Guess, Throttled> {
@@ -150,14 +150,6 @@ impl Guesses {
 
 fn lock(buckets: &Mutex<Buckets>) -> std::sync::MutexGuard<'_, Buckets> {
     buckets.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// What one peer can have many of counts as one: the 2^64 addresses of an IPv6 network.
-fn network(address: IpAddr) -> u128 {
-    match address.to_canonical() {
-        IpAddr::V4(address) => u128::from(u32::from(address)),
-        IpAddr::V6(address) => u128::from(address) & !u128::from(u64::MAX),
-    }
 }
 
 #[cfg(test)]

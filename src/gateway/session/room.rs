@@ -1,22 +1,24 @@
 //! Who may have something under way at a provider: as many as there is room for, and nobody so many that there is none for others.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::domain::Holder;
 
 /// Room for so many at once. Each address may take as much as is left beside it: half of it alone, and the last place is for somebody who
 /// has none.
 #[derive(Debug)]
 pub struct Room {
     size: usize,
-    taken: Mutex<HashMap<IpAddr, usize>>,
+    taken: Mutex<HashMap<Holder, usize>>,
 }
 
 /// A place, until it is dropped.
 #[derive(Debug)]
 pub struct Turn {
     room: Arc<Room>,
-    holder: IpAddr,
+    holder: Holder,
 }
 
 impl Room {
@@ -27,7 +29,7 @@ impl Room {
 
     /// A place for this address; `None` when there is none, or it has its share.
     pub fn take(self: &Arc<Self>, address: IpAddr) -> Option<Turn> {
-        let holder = holder(address);
+        let holder = Holder::of(address);
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         let left = self.size.saturating_sub(taken.values().sum());
         let own = taken.get(&holder).copied().unwrap_or_default();
@@ -48,14 +50,6 @@ impl Drop for Turn {
                 taken.remove(&self.holder);
             }
         }
-    }
-}
-
-/// An IPv6 host has a whole /64 to itself, and IPv4 is IPv4 however it is written.
-fn holder(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX))),
-        address => address,
     }
 }
 

@@ -5,7 +5,7 @@
 //! proven itself from an address is not held back for what its neighbours behind that address fail at either.
 
 use std::hash::Hash;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -13,7 +13,7 @@ use std::time::Duration;
 use quick_cache::Equivalent;
 use quick_cache::sync::Cache;
 
-use crate::domain::ClientId;
+use crate::domain::{ClientId, Holder};
 
 /// How many failures may come at once, and how many in a minute for long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,22 +39,6 @@ pub struct Throttled {
     pub retry_after_seconds: u64,
 }
 
-/// An address as an attacker holds it: one IPv4 address, or a whole /64.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Origin(IpAddr);
-
-impl Origin {
-    fn of(address: IpAddr) -> Self {
-        Self(match address.to_canonical() {
-            IpAddr::V6(address) => {
-                let [a, b, c, d, ..] = address.segments();
-                IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
-            }
-            address => address,
-        })
-    }
-}
-
 /// A leaky bucket: when it will be empty, in monotonic milliseconds. A failure pours one in.
 #[derive(Debug, Default)]
 struct Bucket(AtomicU64);
@@ -76,10 +60,10 @@ impl Bucket {
 
 /// A client at an address.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Pair(ClientId, Origin);
+struct Pair(ClientId, Holder);
 
 #[derive(Hash)]
-struct PairRef<'a>(&'a ClientId, Origin);
+struct PairRef<'a>(&'a ClientId, Holder);
 
 impl Equivalent<Pair> for PairRef<'_> {
     fn equivalent(&self, key: &Pair) -> bool {
@@ -98,7 +82,7 @@ struct OfPair {
 #[derive(Debug)]
 pub struct Throttle {
     limits: ThrottleLimits,
-    addresses: Cache<Origin, Arc<Bucket>>,
+    addresses: Cache<Holder, Arc<Bucket>>,
     pairs: Cache<Pair, Arc<OfPair>>,
 }
 
@@ -113,7 +97,7 @@ impl Throttle {
     /// # Errors
     /// [`Throttled`], with the time to wait.
     pub fn check(&self, address: IpAddr, client: Option<&ClientId>, monotonic: Duration) -> Result<(), Throttled> {
-        let (origin, now) = (Origin::of(address), millis(monotonic));
+        let (origin, now) = (Holder::of(address), millis(monotonic));
         let pair = client.and_then(|client| self.pairs.get(&PairRef(client, origin)));
         let mut wait = pair.as_ref().and_then(|pair| pair.failures.full(self.limits.client_failures_per_minute, now));
         let vouched = pair.is_some_and(|pair| pair.vouched.load(Ordering::Relaxed) > now);
@@ -128,7 +112,7 @@ impl Throttle {
 
     /// An attempt failed.
     pub fn failed(&self, address: IpAddr, client: Option<&ClientId>, monotonic: Duration) {
-        let (origin, now) = (Origin::of(address), millis(monotonic));
+        let (origin, now) = (Holder::of(address), millis(monotonic));
         if let Some(client) = client {
             self.pair(client, origin).failures.pour(self.limits.client_failures_per_minute, now);
         }
@@ -141,10 +125,10 @@ impl Throttle {
     /// An attempt succeeded.
     pub fn succeeded(&self, address: IpAddr, client: &ClientId, monotonic: Duration) {
         let until = millis(monotonic.saturating_add(VOUCHED));
-        self.pair(client, Origin::of(address)).vouched.store(until, Ordering::Relaxed);
+        self.pair(client, Holder::of(address)).vouched.store(until, Ordering::Relaxed);
     }
 
-    fn pair(&self, client: &ClientId, origin: Origin) -> Arc<OfPair> {
+    fn pair(&self, client: &ClientId, origin: Holder) -> Arc<OfPair> {
         if let Some(known) = self.pairs.get(&PairRef(client, origin)) {
             return known;
         }

@@ -37,6 +37,57 @@ impl Program {
     }
 }
 
+/// What stands around the examples of docs/proxies.md, for each program.
+const NGINX: &str = "daemon off;
+master_process off;
+user root;
+pid {dir}/nginx.pid;
+error_log stderr;
+events {}
+http {
+access_log off;
+client_body_temp_path {dir}/body;
+proxy_temp_path {dir}/proxy;
+fastcgi_temp_path {dir}/fastcgi;
+uwsgi_temp_path {dir}/uwsgi;
+scgi_temp_path {dir}/scgi;
+EXAMPLES
+}
+";
+
+const HAPROXY: &str = "defaults
+    timeout connect 5s
+    timeout client 30s
+    timeout server 30s
+
+EXAMPLES
+";
+
+const APACHE: &str = "ServerRoot {dir}
+ServerName localhost
+PidFile {dir}/apache.pid
+DefaultRuntimeDir {dir}
+Mutex pthread
+ErrorLog /dev/stderr
+LoadModule mpm_event_module /usr/lib/apache2/modules/mod_mpm_event.so
+LoadModule authz_core_module /usr/lib/apache2/modules/mod_authz_core.so
+LoadModule headers_module /usr/lib/apache2/modules/mod_headers.so
+LoadModule ssl_module /usr/lib/apache2/modules/mod_ssl.so
+LoadModule proxy_module /usr/lib/apache2/modules/mod_proxy.so
+LoadModule proxy_http_module /usr/lib/apache2/modules/mod_proxy_http.so
+LISTEN
+SSLSessionCache none
+EXAMPLES
+";
+
+const CADDY: &str = "{
+	admin off
+	auto_https off
+	storage file_system {dir}/storage
+}
+EXAMPLES
+";
+
 /// One that runs.
 #[derive(Debug)]
 pub struct Proxy {
@@ -45,6 +96,18 @@ pub struct Proxy {
 }
 
 impl Proxy {
+    /// Starts a program with examples of the documentation that listen at these ports; `None` where it is not installed.
+    pub async fn start_example(program: Program, examples: &str, ports: &[u16]) -> Option<Self> {
+        let around = match program {
+            Program::Nginx => NGINX,
+            Program::Haproxy => HAPROXY,
+            Program::Apache => APACHE,
+            Program::Caddy => CADDY,
+        };
+        let listen: String = ports.iter().map(|port| format!("Listen 127.0.0.1:{port}\n")).collect();
+        Self::start(program, &around.replace("LISTEN", &listen).replace("EXAMPLES", examples), ports).await
+    }
+
     /// Starts a program with a configuration and waits until it listens at these ports; `None` where it is not installed. In the
     /// configuration `{dir}` is a folder of its own.
     pub async fn start(program: Program, configuration: &str, ports: &[u16]) -> Option<Self> {

@@ -334,37 +334,11 @@ async fn half_a_configuration_is_refused() {
     assert!(said.contains("none: proxies in front ask about it"), "{said}");
 }
 
-/// What stands around the examples of docs/proxies.md.
-const NGINX: &str = "daemon off;
-master_process off;
-user root;
-pid {dir}/nginx.pid;
-error_log stderr;
-events {}
-http {
-access_log off;
-client_body_temp_path {dir}/body;
-proxy_temp_path {dir}/proxy;
-fastcgi_temp_path {dir}/fastcgi;
-uwsgi_temp_path {dir}/uwsgi;
-scgi_temp_path {dir}/scgi;
-EXAMPLE
-}
-";
-
-const CADDY: &str = "{
-	admin off
-	auto_https off
-	storage file_system {dir}/storage
-}
-EXAMPLE
-";
-
 /// The real programs, with the very lines of the documentation: tokens that are stolen, and fields that a client writes itself, end in front
 /// of the upstream, which is not even connected to; the holder reaches it with the gateway's word, and without the token.
 #[tokio::test]
 async fn real_proxies_forward_for_the_holder_alone() {
-    for (program, preset, configuration) in [(Program::Nginx, "nginx", NGINX), (Program::Caddy, "caddy", CADDY)] {
+    for (program, preset) in [(Program::Nginx, "nginx"), (Program::Caddy, "caddy")] {
         let (asked, front, proxies) = (ports::free(), ports::free(), Authority::new("Proxy CA"));
         let proxy = format!("preset = \"{preset}\", anchor_set = \"proxies\", addresses = [\"127.0.0.0/8\"]");
         let stack = stack(&listener(asked, &proxy, "client_certificate = \"require\""), &proxies).await;
@@ -375,7 +349,7 @@ async fn real_proxies_forward_for_the_holder_alone() {
         let language = if program == Program::Caddy { "caddyfile" } else { "nginx" };
         let example = filled(language, 1, front, &format!("127.0.0.1:{asked}"), dir)
             .replace("127.0.0.1:8080", &format!("127.0.0.1:{}", stack.upstream.port));
-        let Some(_proxy) = Proxy::start(program, &configuration.replace("EXAMPLE", &example), &[front]).await else { continue };
+        let Some(_proxy) = Proxy::start_example(program, &example, &[front]).await else { continue };
         let token = stack.token(&stack.alice).await;
         let get = Call::get("/asked/a?b=c").bearer(&token);
         let send = async |caller: Caller, call: &Call| caller.send(&format!("localhost:{front}"), call).await;

@@ -511,57 +511,11 @@ async fn half_a_configuration_is_refused() {
     }
 }
 
-/// What stands around the examples of docs/proxies.md.
-const NGINX: &str = "daemon off;
-master_process off;
-user root;
-pid {dir}/nginx.pid;
-error_log stderr;
-events {}
-http {
-access_log off;
-client_body_temp_path {dir}/body;
-proxy_temp_path {dir}/proxy;
-fastcgi_temp_path {dir}/fastcgi;
-uwsgi_temp_path {dir}/uwsgi;
-scgi_temp_path {dir}/scgi;
-EXAMPLES
-}
-";
-
-const HAPROXY: &str = "defaults
-    timeout connect 5s
-    timeout client 30s
-    timeout server 30s
-
-EXAMPLES
-";
-
-const APACHE: &str = "ServerRoot {dir}
-ServerName localhost
-PidFile {dir}/apache.pid
-DefaultRuntimeDir {dir}
-Mutex pthread
-ErrorLog /dev/stderr
-LoadModule mpm_event_module /usr/lib/apache2/modules/mod_mpm_event.so
-LoadModule authz_core_module /usr/lib/apache2/modules/mod_authz_core.so
-LoadModule headers_module /usr/lib/apache2/modules/mod_headers.so
-LoadModule ssl_module /usr/lib/apache2/modules/mod_ssl.so
-LoadModule proxy_module /usr/lib/apache2/modules/mod_proxy.so
-LoadModule proxy_http_module /usr/lib/apache2/modules/mod_proxy_http.so
-Listen 127.0.0.1:FIRST
-Listen 127.0.0.1:SECOND
-SSLSessionCache none
-EXAMPLES
-";
-
 /// The real programs in front of server and gateway: a token is got and used through them, what a client writes under the field's name is
 /// worth nothing, and a certificate that the program does not judge is judged here.
 #[tokio::test]
 async fn real_proxies_tell_the_certificate() {
-    for (program, preset, configuration) in
-        [(Program::Nginx, "nginx", NGINX), (Program::Haproxy, "haproxy", HAPROXY), (Program::Apache, "apache", APACHE)]
-    {
+    for (program, preset) in [(Program::Nginx, "nginx"), (Program::Haproxy, "haproxy"), (Program::Apache, "apache")] {
         let (server, gateway, as_front, gw_front) = (ports::free(), ports::free(), ports::free(), ports::free());
         let proxies = Authority::new("Proxy CA");
         let proxy = format!("preset = \"{preset}\", anchor_set = \"proxies\", addresses = [\"127.0.0.0/8\"]");
@@ -579,11 +533,8 @@ async fn real_proxies_tell_the_certificate() {
             let symbolon = if program == Program::Apache { format!("localhost:{port}") } else { format!("127.0.0.1:{port}") };
             filled_example(preset, front, &symbolon, dir)
         };
-        let configuration = configuration
-            .replace("FIRST", &as_front.to_string())
-            .replace("SECOND", &gw_front.to_string())
-            .replace("EXAMPLES", &format!("{}{}", example(as_front, server), example(gw_front, gateway)));
-        let Some(_proxy) = Proxy::start(program, &configuration, &[as_front, gw_front]).await else { continue };
+        let examples = format!("{}{}", example(as_front, server), example(gw_front, gateway));
+        let Some(_proxy) = Proxy::start_example(program, &examples, &[as_front, gw_front]).await else { continue };
         let (field, forged) = told(preset, &stack.alice);
         let ask = token_request("alice");
         let get = Call::get("/accounts")
