@@ -393,6 +393,30 @@ on_both_engines! {
         assert!(store.consent(&"carol".parse().expect("a subject"), &id("mallory")).await.expect("read").is_none());
     }
 
+    /// What another client got in exchange for a client's tokens ends with what the person allowed that client, also when the family that
+    /// it came of has run out and is forgotten.
+    async fn what_was_exchanged_ends_with_the_consent(place: &Place) {
+        let store = place.open().await;
+        add_bob(&store).await;
+        let (client, other, subject) = (id("alice"), id("backend"), bob());
+        let (root, child, elsewhere) = (family("root"), family("child"), family("elsewhere"));
+        let soon = Timestamp::from_seconds(NOW.seconds() + 10);
+        let brief = NewFamily { expires: soon, ..new_family(&root, &client, &subject, None) };
+        let parent = Some(Parent { family: &root, client_id: &client, issued: NOW });
+        let exchanged = NewFamily { parent, ..new_family(&child, &other, &subject, None) };
+        for new in [brief, exchanged, new_family(&elsewhere, &other, &subject, None)] {
+            assert_eq!(store.begin_family(&new, &revoked("t")).await.expect("begun"), Begun::Now);
+        }
+        assert_eq!(store.delete_expired_families(soon, 10).await.expect("deleted"), 1);
+        let allow = |_| Ok::<_, StoreError>(Some((b"read".to_vec(), revoked("t"))));
+        assert!(store.put_consent(&subject, &client, allow).await.expect("put"));
+        let withdrawn = store.withdraw_consent(&subject, &client, window(100, 400), &revoked("t")).await.expect("withdrawn");
+        let rules = withdrawn.expect("something was allowed");
+        assert_eq!(rules.iter().map(|rule| rule.value.as_str()).collect::<Vec<_>>(), ["child"]);
+        assert!(store.family(&child, NOW).await.expect("read").is_none());
+        assert!(store.family(&elsewhere, NOW).await.expect("read").is_some(), "the other client's own");
+    }
+
     /// A code from before a withdrawal stays worth nothing when the same is allowed again; what is allowed beside it later spoils none.
     async fn a_consent_given_again_revives_no_code(place: &Place) {
         let store = place.open().await;

@@ -418,6 +418,23 @@ async fn no_client_can_pose_as_the_proxy() {
         let stack = setup.prepare_with("sqlite:symbolon.db".into(), &files).await;
         crate::harness::command::symbolon(stack.dir.path(), &["gateway", "check", "--config", "gateway.toml"]).await
     };
+    // People with certificates are no proxies either.
+    let people = async |set: &str| {
+        let text = listener(
+            "authorization_server",
+            1,
+            "preset = \"nginx\", anchor_set = \"proxies\"",
+            "client_certificate = \"require\"\nanchor_set = \"clients\"",
+        );
+        let sign_in = format!("[certificate_sign_in]\nurl = \"{{mtls_url}}\"\nanchor_set = \"{set}\"\n");
+        let sets = "\n[anchor_set.proxies]\nfiles = [\"proxy-ca.pem\"]\n";
+        let setup = Setup { server: format!("{sign_in}{text}{sets}"), without_gateway: true, ..Setup::default() };
+        let stack = setup.prepare_with("sqlite:symbolon.db".into(), &[("proxy-ca.pem", &own.pem)]).await;
+        crate::harness::command::symbolon(stack.dir.path(), &["config", "check"]).await
+    };
+    let said = people("proxies").await.failed();
+    assert!(said.contains("a client could pose as the proxy"), "{said}");
+    people("clients").await.ok();
     let by_certificate = "anchor_set = \"proxies\"";
     let both = format!("{by_certificate}, {TRUSTED_RANGE}");
     for (what, clients, proxies, proxy, set, fine) in [
