@@ -81,13 +81,19 @@ impl Deployment {
         ([127, 0, 0, 1], self.ports.gateway).into()
     }
 
+    /// The issuer of the tokens.
+    pub fn issuer(&self) -> String {
+        format!("https://localhost:{}", self.ports.public)
+    }
+
     /// The identifier of a resource, which is also its URL at the gateway: `jwt` or `opaque`.
     pub fn resource(&self, name: &str) -> String {
         format!("https://localhost:{}/{name}", self.ports.gateway)
     }
 }
 
-fn free_ports<const N: usize>() -> anyhow::Result<[u16; N]> {
+/// Ports that nobody listens on at the moment.
+pub fn free_ports<const N: usize>() -> anyhow::Result<[u16; N]> {
     let listeners = [(); N].map(|()| TcpListener::bind("127.0.0.1:0"));
     let mut ports = [0; N];
     for (port, listener) in ports.iter_mut().zip(&listeners) {
@@ -96,8 +102,9 @@ fn free_ports<const N: usize>() -> anyhow::Result<[u16; N]> {
     Ok(ports)
 }
 
-fn wait_for(process: &mut Running, port: u16) -> anyhow::Result<()> {
-    for _ in 0..400 {
+/// Until somebody listens there: a program under a profiler may take a while.
+pub fn wait_for(process: &mut Running, port: u16) -> anyhow::Result<()> {
+    for _ in 0..4_800 {
         process.check()?;
         if TcpStream::connect(("127.0.0.1", port)).is_ok() {
             return Ok(());
@@ -217,6 +224,18 @@ audience = "https://localhost:{gateway}/jwt"
 scopes = ["read"]
 token = "jwt"
 proof_of_possession = "strict"
+
+[[route]]
+name = "signed"
+host = "localhost:{gateway}"
+path = "/signed"
+upstream = "http://{upstream}"
+authorization_server = "bench"
+audience = "https://localhost:{gateway}/jwt"
+scopes = ["read"]
+token = "jwt"
+proof_of_possession = "strict"
+assertion_reuse = "per_request"
 
 [audit]
 file = "gateway-audit.jsonl"
