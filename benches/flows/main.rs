@@ -8,6 +8,7 @@
 mod answer;
 mod deployment;
 mod floor;
+mod growth;
 mod load;
 mod neighbours;
 mod process;
@@ -24,6 +25,7 @@ use clap::Parser;
 use answer::{Expectation, PublicKey, token};
 use deployment::Deployment;
 use floor::Kind;
+use growth::Size;
 use load::{Counted, Group, Mode, Target};
 use neighbours::Neighbour;
 use process::{Core, Running};
@@ -47,6 +49,9 @@ struct Options {
     /// Write the report as JSON here too
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Also in a deployment of many clients, routes and revoked certificates, which takes minutes to make
+    #[arg(long)]
+    growth: bool,
     /// Install nginx and HAProxy from packages first, where they are missing
     #[arg(long)]
     install: bool,
@@ -95,11 +100,27 @@ fn measure(options: &Options) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (_upstream, upstream): (_, floor::upstream::Ready) = Running::role("upstream", &(), Core::Load)?;
     let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("flows");
-    let deployment = Deployment::start(&options.program, &dir, upstream.address)?;
+    let deployment = Deployment::start(&options.program, &dir, upstream.address, Size::default())?;
     if options.install {
         neighbours::install()?;
     }
-    let all = runtime.block_on(cases(&deployment, &upstream))?;
+    let mut all = runtime.block_on(cases(&deployment, &upstream))?;
+    let mut grown = match options.growth {
+        true => Some(Deployment::start(&options.program, &dir.with_extension("grown"), upstream.address, growth::LARGE)?),
+        false => None,
+    };
+    if let Some(grown) = &grown {
+        for case in runtime.block_on(cases(grown, &upstream))?.cases {
+            let (name, small) = match case.name {
+                "token, JWT" => ("token, JWT, grown", "token, JWT"),
+                "token, opaque" => ("token, opaque, grown", "token, opaque"),
+                "introspection" => ("introspection, grown", "introspection"),
+                GATEWAY => ("gateway, JWT, grown", GATEWAY),
+                _ => continue,
+            };
+            all.cases.push(Case { name, floors: vec![small], ..case });
+        }
+    }
     let cases = &all.cases;
     if let Some(name) = &options.profile {
         return profile(options, cases, name);
@@ -130,6 +151,12 @@ fn measure(options: &Options) -> anyhow::Result<()> {
     for (name, process) in own.into_iter().chain(neighbours) {
         resident_mib.insert(name, process::resident_mib(process.pid())?);
     }
+    let [server, gateway] = deployment.at_rest_mib;
+    resident_mib.extend([("server at rest", server), ("gateway at rest", gateway)]);
+    if let Some(grown) = &grown {
+        let [server, gateway] = grown.at_rest_mib;
+        resident_mib.extend([("server at rest, grown", server), ("gateway at rest, grown", gateway)]);
+    }
     let report = Report { conditions: conditions(options), rows, resident_mib };
     println!("{}", report.table());
     let json = serde_json::to_string_pretty(&report)?;
@@ -138,6 +165,9 @@ fn measure(options: &Options) -> anyhow::Result<()> {
         std::fs::write(file, &json)?;
     }
     drop(deployment);
+    if grown.take().is_some() {
+        std::fs::remove_dir_all(dir.with_extension("grown"))?;
+    }
     Ok(std::fs::remove_dir_all(&dir)?)
 }
 
