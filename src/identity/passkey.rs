@@ -90,7 +90,7 @@ struct State {
 
 #[derive(Debug, Serialize, Deserialize)]
 enum Aim {
-    /// In the browser that has this token of its sign-in form.
+    /// In the browser that has this token of its form: the sign-in page's, or that of the page after it.
     SignIn { form: String, asking: Asking },
     /// By this person in this session.
     Make { subject: Subject, session: SessionId, making: Making },
@@ -145,7 +145,7 @@ impl People {
         Ok(serde_json::from_slice(&state).map_err(broken)?)
     }
 
-    /// Asks a browser for a passkey. `token` is that of its sign-in form. It counts like an attempt to sign in from there, until it succeeds.
+    /// Asks a browser for a passkey. `token` is that of its form, which `_form` proves to be its own. It counts like an attempt to sign in from there, until it succeeds.
     pub async fn ask_for_passkey(
         &self,
         _form: &FormChecked,
@@ -216,6 +216,20 @@ impl People {
         }
         self.throttle.forgive_address(address);
         Ok(Authenticated::by(record.subject, signed.amr))
+    }
+
+    /// Goes on with a sign-in that [`People::hold`] interrupted, by a passkey of the same person instead of a code. `token` is that of the form
+    /// that asks for the code, which `_form` proves to be the browser's own.
+    pub async fn second_factor_by_passkey(
+        &self,
+        form: &FormChecked,
+        held: &str,
+        token: &str,
+        attempt: PasskeyAttempt<'_>,
+    ) -> Result<Authenticated, SignInError> {
+        let first = self.held(held, token, attempt.now).await?;
+        let passkey = self.by_passkey(form, token, attempt).await?;
+        first.with_passkey(&passkey).ok_or(SignInError::Wrong(Reason::PasskeyUserMismatch))
     }
 
     fn open_passkey(&self, record: &PasskeyRecord, key: &PersonKey) -> Result<Kept, StoreError> {

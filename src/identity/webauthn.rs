@@ -218,7 +218,6 @@ impl PasskeySite {
     /// What a browser is asked that is to make a passkey, and what it will be held to. `name` and `shown` are what the person reads when they
     /// choose among passkeys; `present` are the ids of those that they have.
     pub fn make(&self, handle: UserHandle, (name, shown): (&str, &str), present: Vec<Vec<u8>>) -> Result<(Value, Making), Fault> {
-        let present = present.into_iter().map(Into::into).collect();
         let (asked, making) = self
             .webauthn
             .start_passkey_registration(handle.0, name, shown, Some(present))

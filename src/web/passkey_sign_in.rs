@@ -14,7 +14,7 @@ use super::edge::no_store;
 use super::pages::see_other;
 use super::reject::{PersonRefusal, WebError, rejection_of};
 use super::sign_in::{self, Waiting};
-use super::{Peer, Web, extract, path};
+use super::{Peer, Web, extract, path, second_factor};
 use crate::domain::RequestId;
 use crate::identity::{Form, PasskeyAttempt, SignInError, Surroundings};
 use crate::oauth::parameters::Parameters;
@@ -46,7 +46,10 @@ pub async fn options(State(web): State<Arc<Web>>, Extension(peer): Extension<Arc
 
 async fn ask(web: &Web, peer: &Peer, parameters: &Parameters, headers: &HeaderMap) -> Result<Response, WebError> {
     let token = parameters.get("csrf").unwrap_or_default();
-    let form = web.server.sessions.check_form(Form::SignIn, headers, token).map_err(PersonRefusal::from)?;
+    // From the sign-in page, or instead of a code: what is signed counts for that page alone.
+    let sessions = &web.server.sessions;
+    let form = sessions.check_form(Form::SignIn, headers, token);
+    let form = form.or_else(|_| sessions.check_form(Form::SecondFactor, headers, token)).map_err(PersonRefusal::from)?;
     let now = web.server.clock.now().map_err(WebError::from_clock)?;
     let at = (peer.facts().peer_address.ip(), web.server.clock.monotonic());
     let ceremony = web.server.people.ask_for_passkey(&form, token, at, now).await.map_err(told)?;
@@ -61,7 +64,7 @@ pub async fn get(State(web): State<Arc<Web>>) -> Response {
     see_other(&web.pages.path(path::SIGN_IN))
 }
 
-/// Signs somebody in, or shows the sign-in page with the reason why not.
+/// Signs somebody in, or shows the page that they come from with the reason why not.
 pub async fn post(
     State(web): State<Arc<Web>>,
     Extension(peer): Extension<Arc<Peer>>,
@@ -93,7 +96,14 @@ pub async fn post(
     match outcome {
         Ok(response) => response,
         Err(error @ WebError::Person(PersonRefusal::Passkey(_))) => {
-            sign_in::again(&web, &headers, waiting, &error).unwrap_or_else(|error| refusal(&error))
+            let again = match parameters.get("held") {
+                Some(held) => {
+                    let csrf = parameters.get("csrf").unwrap_or_default();
+                    Ok(second_factor::again(&web, csrf, held, waiting, &error))
+                }
+                None => sign_in::again(&web, &headers, waiting, &error),
+            };
+            again.unwrap_or_else(|error| refusal(&error))
         }
         Err(error) => refusal(&error),
     }
@@ -101,10 +111,17 @@ pub async fn post(
 
 async fn sign_in(web: &Web, parameters: &Parameters, waiting: Waiting<'_>, at: Surroundings<'_>) -> Result<Response, WebError> {
     let field = |name| parameters.get(name).unwrap_or_default();
-    let form = web.server.sessions.check_form(Form::SignIn, at.headers, field("csrf")).map_err(PersonRefusal::from)?;
+    let (held, csrf) = (parameters.get("held"), field("csrf"));
+    let kind = if held.is_some() { Form::SecondFactor } else { Form::SignIn };
+    let form = web.server.sessions.check_form(kind, at.headers, csrf).map_err(PersonRefusal::from)?;
     let now = web.server.clock.now().map_err(WebError::from_clock)?;
     let attempt = PasskeyAttempt { attempt: field("attempt"), credential: field("credential"), now };
-    let authenticated = web.server.people.by_passkey(&form, field("csrf"), attempt).await.map_err(told)?;
+    let people = &web.server.people;
+    let authenticated = match held {
+        Some(held) => people.second_factor_by_passkey(&form, held, csrf, attempt).await,
+        None => people.by_passkey(&form, csrf, attempt).await,
+    };
+    let authenticated = authenticated.map_err(told)?;
     let (_, cookie) = web.server.sessions.begin(authenticated, at, now).await?;
     let mut response = see_other(&waiting.onward(web));
     response.headers_mut().append(header::SET_COOKIE, cookie);

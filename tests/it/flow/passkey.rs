@@ -3,10 +3,11 @@
 use serde_json::{Value, json};
 
 use crate::harness::app::{PASSWORD, Returned, add_bob, go_on};
-use crate::harness::browser::{Browser, field};
-use crate::harness::command::symbolon;
+use crate::harness::browser::{Browser, field, problem};
+use crate::harness::command::{symbolon, symbolon_told};
 use crate::harness::own_account::export;
 use crate::harness::passkey::{BACKED_UP, ELIGIBLE, Passkey, listed};
+use crate::harness::totp::{Authenticator, first_factor, second_factor};
 use crate::harness::{App, Engine, Setup, Stack, token};
 
 const SINGLE: &str = "https://refeds.org/profile/sfa";
@@ -147,6 +148,72 @@ async fn a_passkey_steps_up() {
     let answer = browser.get(&app.url(&[("claims", &essential)])).await;
     let claims = id_token(&app, &stack, &go_on(&mut browser, answer).await).await;
     assert_eq!(claims["acr"], MULTI);
+}
+
+/// A passkey stands in for the code after the password, for the same person, in the same browser: `amr` says all three. It needs no code after
+/// itself. Whoever set two-step sign-in up and knows the password alone gets no further with another person's passkey.
+#[tokio::test]
+async fn a_passkey_stands_in_for_the_code() {
+    let stack = Setup { without_gateway: true, ..App::setup() }.start().await;
+    add_bob(&stack).await;
+    let issuer = stack.fill("{issuer}");
+    let said = ["user", "add", "mallory", "--password-stdin"];
+    symbolon_told(stack.dir.path(), &said, &format!("{PASSWORD}\n")).await.ok();
+    let (app, mut browser, mut mallory) = (App::alice(&stack), Browser::new(&stack), Browser::new(&stack));
+    app.tokens(&stack, &mut browser, &[]).await;
+    let mut passkey = Passkey::registered(&issuer, &mut browser, "bob's").await;
+    assert_eq!(mallory.sign_in("mallory", PASSWORD).await.status, 303);
+    let mut mallorys = Passkey::registered(&issuer, &mut mallory, "mallory's").await;
+    let (authenticator, _) = Authenticator::set_up(&mut browser, PASSWORD).await;
+
+    let over = "That took too long. Please begin again.";
+    let no = "This passkey was not accepted. Try again, or use another way.";
+    let asked_for = async |browser: &mut Browser, page: &crate::harness::Answer| {
+        let csrf = field(page, "csrf");
+        let answer = browser.post("/sign-in/passkey/options", &[("csrf", &csrf)]).await.json();
+        (answer["attempt"].as_str().expect("one").to_owned(), answer["public_key"].clone())
+    };
+    let sent = async |browser: &mut Browser, page: &crate::harness::Answer, held: &str, attempt: &str, credential: &str| {
+        let csrf = field(page, "csrf");
+        let form = [("csrf", &*csrf), ("held", held), ("attempt", attempt), ("credential", credential)];
+        browser.post("/sign-in/passkey", &form).await
+    };
+    let mut thief = Browser::new(&stack);
+    let page = first_factor(&mut thief, "bob", PASSWORD).await;
+    assert!(page.text().contains("Use a passkey instead"), "{}", page.text());
+    let held = field(&page, "held");
+    // Another person's passkey, which signs in by itself, at the sign-in page.
+    let (attempt, options) = asked_for(&mut thief, &page).await;
+    mallorys.count += 1;
+    let answer = sent(&mut thief, &page, &held, &attempt, &mallorys.used(&options)).await;
+    let verdict = (answer.status, stack.reason_of(answer.request_id()).await, problem(&answer).unwrap_or_default());
+    assert_eq!(verdict, (422, "passkey_user_mismatch".into(), no.into()));
+    assert!(answer.text().contains("Your code") && !thief.is_signed_in().await);
+    // What was held for another browser, and what was asked for at the page before.
+    let mut other = Browser::new(&stack);
+    let others = first_factor(&mut other, "bob", PASSWORD).await;
+    let (attempt, options) = asked_for(&mut other, &others).await;
+    passkey.count += 1;
+    let answer = sent(&mut other, &others, &held, &attempt, &passkey.used(&options)).await;
+    let verdict = (answer.status, stack.reason_of(answer.request_id()).await, problem(&answer).unwrap_or_default());
+    assert_eq!(verdict, (422, "sign_in_over".into(), over.into()));
+    let before = crate::harness::passkey::ask(&mut other, "/sign-in").await;
+    let answer = sent(&mut other, &others, &field(&others, "held"), &before.attempt, &passkey.used(&before.options)).await;
+    assert_eq!(stack.reason_of(answer.request_id()).await, "passkey_challenge_foreign");
+    assert!(!other.is_signed_in().await);
+    // The right one.
+    let (attempt, options) = asked_for(&mut thief, &page).await;
+    passkey.count += 1;
+    let answer = sent(&mut thief, &page, &held, &attempt, &passkey.used(&options)).await;
+    assert_eq!((answer.status, answer.header("location")), (303, Some("/account")), "{}", answer.text());
+    let answer = thief.get(&app.url(&[])).await;
+    let claims = id_token(&app, &stack, &go_on(&mut thief, answer).await).await;
+    assert_eq!((&claims["amr"], &claims["acr"]), (&json!(["pwd", "swk", "user", "mfa"]), &json!(MULTI)));
+    // Without a password it is two factors by itself, and the code goes on working.
+    let mut alone = Browser::new(&stack);
+    assert_eq!(passkey.sign_in(&mut alone, "/sign-in").await.header("location"), Some("/account"));
+    let page = first_factor(&mut other, "bob", PASSWORD).await;
+    assert_eq!(second_factor(&mut other, &page, &authenticator.code(1)).await.status, 303);
 }
 
 /// Passkeys belong to domain names. Where the issuer's host is an address there are none, and nothing speaks of them; so it is where they are

@@ -90,6 +90,11 @@ impl Passkey {
         EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &self.key).expect("a key")
     }
 
+    /// The public key: 4, x, y.
+    pub fn public_point(&self) -> Vec<u8> {
+        self.pair().public_key().as_ref().to_vec()
+    }
+
     fn client_data(&self, kind: &str, options: &Value) -> Vec<u8> {
         let challenge = self.challenge.clone().unwrap_or_else(|| options["challenge"].as_str().expect("a challenge").to_owned());
         let (kind, origin, cross_origin) = (self.kind.unwrap_or(kind), &self.origin, self.cross_origin);
@@ -111,7 +116,7 @@ impl Passkey {
         data.extend(u16::try_from(self.id.len()).expect("short").to_be_bytes());
         data.extend(&self.id);
         // COSE_Key (RFC 9052 §7): kty EC2, alg ES256, crv P-256, x, y.
-        let public = self.pair().public_key().as_ref().to_vec();
+        let public = self.public_point();
         data.extend([0xa5, 0x01, 0x02, 0x03, 0x26, 0x20, 0x01, 0x21, 0x58, 0x20]);
         data.extend(&public[1..33]);
         data.extend([0x22, 0x58, 0x20]);
