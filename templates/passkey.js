@@ -9,6 +9,10 @@
   const problem = document.getElementById("passkey-problem");
   const instead = document.getElementById("passkey-absent");
 
+  // What goes along with a password or a code goes along with a passkey: the form's token, and what waits.
+  const beside = document.getElementById("sign-in");
+  if (beside) for (const field of beside.querySelectorAll("input[type=hidden]")) form.append(field.cloneNode());
+
   const bytes = (text) => {
     const binary = atob(text.replace(/-/g, "+").replace(/_/g, "/"));
     return Uint8Array.from(binary, (character) => character.charCodeAt(0));
