@@ -93,6 +93,7 @@
 //! | standard | code | tests |
 //! |---|---|---|
 //! | RFC 6238, 4226 (one-time passwords), 8176 (`amr`) | `identity` | `tests/it/spec/rfc6238.rs`, `tests/it/flow/person_certificate.rs`, `tests/it/threat/second_factor.rs`, `person_certificate.rs`; beside the code |
+//! | W3C Web Authentication Level 3 §5.1.2, §6.1, §7.1, §7.2, §14.6.1 (passkeys) | `identity`, `web::passkey_sign_in`, `web::account_passkeys` | `tests/it/flow/passkey.rs`, `browser_passkey.rs`, `tests/it/threat/passkey.rs`; beside the code |
 //! | RFC 6749 (framework) | `oauth::token`, `oauth::parameters`, `oauth::error`, `web::reject` | `tests/it/spec/rfc6749.rs` |
 //! | RFC 6749 §2.3.1 (client secrets) | `oauth::client_auth`, `clients::Secrets` | `tests/it/spec/rfc6749_client.rs` |
 //! | RFC 6749 §3.1, §4.1, §6 (authorization, refresh) | `oauth::authorization`, `oauth::grant` | `tests/it/spec/rfc6749_authorization.rs` |

@@ -7,9 +7,12 @@ use anyhow::{Context as _, bail};
 
 use super::server::open_store;
 use crate::config::Loaded;
-use crate::config::settings::{CertificateSignInSettings, SessionSettings, Settings, SignInSettings};
+use crate::config::settings::{CertificateSignInSettings, PasskeySettings, SessionSettings, Settings, SignInSettings};
 use crate::domain::{Clock, Issuer, Lifetime, Randomness, Timestamp};
-use crate::identity::{CertificatePolicy, PasswordPolicy, PasswordRule, People, Quota, SessionPolicy, Sessions, ThrottlePolicy};
+use crate::identity::{
+    CEREMONY, CertificatePolicy, PasskeySite, PasswordPolicy, PasswordRule, People, Quota, SessionPolicy, Sessions,
+    ThrottlePolicy,
+};
 use crate::oauth::PersonCertificates;
 use crate::seal::{Argon2Parameters, HashLimits, PasswordHasher};
 use crate::store::{PersonKeys, Store};
@@ -57,6 +60,9 @@ pub async fn build(
     if let Some((_, policy)) = person_certificates(&loaded.settings, issuer)? {
         people = people.with_certificates(policy);
     }
+    if let Some(site) = passkey_site(&loaded.settings, issuer)? {
+        people = people.with_passkeys(site);
+    }
     Ok((people, Sessions::new(store.clone(), keys, session, randomness.clone())))
 }
 
@@ -64,6 +70,7 @@ pub async fn build(
 pub fn check(settings: &Settings, issuer: &Issuer) -> anyhow::Result<()> {
     password_policy(settings, Some(issuer))?;
     person_certificates(settings, issuer)?;
+    passkey_site(settings, issuer)?;
     session_policy(&settings.session).map(drop)
 }
 
@@ -94,6 +101,18 @@ pub fn person_certificates(
     }
     let policy = CertificatePolicy::new(name_field.as_deref(), amr).context("[certificate_sign_in]")?;
     Ok(Some((PersonCertificates { url: parsed, anchor_set: anchor_set.clone() }, policy)))
+}
+
+/// Where passkeys belong; nothing where there are none.
+fn passkey_site(settings: &Settings, issuer: &Issuer) -> anyhow::Result<Option<PasskeySite>> {
+    let PasskeySettings { offered, rp_id } = &settings.passkeys;
+    if !offered {
+        if rp_id.is_some() {
+            bail!("[passkeys]: `rp_id` is given, and `offered` is false: nobody could use a passkey");
+        }
+        return Ok(None);
+    }
+    PasskeySite::new(issuer, rp_id.as_deref(), &settings.pages.name, CEREMONY).context("[passkeys]")
 }
 
 async fn open_keys(loaded: &Loaded, store: &Store, now: Timestamp) -> anyhow::Result<PersonKeys> {

@@ -284,6 +284,7 @@ async fn clear(server: &AuthorizationServer, now: Timestamp) -> Result<(), Store
     while store.delete_expired_interactions(now, CLEARING_BATCH).await? == u64::from(CLEARING_BATCH) {}
     while store.delete_expired_pushed_requests(now, CLEARING_BATCH).await? == u64::from(CLEARING_BATCH) {}
     while store.delete_expired_device_authorizations(now, CLEARING_BATCH).await? == u64::from(CLEARING_BATCH) {}
+    while store.delete_expired_passkey_ceremonies(now, CLEARING_BATCH).await? == u64::from(CLEARING_BATCH) {}
     while store.delete_expired_codes(now, CLEARING_BATCH).await? == u64::from(CLEARING_BATCH) {}
     while store.delete_expired_families(now, CLEARING_BATCH).await? == u64::from(CLEARING_BATCH) {}
     while store.forget_certificates(now, CLEARING_BATCH).await? == u64::from(CLEARING_BATCH) {}

@@ -18,6 +18,7 @@ mod sample_upstream;
 mod seal_keys;
 mod user;
 mod user_certificate;
+mod user_passkey;
 
 use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! `symbolon user add|list|show|change|set-password|disable|enable|remove`, and `user_certificate` for the rest. A running server reads accounts from the database and so
+//! `symbolon user add|list|show|change|set-password|disable|enable|remove`, `user_certificate` and `user_passkey` for the rest. A running server reads accounts from the database and so
 //! takes a change in at once.
 
 use std::io::{BufRead as _, Read as _};
@@ -10,7 +10,8 @@ use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
 
-use super::user_certificate::{LinkCertificate, UnlinkCertificate, listed};
+use super::user_certificate::{self, LinkCertificate, UnlinkCertificate};
+use super::user_passkey::{self, RemovePasskey};
 use super::{ConfigArgument, print};
 use crate::app::{OpenPeople, open_people};
 use crate::clients::removal_window;
@@ -49,6 +50,8 @@ pub enum User {
     LinkCertificate(LinkCertificate),
     /// Take a certificate away from a person, and end their sessions
     UnlinkCertificate(UnlinkCertificate),
+    /// Take a passkey away from a person, and end their sessions
+    RemovePasskey(RemovePasskey),
     /// Keep a person out: end their sessions and revoke their tokens
     Disable(Named),
     /// Let a person in again
@@ -200,6 +203,7 @@ impl User {
             Self::RemoveSecondFactor(named) => named.remove_second_factor().await?,
             Self::LinkCertificate(link) => link.run().await?,
             Self::UnlinkCertificate(unlink) => unlink.run().await?,
+            Self::RemovePasskey(remove) => remove.run().await?,
             Self::Disable(named) => named.disable().await?,
             Self::Enable(named) => named.enable().await?,
             Self::Remove(named) => named.remove().await?,
@@ -261,12 +265,13 @@ impl Named {
         let open = open(&self.config.load()?).await?;
         let found = async {
             let person = named(&open, &self.username).await?;
-            let certificates = listed(&open, &person.subject).await?;
-            anyhow::Ok((person, certificates))
+            let certificates = user_certificate::listed(&open, &person.subject).await?;
+            let passkeys = user_passkey::listed(&open, &person.subject).await?;
+            anyhow::Ok((person, certificates, passkeys))
         };
         let found = found.await;
         open.close().await;
-        let (person, certificates) = found?;
+        let (person, certificates, passkeys) = found?;
         let mut shown = match serde_json::to_value(&person.claims)? {
             Value::Object(claims) => claims,
             _ => Map::new(),
@@ -276,6 +281,7 @@ impl Named {
         shown.insert("password".into(), json!(person.has_password));
         shown.insert("created".into(), json!(person.created));
         shown.insert("certificates".into(), certificates);
+        shown.insert("passkeys".into(), passkeys);
         print(format!("{:#}\n", Value::Object(shown)))
     }
 

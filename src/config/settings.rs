@@ -16,6 +16,7 @@ mod client;
 mod dpop;
 mod gateway;
 mod operation;
+mod passkey;
 mod registration;
 mod resource;
 mod route;
@@ -28,6 +29,7 @@ pub use client::{AssertionAudienceSetting, ClientAssertionSettings, OutboundSett
 pub use dpop::DpopSettings;
 pub use gateway::*;
 pub use operation::*;
+pub use passkey::PasskeySettings;
 pub use registration::{
     RegistrationBindingSetting, RegistrationModeSetting, RegistrationSettings, SoftwareStatementIssuerSettings,
 };
@@ -78,6 +80,8 @@ pub struct Settings {
     pub sign_in: SignInSettings,
     /// People who sign in with a certificate.
     pub certificate_sign_in: CertificateSignInSettings,
+    /// Passkeys of people.
+    pub passkeys: PasskeySettings,
     /// Sessions of people in browsers.
     pub session: SessionSettings,
     /// Pages for people.

@@ -4,8 +4,8 @@ use serde::Serialize;
 
 use super::Reason;
 use crate::domain::{
-    Actors, Audience, CertificateLinkId, ClientId, Cnf, FamilyId, Issuer, KeyId, RequestId, RuleKind, Scope, SessionId, Subject,
-    Thumbprint, Timestamp, TokenId,
+    Actors, Audience, CertificateLinkId, ClientId, Cnf, FamilyId, Issuer, KeyId, PasskeyId, RequestId, RuleKind, Scope,
+    SessionId, Subject, Thumbprint, Timestamp, TokenId,
 };
 
 /// How an access token travels.
@@ -51,6 +51,8 @@ pub enum SessionEnd {
     SecondFactorAdded,
     /// A certificate that the person signs in with was taken away.
     CertificateUnlinked,
+    /// A passkey of the person's was taken away.
+    PasskeyRemoved,
     /// An operator keeps the person out.
     AccountDisabled,
     /// The account was removed.
@@ -285,6 +287,12 @@ pub enum AuditEvent {
     CertificateLinked { subject: Subject, link: CertificateLinkId },
     /// A certificate was taken away from an account; other sessions ended. Commits with it.
     CertificateUnlinked { subject: Subject, link: CertificateLinkId },
+    /// A person made a passkey. Commits with it.
+    PasskeyAdded { subject: Subject, passkey: PasskeyId },
+    /// A passkey was taken away, by its person or an operator; other sessions ended. Commits with it.
+    PasskeyRemoved { subject: Subject, passkey: PasskeyId },
+    /// A passkey's counter did not go up, so that there may be a copy of it. Nobody was signed in.
+    PasskeySuspected { subject: Subject, passkey: PasskeyId },
     /// A person signed in: a session began, or one of theirs in the same browser was renewed. Commits with it.
     SignedIn {
         request_id: RequestId,

@@ -5,6 +5,8 @@
 
 mod audit;
 mod reason;
+#[cfg(test)]
+mod tests;
 
 pub use audit::{AccessDecision, AuditEvent, CertificateOrigin, Exchanged, SessionEnd, TokenFormat, Trailed};
 pub use reason::Reason;

@@ -9,6 +9,8 @@
 //!                 session                  -> SignedIn         and a new cookie
 //! GET /sign-in/certificate
 //!                 answer, its browser, once -> Proven          a certificate that another host of ours judged
+//! POST /sign-in/passkey
+//!                 attempt, its browser, once -> Authenticated  what a passkey signed, of somebody who needs no name
 //! request         cookie, lifetimes        -> SignedIn
 //! ```
 //!
@@ -20,6 +22,7 @@ mod cookie;
 mod fault;
 mod form;
 mod fresh;
+mod passkey;
 mod password_rule;
 mod people;
 mod second_factor;
@@ -28,6 +31,7 @@ mod signed_in;
 mod throttle;
 mod totp;
 mod username;
+mod webauthn;
 
 pub use certificate::{
     Aim, CertificateAnswer, CertificateLabel, CertificateLink, CertificatePolicy, CertificatePolicyError, Errand, KnownBy,
@@ -37,6 +41,7 @@ pub use cookie::CookieName;
 pub use fault::Fault;
 pub use form::{Form, FormChecked, FormForeign, FormToken};
 pub use fresh::{Fresh, Stale};
+pub use passkey::{CEREMONY, Ceremony, PasskeyAttempt, PasskeyView};
 pub use password_rule::{PasswordRefused, PasswordRule, PasswordRuleError};
 pub use people::{Attempt, Authenticated, PasswordPolicy, People, Person, PersonError, Proven, SignInError};
 pub use second_factor::{Candidate, CodeAttempt, FirstFactor, SetUp};
@@ -45,6 +50,7 @@ pub use signed_in::{Acr, Amr, SignedIn};
 pub use throttle::{Guess, Guesses, Quota, ThrottlePolicy, Throttled};
 pub use totp::TotpSecret;
 pub use username::{Username, UsernameError};
+pub use webauthn::{PasskeySite, PasskeySiteError};
 
 #[cfg(test)]
 mod tests;

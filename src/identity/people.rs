@@ -14,6 +14,7 @@ use super::second_factor::{self, FirstFactor};
 use super::signed_in::{Amr, SignedIn};
 use super::throttle::{Guesses, Throttle, ThrottlePolicy};
 use super::username::{Username, UsernameError};
+use super::webauthn::PasskeySite;
 use crate::clients::session_window;
 use crate::domain::{Randomness, Subject, Thumbprint, Timestamp};
 use crate::event::Reason;
@@ -31,11 +32,12 @@ pub struct People {
     pub(super) keys: PersonKeys,
     hasher: PasswordHasher,
     rule: PasswordRule,
-    throttle: Throttle,
+    pub(super) throttle: Throttle,
     pub(super) code_guesses: Guesses,
     pub(super) recovery_guesses: Guesses,
     pub(super) randomness: Arc<dyn Randomness>,
     pub(super) certificates: Option<CertificatePolicy>,
+    pub(super) passkey_site: Option<PasskeySite>,
     nobody: Nobody,
 }
 
@@ -231,6 +233,7 @@ impl People {
             recovery_guesses: Guesses::new(second_factor::RECOVERY_GUESSES),
             randomness,
             certificates: None,
+            passkey_site: None,
             nobody,
         })
     }

@@ -47,6 +47,17 @@ impl FirstFactor {
         Self { subject, account_changed, amr }
     }
 
+    /// What both factors are together, the other being a passkey of the same person.
+    pub(super) fn with_passkey(self, passkey: &Authenticated) -> Option<Authenticated> {
+        let mut amr = self.amr;
+        for method in passkey.amr() {
+            if !amr.contains(method) {
+                amr.push(*method);
+            }
+        }
+        (passkey.subject() == &self.subject).then(|| Authenticated::by(self.subject, amr))
+    }
+
     /// What both factors are together.
     fn with_code(self) -> Authenticated {
         let mut amr = self.amr;
@@ -110,16 +121,11 @@ impl People {
         is_ours.then(|| opened.plaintext.into())
     }
 
-    /// Goes on with a sign-in that [`People::hold`] interrupted.
-    pub async fn second_factor(
-        &self,
-        _form: &FormChecked,
-        held: &str,
-        csrf: &str,
-        attempt: CodeAttempt<'_>,
-    ) -> Result<Authenticated, SignInError> {
+    /// Whose sign-in [`People::hold`] interrupted, in the browser whose form has the token `csrf`; nothing that changed at the account since
+    /// may have been meant to end it.
+    pub(super) async fn held(&self, held: &str, csrf: &str, now: Timestamp) -> Result<FirstFactor, SignInError> {
         let over = SignInError::Wrong(Reason::SignInOver);
-        let held = self.unseal(held, &format!("sign-in {csrf}"), attempt.now).ok_or(over)?;
+        let held = self.unseal(held, &format!("sign-in {csrf}"), now).ok_or(over)?;
         let mut parts = std::str::from_utf8(&held).map_err(|_| over)?.split(' ');
         let (changed, subject) = parts.next().zip(parts.next()).ok_or(over)?;
         let changed = changed.parse().map(Timestamp::from_seconds).map_err(|_| over)?;
@@ -130,9 +136,21 @@ impl People {
         let first = FirstFactor::by(subject.parse().map_err(|_| over)?, changed, amr);
         let account = self.store.account(&first.subject).await.map_err(Fault::from)?;
         match account {
-            Some(account) if account.changed == first.account_changed => self.prove_code(first, attempt).await,
+            Some(account) if account.changed == first.account_changed => Ok(first),
             _ => Err(over),
         }
+    }
+
+    /// Goes on with a sign-in that [`People::hold`] interrupted.
+    pub async fn second_factor(
+        &self,
+        _form: &FormChecked,
+        held: &str,
+        csrf: &str,
+        attempt: CodeAttempt<'_>,
+    ) -> Result<Authenticated, SignInError> {
+        let first = self.held(held, csrf, attempt.now).await?;
+        self.prove_code(first, attempt).await
     }
 
     /// Proves the second factor after the first.

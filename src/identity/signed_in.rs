@@ -15,18 +15,21 @@ pub enum Amr {
     SmartCard,
     /// With a PIN, which unlocks a key.
     Pin,
+    /// By a touch, which shows that somebody is there.
+    UserPresence,
     /// With more than one factor.
     MultiFactor,
 }
 
 impl Amr {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Password,
         Self::OneTimePassword,
         Self::SoftwareKey,
         Self::HardwareKey,
         Self::SmartCard,
         Self::Pin,
+        Self::UserPresence,
         Self::MultiFactor,
     ];
 
@@ -39,6 +42,7 @@ impl Amr {
             Self::HardwareKey => "hwk",
             Self::SmartCard => "sc",
             Self::Pin => "pin",
+            Self::UserPresence => "user",
             Self::MultiFactor => "mfa",
         }
     }

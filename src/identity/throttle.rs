@@ -103,6 +103,16 @@ impl Throttle {
         Ok(Counted { account, address })
     }
 
+    /// Counts an attempt to sign in from this address, as whoever it will turn out to be. `now` is monotonic.
+    pub fn count_address(&self, address: IpAddr, now: Duration) -> Result<(), Throttled> {
+        lock(&self.addresses).take(self.hasher.hash_one(Holder::of(address)), now)
+    }
+
+    /// An attempt that [`Throttle::count_address`] counted was a good one and does not count.
+    pub fn forgive_address(&self, address: IpAddr) {
+        lock(&self.addresses).give_back(self.hasher.hash_one(Holder::of(address)));
+    }
+
     /// The attempt was a good one and does not count.
     pub fn forgive(&self, attempt: Counted) {
         lock(&self.accounts).give_back(attempt.account);
@@ -203,6 +213,21 @@ mod tests {
             throttle.count("alice", address("192.0.2.1"), seconds(5)).expect("within the burst");
         }
         throttle.count("alice", address("192.0.2.1"), seconds(5)).expect_err("forgiving fills nothing beyond the burst");
+    }
+
+    #[test]
+    fn whoever_gives_no_name_is_counted_by_address() {
+        let (throttle, home) = (Throttle::new(POLICY), address("192.0.2.1"));
+        for _ in 0..1_000 {
+            throttle.count_address(home, seconds(5)).expect("never refused");
+            throttle.forgive_address(home);
+        }
+        for _ in 0..5 {
+            throttle.count_address(home, seconds(5)).expect("within the burst");
+        }
+        assert_eq!(throttle.count_address(home, seconds(5)).expect_err("beyond it").retry_after, seconds(10));
+        throttle.count("alice", home, seconds(5)).expect_err("the same address");
+        throttle.count_address(address("192.0.2.2"), seconds(5)).expect("another address");
     }
 
     #[test]

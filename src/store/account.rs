@@ -5,7 +5,9 @@ use super::browser_session::{self, Ended, Ending, Which};
 use super::engine::read;
 use super::sealed::{PASSWORD, PROFILE};
 use super::work::{NumberedWork, Work, within};
-use super::{ChangeKind, NewRule, RuleWindow, Store, StoreError, account_certificate, consent, grant_family, second_factor};
+use super::{
+    ChangeKind, NewRule, RuleWindow, Store, StoreError, account_certificate, consent, grant_family, passkey, second_factor,
+};
 use crate::domain::{RevocationRule, RuleKind, SessionId, Subject, Timestamp};
 use crate::event::{AuditEvent, SessionEnd, Trailed};
 use crate::seal::PersonKey;
@@ -263,6 +265,7 @@ impl Store {
         grant_family::end_of_subject(&mut unit, subject, window, now).await?;
         second_factor::forget(&mut unit.work, subject).await?;
         account_certificate::forget(&mut unit.work, subject).await?;
+        passkey::forget(&mut unit.work, subject).await?;
         consent::forget_person(&mut unit.work, subject).await?;
         let removed = within!(&mut unit.work, execute: sqlx::query(DELETE).bind(subject.as_str()))?;
         if removed == 0 {

@@ -97,6 +97,10 @@ sealed_columns! {
     TOTP = Ring "totp" "secret_sealed" by Text "subject";
     /// What a person reads of a certificate that they sign in with, sealed with the person's key.
     ACCOUNT_CERTIFICATE = Ring "account_certificate" "label_sealed" by Text "link_id";
+    /// A passkey with what its person calls it: JSON, sealed with the person's key.
+    PASSKEY = Ring "passkey" "credential_sealed" by Text "passkey_id";
+    /// What a browser was asked to have signed by a passkey: JSON.
+    PASSKEY_CEREMONY = Ring "passkey_ceremony" "state_sealed" by Bytes "ceremony_index";
     /// When and how a session's person signed in, and from where: JSON, sealed with the person's key.
     BROWSER_SESSION = Ring "browser_session" "state_sealed" by Text "session_id";
     /// What a person at the authorization endpoint has asked for.

@@ -101,6 +101,8 @@ pub(super) static TRIALS: &[Trial] = &[
     super::account_certificate::TRIAL,
     super::second_factor::TRIAL,
     super::second_factor::RECOVERY_TRIAL,
+    super::passkey::TRIAL,
+    super::passkey_ceremony::TRIAL,
     super::browser_session::TRIAL,
     super::logout_notice::TRIAL,
     super::logout_notice::NOTICE_TRIAL,

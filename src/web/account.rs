@@ -9,26 +9,28 @@ use axum::response::Response;
 use http::{HeaderMap, Request, StatusCode, header};
 use time::OffsetDateTime;
 
-use super::account_pages::{AccountApplication, AccountCertificate, AccountPage, AccountPerson, AccountSession};
+use super::account_pages::{AccountApplication, AccountCertificate, AccountPage, AccountPasskey, AccountPerson, AccountSession};
 use super::consent::meaning_of;
 use super::pages::{Leads, answer, refused, see_other};
 use super::reject::{PersonRefusal, Rejected, WebError, rejection_of};
 use super::{Peer, Web, extract, path};
 use crate::domain::{RequestId, Timestamp};
 use crate::event::Reason;
-use crate::identity::{self, CertificateLink, Form, FormChecked, Fresh, PersonClaims, SessionView, SignedIn};
+use crate::identity::{self, CertificateLink, Form, FormChecked, Fresh, PasskeyView, PersonClaims, SessionView, SignedIn};
 use crate::oauth::Application;
 use crate::oauth::error::{ErrorCode, Refusal};
 use crate::oauth::parameters::Parameters;
 use crate::seal::Password;
 
 /// What was done, as `?done=` of the page has it: words of ours, whatever the address says.
-const DONE: [(&str, &str); 6] = [
+const DONE: [(&str, &str); 8] = [
     ("application", "This application may do nothing in your name any more."),
     ("password", "Your password is changed. You are signed out everywhere else."),
     ("sessions", "Signed out there."),
     ("totp", "Two-step sign-in is off."),
     ("certificate", "You can sign in with this certificate now."),
+    ("passkey", "You can sign in with this passkey now."),
+    ("passkey-removed", "The passkey is removed here. Remove it from your device too. You are signed out everywhere else."),
     ("certificate-removed", "The certificate is removed. You are signed out everywhere else."),
 ];
 
@@ -66,6 +68,10 @@ pub(super) async fn page(
         None => None,
         Some(_) => Some(web.server.people.certificates(&person.subject).await.map_err(identity::Fault::from)?),
     };
+    let passkeys = match web.server.people.has_passkeys() {
+        false => None,
+        true => Some(web.server.people.passkeys(&person.subject).await.map_err(identity::Fault::from)?),
+    };
     let applications = web.server.applications(person, now).await?;
     let page = AccountPage {
         csrf: token.as_str(),
@@ -75,6 +81,7 @@ pub(super) async fn page(
         applications: applications.into_iter().map(shown_application).collect(),
         deletion: web.allows_deletion,
         certificates: certificates.map(|links| links.into_iter().map(shown_certificate).collect()),
+        passkeys: passkeys.map(|passkeys| passkeys.into_iter().map(shown_passkey).collect()),
         second_factor: web.server.people.recovery_codes_left(&person.subject).await?,
         notice,
         problem,
@@ -103,6 +110,16 @@ fn shown_application(application: Application) -> AccountApplication {
 fn shown_certificate(CertificateLink { link, created, label }: CertificateLink) -> AccountCertificate {
     let until = label.not_after.map(moment);
     AccountCertificate { id: link.as_str().to_owned(), title: label.title, until, since: moment(created) }
+}
+
+fn shown_passkey(view: PasskeyView) -> AccountPasskey {
+    AccountPasskey {
+        id: view.passkey.as_str().to_owned(),
+        name: view.name,
+        is_synchronised: view.is_synchronised,
+        since: moment(view.created),
+        used: (view.used > view.created).then(|| moment(view.used)),
+    }
 }
 
 fn shown_session(view: SessionView) -> AccountSession {

@@ -24,6 +24,8 @@ pub struct AccountPage<'a> {
     pub deletion: bool,
     /// The certificates that they sign in with; nothing where people may not.
     pub certificates: Option<Vec<AccountCertificate>>,
+    /// The passkeys that they sign in with; nothing where there are none for anybody.
+    pub passkeys: Option<Vec<AccountPasskey>>,
     /// Recovery codes that are left; nothing without a second factor.
     pub second_factor: Option<u32>,
     /// What was just done.
@@ -87,6 +89,21 @@ pub struct AccountCertificate {
     pub since: String,
 }
 
+/// One passkey, as the account page shows it.
+#[derive(Clone, Debug, Serialize)]
+pub struct AccountPasskey {
+    /// The value of `passkey`.
+    pub id: String,
+    /// What its person calls it.
+    pub name: String,
+    /// Whether its key may be on more than one device.
+    pub is_synchronised: bool,
+    /// Since when.
+    pub since: String,
+    /// When it was last used, if it was.
+    pub used: Option<String>,
+}
+
 impl Pages {
     /// One's own account.
     pub fn account(&self, page: &AccountPage<'_>) -> Result<String, PageError> {
@@ -99,6 +116,8 @@ impl Pages {
             deletion_path => self.path(path::ACCOUNT_DELETE),
             certificates_path => self.path(path::ACCOUNT_CERTIFICATES),
             certificate_remove_path => self.path(path::ACCOUNT_CERTIFICATES_REMOVE),
+            passkeys_path => self.path(path::ACCOUNT_PASSKEYS),
+            passkey_remove_path => self.path(path::ACCOUNT_PASSKEYS_REMOVE),
             totp_path => self.path(path::ACCOUNT_TOTP),
             totp_remove_path => self.path(path::ACCOUNT_TOTP_REMOVE),
         };
@@ -130,6 +149,7 @@ impl Pages {
             applications: vec![],
             deletion: false,
             certificates: None,
+            passkeys: None,
             second_factor: None,
             notice: None,
             problem: None,
@@ -142,6 +162,9 @@ impl Pages {
         let [id, title, since] = ["i", "t", "s"].map(str::to_owned);
         let certificate = AccountCertificate { id, title, until: Some("u".into()), since };
         account.certificates = Some(vec![certificate]);
+        let [id, name, since] = ["i", "n", "s"].map(str::to_owned);
+        let passkey = AccountPasskey { id, name, is_synchronised: true, since, used: Some("u".into()) };
+        account.passkeys = Some(vec![AccountPasskey { used: None, is_synchronised: false, ..passkey.clone() }, passkey]);
         self.account(&account)?;
         self.account_deleted()?;
         Ok(())

@@ -1,4 +1,4 @@
-//! `GET /assets/NAME`: the stylesheet and pictures. Each name has a digest of the content in it, so that browsers keep what they have.
+//! `GET /assets/NAME`: the stylesheet, the script and pictures. Each name has a digest of the content in it, so that browsers keep what they have.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -34,6 +34,7 @@ struct Asset {
 #[derive(Clone, Debug)]
 pub struct Assets {
     stylesheet: Asset,
+    passkey_script: Asset,
     icon: Asset,
     logo: Option<Asset>,
 }
@@ -57,6 +58,12 @@ impl Assets {
         let icon = include_str!("../../templates/icon.svg").replace("ACCENT", &accent.to_string());
         Ok(Self {
             stylesheet: Asset::new("style", "css", "text/css; charset=utf-8", sheet.into()),
+            passkey_script: Asset::new(
+                "passkey",
+                "js",
+                "text/javascript; charset=utf-8",
+                include_str!("../../templates/passkey.js").into(),
+            ),
             icon: Asset::new("icon", "svg", "image/svg+xml", icon.into()),
             logo: logo.map(read_logo).transpose()?,
         })
@@ -65,6 +72,11 @@ impl Assets {
     /// The stylesheet's name.
     pub fn stylesheet(&self) -> &str {
         &self.stylesheet.name
+    }
+
+    /// The name of the script of passkeys.
+    pub fn passkey_script(&self) -> &str {
+        &self.passkey_script.name
     }
 
     /// The icon's name.
@@ -78,7 +90,8 @@ impl Assets {
     }
 
     fn find(&self, name: &str) -> Option<&Asset> {
-        [Some(&self.stylesheet), Some(&self.icon), self.logo.as_ref()].into_iter().flatten().find(|asset| asset.name == name)
+        let all = [Some(&self.stylesheet), Some(&self.passkey_script), Some(&self.icon), self.logo.as_ref()];
+        all.into_iter().flatten().find(|asset| asset.name == name)
     }
 }
 

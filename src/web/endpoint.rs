@@ -74,7 +74,12 @@ impl Endpoint {
             path::DEVICE => Self::Device,
             page::CONSENT => Self::Consent,
             path::USERINFO => Self::Userinfo,
-            page::SIGN_IN | page::SIGN_IN_CODE | page::SIGN_IN_CERTIFICATE | page::SHOW_CERTIFICATE => Self::SignIn,
+            page::SIGN_IN
+            | page::SIGN_IN_CODE
+            | page::SIGN_IN_CERTIFICATE
+            | page::SHOW_CERTIFICATE
+            | page::SIGN_IN_PASSKEY
+            | page::SIGN_IN_PASSKEY_OPTIONS => Self::SignIn,
             page::SIGN_OUT | page::SIGNED_OUT => Self::SignOut,
             path::REGISTRATION => Self::Registration,
             other if other.starts_with("/register/") => Self::Registration,

@@ -60,8 +60,14 @@ const POLICY_HERE: &str =
     "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 const POLICY_TO_CLIENT: &str = "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; frame-ancestors 'none'";
 
+/// The same with the one script of ours, which asks this server and nobody else.
+const POLICY_HERE_SCRIPT: &str = "default-src 'none'; script-src 'self'; connect-src 'self'; style-src 'self'; img-src 'self'; \
+     form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+const POLICY_TO_CLIENT_SCRIPT: &str = "default-src 'none'; script-src 'self'; connect-src 'self'; style-src 'self'; \
+     img-src 'self'; base-uri 'none'; frame-ancestors 'none'";
+
 /// The templates by name.
-const TEMPLATES: [(&str, &str); 19] = [
+const TEMPLATES: [(&str, &str); 20] = [
     ("layout.html", include_str!("../../templates/layout.html")),
     ("home.html", include_str!("../../templates/home.html")),
     ("error.html", include_str!("../../templates/error.html")),
@@ -78,6 +84,7 @@ const TEMPLATES: [(&str, &str); 19] = [
     ("certificate_choose.html", include_str!("../../templates/certificate_choose.html")),
     ("certificate_add.html", include_str!("../../templates/certificate_add.html")),
     ("certificate_refused.html", include_str!("../../templates/certificate_refused.html")),
+    ("passkey_add.html", include_str!("../../templates/passkey_add.html")),
     ("device.html", include_str!("../../templates/device.html")),
     ("device_confirm.html", include_str!("../../templates/device_confirm.html")),
     ("device_done.html", include_str!("../../templates/device_done.html")),
@@ -103,6 +110,8 @@ pub struct SignInPage<'a> {
     pub notice: Option<&'a str>,
     /// Whether people may sign in with a certificate.
     pub certificates: bool,
+    /// Whether people may sign in with a passkey.
+    pub passkeys: bool,
 }
 
 /// What the consent page shows.
@@ -199,6 +208,7 @@ impl Pages {
                 name => &settings.name,
                 stylesheet => asset(assets.stylesheet()),
                 icon => asset(assets.icon()),
+                passkey_script => asset(assets.passkey_script()),
                 logo => assets.logo().map(asset),
                 base => &base,
             },
@@ -220,6 +230,7 @@ impl Pages {
             problem: Some("p"),
             notice: Some("n"),
             certificates: true,
+            passkeys: true,
         })?;
         self.sign_in(&SignInPage::default())?;
         self.signed_out()?;
@@ -253,6 +264,7 @@ impl Pages {
         self.consent(&consent)?;
         self.try_account()?;
         self.try_certificates()?;
+        self.try_passkeys()?;
         self.try_second_factor()?;
         Ok(())
     }
@@ -284,10 +296,14 @@ impl Pages {
 
     /// Username and password.
     pub fn sign_in(&self, page: &SignInPage<'_>) -> Result<String, PageError> {
-        let SignInPage { csrf, interaction, device, username, problem, notice, certificates } = *page;
-        let action = self.path(path::SIGN_IN);
-        let certificate_action = certificates.then(|| self.path(path::SIGN_IN_CERTIFICATE));
-        self.render("sign_in.html", context! { csrf, interaction, device, username, problem, notice, action, certificate_action })
+        let SignInPage { csrf, interaction, device, username, problem, notice, certificates, passkeys } = *page;
+        let actions = context! {
+            action => self.path(path::SIGN_IN),
+            certificate_action => certificates.then(|| self.path(path::SIGN_IN_CERTIFICATE)),
+            passkey_action => passkeys.then(|| self.path(path::SIGN_IN_PASSKEY)),
+            passkey_options => self.path(path::SIGN_IN_PASSKEY_OPTIONS),
+        };
+        self.render("sign_in.html", context! { csrf, interaction, device, username, problem, notice, ..actions })
     }
 
     /// After signing out.
@@ -343,6 +359,23 @@ impl Pages {
 
 /// A page as an answer that no cache keeps and no other site frames.
 pub fn answer(html: Result<String, PageError>, status: StatusCode, leads: Leads) -> Response {
+    let policy = match leads {
+        Leads::Here => POLICY_HERE,
+        Leads::ToClient => POLICY_TO_CLIENT,
+    };
+    answer_under(html, status, policy)
+}
+
+/// The same for a page with the script of passkeys.
+pub fn answer_with_script(html: Result<String, PageError>, status: StatusCode, leads: Leads) -> Response {
+    let policy = match leads {
+        Leads::Here => POLICY_HERE_SCRIPT,
+        Leads::ToClient => POLICY_TO_CLIENT_SCRIPT,
+    };
+    answer_under(html, status, policy)
+}
+
+fn answer_under(html: Result<String, PageError>, status: StatusCode, policy: &'static str) -> Response {
     let html = match html {
         Ok(html) => html,
         Err(error) => {
@@ -352,10 +385,6 @@ pub fn answer(html: Result<String, PageError>, status: StatusCode, leads: Leads)
     };
     let mut response = (status, html).into_response();
     let headers = response.headers_mut();
-    let policy = match leads {
-        Leads::Here => POLICY_HERE,
-        Leads::ToClient => POLICY_TO_CLIENT,
-    };
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
     headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
     headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
@@ -445,6 +474,7 @@ mod tests {
             problem: Some(bad),
             notice: Some(bad),
             certificates: true,
+            passkeys: true,
         };
         let device =
             DeviceConfirmPage { client: bad, person: bad, user_code: bad, address: bad, asked: bad, scopes: &scopes, csrf: bad };
@@ -476,7 +506,8 @@ mod tests {
                 "signing_out.html" => {
                     template.replace("<script>{{ script }}</script>", "").replace("<iframe src=\"{{ frame }}\"", "")
                 }
-                _ => template.to_owned(),
+                // The script of passkeys is a file of ours.
+                _ => template.replace(r#"<script src="{{ site.passkey_script }}" defer></script>"#, ""),
             };
             for forbidden in ["<script", "<style", "style=", "onclick", "http://", "https://", "javascript:", "<iframe"] {
                 assert!(!template.contains(forbidden), "{name}: {forbidden}");

@@ -8,6 +8,10 @@ pub const SIGN_IN_CODE: &str = "/sign-in/code";
 pub const SIGN_IN_CERTIFICATE: &str = "/sign-in/certificate";
 /// There.
 pub const SHOW_CERTIFICATE: &str = "/sign-in/certificate/show";
+/// With a passkey.
+pub const SIGN_IN_PASSKEY: &str = "/sign-in/passkey";
+/// What it is to sign.
+pub const SIGN_IN_PASSKEY_OPTIONS: &str = "/sign-in/passkey/options";
 /// Where a sign-in that an authorization request waits for leads.
 pub const RESUME: &str = "/authorize/resume";
 /// Ends the session of this browser.
@@ -32,6 +36,12 @@ pub const ACCOUNT_CERTIFICATES: &str = "/account/certificates";
 pub const ACCOUNT_CERTIFICATES_ADD: &str = "/account/certificates/add";
 /// Takes one away.
 pub const ACCOUNT_CERTIFICATES_REMOVE: &str = "/account/certificates/remove";
+/// Begins to make a passkey for one's own account.
+pub const ACCOUNT_PASSKEYS: &str = "/account/passkeys";
+/// Ends with that.
+pub const ACCOUNT_PASSKEYS_ADD: &str = "/account/passkeys/add";
+/// Takes one away.
+pub const ACCOUNT_PASSKEYS_REMOVE: &str = "/account/passkeys/remove";
 /// Takes back what an application was allowed.
 pub const ACCOUNT_APPLICATIONS: &str = "/account/applications";
 /// What is known of oneself, as a file.
@@ -42,5 +52,5 @@ pub const ACCOUNT_DELETE: &str = "/account/delete";
 pub const ACCOUNT_SESSIONS: &str = "/account/sessions";
 /// Allow or deny.
 pub const CONSENT: &str = "/consent";
-/// The stylesheet and pictures.
+/// The stylesheet, the script and pictures.
 pub const ASSETS: &str = "/assets";

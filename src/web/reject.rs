@@ -61,6 +61,8 @@ pub enum PersonRefusal {
     SignIn(SignInError),
     /// Not by this certificate, or none was linked.
     Certificate(Reason),
+    /// Not by this passkey, or none was made.
+    Passkey(Reason),
     /// The sign-in is too long ago.
     Stale(Stale),
     /// The form did not come from our own page.
@@ -261,6 +263,7 @@ fn person_rejection_of(refusal: &PersonRefusal) -> Rejection {
             foreign.reason(),
         ),
         PersonRefusal::Certificate(reason) => rejection(StatusCode::FORBIDDEN, wrong, certificate_words(*reason), *reason),
+        PersonRefusal::Passkey(reason) => rejection(StatusCode::UNPROCESSABLE_ENTITY, wrong, passkey_words(*reason), *reason),
         PersonRefusal::Stale(stale) => {
             rejection(StatusCode::FORBIDDEN, wrong, "For this, please sign in once more.", stale.reason())
         }
@@ -295,6 +298,16 @@ const fn certificate_words(reason: Reason) -> &'static str {
         Reason::CertificateUnlinked => "This certificate belongs to no account here.",
         Reason::AccountDisabled | Reason::AccountUnknown | Reason::PersonKeyAbsent => "Nobody may sign in to this account.",
         _ => "This certificate is not accepted here.",
+    }
+}
+
+/// What people read whose passkey does not do. What of it was wrong, and whether there is such an account, is not theirs to know.
+const fn passkey_words(reason: Reason) -> &'static str {
+    match reason {
+        Reason::SignInOver => "That took too long. Please begin again.",
+        Reason::PasskeyTaken => "This device has a passkey for an account here already.",
+        Reason::PasskeysTooMany => "You have as many passkeys as there may be: remove one first.",
+        _ => "This passkey was not accepted. Try again, or use another way.",
     }
 }
 
@@ -477,6 +490,7 @@ mod tests {
                 PersonRefusal::SignIn(SignInError::Wrong(Reason::ConfirmationWrong)),
                 PersonRefusal::SignIn(SignInError::TooMany { retry_after_seconds: 60 }),
                 PersonRefusal::Certificate(Reason::CertificateUnlinked),
+                PersonRefusal::Passkey(Reason::PasskeySignature),
                 PersonRefusal::Stale(Stale),
                 PersonRefusal::Form(FormForeign),
                 PersonRefusal::Repeated,

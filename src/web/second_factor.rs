@@ -8,7 +8,7 @@ use axum::extract::State;
 use axum::response::Response;
 use http::{HeaderMap, Request, StatusCode, header};
 
-use super::pages::{Leads, answer, refused, see_other};
+use super::pages::{Leads, answer, answer_with_script, refused, see_other};
 use super::reject::{PersonRefusal, WebError, rejection_of};
 use super::second_factor_pages::CodePage;
 use super::sign_in::Waiting;
@@ -29,12 +29,27 @@ pub fn ask(
 ) -> Result<Response, WebError> {
     let (token, cookie) = web.server.sessions.form_token(Form::SecondFactor, headers)?.ok_or_else(WebError::defect)?;
     let held = web.server.people.hold(first, token.as_str(), now)?;
-    let page = CodePage { csrf: token.as_str(), held: &held, problem: None, waiting };
-    let mut response = answer(web.pages.code(&page), StatusCode::OK, Leads::ToClient);
+    let mut response = page(web, (token.as_str(), &held), None, waiting, StatusCode::OK);
     if let Some(cookie) = cookie {
         response.headers_mut().append(header::SET_COOKIE, cookie);
     }
     Ok(response)
+}
+
+/// The page that asks, for the form's token and what is held.
+fn page(web: &Web, (csrf, held): (&str, &str), problem: Option<&str>, waiting: Waiting<'_>, status: StatusCode) -> Response {
+    let passkeys = web.server.people.has_passkeys();
+    let html = web.pages.code(&CodePage { csrf, held, problem, waiting, passkeys });
+    match passkeys {
+        true => answer_with_script(html, status, Leads::ToClient),
+        false => answer(html, status, Leads::ToClient),
+    }
+}
+
+/// Asks once more, after something else than a code failed.
+pub fn again(web: &Web, csrf: &str, held: &str, waiting: Waiting<'_>, error: &WebError) -> Response {
+    let rejection = rejection_of(error);
+    refused(page(web, (csrf, held), Some(&rejection.description), waiting, rejection.status), rejection)
 }
 
 /// There is nothing to see before a password was proven.
@@ -87,9 +102,7 @@ async fn sign_in(web: &Web, parameters: &Parameters, at: Surroundings<'_>) -> Re
             if is_over || !matches!(error, WebError::Person(_)) {
                 return Err(error);
             }
-            let rejection = rejection_of(&error);
-            let page = CodePage { csrf, held, problem: Some(&rejection.description), waiting };
-            Ok(refused(answer(web.pages.code(&page), rejection.status, Leads::ToClient), rejection))
+            Ok(again(web, csrf, held, waiting, &error))
         }
     }
 }

@@ -17,6 +17,8 @@ pub struct CodePage<'a> {
     pub problem: Option<&'a str>,
     /// What waits for this.
     pub waiting: Waiting<'a>,
+    /// Whether a passkey does too.
+    pub passkeys: bool,
 }
 
 /// What the page shows on which a person sets their second factor up.
@@ -39,10 +41,15 @@ pub struct SetUpPage<'a> {
 impl Pages {
     /// The code after username and password.
     pub fn code(&self, page: &CodePage<'_>) -> Result<String, PageError> {
-        let CodePage { csrf, held, problem, waiting } = *page;
+        let CodePage { csrf, held, problem, waiting, passkeys } = *page;
         let (interaction, device) = (waiting.interaction, waiting.device);
-        let (action, sign_in_path) = (self.path(path::SIGN_IN_CODE), self.path(path::SIGN_IN));
-        self.render("sign_in_code.html", context! { csrf, held, problem, interaction, device, action, sign_in_path })
+        let paths = context! {
+            action => self.path(path::SIGN_IN_CODE),
+            sign_in_path => self.path(path::SIGN_IN),
+            passkey_action => passkeys.then(|| self.path(path::SIGN_IN_PASSKEY)),
+            passkey_options => self.path(path::SIGN_IN_PASSKEY_OPTIONS),
+        };
+        self.render("sign_in_code.html", context! { csrf, held, problem, interaction, device, ..paths })
     }
 
     /// Sets a second factor up.
@@ -61,7 +68,7 @@ impl Pages {
     pub(super) fn try_second_factor(&self) -> Result<(), PageError> {
         for problem in [None, Some("p")] {
             let waiting = Waiting { interaction: problem, device: problem };
-            self.code(&CodePage { csrf: "c", held: "h", problem, waiting })?;
+            self.code(&CodePage { csrf: "c", held: "h", problem, waiting, passkeys: problem.is_some() })?;
             self.set_up(&SetUpPage { csrf: "c", secret: "s", uri: "u", sealed: "s", username: "u", problem })?;
         }
         self.recovery_codes(&["c".to_owned()])?;

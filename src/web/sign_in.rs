@@ -8,7 +8,7 @@ use axum::extract::State;
 use axum::response::Response;
 use http::{HeaderMap, Request, StatusCode, header};
 
-use super::pages::{Leads, SignInPage, answer, refused, see_other};
+use super::pages::{Leads, SignInPage, answer, answer_with_script, refused, see_other};
 use super::reject::{PersonRefusal, WebError, rejection_of};
 use super::{Peer, Web, extract, path, second_factor};
 use crate::domain::{RequestId, Timestamp};
@@ -59,7 +59,8 @@ impl<'a> Waiting<'a> {
     /// The form that remembers it.
     fn page(self, web: &Web) -> SignInPage<'a> {
         let certificates = web.server.person_certificates.is_some();
-        SignInPage { interaction: self.interaction, device: self.device, certificates, ..SignInPage::default() }
+        let passkeys = web.server.people.has_passkeys();
+        SignInPage { interaction: self.interaction, device: self.device, certificates, passkeys, ..SignInPage::default() }
     }
 }
 
@@ -89,11 +90,22 @@ fn form(web: &Web, headers: &HeaderMap, page: SignInPage<'_>, status: StatusCode
     let Some((token, cookie)) = web.server.sessions.form_token(Form::SignIn, headers)? else {
         return Err(WebError::defect());
     };
-    let mut response = answer(web.pages.sign_in(&SignInPage { csrf: token.as_str(), ..page }), status, Leads::ToClient);
+    let html = web.pages.sign_in(&SignInPage { csrf: token.as_str(), ..page });
+    let mut response = match page.passkeys {
+        true => answer_with_script(html, status, Leads::ToClient),
+        false => answer(html, status, Leads::ToClient),
+    };
     if let Some(cookie) = cookie {
         response.headers_mut().append(header::SET_COOKIE, cookie);
     }
     Ok(response)
+}
+
+/// The form again, after something else than a password failed.
+pub(super) fn again(web: &Web, headers: &HeaderMap, waiting: Waiting<'_>, error: &WebError) -> Result<Response, WebError> {
+    let rejection = rejection_of(error);
+    let page = SignInPage { problem: Some(&rejection.description), ..waiting.page(web) };
+    Ok(refused(form(web, headers, page, rejection.status)?, rejection))
 }
 
 /// Signs somebody in, or shows the form again with the reason why not.

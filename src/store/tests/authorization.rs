@@ -291,6 +291,7 @@ on_both_engines! {
             let at = Timestamp::from_seconds(NOW.seconds() + number);
             store.add_interaction(&name, b"x", at).await.expect("added");
             store.add_pushed_request(&name, b"x", at).await.expect("added");
+            store.begin_passkey_ceremony(&name, b"x", at).await.expect("begun");
             let f = family(&name);
             let code = NewCode { expires: at, ..new_code(&name, &f) };
             store.issue_code(&code, &Finishes::default(), &revoked("t")).await.expect("issued");
@@ -301,6 +302,7 @@ on_both_engines! {
         for expected in [3, 1, 0] {
             assert_eq!(store.delete_expired_interactions(now, 3).await.expect("deleted"), expected);
             assert_eq!(store.delete_expired_pushed_requests(now, 3).await.expect("deleted"), expected);
+            assert_eq!(store.delete_expired_passkey_ceremonies(now, 3).await.expect("deleted"), expected);
             assert_eq!(store.delete_expired_codes(now, 3).await.expect("deleted"), expected);
             assert_eq!(store.delete_expired_families(now, 3).await.expect("deleted"), expected);
         }

@@ -1,7 +1,7 @@
 //! Accounts, sessions in browsers, and the keys of people.
 
 use super::*;
-use crate::domain::{SessionId, Subject};
+use crate::domain::{Lifetime, SessionId, Subject};
 use crate::event::SessionEnd;
 use crate::seal::PersonKey;
 
@@ -157,6 +157,93 @@ on_both_engines! {
         let recorded = events(&store).await;
         let times = |name: &str| recorded.iter().filter(|event| *event == name).count();
         assert_eq!((times("certificate_linked"), times("certificate_unlinked")), (3, 1));
+    }
+
+    async fn a_passkey_is_one_persons_counts_up_and_goes_with_them(place: &Place) {
+        let Registry { store, keys } = registry(place).await;
+        let registry = Registry { store: store.clone(), keys };
+        let (alice, bob) = (registry.add("alice").await, registry.add("bob").await);
+        let add = async |name: &str, whose: &(Subject, PersonKey), credential_id: &[u8], sign_count| {
+            let passkey = name.parse().expect("a name");
+            let new = NewPasskey {
+                passkey: &passkey,
+                subject: &whose.0,
+                credential_id,
+                credential: b"its key",
+                sign_count,
+                most: 2,
+            };
+            store.add_passkey(&new, &whose.1, NOW).await.expect("answered")
+        };
+        assert_eq!(add("one", &alice, b"id 1", 5).await, PasskeyAdded::Now);
+        assert_eq!(add("two", &bob, b"id 1", 5).await, PasskeyAdded::Taken);
+        assert_eq!(add("two", &alice, b"id 1", 5).await, PasskeyAdded::Taken);
+        assert_eq!(add("two", &alice, b"id 2", 0).await, PasskeyAdded::Now);
+        assert_eq!(add("three", &alice, b"id 3", 0).await, PasskeyAdded::TooMany);
+        assert!(store.passkey_with(b"id 3").await.expect("read").is_none());
+        let one = store.passkey_with(b"id 1").await.expect("read").expect("there");
+        assert_eq!((one.subject.clone(), one.passkey.as_str(), one.used), (alice.0.clone(), "one", NOW));
+        assert_eq!(store.open_passkey(&one, &alice.1).expect("opens").as_slice(), b"its key");
+        assert!(store.open_passkey(&one, &bob.1).is_err(), "it opens with the person's key alone");
+        let listed = store.passkeys(&alice.0).await.expect("read");
+        assert_eq!(listed.iter().map(|record| record.passkey.as_str()).collect::<Vec<_>>(), ["one", "two"]);
+
+        let later = NOW.plus(Lifetime::from_seconds(60));
+        for (count, used) in [
+            (4, PasskeyUsed::Behind),
+            (5, PasskeyUsed::Behind),
+            (0, PasskeyUsed::Behind),
+            (6, PasskeyUsed::Now),
+            (6, PasskeyUsed::Behind),
+            (9, PasskeyUsed::Now),
+            (8, PasskeyUsed::Behind),
+        ] {
+            let sealed = format!("its key, {count}");
+            let answered = store.use_passkey(&one, sealed.as_bytes(), count, &alice.1, later).await.expect("answered");
+            assert_eq!(answered, used, "{count}");
+        }
+        let one = store.passkey_with(b"id 1").await.expect("read").expect("there");
+        assert_eq!((store.open_passkey(&one, &alice.1).expect("opens").as_slice(), one.used), (&b"its key, 9"[..], later));
+        let two = store.passkey_with(b"id 2").await.expect("read").expect("there");
+        for (count, used) in
+            [(0, PasskeyUsed::Now), (0, PasskeyUsed::Now), (1, PasskeyUsed::Now), (0, PasskeyUsed::Behind), (1, PasskeyUsed::Behind)]
+        {
+            let answered = store.use_passkey(&two, b"its key", count, &alice.1, later).await.expect("answered");
+            assert_eq!(answered, used, "{count} of one that began without counting");
+        }
+
+        for name in ["here", "elsewhere"] {
+            assert!(registry.begin(&alice, name, NOW.seconds(), 10).await);
+        }
+        let here = sid("here");
+        let remove = async |subject: &Subject| {
+            store.remove_passkey(&one.passkey, subject, Some(&here), window(100, 400), NOW).await.expect("answered")
+        };
+        assert_eq!(remove(&bob.0).await, None, "another person's");
+        assert_eq!(remove(&alice.0).await.expect("it was there").sessions, [sid("elsewhere")]);
+        assert_eq!(remove(&alice.0).await, None, "once");
+        assert_eq!(store.use_passkey(&one, b"its key", 20, &alice.1, later).await.expect("answered"), PasskeyUsed::Gone);
+        assert_eq!(add("four", &bob, b"id 1", 0).await, PasskeyAdded::Now, "it is free again");
+        store.suspect_passkey(&two, later).await.expect("written");
+        assert!(store.remove_account(&alice.0, window(100, 400), NOW).await.expect("removed"));
+        assert!(store.passkey_with(b"id 2").await.expect("read").is_none());
+        assert_eq!(add("five", &alice, b"id 5", 0).await, PasskeyAdded::NoAccount);
+        let recorded = events(&store).await;
+        let times = |name: &str| recorded.iter().filter(|event| *event == name).count();
+        assert_eq!((times("passkey_added"), times("passkey_removed"), times("passkey_suspected")), (3, 1, 1));
+    }
+
+    async fn what_a_passkey_is_to_sign_comes_back_once_and_in_time(place: &Place) {
+        let store = place.open().await;
+        let expires = NOW.plus(Lifetime::from_seconds(10));
+        for attempt in ["one", "two"] {
+            store.begin_passkey_ceremony(attempt, attempt.as_bytes(), expires).await.expect("begun");
+        }
+        assert!(store.end_passkey_ceremony("another", NOW).await.expect("answered").is_none());
+        let ended = store.end_passkey_ceremony("one", NOW).await.expect("answered").expect("there");
+        assert_eq!(*ended, *b"one");
+        assert!(store.end_passkey_ceremony("one", NOW).await.expect("answered").is_none(), "once");
+        assert!(store.end_passkey_ceremony("two", expires).await.expect("answered").is_none(), "too late");
     }
 
     async fn an_account_is_found_by_its_name_and_opens_with_its_key(place: &Place) {

@@ -33,6 +33,7 @@ async fn fill(store: &Store, (person, key): &(Subject, PersonKey), now: Timestam
         assert_eq!(store.claim("soak", name.as_bytes(), expires).await.expect("claimed"), Claimed::First);
         store.add_interaction(&name, &state, expires).await.expect("kept");
         store.add_pushed_request(&name, &state, expires).await.expect("kept");
+        store.begin_passkey_ceremony(&name, &state, expires).await.expect("kept");
         let code = NewCode { code: &name, family: &family, session: None, state: &state, expires };
         store.issue_code(&code, &Finishes::default(), &event).await.expect("issued");
         let new = NewFamily {
@@ -114,6 +115,7 @@ async fn clear(store: &Store, now: Timestamp) -> usize {
             store.delete_expired_pushed_requests(now, BATCH).await.expect("deleted"),
             store.delete_expired_codes(now, BATCH).await.expect("deleted"),
             store.delete_expired_device_authorizations(now, BATCH).await.expect("deleted"),
+            store.delete_expired_passkey_ceremonies(now, BATCH).await.expect("deleted"),
             store.delete_expired_families(now, BATCH).await.expect("deleted"),
             store.delete_expired_rules(now, BATCH).await.expect("deleted"),
             store.forget_certificates(now, BATCH).await.expect("forgotten"),

@@ -3,6 +3,7 @@
 mod another_issuer;
 mod assertion;
 mod browser;
+mod browser_passkey;
 mod browser_session;
 mod change_feed;
 mod client_changes;
@@ -19,6 +20,7 @@ mod one_truth;
 mod openid_client;
 pub mod operations;
 mod own_account;
+mod passkey;
 mod people;
 mod person_certificate;
 mod readme;

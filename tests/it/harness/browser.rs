@@ -114,7 +114,7 @@ pub fn problem(page: &Answer) -> Option<String> {
     rest.split('<').next().map(unescaped)
 }
 
-fn unescaped(text: &str) -> String {
+pub fn unescaped(text: &str) -> String {
     [("&#x2f;", "/"), ("&#x27;", "'"), ("&quot;", "\""), ("&lt;", "<"), ("&gt;", ">"), ("&amp;", "&")]
         .into_iter()
         .fold(text.to_owned(), |text, (escaped, plain)| text.replace(escaped, plain))

@@ -213,6 +213,48 @@ impl Chromium {
         path
     }
 
+    async fn devtools(&self, name: &str, parameters: Value) -> Value {
+        self.command("POST", "/goog/cdp/execute", json!({ "cmd": name, "params": parameters })).await
+    }
+
+    /// Gives the browser an authenticator that keeps passkeys, whose person is there and, if `verified`, verified.
+    pub async fn authenticator(&self, verified: bool) -> String {
+        self.devtools("WebAuthn.enable", json!({ "enableUI": false })).await;
+        let options = json!({
+            "protocol": "ctap2",
+            "transport": "internal",
+            "hasResidentKey": true,
+            "hasUserVerification": true,
+            "isUserVerified": verified,
+            "automaticPresenceSimulation": true,
+        });
+        let added = self.devtools("WebAuthn.addVirtualAuthenticator", json!({ "options": options })).await;
+        added["authenticatorId"].as_str().expect("an id").to_owned()
+    }
+
+    /// Whether the authenticator's person is verified from now on.
+    pub async fn set_verified(&self, authenticator: &str, verified: bool) {
+        let parameters = json!({ "authenticatorId": authenticator, "isUserVerified": verified });
+        self.devtools("WebAuthn.setUserVerified", parameters).await;
+    }
+
+    /// Waits until the browser is led to an address that begins so, whether anybody serves it or not; gives it whole.
+    #[track_caller]
+    pub fn arrives_below<'a>(&'a self, start: &'a str) -> impl Future<Output = String> + 'a {
+        let place = std::panic::Location::caller();
+        async move {
+            let started = Instant::now();
+            loop {
+                let at = self.ask("GET", &format!("/session/{}/url", self.session), &Value::Null).await;
+                match at.as_ref().ok().and_then(Value::as_str) {
+                    Some(at) if at.starts_with(start) => return at.to_owned(),
+                    _ => assert!(started.elapsed() < PATIENCE, "from {place}: at {at:?} and not below {start}"),
+                }
+                tokio::time::sleep(LOOK).await;
+            }
+        }
+    }
+
     /// What the browser has complained about since it was asked last: policies broken, files not found.
     pub async fn complaints(&self) -> Vec<String> {
         let log = self.command("POST", "/se/log", json!({ "type": "browser" })).await;

@@ -40,6 +40,7 @@ pub mod dpop;
 pub mod exchange;
 pub mod foreign;
 pub mod own_account;
+pub mod passkey;
 pub mod person;
 pub mod ports;
 pub mod postgres;

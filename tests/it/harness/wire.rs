@@ -25,7 +25,8 @@ const SECRET_NAMES: &[&str] = &[
     "ticket",
 ];
 /// Names that are secret as they stand.
-const SECRET_EXACTLY: &[&str] = &["answer", "errand", "code", "device_code", "user_code", "state", "nonce", "code_verifier"];
+const SECRET_EXACTLY: &[&str] =
+    &["answer", "attempt", "credential", "errand", "code", "device_code", "user_code", "state", "nonce", "code_verifier"];
 /// Personal data.
 const PERSONAL: &[&str] =
     &["email", "phone_number", "given_name", "family_name", "birthdate", "preferred_username", "username", "street_address"];

@@ -15,6 +15,7 @@ use symbolon::jose::random::SystemRandomness;
 use super::passed;
 use crate::harness::browser::Browser;
 use crate::harness::command::{symbolon, symbolon_told};
+use crate::harness::passkey::{Passkey, ask as passkey_ask};
 use crate::harness::search::Search;
 use crate::harness::totp::{Authenticator, first_factor, second_factor};
 use crate::harness::{App, Call, Engine, Prover, Setup, Stack};
@@ -201,6 +202,14 @@ async fn person(stack: &Stack) {
     for code in &codes {
         stack.wire.note("recovery code", code);
     }
+    // And a passkey, whose id and public key would lead to the authenticator.
+    let mut passkey = Passkey::registered(&stack.fill("{issuer}"), &mut browser, "the cook's pepper mill").await;
+    assert_eq!(passkey.sign_in(&mut Browser::new(stack), "/sign-in").await.status, 303);
+    passkey_ask(&mut Browser::new(stack), "/sign-in").await;
+    stack.wire.note("passkey's id", &passkey.id);
+    stack.wire.note("passkey's user", passkey.handle.as_ref().expect("one"));
+    stack.wire.note("passkey's public key", &passkey.public_point()[1..33]);
+    stack.wire.note("passkey's name", "the cook's pepper mill");
     let mut browser = Browser::new(stack);
     let page = first_factor(&mut browser, "the-duchess", "pepper-kitchen-baby-pig").await;
     assert_eq!(second_factor(&mut browser, &page, &codes[0]).await.status, 303);

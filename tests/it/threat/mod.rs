@@ -28,6 +28,7 @@ mod ocsp;
 mod outage;
 mod own_account;
 mod own_field;
+mod passkey;
 mod passthrough;
 mod peer;
 mod person_certificate;
