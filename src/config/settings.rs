@@ -15,6 +15,7 @@ mod certificate_sign_in;
 mod client;
 mod dpop;
 mod gateway;
+mod identity_provider;
 mod operation;
 mod registration;
 mod resource;
@@ -27,6 +28,7 @@ pub use certificate_sign_in::CertificateSignInSettings;
 pub use client::{AssertionAudienceSetting, ClientAssertionSettings, OutboundSettings};
 pub use dpop::DpopSettings;
 pub use gateway::*;
+pub use identity_provider::{IdentityProviderSettings, RequiredClaimSettings};
 pub use operation::*;
 pub use registration::{
     RegistrationBindingSetting, RegistrationModeSetting, RegistrationSettings, SoftwareStatementIssuerSettings,
@@ -78,6 +80,8 @@ pub struct Settings {
     pub sign_in: SignInSettings,
     /// People who sign in with a certificate.
     pub certificate_sign_in: CertificateSignInSettings,
+    /// Other OpenID Providers that people sign in at.
+    pub identity_provider: Vec<IdentityProviderSettings>,
     /// Sessions of people in browsers.
     pub session: SessionSettings,
     /// Pages for people.

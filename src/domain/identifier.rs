@@ -96,6 +96,8 @@ identifiers! {
     SessionId;
     /// A certificate that a person signs in with, by a name that says nothing of it.
     CertificateLinkId;
+    /// An account at another provider that a person signs in with, by a name that says nothing of it.
+    AccountLinkId;
 }
 
 macro_rules! random {
@@ -111,7 +113,7 @@ macro_rules! random {
     )*};
 }
 
-random!(TokenId, FamilyId, DeploymentId, RequestId, SessionId, Subject, CertificateLinkId);
+random!(TokenId, FamilyId, DeploymentId, RequestId, SessionId, Subject, CertificateLinkId, AccountLinkId);
 
 /// An issuer identifier: an `https` URL without query and fragment (RFC 8414 §2), compared as written, also in whether it ends in
 /// a slash.

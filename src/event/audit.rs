@@ -4,8 +4,8 @@ use serde::Serialize;
 
 use super::Reason;
 use crate::domain::{
-    Actors, Audience, CertificateLinkId, ClientId, Cnf, FamilyId, Issuer, KeyId, RequestId, RuleKind, Scope, SessionId, Subject,
-    Thumbprint, Timestamp, TokenId,
+    AccountLinkId, Actors, Audience, CertificateLinkId, ClientId, Cnf, FamilyId, Issuer, KeyId, RequestId, RuleKind, Scope,
+    SessionId, Subject, Thumbprint, Timestamp, TokenId,
 };
 
 /// How an access token travels.
@@ -51,6 +51,8 @@ pub enum SessionEnd {
     SecondFactorAdded,
     /// A certificate that the person signs in with was taken away.
     CertificateUnlinked,
+    /// An account elsewhere that the person signs in with was taken away.
+    AccountUnlinked,
     /// An operator keeps the person out.
     AccountDisabled,
     /// The account was removed.
@@ -285,6 +287,10 @@ pub enum AuditEvent {
     CertificateLinked { subject: Subject, link: CertificateLinkId },
     /// A certificate was taken away from an account; other sessions ended. Commits with it.
     CertificateUnlinked { subject: Subject, link: CertificateLinkId },
+    /// An account at another provider was linked to an account, by its person or as it was made. Commits with it.
+    AccountLinked { subject: Subject, link: AccountLinkId, provider: String },
+    /// An account at another provider was taken away from an account; other sessions ended. Commits with it.
+    AccountUnlinked { subject: Subject, link: AccountLinkId },
     /// A person signed in: a session began, or one of theirs in the same browser was renewed. Commits with it.
     SignedIn {
         request_id: RequestId,
@@ -295,6 +301,9 @@ pub enum AuditEvent {
         /// The certificate that they showed, if it was that.
         #[serde(skip_serializing_if = "Option::is_none")]
         certificate: Option<Thumbprint>,
+        /// The provider that they signed in at, if it was that.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        provider: Option<String>,
     },
     /// A session ended. Commits with the end.
     SessionEnded { subject: Subject, session_id: SessionId, why: SessionEnd },

@@ -225,6 +225,30 @@ reasons! {
     CertificateNotAsked = "certificate_not_asked";
     /// The way back from the host that asks for certificates was gone before.
     CertificateAnswerReplayed = "certificate_answer_replayed";
+    /// What a provider sent a browser back with has no `state`, a parameter too many, or neither a code nor an error.
+    ProviderAnswerMalformed = "provider_answer_malformed";
+    /// A provider's answer to a sign-in that was not begun in this browser.
+    ProviderAnswerForeign = "provider_answer_foreign";
+    /// A provider's answer that was taken before.
+    ProviderAnswerReplayed = "provider_answer_replayed";
+    /// A provider's answer at another one's redirect URI.
+    ProviderMixedUp = "provider_mixed_up";
+    /// A provider's answer that names another issuer, or none where it always does.
+    ProviderIssuer = "provider_issuer";
+    /// The provider did not sign the person in.
+    ProviderDeclined = "provider_declined";
+    /// A claim of the provider's has none of the values that are asked for.
+    ProviderClaim = "provider_claim";
+    /// Too many people sign in at providers at once.
+    ProviderBusy = "provider_busy";
+    /// An account elsewhere that opens none here.
+    LinkedAccountUnknown = "linked_account_unknown";
+    /// An account elsewhere that opens an account here already.
+    LinkedAccountTaken = "linked_account_taken";
+    /// As many accounts elsewhere as one person may have linked.
+    LinkedAccountsTooMany = "linked_accounts_too_many";
+    /// Without it the person could not sign in any more.
+    LastWayIn = "last_way_in";
     /// The sign-in is not as recent as what was asked for demands.
     SessionStale = "session_stale";
     /// The person has taken back what they had allowed the client.

@@ -9,19 +9,24 @@
 //!                 session                  -> SignedIn         and a new cookie
 //! GET /sign-in/certificate
 //!                 answer, its browser, once -> Proven          a certificate that another host of ours judged
+//! GET /sign-in/at/NAME
+//!                 its browser, once, ID token -> Proven       an account at another provider that is linked
 //! request         cookie, lifetimes        -> SignedIn
 //! ```
 //!
 //! Each proof is made by this room alone.
 
+mod at_provider;
 mod certificate;
 mod claims;
 mod cookie;
 mod fault;
 mod form;
 mod fresh;
+mod linked_account;
 mod password_rule;
 mod people;
+mod provider;
 mod second_factor;
 mod sessions;
 mod signed_in;
@@ -29,6 +34,7 @@ mod throttle;
 mod totp;
 mod username;
 
+pub use at_provider::{AtProvider, AtProviderError, ProviderAnswer, Trip};
 pub use certificate::{
     Aim, CertificateAnswer, CertificateLabel, CertificateLink, CertificatePolicy, CertificatePolicyError, Errand, KnownBy,
 };
@@ -37,11 +43,13 @@ pub use cookie::CookieName;
 pub use fault::Fault;
 pub use form::{Form, FormChecked, FormForeign, FormToken};
 pub use fresh::{Fresh, Stale};
+pub use linked_account::{AccountLabel, AccountLink, Candidature};
 pub use password_rule::{PasswordRefused, PasswordRule, PasswordRuleError};
 pub use people::{Attempt, Authenticated, PasswordPolicy, People, Person, PersonError, Proven, SignInError};
+pub use provider::{Demand, IdentityProvider, IdentityProviderSpec, IdentityProviders, Methods, RequiredClaim};
 pub use second_factor::{Candidate, CodeAttempt, FirstFactor, SetUp};
 pub use sessions::{Leave, SessionPolicy, SessionView, Sessions, Surroundings};
-pub use signed_in::{Acr, Amr, SignedIn};
+pub use signed_in::{Acr, Amr, AtTime, SignedIn};
 pub use throttle::{Guess, Guesses, Quota, ThrottlePolicy, Throttled};
 pub use totp::TotpSecret;
 pub use username::{Username, UsernameError};

@@ -5,7 +5,9 @@ use super::browser_session::{self, Ended, Ending, Which};
 use super::engine::read;
 use super::sealed::{PASSWORD, PROFILE};
 use super::work::{NumberedWork, Work, within};
-use super::{ChangeKind, NewRule, RuleWindow, Store, StoreError, account_certificate, consent, grant_family, second_factor};
+use super::{
+    ChangeKind, NewRule, RuleWindow, Store, StoreError, account_certificate, consent, grant_family, linked_account, second_factor,
+};
 use crate::domain::{RevocationRule, RuleKind, SessionId, Subject, Timestamp};
 use crate::event::{AuditEvent, SessionEnd, Trailed};
 use crate::seal::PersonKey;
@@ -263,6 +265,7 @@ impl Store {
         grant_family::end_of_subject(&mut unit, subject, window, now).await?;
         second_factor::forget(&mut unit.work, subject).await?;
         account_certificate::forget(&mut unit.work, subject).await?;
+        linked_account::forget(&mut unit.work, subject).await?;
         consent::forget_person(&mut unit.work, subject).await?;
         let removed = within!(&mut unit.work, execute: sqlx::query(DELETE).bind(subject.as_str()))?;
         if removed == 0 {
@@ -287,6 +290,12 @@ impl Store {
         unit.commit(self, &Trailed { time: now, event }).await?;
         Ok(rule)
     }
+}
+
+/// Whether there is anything left that the person of an account signs in with.
+pub(super) async fn has_way_in(work: &mut Work, subject: &Subject) -> Result<bool, StoreError> {
+    let (ways,): (i64,) = within!(&mut *work, fetch_one: sqlx::query_as(WAYS_IN).bind(subject.as_str()))?;
+    Ok(ways > 0)
 }
 
 /// Notes that an account was changed, within the unit of work that changes what its person signs in with.
@@ -320,6 +329,8 @@ const SET_PROFILE: &str = "UPDATE account SET profile_sealed = $2, \
 const SET_PASSWORD: &str = "UPDATE account SET password_sealed = $2, \
      changed = CASE WHEN changed < $3 THEN $3 ELSE changed + 1 END WHERE subject = $1";
 const NOTE_CHANGE: &str = "UPDATE account SET changed = CASE WHEN changed < $2 THEN $2 ELSE changed + 1 END WHERE subject = $1";
+const WAYS_IN: &str = "SELECT (SELECT COUNT(*) FROM account WHERE subject = $1 AND password_sealed IS NOT NULL) \
+     + (SELECT COUNT(*) FROM account_certificate WHERE subject = $1) + (SELECT COUNT(*) FROM linked_account WHERE subject = $1)";
 const REHASH: &str = "UPDATE account SET password_sealed = $3 WHERE subject = $1 AND password_sealed = $2";
 const SET_STATE: &str = "UPDATE account SET state = $2, \
      changed = CASE WHEN changed < $3 THEN $3 ELSE changed + 1 END WHERE subject = $1";

@@ -97,6 +97,8 @@ sealed_columns! {
     TOTP = Ring "totp" "secret_sealed" by Text "subject";
     /// What a person reads of a certificate that they sign in with, sealed with the person's key.
     ACCOUNT_CERTIFICATE = Ring "account_certificate" "label_sealed" by Text "link_id";
+    /// What a person reads of an account elsewhere that they sign in with, sealed with the person's key.
+    LINKED_ACCOUNT = Ring "linked_account" "label_sealed" by Text "link_id";
     /// When and how a session's person signed in, and from where: JSON, sealed with the person's key.
     BROWSER_SESSION = Ring "browser_session" "state_sealed" by Text "session_id";
     /// What a person at the authorization endpoint has asked for.

@@ -23,12 +23,14 @@ use crate::oauth::parameters::Parameters;
 use crate::seal::Password;
 
 /// What was done, as `?done=` of the page has it: words of ours, whatever the address says.
-const DONE: [(&str, &str); 6] = [
+const DONE: [(&str, &str); 8] = [
     ("application", "This application may do nothing in your name any more."),
     ("password", "Your password is changed. You are signed out everywhere else."),
     ("sessions", "Signed out there."),
     ("totp", "Two-step sign-in is off."),
     ("certificate", "You can sign in with this certificate now."),
+    ("linked", "You can sign in with this account now."),
+    ("unlinked", "The account is linked no more. You are signed out everywhere else."),
     ("certificate-removed", "The certificate is removed. You are signed out everywhere else."),
 ];
 
@@ -75,6 +77,7 @@ pub(super) async fn page(
         applications: applications.into_iter().map(shown_application).collect(),
         deletion: web.allows_deletion,
         certificates: certificates.map(|links| links.into_iter().map(shown_certificate).collect()),
+        links: super::account_links::shown(web, &person.subject).await?,
         second_factor: web.server.people.recovery_codes_left(&person.subject).await?,
         notice,
         problem,

@@ -19,7 +19,7 @@ use super::reject::{PersonRefusal, WebError, rejection_of};
 use super::{Web, extract, path};
 use crate::domain::{ClientId, RequestId, Timestamp};
 use crate::event::Reason;
-use crate::identity::{CertificateLink, Fault, SessionView};
+use crate::identity::{AccountLink, CertificateLink, Fault, SessionView};
 use crate::oauth::error::{ErrorCode, OauthError, Refusal};
 
 const DOWNLOAD: HeaderValue = HeaderValue::from_static("attachment; filename=\"account.json\"");
@@ -69,6 +69,7 @@ async fn known(web: &Web, sent: &Sent) -> Result<Value, WebError> {
     let sessions = server.sessions.list(person, now).await?;
     let applications = server.applications(person, now).await?;
     let certificates = server.people.certificates(&person.subject).await.map_err(Fault::from)?;
+    let linked = server.people.linked_accounts(&person.subject).await.map_err(Fault::from)?;
     let codes = server.people.recovery_codes_left(&person.subject).await?;
     let session = |session: &SessionView| {
         json!({
@@ -80,6 +81,7 @@ async fn known(web: &Web, sent: &Sent) -> Result<Value, WebError> {
         })
     };
     let certificate = |CertificateLink { created, label, .. }: &CertificateLink| json!({ "known_by": label.by, "title": label.title, "not_after": label.not_after.map(written), "added": written(*created) });
+    let linked_account = |AccountLink { created, label, .. }: &AccountLink| json!({ "provider": label.provider_label, "issuer": label.issuer, "sub": label.sub, "title": label.title, "added": written(*created) });
     let mut all = Vec::new();
     for application in &applications {
         // The name that this application knows the person by.
@@ -102,6 +104,7 @@ async fn known(web: &Web, sent: &Sent) -> Result<Value, WebError> {
         "password": account.has_password,
         "two_step_sign_in": codes.map(|left| json!({ "recovery_codes_left": left })),
         "certificates": certificates.iter().map(certificate).collect::<Value>(),
+        "linked_accounts": linked.iter().map(linked_account).collect::<Value>(),
         "sessions": sessions.iter().map(session).collect::<Value>(),
         "applications": all,
     }))

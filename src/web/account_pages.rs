@@ -24,6 +24,8 @@ pub struct AccountPage<'a> {
     pub deletion: bool,
     /// The certificates that they sign in with; nothing where people may not.
     pub certificates: Option<Vec<AccountCertificate>>,
+    /// The accounts elsewhere that they sign in with; nothing where there are none and could be none.
+    pub links: Option<AccountLinks>,
     /// Recovery codes that are left; nothing without a second factor.
     pub second_factor: Option<u32>,
     /// What was just done.
@@ -87,6 +89,37 @@ pub struct AccountCertificate {
     pub since: String,
 }
 
+/// Accounts elsewhere, as the account page shows them.
+#[derive(Clone, Debug, Serialize)]
+pub struct AccountLinks {
+    /// Those that are linked.
+    pub linked: Vec<AccountLinked>,
+    /// Where others may be.
+    pub providers: Vec<AccountProvider>,
+}
+
+/// One linked account, as the account page shows it.
+#[derive(Clone, Debug, Serialize)]
+pub struct AccountLinked {
+    /// The value of `account`.
+    pub id: String,
+    /// What it is called there.
+    pub title: String,
+    /// What people call the provider.
+    pub provider: String,
+    /// Since when it is linked.
+    pub since: String,
+}
+
+/// One provider, as the account page shows it.
+#[derive(Clone, Debug, Serialize)]
+pub struct AccountProvider {
+    /// The value of `provider`.
+    pub name: String,
+    /// What people call it.
+    pub label: String,
+}
+
 impl Pages {
     /// One's own account.
     pub fn account(&self, page: &AccountPage<'_>) -> Result<String, PageError> {
@@ -99,6 +132,8 @@ impl Pages {
             deletion_path => self.path(path::ACCOUNT_DELETE),
             certificates_path => self.path(path::ACCOUNT_CERTIFICATES),
             certificate_remove_path => self.path(path::ACCOUNT_CERTIFICATES_REMOVE),
+            linked_path => self.path(path::ACCOUNT_LINKED),
+            linked_remove_path => self.path(path::ACCOUNT_LINKED_REMOVE),
             totp_path => self.path(path::ACCOUNT_TOTP),
             totp_remove_path => self.path(path::ACCOUNT_TOTP_REMOVE),
         };
@@ -130,6 +165,7 @@ impl Pages {
             applications: vec![],
             deletion: false,
             certificates: None,
+            links: None,
             second_factor: None,
             notice: None,
             problem: None,
@@ -142,6 +178,10 @@ impl Pages {
         let [id, title, since] = ["i", "t", "s"].map(str::to_owned);
         let certificate = AccountCertificate { id, title, until: Some("u".into()), since };
         account.certificates = Some(vec![certificate]);
+        let [id, title, provider, since] = ["i", "t", "p", "s"].map(str::to_owned);
+        let linked = vec![AccountLinked { id, title, provider, since }];
+        let providers = vec![AccountProvider { name: "n".into(), label: "l".into() }];
+        account.links = Some(AccountLinks { linked, providers });
         self.account(&account)?;
         self.account_deleted()?;
         Ok(())

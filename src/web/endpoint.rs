@@ -75,6 +75,7 @@ impl Endpoint {
             page::CONSENT => Self::Consent,
             path::USERINFO => Self::Userinfo,
             page::SIGN_IN | page::SIGN_IN_CODE | page::SIGN_IN_CERTIFICATE | page::SHOW_CERTIFICATE => Self::SignIn,
+            other if other.starts_with("/sign-in/at/") => Self::SignIn,
             page::SIGN_OUT | page::SIGNED_OUT => Self::SignOut,
             path::REGISTRATION => Self::Registration,
             other if other.starts_with("/register/") => Self::Registration,

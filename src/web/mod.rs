@@ -5,6 +5,7 @@
 mod account;
 mod account_certificates;
 mod account_data;
+mod account_links;
 mod account_pages;
 mod account_totp;
 mod assets;
@@ -29,6 +30,8 @@ mod not_found;
 pub mod pages;
 pub mod path;
 mod peer;
+mod provider_pages;
+mod provider_sign_in;
 mod pushed_request;
 mod registration;
 pub mod reject;

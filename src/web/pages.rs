@@ -11,9 +11,11 @@ use serde::Serialize;
 use super::assets::Assets;
 use super::colour::{Colour, ColourError};
 use super::path;
+use super::provider_pages::ProviderButton;
 use super::reject::{Rejected, Rejection};
 use crate::config::settings::PagesSettings;
 use crate::domain::Issuer;
+use crate::identity::{IdentityProvider, IdentityProviders};
 use crate::oauth::metadata::path as endpoint;
 
 /// The templates, ready to render, and what they refer to.
@@ -61,7 +63,7 @@ const POLICY_HERE: &str =
 const POLICY_TO_CLIENT: &str = "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; frame-ancestors 'none'";
 
 /// The templates by name.
-const TEMPLATES: [(&str, &str); 19] = [
+const TEMPLATES: [(&str, &str); 22] = [
     ("layout.html", include_str!("../../templates/layout.html")),
     ("home.html", include_str!("../../templates/home.html")),
     ("error.html", include_str!("../../templates/error.html")),
@@ -78,6 +80,9 @@ const TEMPLATES: [(&str, &str); 19] = [
     ("certificate_choose.html", include_str!("../../templates/certificate_choose.html")),
     ("certificate_add.html", include_str!("../../templates/certificate_add.html")),
     ("certificate_refused.html", include_str!("../../templates/certificate_refused.html")),
+    ("provider_choose.html", include_str!("../../templates/provider_choose.html")),
+    ("provider_link.html", include_str!("../../templates/provider_link.html")),
+    ("provider_refused.html", include_str!("../../templates/provider_refused.html")),
     ("device.html", include_str!("../../templates/device.html")),
     ("device_confirm.html", include_str!("../../templates/device_confirm.html")),
     ("device_done.html", include_str!("../../templates/device_done.html")),
@@ -103,6 +108,8 @@ pub struct SignInPage<'a> {
     pub notice: Option<&'a str>,
     /// Whether people may sign in with a certificate.
     pub certificates: bool,
+    /// Where else they may sign in.
+    pub providers: Option<&'a IdentityProviders>,
 }
 
 /// What the consent page shows.
@@ -220,6 +227,7 @@ impl Pages {
             problem: Some("p"),
             notice: Some("n"),
             certificates: true,
+            providers: None,
         })?;
         self.sign_in(&SignInPage::default())?;
         self.signed_out()?;
@@ -253,6 +261,7 @@ impl Pages {
         self.consent(&consent)?;
         self.try_account()?;
         self.try_certificates()?;
+        self.try_providers()?;
         self.try_second_factor()?;
         Ok(())
     }
@@ -284,10 +293,19 @@ impl Pages {
 
     /// Username and password.
     pub fn sign_in(&self, page: &SignInPage<'_>) -> Result<String, PageError> {
-        let SignInPage { csrf, interaction, device, username, problem, notice, certificates } = *page;
+        let SignInPage { csrf, interaction, device, username, problem, notice, certificates, providers } = *page;
+        let button = |provider: &IdentityProvider| ProviderButton {
+            action: self.provider_path(provider.name()),
+            label: provider.label().to_owned(),
+        };
+        let providers: Vec<_> =
+            providers.into_iter().flat_map(IdentityProviders::all).map(button).map(Serde).map(Value::from).collect();
         let action = self.path(path::SIGN_IN);
         let certificate_action = certificates.then(|| self.path(path::SIGN_IN_CERTIFICATE));
-        self.render("sign_in.html", context! { csrf, interaction, device, username, problem, notice, action, certificate_action })
+        self.render(
+            "sign_in.html",
+            context! { csrf, interaction, device, username, problem, notice, action, certificate_action, providers },
+        )
     }
 
     /// After signing out.
@@ -445,6 +463,7 @@ mod tests {
             problem: Some(bad),
             notice: Some(bad),
             certificates: true,
+            providers: None,
         };
         let device =
             DeviceConfirmPage { client: bad, person: bad, user_code: bad, address: bad, asked: bad, scopes: &scopes, csrf: bad };

@@ -8,6 +8,8 @@ pub const SIGN_IN_CODE: &str = "/sign-in/code";
 pub const SIGN_IN_CERTIFICATE: &str = "/sign-in/certificate";
 /// There.
 pub const SHOW_CERTIFICATE: &str = "/sign-in/certificate/show";
+/// To another provider, by its name below this; by GET back from there.
+pub const SIGN_IN_AT: &str = "/sign-in/at";
 /// Where a sign-in that an authorization request waits for leads.
 pub const RESUME: &str = "/authorize/resume";
 /// Ends the session of this browser.
@@ -32,6 +34,12 @@ pub const ACCOUNT_CERTIFICATES: &str = "/account/certificates";
 pub const ACCOUNT_CERTIFICATES_ADD: &str = "/account/certificates/add";
 /// Takes one away.
 pub const ACCOUNT_CERTIFICATES_REMOVE: &str = "/account/certificates/remove";
+/// Begins to link an account at another provider to one's own account.
+pub const ACCOUNT_LINKED: &str = "/account/linked";
+/// Ends with that.
+pub const ACCOUNT_LINKED_ADD: &str = "/account/linked/add";
+/// Takes one away.
+pub const ACCOUNT_LINKED_REMOVE: &str = "/account/linked/remove";
 /// Takes back what an application was allowed.
 pub const ACCOUNT_APPLICATIONS: &str = "/account/applications";
 /// What is known of oneself, as a file.

@@ -61,6 +61,10 @@ pub enum PersonRefusal {
     SignIn(SignInError),
     /// Not by this certificate, or none was linked.
     Certificate(Reason),
+    /// Not by this account elsewhere.
+    Provider(Reason),
+    /// The person could not sign in any more.
+    LastWayIn,
     /// The sign-in is too long ago.
     Stale(Stale),
     /// The form did not come from our own page.
@@ -261,6 +265,16 @@ fn person_rejection_of(refusal: &PersonRefusal) -> Rejection {
             foreign.reason(),
         ),
         PersonRefusal::Certificate(reason) => rejection(StatusCode::FORBIDDEN, wrong, certificate_words(*reason), *reason),
+        PersonRefusal::Provider(reason) => {
+            let (status, words) = provider_words(*reason);
+            rejection(status, wrong, words, *reason)
+        }
+        PersonRefusal::LastWayIn => rejection(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            wrong,
+            "Without it you could not sign in any more: add another way first.",
+            Reason::LastWayIn,
+        ),
         PersonRefusal::Stale(stale) => {
             rejection(StatusCode::FORBIDDEN, wrong, "For this, please sign in once more.", stale.reason())
         }
@@ -295,6 +309,35 @@ const fn certificate_words(reason: Reason) -> &'static str {
         Reason::CertificateUnlinked => "This certificate belongs to no account here.",
         Reason::AccountDisabled | Reason::AccountUnknown | Reason::PersonKeyAbsent => "Nobody may sign in to this account.",
         _ => "This certificate is not accepted here.",
+    }
+}
+
+/// What people read who are not signed in by another provider. Whether their account there opens one here, and whether its person may
+/// sign in, is one answer.
+const fn provider_words(reason: Reason) -> (StatusCode, &'static str) {
+    match reason {
+        Reason::ProviderUnavailable => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "The place where you wanted to sign in does not answer at the moment. Try again later, or sign in in another way.",
+        ),
+        Reason::ProviderBusy => {
+            (StatusCode::SERVICE_UNAVAILABLE, "Too many people sign in there at the moment. Try again in a moment.")
+        }
+        Reason::ProviderDeclined => (StatusCode::FORBIDDEN, "You were not signed in there."),
+        Reason::SignInOver => (StatusCode::FORBIDDEN, "That took too long. Please begin again."),
+        Reason::LinkedAccountTaken => (StatusCode::FORBIDDEN, "This account opens an account here already."),
+        Reason::LinkedAccountsTooMany => {
+            (StatusCode::FORBIDDEN, "You have linked as many accounts as there may be: remove one first.")
+        }
+        Reason::LinkedAccountUnknown
+        | Reason::ProviderClaim
+        | Reason::AccountDisabled
+        | Reason::AccountUnknown
+        | Reason::PersonKeyAbsent => (
+            StatusCode::FORBIDDEN,
+            "This account opens no account here. If you have one, sign in to it in another way and link the two there.",
+        ),
+        _ => (StatusCode::BAD_REQUEST, "The sign-in could not be completed. Please begin again."),
     }
 }
 
@@ -477,6 +520,10 @@ mod tests {
                 PersonRefusal::SignIn(SignInError::Wrong(Reason::ConfirmationWrong)),
                 PersonRefusal::SignIn(SignInError::TooMany { retry_after_seconds: 60 }),
                 PersonRefusal::Certificate(Reason::CertificateUnlinked),
+                PersonRefusal::Provider(Reason::ProviderUnavailable),
+                PersonRefusal::Provider(Reason::ProviderIdToken),
+                PersonRefusal::Provider(Reason::LinkedAccountUnknown),
+                PersonRefusal::LastWayIn,
                 PersonRefusal::Stale(Stale),
                 PersonRefusal::Form(FormForeign),
                 PersonRefusal::Repeated,

@@ -11,9 +11,9 @@ use super::endpoint::EndpointMetrics;
 use super::extract::BodyLimits;
 use super::pages::{PageError, Pages};
 use super::{
-    account, account_certificates, account_data, account_totp, assets, authorization, certificate_sign_in, consent, device,
-    device_authorization, edge, end_session, jwks, liveness, metadata, not_found, path as page, pushed_request, registration,
-    revocation, revocation_feed, second_factor, sign_in, sign_out, userinfo,
+    account, account_certificates, account_data, account_links, account_totp, assets, authorization, certificate_sign_in,
+    consent, device, device_authorization, edge, end_session, jwks, liveness, metadata, not_found, path as page,
+    provider_sign_in, pushed_request, registration, revocation, revocation_feed, second_factor, sign_in, sign_out, userinfo,
 };
 use crate::config::Loaded;
 use crate::oauth::AuthorizationServer;
@@ -91,6 +91,10 @@ pub fn router(web: Arc<Web>) -> Router {
             get(certificate_sign_in::returned).post(certificate_sign_in::begin).fallback(edge::get_or_post),
         )
         .route(page::SHOW_CERTIFICATE, get(certificate_sign_in::show).fallback(edge::only_get))
+        .route(
+            &format!("{}/{{name}}", page::SIGN_IN_AT),
+            get(provider_sign_in::returned).post(provider_sign_in::begin).fallback(edge::get_or_post),
+        )
         .route(page::SIGN_OUT, post(sign_out::post).fallback(edge::only_post))
         .route(page::SIGNED_OUT, get(sign_out::page).fallback(edge::only_get))
         .route(path::END_SESSION, get(end_session::get).post(end_session::post).fallback(edge::get_or_post))
@@ -106,6 +110,9 @@ pub fn router(web: Arc<Web>) -> Router {
             get(account_certificates::returned).post(account_certificates::add).fallback(edge::get_or_post),
         )
         .route(page::ACCOUNT_CERTIFICATES_REMOVE, post(account_certificates::remove).fallback(edge::only_post))
+        .route(page::ACCOUNT_LINKED, post(account_links::begin).fallback(edge::only_post))
+        .route(page::ACCOUNT_LINKED_ADD, post(account_links::add).fallback(edge::only_post))
+        .route(page::ACCOUNT_LINKED_REMOVE, post(account_links::remove).fallback(edge::only_post))
         .route(page::ACCOUNT_APPLICATIONS, post(account_data::withdraw).fallback(edge::only_post))
         .route(page::ACCOUNT_EXPORT, post(account_data::export).fallback(edge::only_post))
         .route(page::ACCOUNT_DELETE, post(account_data::delete).fallback(edge::only_post))
