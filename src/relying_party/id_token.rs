@@ -41,6 +41,10 @@ impl Provider {
             });
         let nonce = Nonce::new(beginning.nonce.to_owned());
         let claims = id_token.claims(&verifier, &nonce).map_err(|error| wrong(&error))?;
+        // The library leaves §3.1.3.7, 5 to its caller.
+        if claims.authorized_party().is_some_and(|party| party.as_str() != self.client_id.as_str()) {
+            return Err(wrong(&"`azp` is another client"));
+        }
         if let Some(expected) = claims.access_token_hash() {
             let algorithm = id_token.signing_alg().map_err(|error| wrong(&error))?;
             let key = id_token.signing_key(&verifier).map_err(|error| wrong(&error))?;
