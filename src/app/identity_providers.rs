@@ -1,7 +1,7 @@
 //! Other OpenID Providers that people sign in at, from their settings. Nothing is fetched here: a provider that is away keeps nothing from
 //! starting.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -10,10 +10,10 @@ use url::Url;
 
 use super::client_authentication::{outbound_limits, outbound_policy};
 use crate::config::Loaded;
-use crate::config::settings::IdentityProviderSettings;
+use crate::config::settings::{GroupSettings, IdentityProviderSettings, ProviderAccountsSetting};
 use crate::domain::{Clock, Issuer, Lifetime, Randomness};
 use crate::fetch;
-use crate::identity::{Amr, IdentityProviderSpec, IdentityProviders, Methods, RequiredClaim};
+use crate::identity::{Admits, Amr, ClaimNames, IdentityProviderSpec, IdentityProviders, Methods, RequiredClaim};
 use crate::jose::Algorithm;
 use crate::pki::pem;
 use crate::relying_party::{Credentials, Provider, ProviderSpec};
@@ -103,6 +103,7 @@ fn provider(
         claim: required.claim.clone(),
         values: required.values.clone(),
     };
+    let admits = admits(settings)?;
     let identity = match (&settings.certificate_file, &settings.key_file) {
         (None, None) => None,
         (Some(certificate), Some(key)) => {
@@ -156,5 +157,37 @@ fn provider(
         scopes: settings.scopes.clone(),
         required: settings.required_claim.iter().map(required).collect(),
         methods,
+        admits,
     })
+}
+
+/// Whose accounts it opens, and what new ones are made of.
+fn admits(settings: &IdentityProviderSettings) -> anyhow::Result<Admits> {
+    let mut group_names = BTreeMap::new();
+    for GroupSettings { there, here } in &settings.group {
+        if there.is_empty() || here.is_empty() {
+            bail!("`group` needs a name `there` and one `here`");
+        }
+        if group_names.insert(there.clone(), here.clone()).is_some() {
+            bail!("`group`: `{there}` stands there twice");
+        }
+    }
+    if settings.groups_claim.is_some() == group_names.is_empty() {
+        bail!("`groups_claim` and `group` belong together: groups that no `group` names do not count");
+    }
+    match settings.accounts {
+        ProviderAccountsSetting::Linked if settings.groups_claim.is_some() => {
+            bail!(
+                "`groups_claim` is for accounts that the provider makes: with `accounts = \"linked\"` it tells nothing of people"
+            )
+        }
+        ProviderAccountsSetting::Linked => Ok(Admits::Linked),
+        ProviderAccountsSetting::Create => Ok(Admits::Everybody(ClaimNames {
+            username: settings.username_claim.clone(),
+            name: settings.name_claim.clone(),
+            email: settings.email_claim.clone(),
+            groups: settings.groups_claim.clone(),
+            group_names,
+        })),
+    }
 }

@@ -28,7 +28,7 @@ pub use certificate_sign_in::CertificateSignInSettings;
 pub use client::{AssertionAudienceSetting, ClientAssertionSettings, OutboundSettings};
 pub use dpop::DpopSettings;
 pub use gateway::*;
-pub use identity_provider::{IdentityProviderSettings, RequiredClaimSettings};
+pub use identity_provider::{GroupSettings, IdentityProviderSettings, ProviderAccountsSetting, RequiredClaimSettings};
 pub use operation::*;
 pub use registration::{
     RegistrationBindingSetting, RegistrationModeSetting, RegistrationSettings, SoftwareStatementIssuerSettings,

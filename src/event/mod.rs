@@ -4,6 +4,7 @@
 //! errors map into [`Reason`] exhaustively, so that people and dashboards can count on the words.
 
 mod audit;
+mod code;
 mod reason;
 
 pub use audit::{AccessDecision, AuditEvent, CertificateOrigin, Exchanged, SessionEnd, TokenFormat, Trailed};

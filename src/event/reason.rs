@@ -1,30 +1,6 @@
-use std::fmt;
+//! The private reasons themselves. Each code stands here once.
 
-use serde::Serialize;
-
-macro_rules! reasons {
-    ($($(#[$doc:meta])* $variant:ident = $code:literal;)*) => {
-        /// Why something was refused or failed: private, for the log and the audit trail, never for the caller outside.
-        ///
-        /// The codes are stable: a code is never given another meaning.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        pub enum Reason {
-            $($(#[$doc])* $variant,)*
-        }
-
-        impl Reason {
-            /// Every reason there is.
-            pub const ALL: &'static [Self] = &[$(Self::$variant),*];
-
-            /// The stable code, as it stands in logs, audit events and metrics.
-            pub const fn code(self) -> &'static str {
-                match self {
-                    $(Self::$variant => $code,)*
-                }
-            }
-        }
-    };
-}
+use super::code::reasons;
 
 reasons! {
     // -- the certificate -------------------------------------------------------------------------------------------
@@ -247,6 +223,8 @@ reasons! {
     LinkedAccountTaken = "linked_account_taken";
     /// As many accounts elsewhere as one person may have linked.
     LinkedAccountsTooMany = "linked_accounts_too_many";
+    /// Every username that was tried for a new account is taken.
+    UsernamesTaken = "usernames_taken";
     /// Without it the person could not sign in any more.
     LastWayIn = "last_way_in";
     /// The sign-in is not as recent as what was asked for demands.
@@ -570,30 +548,4 @@ reasons! {
     Overloaded = "overloaded";
     /// A bug: something that cannot happen did.
     Defect = "defect";
-}
-
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.code())
-    }
-}
-
-impl Serialize for Reason {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.code())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
-
-    use super::Reason;
-
-    #[test]
-    fn codes_are_distinct_and_in_snake_case() {
-        let codes: BTreeSet<_> = Reason::ALL.iter().map(|reason| reason.code()).collect();
-        assert_eq!(codes.len(), Reason::ALL.len());
-        assert!(codes.iter().all(|code| code.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')));
-    }
 }

@@ -23,6 +23,7 @@ use super::form::FormChecked;
 use super::people::{Authenticated, People, Proven, SignInError};
 use super::provider::{Demand, IdentityProvider, IdentityProviders};
 use super::second_factor::FirstFactor;
+use super::sign_up::Told;
 use super::signed_in::{Amr, AtTime};
 use crate::domain::{Lifetime, SessionId, Subject, Timestamp};
 use crate::event::Reason;
@@ -127,6 +128,8 @@ pub struct AtProvider {
     pub(super) title: String,
     at: AtTime,
     amr: Vec<Amr>,
+    /// What new accounts are made of, where they are.
+    told: Option<Told>,
 }
 
 impl std::fmt::Debug for AtProvider {
@@ -160,7 +163,12 @@ impl AtProvider {
 /// What the account elsewhere is known by. The name of the provider is in it, so that another provider under the same name, or the same
 /// one under another, opens nothing; the issuer, so that its subjects are no other's.
 pub(super) fn known_by(provider: &IdentityProvider, subject: &Subject) -> String {
-    format!("{}\n{}\n{subject}", provider.name(), provider.issuer())
+    link_text(provider.name(), provider.issuer().as_str(), subject.as_str())
+}
+
+/// The same in its parts, in none of which there is a line feed.
+pub(super) fn link_text(provider: &str, issuer: &str, subject: &str) -> String {
+    format!("{provider}\n{issuer}\n{subject}")
 }
 
 /// What a person reads of their account elsewhere.
@@ -294,7 +302,7 @@ impl People {
         let step_up = step_up(&errand);
         let redeemed = provider.provider().redeem(code, &beginning(&errand, provider, step_up.as_ref())).await;
         let (Identity { subject, mut claims, auth_time, .. }, tokens) = redeemed.map_err(|error| told(provider, &error))?;
-        if provider.asks_for_more(&claims) {
+        if provider.asks_for_more(&claims, errand.aim) {
             let more = provider.provider().userinfo(&tokens, &subject).await.map_err(|error| told(provider, &error))?;
             // What the ID token says, it says with a signature.
             for (name, value) in more.into_iter().flatten() {
@@ -311,15 +319,29 @@ impl People {
             (Some(auth_time), _) => AtTime::At(auth_time.min(now)),
             (None, _) => AtTime::Unknown,
         };
-        Ok(AtProvider { title: title(&claims, &subject), amr: provider.methods(&claims), errand, subject, at })
+        let told = provider.claim_names().map(|names| names.read(&claims));
+        Ok(AtProvider { title: title(&claims, &subject), amr: provider.methods(&claims), errand, subject, at, told })
     }
 
     /// Proves that an account is one's own, by one elsewhere that is linked to it. An account with a second factor asks for that too, unless
     /// more than one was proven there.
-    pub async fn by_provider(&self, provider: &IdentityProvider, there: &AtProvider) -> Result<Proven, SignInError> {
+    pub async fn by_provider(
+        &self,
+        provider: &IdentityProvider,
+        there: &AtProvider,
+        now: Timestamp,
+    ) -> Result<Proven, SignInError> {
         let known_by = known_by(provider, &there.subject);
         let subject = self.store.account_linked_to(&known_by).await.map_err(Fault::from)?;
-        let subject = subject.ok_or(SignInError::Wrong(Reason::LinkedAccountUnknown))?;
+        let subject = match (subject, there.told.clone()) {
+            (Some(subject), None) => subject,
+            (Some(subject), Some(told)) => {
+                self.keep_in_step(&subject, &known_by, told, now).await?;
+                subject
+            }
+            (None, Some(told)) => self.sign_up(provider, there, told, now).await?,
+            (None, None) => return Err(SignInError::Wrong(Reason::LinkedAccountUnknown)),
+        };
         let account = self.store.account(&subject).await.map_err(Fault::from)?;
         let account = account.ok_or(SignInError::Wrong(Reason::AccountUnknown))?;
         if account.state == AccountState::Disabled {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::at_provider::{AtProvider, known_by};
+use super::at_provider::{AtProvider, known_by, link_text};
 use super::fault::Fault;
 use super::form::FormChecked;
 use super::fresh::Fresh;
@@ -34,6 +34,27 @@ pub struct AccountLabel {
     pub sub: String,
     /// What the account there is called.
     pub title: String,
+    /// Whether the account here was made of it.
+    #[serde(default)]
+    pub made: bool,
+}
+
+impl AccountLabel {
+    pub(super) fn of(provider: &IdentityProvider, sub: &Subject, title: &str, made: bool) -> Self {
+        Self {
+            provider: provider.name().to_owned(),
+            provider_label: provider.label().to_owned(),
+            issuer: provider.issuer().as_str().to_owned(),
+            sub: sub.as_str().to_owned(),
+            title: title.to_owned(),
+            made,
+        }
+    }
+
+    /// What the link is known by.
+    pub(super) fn known_by(&self) -> String {
+        link_text(&self.provider, &self.issuer, &self.sub)
+    }
 }
 
 /// A linked account.
@@ -126,13 +147,7 @@ impl People {
         if claimed.map_err(Fault::from)? == Claimed::Seen {
             return Err(SignInError::Wrong(Reason::ProviderAnswerReplayed));
         }
-        let label = AccountLabel {
-            provider: provider.name().to_owned(),
-            provider_label: provider.label().to_owned(),
-            issuer: provider.issuer().as_str().to_owned(),
-            sub: candidature.subject.as_str().to_owned(),
-            title: candidature.title.clone(),
-        };
+        let label = AccountLabel::of(provider, &candidature.subject, &candidature.title, false);
         let label = serde_json::to_vec(&label).map_err(|_| Fault::Defect(Reason::Defect))?;
         let known_by = known_by(provider, &candidature.subject);
         let new = NewAccountLink {

@@ -29,6 +29,7 @@ mod people;
 mod provider;
 mod second_factor;
 mod sessions;
+mod sign_up;
 mod signed_in;
 mod throttle;
 mod totp;
@@ -49,6 +50,7 @@ pub use people::{Attempt, Authenticated, PasswordPolicy, People, Person, PersonE
 pub use provider::{Demand, IdentityProvider, IdentityProviderSpec, IdentityProviders, Methods, RequiredClaim};
 pub use second_factor::{Candidate, CodeAttempt, FirstFactor, SetUp};
 pub use sessions::{Leave, SessionPolicy, SessionView, Sessions, Surroundings};
+pub use sign_up::{Admits, ClaimNames};
 pub use signed_in::{Acr, Amr, AtTime, SignedIn};
 pub use throttle::{Guess, Guesses, Quota, ThrottlePolicy, Throttled};
 pub use totp::TotpSecret;

@@ -501,6 +501,6 @@ impl People {
     }
 }
 
-fn to_json(claims: &PersonClaims) -> Result<zeroize::Zeroizing<Vec<u8>>, Fault> {
+pub(super) fn to_json(claims: &PersonClaims) -> Result<zeroize::Zeroizing<Vec<u8>>, Fault> {
     serde_json::to_vec(claims).map(zeroize::Zeroizing::new).map_err(|_| Fault::Defect(Reason::Defect))
 }

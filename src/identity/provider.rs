@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
+use super::certificate::Aim;
+use super::sign_up::{Admits, ClaimNames};
 use super::signed_in::Amr;
 use crate::domain::{Issuer, Lifetime};
 use crate::relying_party::{Prompt, Provider, Room, Turn};
@@ -76,6 +78,8 @@ pub struct IdentityProviderSpec {
     pub required: Vec<RequiredClaim>,
     /// How people prove themselves there.
     pub methods: Methods,
+    /// Whose accounts it opens.
+    pub admits: Admits,
 }
 
 /// One provider.
@@ -109,6 +113,14 @@ impl IdentityProvider {
         &self.0.scopes
     }
 
+    /// What new accounts are made of, where they are.
+    pub(super) fn claim_names(&self) -> Option<&ClaimNames> {
+        match &self.0.admits {
+            Admits::Linked => None,
+            Admits::Everybody(names) => Some(names),
+        }
+    }
+
     pub(super) fn methods(&self, claims: &Map<String, Value>) -> Vec<Amr> {
         self.0.methods.of(claims)
     }
@@ -118,9 +130,12 @@ impl IdentityProvider {
         self.0.required.iter().find(|required| !required.is_met_by(claims)).map(|required| required.claim.as_str())
     }
 
-    /// Whether the ID token leaves open what must be known, so that userinfo is asked too.
-    pub(super) fn asks_for_more(&self, claims: &Map<String, Value>) -> bool {
-        self.0.required.iter().any(|required| !claims.contains_key(&required.claim))
+    /// Whether the ID token leaves open what must be known, so that userinfo is asked too. Whoever links an account brings no claims.
+    pub(super) fn asks_for_more(&self, claims: &Map<String, Value>, aim: Aim) -> bool {
+        let names = self.claim_names().filter(|_| aim == Aim::SignIn);
+        let mapped = names.into_iter().flat_map(ClaimNames::all);
+        let required = self.0.required.iter().map(|required| required.claim.as_str());
+        required.chain(mapped).any(|claim| !claims.contains_key(claim))
     }
 }
 

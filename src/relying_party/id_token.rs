@@ -55,10 +55,10 @@ impl Provider {
         }
         let since = claims.auth_time().map(|time| Timestamp::from_seconds(time.timestamp()));
         // §3.1.2.1: "max_age ... the ID Token returned MUST include an auth_time Claim Value".
-        if let Some(max_age) = beginning.step_up.and_then(|step_up| step_up.max_age) {
-            if since.is_none_or(|since| since.plus(max_age).plus(leeway) < beginning.begun) {
-                return Err(wrong(&"`auth_time` is missing or too long ago"));
-            }
+        if let Some(max_age) = beginning.step_up.and_then(|step_up| step_up.max_age)
+            && since.is_none_or(|since| since.plus(max_age).plus(leeway) < beginning.begun)
+        {
+            return Err(wrong(&"`auth_time` is missing or too long ago"));
         }
         let subject = claims.subject().as_str().parse().map_err(|error| wrong(&error))?;
         let sid = claims.additional_claims().sid.as_deref().map(str::parse::<SessionId>).transpose();

@@ -151,9 +151,24 @@ impl Store {
 
     /// Makes an account, with its event (`account_added`). Its key must be stored already.
     pub async fn add_account(&self, new: &NewAccount<'_>, key: &PersonKey, now: Timestamp) -> Result<Added, StoreError> {
-        let account = self.unstored_account(new, key, now)?;
         // The lock of the control plane: between the look for the name and the insertion nobody adds one.
         let mut unit = NumberedWork::begin(&self.inner.db).await?;
+        let added = self.add_within(&mut unit, new, key, now).await?;
+        if added == Added::Added {
+            unit.commit_numbered(self).await?;
+        }
+        Ok(added)
+    }
+
+    /// Makes an account within a unit of work.
+    pub(super) async fn add_within(
+        &self,
+        unit: &mut NumberedWork,
+        new: &NewAccount<'_>,
+        key: &PersonKey,
+        now: Timestamp,
+    ) -> Result<Added, StoreError> {
+        let account = self.unstored_account(new, key, now)?;
         for index in self.indexes(USERNAME, new.username.as_bytes()) {
             let taken: Option<Row> = within!(&mut unit.work, fetch_optional: sqlx::query_as(NAMED).bind(index))?;
             if taken.is_some() {
@@ -169,7 +184,7 @@ impl Store {
                 .bind(now.seconds()))?;
         unit.record_change(ChangeKind::Account, new.subject.as_str(), now).await?;
         let event = AuditEvent::AccountAdded { subject: new.subject.clone() };
-        unit.commit(self, &Trailed { time: now, event }).await?;
+        unit.work.record_event(&Trailed { time: now, event }).await?;
         Ok(Added::Added)
     }
 

@@ -9,7 +9,7 @@ use super::browser_session::{self, Ended, Ending, Which};
 use super::engine::read;
 use super::sealed::LINKED_ACCOUNT;
 use super::work::{NumberedWork, Work, within};
-use super::{RuleWindow, Store, StoreError, account};
+use super::{Added, NewAccount, RuleWindow, Store, StoreError, account};
 use crate::domain::{AccountLinkId, SessionId, Subject, Timestamp};
 use crate::event::{AuditEvent, SessionEnd, Trailed};
 use crate::seal::PersonKey;
@@ -48,6 +48,17 @@ pub struct AccountLinkRecord {
     /// Since when.
     pub created: Timestamp,
     label: Vec<u8>,
+}
+
+/// Whether an account was made for an account elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AddedLinked {
+    /// It is there now.
+    Added,
+    /// Another account has this username; nothing was written.
+    NameTaken,
+    /// The account elsewhere opens one already; nothing was written.
+    Linked,
 }
 
 /// Whether something that a person signs in with was taken away.
@@ -124,6 +135,26 @@ impl Store {
             unit.commit_numbered(self).await?;
         }
         Ok(linked)
+    }
+
+    /// Makes an account that an account elsewhere opens, with its events (`account_added`, `account_linked`). Its key must be stored already.
+    pub async fn add_linked_account(
+        &self,
+        new: &NewAccount<'_>,
+        link: &NewAccountLink<'_>,
+        key: &PersonKey,
+        now: Timestamp,
+    ) -> Result<AddedLinked, StoreError> {
+        let mut unit = NumberedWork::begin(&self.inner.db).await?;
+        if self.add_within(&mut unit, new, key, now).await? == Added::NameTaken {
+            return Ok(AddedLinked::NameTaken);
+        }
+        match self.link_within(&mut unit, link, key, now).await? {
+            Linked::Now => {}
+            Linked::Taken | Linked::TooMany | Linked::NoAccount => return Ok(AddedLinked::Linked),
+        }
+        unit.commit_numbered(self).await?;
+        Ok(AddedLinked::Added)
     }
 
     async fn link_within(

@@ -66,7 +66,7 @@ pub use device_authorization::{DeviceAdded, DeviceRecord, DeviceState, NewDevice
 pub use error::StoreError;
 pub use feed::{Change, ChangeCursor, ChangeKind, ChangeWatch, Changes};
 pub use grant_family::{Begun, FamilyRecord, NewFamily, Parent, Rebound, Rotated};
-pub use linked_account::{AccountLinkRecord, NewAccountLink, Unlinked, Unlinking};
+pub use linked_account::{AccountLinkRecord, AddedLinked, NewAccountLink, Unlinked, Unlinking};
 pub use logout_notice::LogoutNotice;
 pub use person_key::{PersonKeys, SealedPersonKey};
 pub use replay::Claimed;

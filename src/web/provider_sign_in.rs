@@ -158,7 +158,7 @@ async fn sign_in(
     at: Surroundings<'_>,
     now: Timestamp,
 ) -> Result<Response, WebError> {
-    let proven = web.server.people.by_provider(provider, there).await;
+    let proven = web.server.people.by_provider(provider, there, now).await;
     let counted = match &proven {
         Ok(Proven::Whole(_)) => "signed_in",
         Ok(Proven::First(_)) => "code_asked",

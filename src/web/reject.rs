@@ -325,6 +325,10 @@ const fn provider_words(reason: Reason) -> (StatusCode, &'static str) {
         }
         Reason::ProviderDeclined => (StatusCode::FORBIDDEN, "You were not signed in there."),
         Reason::SignInOver => (StatusCode::FORBIDDEN, "That took too long. Please begin again."),
+        Reason::UsernamesTaken => (
+            StatusCode::FORBIDDEN,
+            "No account could be made for you: every username that fits is taken. Ask whoever runs this server.",
+        ),
         Reason::LinkedAccountTaken => (StatusCode::FORBIDDEN, "This account opens an account here already."),
         Reason::LinkedAccountsTooMany => {
             (StatusCode::FORBIDDEN, "You have linked as many accounts as there may be: remove one first.")

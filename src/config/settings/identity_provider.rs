@@ -48,6 +48,24 @@ pub struct IdentityProviderSettings {
     /// Seconds by which its clock may differ from ours, at most 120.
     #[serde(default = "default_leeway_seconds")]
     pub leeway_seconds: u32,
+    /// Whose accounts it opens: those that people have linked, or also new ones.
+    #[serde(default)]
+    pub accounts: ProviderAccountsSetting,
+    /// With `accounts = "create"`: the claim that the username of a new account is derived from. One that somebody has gets a number.
+    #[serde(default = "default_username_claim")]
+    pub username_claim: String,
+    /// With `accounts = "create"`: the claim with the whole name.
+    #[serde(default = "default_name_claim")]
+    pub name_claim: String,
+    /// With `accounts = "create"`: the claim with the e-mail address. It is verified where `email_verified` says so.
+    #[serde(default = "default_email_claim")]
+    pub email_claim: String,
+    /// With `accounts = "create"`: the claim with the groups there, a string or a list.
+    #[serde(default)]
+    pub groups_claim: Option<String>,
+    /// What groups there are called here. Groups that are not named here do not count.
+    #[serde(default)]
+    pub group: Vec<GroupSettings>,
     /// What it must say of everybody who signs in. All of these are asked for.
     #[serde(default)]
     pub required_claim: Vec<RequiredClaimSettings>,
@@ -58,6 +76,26 @@ pub struct IdentityProviderSettings {
     /// Whether what it says in `amr` of its ID tokens counts beside that.
     #[serde(default)]
     pub trust_amr: bool,
+}
+
+/// Whose accounts a provider opens.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ProviderAccountsSetting {
+    /// Those of people who have linked theirs.
+    #[default]
+    Linked,
+    /// Also a new one for whoever has none, at their first sign-in.
+    Create,
+}
+
+/// A group, there and here.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct GroupSettings {
+    /// Its name there.
+    pub there: String,
+    /// Its name here.
+    pub here: String,
 }
 
 /// A claim that must have one of a few values.
@@ -71,6 +109,18 @@ pub struct RequiredClaimSettings {
 
 fn default_client_auth() -> ServerClientAuthSetting {
     ServerClientAuthSetting::ClientSecretBasic
+}
+
+fn default_username_claim() -> String {
+    "preferred_username".into()
+}
+
+fn default_name_claim() -> String {
+    "name".into()
+}
+
+fn default_email_claim() -> String {
+    "email".into()
 }
 
 fn default_scopes() -> Vec<String> {

@@ -306,6 +306,93 @@ trust_amr = true
     assert!(fields(&here.get("/sign-in").await, "csrf").len() > 1, "the button is there again");
 }
 
+/// An account is made at the first sign-in where the configuration says so, of what is mapped and nothing else; it follows what the provider
+/// tells of its person, and no account that is there already is touched by it.
+async fn an_account_is_made_at_the_first_sign_in(engine: Engine) {
+    let create = "name = \"corp\"\naccounts = \"create\"\ngroups_claim = \"roles\"\n";
+    let group = "\n[[identity_provider.group]]\nthere = \"corp-it\"\nhere = \"it\"\n\n[[identity_provider]]\nname = \"other\"";
+    let changes = [("name = \"corp\"\n", create), ("\n[[identity_provider]]\nname = \"other\"", group)];
+    let Some(federated) = Federated::start(engine, &changes, "").await else { return };
+    let (stack, corp) = (&federated.stack, &federated.corp);
+    let come = async |sub: &str, said: Value| {
+        let mut browser = Browser::new(stack);
+        let trip = federated.leave(&mut browser, "/sign-in", "corp").await;
+        corp.say(&trip, sub, &said);
+        let answer = federated.come_back(&mut browser, "corp", &federated.good(&trip, "corp")).await;
+        assert_eq!(answer.header("location"), Some("/account"), "{}", answer.text());
+        browser
+    };
+    let mut claims = json!({
+        "preferred_username": "Bob", "name": "Another Bob", "email": "bob@example.org", "email_verified": true,
+        "roles": ["corp-it", "admin"], "phone_number": "+1 555",
+    });
+    let mut other_bob = come("b-99", claims.clone()).await;
+    let account = other_bob.account().await.text();
+    assert!(account.contains("Signed in as <strong>bob-2</strong>") && account.contains("Another Bob"), "{account}");
+    assert!(account.contains("<dd>it</dd>") && !account.contains("admin") && !account.contains("555"), "{account}");
+    assert_eq!(stack.count("SELECT COUNT(*) FROM account").await, 2);
+    let mut bob = Browser::new(stack);
+    assert_eq!(bob.sign_in("bob", PASSWORD).await.status, 303, "his account is his");
+    let account = bob.account().await.text();
+    assert!(account.contains("Bob Builder") && account.contains("None yet."), "{account}");
+
+    // The second time it is the same account, as it is told now.
+    claims["roles"] = json!([]);
+    claims["name"] = json!("Robert");
+    claims["preferred_username"] = json!("robert");
+    let mut again = come("b-99", claims).await;
+    let account = again.account().await.text();
+    assert!(account.contains("Signed in as <strong>bob-2</strong>") && account.contains("Robert"), "{account}");
+    assert!(!account.contains("<dd>it</dd>"), "a group that is gone there is gone here");
+    assert_eq!(stack.count("SELECT COUNT(*) FROM account").await, 2);
+
+    // An account that was linked keeps what is known of it.
+    let mut bob = Browser::new(stack);
+    assert_eq!(bob.sign_in("bob", PASSWORD).await.status, 303);
+    assert_eq!(federated.link(&mut bob, "corp", "b-17").await.status, 303);
+    let mut linked = come("b-17", json!({ "name": "Nobody", "preferred_username": "x", "roles": ["corp-it"] })).await;
+    let account = linked.account().await.text();
+    assert!(account.contains("Bob Builder") && account.contains("<dd>staff</dd>"), "{account}");
+
+    // Of several first sign-ins at once one makes the account.
+    let mut trips = Vec::new();
+    for _ in 0..4 {
+        let mut browser = Browser::new(stack);
+        let trip = federated.leave(&mut browser, "/sign-in", "corp").await;
+        trips.push((browser, trip));
+    }
+    let mut signed_in = 0;
+    for (mut browser, trip) in trips {
+        corp.say(&trip, "c-1", &json!({ "preferred_username": "carol", "name": "Carol", "roles": [] }));
+        let answer = federated.come_back(&mut browser, "corp", &federated.good(&trip, "corp")).await;
+        signed_in += usize::from(answer.status == 303);
+    }
+    assert_eq!(signed_in, 4);
+    assert_eq!(stack.count("SELECT COUNT(*) FROM account").await, 3);
+
+    // Who is kept out is not let in by a new account.
+    crate::harness::command::symbolon(stack.dir.path(), &["user", "disable", "carol"]).await.ok();
+    let mut carol = Browser::new(stack);
+    // What is not in the ID token is asked of userinfo.
+    corp.publish("/userinfo", &json!({ "sub": "c-1", "preferred_username": "carol", "name": "Carol" }));
+    let answer = federated.sign_in(&mut carol, "/sign-in", "corp", "c-1").await;
+    assert_eq!(federated.verdict(&answer).await, (403, "account_disabled".into()));
+    // The other provider makes none.
+    let answer = federated.sign_in(&mut carol, "/sign-in", "other", "c-1").await;
+    assert_eq!(federated.verdict(&answer).await, (403, "linked_account_unknown".into()));
+    assert_eq!(stack.count("SELECT COUNT(*) FROM account").await, 3);
+}
+
+#[tokio::test]
+async fn an_account_is_made_at_the_first_sign_in_on_sqlite() {
+    an_account_is_made_at_the_first_sign_in(Engine::Sqlite).await;
+}
+
+#[tokio::test]
+async fn an_account_is_made_at_the_first_sign_in_on_postgres() {
+    an_account_is_made_at_the_first_sign_in(Engine::Postgres).await;
+}
+
 /// `symbolon config check` names what is wrong, and nothing is fetched by it.
 #[tokio::test]
 async fn mistakes_are_named() {
@@ -319,7 +406,12 @@ async fn mistakes_are_named() {
         crate::harness::command::symbolon(stack.dir.path(), &["config", "check"]).await
     };
     check(provider).await.ok();
-    check(&provider.replace("client_secret_file = \"secret\"", "client_auth = \"tls_client_auth\"\ncertificate_file = \"alice.pem\"\nkey_file = \"alice-key.pem\"")).await.ok();
+    check(&provider.replace(
+        "client_secret_file = \"secret\"",
+        "client_auth = \"tls_client_auth\"\ncertificate_file = \"alice.pem\"\nkey_file = \"alice-key.pem\"",
+    ))
+    .await
+    .ok();
     for (from, to, problem) in [
         ("\"corp\"", "\"Corp\"", "`name` must have 1 to 32 characters"),
         ("\"Corp\"", "\" \"", "`label` must have 1 to 60 characters"),
@@ -336,6 +428,7 @@ async fn mistakes_are_named() {
         ("client_secret_file", "amr = [\"face\"]\nclient_secret_file", "`face` is no method"),
         ("client_secret_file", "leeway_seconds = 121\nclient_secret_file", "`leeway_seconds` must be at most 120"),
         ("client_secret_file", "key_file = \"alice-key.pem\"\nclient_secret_file", "`certificate_file` is missing"),
+        ("client_secret_file", "groups_claim = \"roles\"\nclient_secret_file", "`groups_claim` and `group` belong together"),
         ("[[identity", &format!("{provider}[[identity"), "there are two of the name `corp`"),
     ] {
         assert!(provider.contains(from), "{from}");

@@ -123,10 +123,10 @@ fn a_sign_in_elsewhere_is_as_old_as_it_is() {
         word(decide(request, Some(login), |_| true, progress, ConsentSource::Remembered(Some(&all)), NOW))
     };
     let by_provider = |auth_time: u32| bob(auth_time).for_test_signed_in(Timestamp::from_seconds(999));
-    let (login, aged) = (request(&[Prompt::Login]), AuthorizationRequest { max_age: Some(50), ..request(&[]) });
+    let (login, aged) = (request(&[Prompt::Login]), AuthorizationRequest { max_age: Some(100), ..request(&[]) });
     for progress in [Progress::Interacted(None, BEGUN), Progress::Interacted(Some(&prior(1)), BEGUN)] {
         for (auth_time, with_login, with_age, with_neither) in
-            [(999, "grant", "grant", "grant"), (960, "sign in", "grant", "grant"), (900, "sign in", "sign in", "grant")]
+            [(999, "grant", "grant", "grant"), (949, "sign in", "grant", "grant"), (890, "sign in", "sign in", "grant")]
         {
             let person = by_provider(auth_time);
             assert_eq!(decided(&login, &person, progress), with_login, "{auth_time}");
