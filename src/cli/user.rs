@@ -1,4 +1,4 @@
-//! `symbolon user add|list|show|change|set-password|disable|enable|remove`, and `user_certificate` for the rest. A running server reads accounts from the database and so
+//! `symbolon user add|list|show|change|set-password|disable|enable|remove`, and `user_certificate` and `user_account` for the rest. A running server reads accounts from the database and so
 //! takes a change in at once.
 
 use std::io::{BufRead as _, Read as _};
@@ -10,6 +10,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
 
+use super::user_account::{self, UnlinkAccount};
 use super::user_certificate::{LinkCertificate, UnlinkCertificate, listed};
 use super::{ConfigArgument, print};
 use crate::app::{OpenPeople, open_people};
@@ -49,6 +50,8 @@ pub enum User {
     LinkCertificate(LinkCertificate),
     /// Take a certificate away from a person, and end their sessions
     UnlinkCertificate(UnlinkCertificate),
+    /// Take an account at another provider away from a person, and end their sessions
+    UnlinkAccount(UnlinkAccount),
     /// Keep a person out: end their sessions and revoke their tokens
     Disable(Named),
     /// Let a person in again
@@ -200,6 +203,7 @@ impl User {
             Self::RemoveSecondFactor(named) => named.remove_second_factor().await?,
             Self::LinkCertificate(link) => link.run().await?,
             Self::UnlinkCertificate(unlink) => unlink.run().await?,
+            Self::UnlinkAccount(unlink) => unlink.run().await?,
             Self::Disable(named) => named.disable().await?,
             Self::Enable(named) => named.enable().await?,
             Self::Remove(named) => named.remove().await?,
@@ -262,11 +266,12 @@ impl Named {
         let found = async {
             let person = named(&open, &self.username).await?;
             let certificates = listed(&open, &person.subject).await?;
-            anyhow::Ok((person, certificates))
+            let linked = user_account::listed(&open, &person.subject).await?;
+            anyhow::Ok((person, certificates, linked))
         };
         let found = found.await;
         open.close().await;
-        let (person, certificates) = found?;
+        let (person, certificates, linked) = found?;
         let mut shown = match serde_json::to_value(&person.claims)? {
             Value::Object(claims) => claims,
             _ => Map::new(),
@@ -276,6 +281,7 @@ impl Named {
         shown.insert("password".into(), json!(person.has_password));
         shown.insert("created".into(), json!(person.created));
         shown.insert("certificates".into(), certificates);
+        shown.insert("linked_accounts".into(), linked);
         print(format!("{:#}\n", Value::Object(shown)))
     }
 

@@ -370,6 +370,20 @@ async fn an_account_is_made_at_the_first_sign_in(engine: Engine) {
     assert_eq!(signed_in, 4);
     assert_eq!(stack.count("SELECT COUNT(*) FROM account").await, 3);
 
+    // An operator takes a link away, also the last one.
+    let of_other_bob = async || {
+        let said = crate::harness::command::symbolon(stack.dir.path(), &["user", "show", "bob-2"]).await.ok();
+        serde_json::from_str::<Value>(&said).expect("JSON")["linked_accounts"].clone()
+    };
+    let links = of_other_bob().await;
+    assert_eq!((&links[0]["provider"], &links[0]["sub"]), (&json!("corp"), &json!("b-99")));
+    let link = links[0]["link"].as_str().expect("a name").to_owned();
+    let unlink = ["user", "unlink-account", "bob-2", &link];
+    crate::harness::command::symbolon(stack.dir.path(), &unlink).await.ok();
+    assert_eq!(of_other_bob().await, json!([]));
+    assert!(!again.is_signed_in().await, "the sessions ended");
+    crate::harness::command::symbolon(stack.dir.path(), &unlink).await.failed();
+
     // Who is kept out is not let in by a new account.
     crate::harness::command::symbolon(stack.dir.path(), &["user", "disable", "carol"]).await.ok();
     let mut carol = Browser::new(stack);
