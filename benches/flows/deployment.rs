@@ -11,7 +11,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use std::io::{Read as _, Write as _};
 
-use crate::process::{Core, Running};
+use crate::growth::{self, Size};
+use crate::process::{Core, Running, resident_mib};
 
 /// A server and a gateway that run.
 pub struct Deployment {
@@ -19,6 +20,8 @@ pub struct Deployment {
     ports: Ports,
     pub server: Running,
     pub gateway: Running,
+    /// Resident memory of both before anybody has asked for anything, in MiB.
+    pub at_rest_mib: [f64; 2],
 }
 
 struct Ports {
@@ -30,7 +33,7 @@ struct Ports {
 
 impl Deployment {
     /// Makes certificates, configurations and registrations in an empty directory, and starts both.
-    pub fn start(program: &Path, dir: &Path, upstream: SocketAddr) -> anyhow::Result<Self> {
+    pub fn start(program: &Path, dir: &Path, upstream: SocketAddr, size: Size) -> anyhow::Result<Self> {
         if dir.exists() {
             std::fs::remove_dir_all(dir)?;
         }
@@ -48,12 +51,19 @@ impl Deployment {
         run(&["cert", "issue", "--name", "alice", "--client"])?;
         run(&["cert", "issue", "--name", "gateway", "--client"])?;
         seal_key(&dir.join("seal.key"))?;
-        std::fs::write(dir.join("symbolon.toml"), server_toml(&ports))?;
-        std::fs::write(dir.join("gateway.toml"), gateway_toml(&ports, upstream))?;
+        if size.revoked > 0 {
+            growth::revocation_list(size, &dir)?;
+        }
+        std::fs::write(dir.join("symbolon.toml"), server_toml(&ports, size))?;
+        std::fs::write(dir.join("gateway.toml"), gateway_toml(&ports, upstream, size))?;
         let (jwt, opaque) = (format!("https://localhost:{gateway}/jwt"), format!("https://localhost:{gateway}/opaque"));
         let alice = ["client", "add", "alice", "--subject-dn", "CN=alice", "--scope", "read write"];
         run(&[&alice[..], &["--resource", &jwt, "--resource", &opaque]].concat())?;
         run(&["client", "add", "gateway", "--subject-dn", "CN=gateway", "--no-grants"])?;
+        for documents in growth::registrations(size, &jwt) {
+            std::fs::write(dir.join("clients.json"), documents.to_string())?;
+            run(&["client", "apply", "clients.json"])?;
+        }
 
         let path = |name: &str| dir.join(name);
         let text = |name: &str| path(name).display().to_string();
@@ -63,7 +73,8 @@ impl Deployment {
         let gate = ["gateway", "--until-stdin-closes", "--config", &text("gateway.toml")];
         let mut gateway = Running::server(program, &gate, &path("gateway.log"), Core::Measured)?;
         wait_for(&mut gateway, ports.gateway)?;
-        Ok(Self { dir, ports, server, gateway })
+        let at_rest_mib = [resident_mib(server.pid())?, resident_mib(gateway.pid())?];
+        Ok(Self { dir, ports, server, gateway, at_rest_mib })
     }
 
     /// A file's path.
@@ -81,13 +92,19 @@ impl Deployment {
         ([127, 0, 0, 1], self.ports.gateway).into()
     }
 
+    /// The issuer of the tokens.
+    pub fn issuer(&self) -> String {
+        format!("https://localhost:{}", self.ports.public)
+    }
+
     /// The identifier of a resource, which is also its URL at the gateway: `jwt` or `opaque`.
     pub fn resource(&self, name: &str) -> String {
         format!("https://localhost:{}/{name}", self.ports.gateway)
     }
 }
 
-fn free_ports<const N: usize>() -> anyhow::Result<[u16; N]> {
+/// Ports that nobody listens on at the moment.
+pub fn free_ports<const N: usize>() -> anyhow::Result<[u16; N]> {
     let listeners = [(); N].map(|()| TcpListener::bind("127.0.0.1:0"));
     let mut ports = [0; N];
     for (port, listener) in ports.iter_mut().zip(&listeners) {
@@ -96,8 +113,9 @@ fn free_ports<const N: usize>() -> anyhow::Result<[u16; N]> {
     Ok(ports)
 }
 
-fn wait_for(process: &mut Running, port: u16) -> anyhow::Result<()> {
-    for _ in 0..400 {
+/// Until somebody listens there: a program under a profiler may take a while.
+pub fn wait_for(process: &mut Running, port: u16) -> anyhow::Result<()> {
+    for _ in 0..4_800 {
         process.check()?;
         if TcpStream::connect(("127.0.0.1", port)).is_ok() {
             return Ok(());
@@ -114,7 +132,8 @@ fn seal_key(path: &Path) -> anyhow::Result<()> {
     Ok(file.write_all(STANDARD.encode(key).as_bytes())?)
 }
 
-fn server_toml(ports: &Ports) -> String {
+fn server_toml(ports: &Ports, size: Size) -> String {
+    let lists = lists(size);
     let Ports { public, mtls, metrics, gateway } = ports;
     format!(
         r#"
@@ -156,6 +175,7 @@ host = []
 
 [anchor_set.clients]
 files = ["ca.pem"]
+{lists}
 
 [[resource]]
 identifier = "https://localhost:{gateway}/jwt"
@@ -178,8 +198,16 @@ file = "server-audit.jsonl"
     )
 }
 
-fn gateway_toml(ports: &Ports, upstream: SocketAddr) -> String {
+/// The key of an anchor set that names its revocation lists.
+fn lists(size: Size) -> &'static str {
+    if size.revoked > 0 { "crl_files = [\"ca.crl\"]" } else { "" }
+}
+
+fn gateway_toml(ports: &Ports, upstream: SocketAddr, size: Size) -> String {
+    let lists = lists(size);
     let Ports { public, gateway, .. } = ports;
+    let host = format!("localhost:{gateway}");
+    let others = growth::routes(size, &host, &upstream.to_string(), &format!("https://{host}/jwt"));
     format!(
         r#"
 [gateway]
@@ -198,6 +226,7 @@ anchor_set = "clients"
 
 [anchor_set.clients]
 files = ["ca.pem"]
+{lists}
 
 [authorization_server.bench]
 issuer = "https://localhost:{public}"
@@ -218,6 +247,18 @@ scopes = ["read"]
 token = "jwt"
 proof_of_possession = "strict"
 
+[[route]]
+name = "signed"
+host = "localhost:{gateway}"
+path = "/signed"
+upstream = "http://{upstream}"
+authorization_server = "bench"
+audience = "https://localhost:{gateway}/jwt"
+scopes = ["read"]
+token = "jwt"
+proof_of_possession = "strict"
+assertion_reuse = "per_request"
+{others}
 [audit]
 file = "gateway-audit.jsonl"
 "#

@@ -50,15 +50,57 @@ pub struct Target {
     pub server_certificate: String,
     pub certificate: String,
     pub key: String,
+    pub group: Group,
     /// The request as it goes over the wire.
     pub request: String,
     pub expectation: Expectation,
+}
+
+/// The key exchange that is offered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Group {
+    /// All that the library has, the hybrid of X25519 and ML-KEM-768 before the others.
+    Any,
+    /// X25519, which every program has.
+    X25519,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Mode {
     KeptAlive,
     NewConnection,
+    /// Kept alive, and so many requests a second over all connections, at times that do not depend on the answers. How long an answer
+    /// took counts from when its request was due.
+    Paced {
+        per_second: u32,
+    },
+}
+
+/// When a connection's next request is due.
+struct Pace {
+    start: Instant,
+    /// Between two requests of all connections.
+    apart: Duration,
+    next: u32,
+    connections: u32,
+}
+
+impl Pace {
+    fn new(mode: Mode, index: usize, connections: usize) -> anyhow::Result<Option<Self>> {
+        let Mode::Paced { per_second } = mode else { return Ok(None) };
+        let apart = Duration::from_secs(1).checked_div(per_second).context("a pace")?;
+        Ok(Some(Self { start: Instant::now(), apart, next: u32::try_from(index)?, connections: u32::try_from(connections)? }))
+    }
+
+    /// Waits awake.
+    async fn due(&mut self) -> Instant {
+        let due = self.start + self.apart * self.next;
+        self.next += self.connections;
+        while Instant::now() < due {
+            tokio::task::yield_now().await;
+        }
+        due
+    }
 }
 
 /// What was counted.
@@ -103,8 +145,15 @@ async fn measure(orders: Rc<Orders>) -> anyhow::Result<Counted> {
         tasks.push(tokio::task::spawn_local(async move {
             let mut checker = Checker::new(&orders.target.expectation)?;
             let mut kept: Option<Connection> = None;
+            let mut pace = Pace::new(orders.mode, index, orders.connections)?;
+            if pace.is_some() {
+                kept = Some(Connection::open(&connector, &orders.target, index).await?);
+            }
             while stop.get() == Phase::Counting {
-                let started = Instant::now();
+                let started = match &mut pace {
+                    Some(pace) => pace.due().await,
+                    None => Instant::now(),
+                };
                 let mut connection = match kept.take() {
                     Some(connection) => connection,
                     None => Connection::open(&connector, &orders.target, index).await?,
@@ -117,7 +166,7 @@ async fn measure(orders: Rc<Orders>) -> anyhow::Result<Counted> {
                     *tls.borrow_mut() = connection.description();
                 }
                 match orders.mode {
-                    Mode::KeptAlive => kept = Some(connection),
+                    Mode::KeptAlive | Mode::Paced { .. } => kept = Some(connection),
                     Mode::NewConnection => {
                         let _ = connection.stream.shutdown().await;
                     }
@@ -187,7 +236,11 @@ impl Connector {
     fn new(target: &Target) -> anyhow::Result<Self> {
         let expected = CertificateDer::from_pem_file(&target.server_certificate)?;
         let chain = CertificateDer::pem_file_iter(&target.certificate)?.collect::<Result<Vec<_>, _>>()?;
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let mut provider = rustls::crypto::aws_lc_rs::default_provider();
+        if target.group == Group::X25519 {
+            provider.kx_groups = vec![rustls::crypto::aws_lc_rs::kx_group::X25519];
+        }
+        let provider = Arc::new(provider);
         let schemes = provider.signature_verification_algorithms.supported_schemes();
         let mut config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
@@ -288,7 +341,8 @@ impl Connection {
                         let head = std::str::from_utf8(self.buffer.get(..self.head).unwrap_or_default())?;
                         let length = head
                             .split("\r\n")
-                            .find_map(|line| line.strip_prefix("content-length: "))
+                            .filter_map(|line| line.split_once(": "))
+                            .find_map(|(name, value)| name.eq_ignore_ascii_case("content-length").then_some(value))
                             .with_context(|| format!("no content-length: {head}"))?;
                         end = Some(self.head + length.parse::<usize>()?);
                     }

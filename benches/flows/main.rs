@@ -8,7 +8,9 @@
 mod answer;
 mod deployment;
 mod floor;
+mod growth;
 mod load;
+mod neighbours;
 mod process;
 mod report;
 
@@ -23,7 +25,9 @@ use clap::Parser;
 use answer::{Expectation, PublicKey, token};
 use deployment::Deployment;
 use floor::Kind;
-use load::{Counted, Mode, Target};
+use growth::Size;
+use load::{Counted, Group, Mode, Target};
+use neighbours::Neighbour;
 use process::{Core, Running};
 use report::{Conditions, Report, Row};
 
@@ -45,6 +49,12 @@ struct Options {
     /// Write the report as JSON here too
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Also in a deployment of many clients, routes and revoked certificates, which takes minutes to make
+    #[arg(long)]
+    growth: bool,
+    /// Install nginx and HAProxy from packages first, where they are missing
+    #[arg(long)]
+    install: bool,
     /// Measure this program instead of the one that cargo has built
     #[arg(long, value_name = "FILE", default_value = env!("CARGO_BIN_EXE_symbolon"))]
     program: PathBuf,
@@ -68,6 +78,13 @@ struct Case {
     floors: Vec<&'static str>,
 }
 
+/// What is measured, and the processes behind it, which end with this.
+struct Cases {
+    cases: Vec<Case>,
+    floors: Running,
+    neighbours: Vec<(Neighbour, neighbours::Started)>,
+}
+
 fn main() -> anyhow::Result<()> {
     let options = Options::parse();
     match options.role.as_deref() {
@@ -83,10 +100,30 @@ fn measure(options: &Options) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (_upstream, upstream): (_, floor::upstream::Ready) = Running::role("upstream", &(), Core::Load)?;
     let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("flows");
-    let deployment = Deployment::start(&options.program, &dir, upstream.address)?;
-    let (cases, _floors) = runtime.block_on(cases(&deployment, &upstream))?;
+    let deployment = Deployment::start(&options.program, &dir, upstream.address, Size::default())?;
+    if options.install {
+        neighbours::install()?;
+    }
+    let mut all = runtime.block_on(cases(&deployment, &upstream))?;
+    let mut grown = match options.growth {
+        true => Some(Deployment::start(&options.program, &dir.with_extension("grown"), upstream.address, growth::LARGE)?),
+        false => None,
+    };
+    if let Some(grown) = &grown {
+        for case in runtime.block_on(cases(grown, &upstream))?.cases {
+            let (name, small) = match case.name {
+                "token, JWT" => ("token, JWT, grown", "token, JWT"),
+                "token, opaque" => ("token, opaque, grown", "token, opaque"),
+                "introspection" => ("introspection, grown", "introspection"),
+                GATEWAY => ("gateway, JWT, grown", GATEWAY),
+                _ => continue,
+            };
+            all.cases.push(Case { name, floors: vec![small], ..case });
+        }
+    }
+    let cases = &all.cases;
     if let Some(name) = &options.profile {
-        return profile(options, &cases, name);
+        return profile(options, cases, name);
     }
     let wanted = |case: &Case| options.only.as_ref().is_none_or(|part| case.name.contains(part.as_str()));
     let mut names: Vec<&str> = Vec::new();
@@ -106,13 +143,21 @@ fn measure(options: &Options) -> anyhow::Result<()> {
             counted.entry(case.name).or_default().push(count(options, case)?);
         }
     }
-    let rows = chosen.iter().map(|case| row(case, &counted)).collect::<anyhow::Result<Vec<_>>>()?;
-    let report = Report {
-        conditions: conditions(options),
-        rows,
-        server_mib: process::resident_mib(deployment.server.pid())?,
-        gateway_mib: process::resident_mib(deployment.gateway.pid())?,
-    };
+    let mut rows = chosen.iter().map(|case| row(case, &counted)).collect::<anyhow::Result<Vec<_>>>()?;
+    rows.extend(at_half_load(options, &chosen, &counted)?);
+    let mut resident_mib = BTreeMap::new();
+    let neighbours = all.neighbours.iter().map(|(neighbour, started)| (neighbour.name(), &started.process));
+    let own = [("server", &deployment.server), ("gateway", &deployment.gateway), ("floors", &all.floors)];
+    for (name, process) in own.into_iter().chain(neighbours) {
+        resident_mib.insert(name, process::resident_mib(process.pid())?);
+    }
+    let [server, gateway] = deployment.at_rest_mib;
+    resident_mib.extend([("server at rest", server), ("gateway at rest", gateway)]);
+    if let Some(grown) = &grown {
+        let [server, gateway] = grown.at_rest_mib;
+        resident_mib.extend([("server at rest, grown", server), ("gateway at rest, grown", gateway)]);
+    }
+    let report = Report { conditions: conditions(options), rows, resident_mib };
     println!("{}", report.table());
     let json = serde_json::to_string_pretty(&report)?;
     std::fs::write(dir.with_extension("json"), &json)?;
@@ -120,22 +165,56 @@ fn measure(options: &Options) -> anyhow::Result<()> {
         std::fs::write(file, &json)?;
     }
     drop(deployment);
+    if grown.take().is_some() {
+        std::fs::remove_dir_all(dir.with_extension("grown"))?;
+    }
     Ok(std::fs::remove_dir_all(&dir)?)
 }
 
-fn orders(options: &Options, case: &Case) -> load::Orders {
+/// How long answers take when gateway and nginx are asked half as often as nginx can answer.
+fn at_half_load(options: &Options, chosen: &[&Case], counted: &BTreeMap<&str, Vec<Counted>>) -> anyhow::Result<Vec<Row>> {
+    let find = |name: &str| chosen.iter().find(|case| case.name == name);
+    let (Some(gateway), Some(nginx), Some(full)) = (find(GATEWAY), find(NGINX), counted.get(NGINX)) else {
+        return Ok(Vec::new());
+    };
+    let most = report::Spread::of(full.iter().map(|counted| counted.requests as f64 / counted.seconds)).median;
+    let mode = Mode::Paced { per_second: (most / 2.0) as u32 };
+    let mut rounds = [Vec::new(), Vec::new()];
+    for _ in 0..options.rounds {
+        for (case, rounds) in [gateway, nginx].into_iter().zip(&mut rounds) {
+            rounds.push(count_in(options, case, mode)?);
+        }
+    }
+    let [gateways, others] = rounds;
+    let row = |case: &Case, counted: &[Counted]| Row::new(case.name, told(mode), counted);
+    Ok(vec![row(gateway, &gateways).slowest_beside(NGINX, &gateways, &others), row(nginx, &others)])
+}
+
+fn orders(options: &Options, case: &Case, mode: Mode) -> load::Orders {
     load::Orders {
         target: case.target.clone(),
         connections: options.connections,
-        mode: case.mode,
+        mode,
         seconds: options.seconds,
         server_pid: case.pid,
     }
 }
 
 fn count(options: &Options, case: &Case) -> anyhow::Result<Counted> {
-    let (_, counted) = Running::role("load", &orders(options, case), Core::Load).with_context(|| case.name.to_owned())?;
+    count_in(options, case, case.mode)
+}
+
+fn count_in(options: &Options, case: &Case, mode: Mode) -> anyhow::Result<Counted> {
+    let (_, counted) = Running::role("load", &orders(options, case, mode), Core::Load).with_context(|| case.name.to_owned())?;
     Ok(counted)
+}
+
+fn told(mode: Mode) -> String {
+    match mode {
+        Mode::KeptAlive => "kept alive".to_owned(),
+        Mode::NewConnection => "new each time".to_owned(),
+        Mode::Paced { per_second } => format!("kept alive, {per_second} a second"),
+    }
 }
 
 fn profile(options: &Options, cases: &[Case], name: &str) -> anyhow::Result<()> {
@@ -151,11 +230,7 @@ fn profile(options: &Options, cases: &[Case], name: &str) -> anyhow::Result<()> 
 
 fn row(case: &Case, counted: &BTreeMap<&str, Vec<Counted>>) -> anyhow::Result<Row> {
     let own = counted.get(case.name).context("counts")?;
-    let mode = match case.mode {
-        Mode::KeptAlive => "kept alive",
-        Mode::NewConnection => "new each time",
-    };
-    let mut row = Row::new(case.name, mode, own);
+    let mut row = Row::new(case.name, told(case.mode), own);
     for floor in &case.floors {
         let floors = counted.get(floor).context("a floor's counts")?;
         let same = own.iter().chain(floors).all(|counted| counted.tls == row.tls);
@@ -179,8 +254,12 @@ fn conditions(options: &Options) -> Conditions {
     }
 }
 
+const GATEWAY: &str = "gateway, JWT";
+const NGINX: &str = "nginx, unchecked";
+const HAPROXY: &str = "HAProxy, checked";
+
 /// Asks for everything once, to know how long answers are, then opens floors that answer as long.
-async fn cases(deployment: &Deployment, upstream: &floor::upstream::Ready) -> anyhow::Result<(Vec<Case>, Running)> {
+async fn cases(deployment: &Deployment, upstream: &floor::upstream::Ready) -> anyhow::Result<Cases> {
     let (server, gateway) = (deployment.server.pid(), deployment.gateway.pid());
     let mtls = |who: &str, request: String| Target {
         address: deployment.mtls(),
@@ -188,6 +267,7 @@ async fn cases(deployment: &Deployment, upstream: &floor::upstream::Ready) -> an
         server_certificate: deployment.file("server.pem"),
         certificate: deployment.file(&format!("{who}.pem")),
         key: deployment.file(&format!("{who}-key.pem")),
+        group: Group::Any,
         request,
         expectation: Expectation::Success,
     };
@@ -204,8 +284,8 @@ async fn cases(deployment: &Deployment, upstream: &floor::upstream::Ready) -> an
     let (message, _) = bearer.rsplit_once('.').context("a JWT")?;
     let keys = load::probe(&mtls("alice", format!("GET /jwks HTTP/1.1\r\nhost: {host}\r\n\r\n"))).await?;
     let jwt_length = answer.length();
-    jwt.expectation =
-        Expectation::Jwt { length: jwt_length, thumbprint: thumbprint(&jwt.certificate)?, key: public_key(&keys.body)? };
+    let issuer_key = public_key(&keys.body)?;
+    jwt.expectation = Expectation::Jwt { length: jwt_length, thumbprint: thumbprint(&jwt.certificate)?, key: issuer_key.clone() };
 
     let mut opaque = mtls("alice", ask("opaque"));
     let answer = load::probe(&opaque).await?;
@@ -220,22 +300,32 @@ async fn cases(deployment: &Deployment, upstream: &floor::upstream::Ready) -> an
     introspection.expectation = Expectation::Exactly(answer.body);
 
     let gate = deployment.gateway_address();
-    let through = Target {
+    let pass = |path: &str| Target {
         address: gate,
         server_name: "localhost".into(),
+        // The neighbours' OpenSSL may have nothing else, and all proxies are to do the same.
+        group: Group::X25519,
         request: format!(
-            "GET /jwt HTTP/1.1\r\nhost: localhost:{}\r\nauthorization: Bearer {bearer}\r\naccept: */*\r\n\r\n",
+            "GET {path} HTTP/1.1\r\nhost: localhost:{}\r\nauthorization: Bearer {bearer}\r\naccept: */*\r\n\r\n",
             gate.port()
         ),
         expectation: Expectation::Exactly(upstream.body.clone()),
         ..mtls("alice", String::new())
     };
+    let (through, signed) = (pass("/jwt"), pass("/signed"));
     // The gateway may still be fetching the issuer's keys.
     for _ in 0..100 {
         if load::probe(&through).await?.head.starts_with("HTTP/1.1 200 ") {
             break;
         }
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+
+    let issuer = deployment.issuer();
+    let rules = neighbours::Rules { issuer: &issuer, audience: &deployment.resource("jwt"), key: &issuer_key };
+    let mut neighbours = Vec::new();
+    for neighbour in [Neighbour::Nginx, Neighbour::Haproxy] {
+        neighbours.extend(neighbour.start(deployment, upstream.address, &rules)?.map(|started| (neighbour, started)));
     }
 
     let floors = floor::Orders {
@@ -270,7 +360,7 @@ async fn cases(deployment: &Deployment, upstream: &floor::upstream::Ready) -> an
     let introspection_constant = at(introspection_constant, &introspection, Expectation::Length(introspection_length));
     let proxy = at(proxy, &through, through.expectation.clone());
     use Mode::{KeptAlive, NewConnection};
-    let cases = vec![
+    let mut cases = vec![
         case("token, JWT", KeptAlive, &jwt, server, &["signing floor", "constant floor"]),
         case("signing floor", KeptAlive, &signing, floor_pid, &[]),
         case("constant floor", KeptAlive, &constant, floor_pid, &[]),
@@ -278,13 +368,29 @@ async fn cases(deployment: &Deployment, upstream: &floor::upstream::Ready) -> an
         case("constant floor, opaque", KeptAlive, &opaque_constant, floor_pid, &[]),
         case("introspection", KeptAlive, &introspection, server, &["constant floor, introspection"]),
         case("constant floor, introspection", KeptAlive, &introspection_constant, floor_pid, &[]),
-        case("gateway, JWT", KeptAlive, &through, gateway, &["bare proxy"]),
+        case(GATEWAY, KeptAlive, &through, gateway, &["bare proxy"]),
+        case("gateway, JWT, an assertion each", KeptAlive, &signed, gateway, &["bare proxy"]),
         case("bare proxy", KeptAlive, &proxy, floor_pid, &[]),
         case("token, JWT, new", NewConnection, &jwt, server, &["signing floor, new"]),
         case("signing floor, new", NewConnection, &signing, floor_pid, &[]),
         case("gateway, JWT, new", NewConnection, &through, gateway, &["bare proxy, new"]),
         case("bare proxy, new", NewConnection, &proxy, floor_pid, &[]),
     ];
+    for (neighbour, started) in &neighbours {
+        let (pid, target) = (started.process.pid(), at(started.address, &through, through.expectation.clone()));
+        let (kept, new) = match neighbour {
+            Neighbour::Nginx => (NGINX, "nginx, unchecked, new"),
+            Neighbour::Haproxy => (HAPROXY, "HAProxy, checked, new"),
+        };
+        for case in &mut cases {
+            match case.name {
+                "gateway, JWT" | "gateway, JWT, an assertion each" | "bare proxy" => case.floors.push(kept),
+                "gateway, JWT, new" | "bare proxy, new" => case.floors.push(new),
+                _ => {}
+            }
+        }
+        cases.extend([case(kept, KeptAlive, &target, pid, &[]), case(new, NewConnection, &target, pid, &[])]);
+    }
     for case in &cases {
         // The first answer of each, with the expectation that all the others will meet.
         let answer = load::probe(&case.target).await.with_context(|| case.name.to_owned())?;
@@ -292,7 +398,7 @@ async fn cases(deployment: &Deployment, upstream: &floor::upstream::Ready) -> an
         let answer = answer::Answer { head: answer.head.as_bytes(), body: answer.body.as_bytes() };
         checker.check(&answer).with_context(|| case.name.to_owned())?;
     }
-    Ok((cases, floors))
+    Ok(Cases { cases, floors, neighbours })
 }
 
 fn post(host: &str, path: &str, body: &str) -> String {

@@ -56,6 +56,7 @@ fn command(program: &Path, core: Core) -> Command {
 #[derive(Debug)]
 pub struct Running {
     child: Child,
+    ends_with_its_input: bool,
 }
 
 impl Running {
@@ -71,7 +72,13 @@ impl Running {
             .stderr(log)
             .spawn()
             .with_context(|| program.display().to_string())?;
-        Ok(Self { child })
+        Ok(Self { child, ends_with_its_input: true })
+    }
+
+    /// Says that this program does not read its standard input, and must be told to end.
+    pub fn that_ignores_its_input(mut self) -> Self {
+        self.ends_with_its_input = false;
+        self
     }
 
     /// Starts this program in another role, with its orders as JSON; the first line it prints is its answer.
@@ -84,7 +91,7 @@ impl Running {
         let mut answer = String::new();
         BufReader::new(child.stdout.take().context("standard output")?).read_line(&mut answer)?;
         match serde_json::from_str(&answer) {
-            Ok(answer) => Ok((Self { child }, answer)),
+            Ok(answer) => Ok((Self { child, ends_with_its_input: true }, answer)),
             Err(_) => bail!("the {role} process failed: {:?}", child.wait()),
         }
     }
@@ -107,7 +114,7 @@ impl Drop for Running {
     fn drop(&mut self) {
         drop(self.child.stdin.take());
         // An orderly end: a profiler around the program writes down what it has seen.
-        for _ in 0..100 {
+        for _ in 0..if self.ends_with_its_input { 100 } else { 0 } {
             match self.child.try_wait() {
                 Ok(None) => std::thread::sleep(Duration::from_millis(50)),
                 Ok(Some(_)) | Err(_) => return,

@@ -1,5 +1,6 @@
 //! From counts to figures: medians over rounds with their spread, and ratios between what ran in the same round.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use serde::Serialize;
@@ -41,7 +42,7 @@ pub struct Conditions {
 #[derive(Clone, Debug, Serialize)]
 pub struct Row {
     pub name: String,
-    pub mode: &'static str,
+    pub mode: String,
     /// Requests per second of the server's processor time.
     pub per_processor_second: Spread,
     /// Requests per second of the clock.
@@ -68,7 +69,7 @@ pub fn rate(counted: &Counted) -> f64 {
 }
 
 impl Row {
-    pub fn new(name: &str, mode: &'static str, rounds: &[Counted]) -> Self {
+    pub fn new(name: &str, mode: String, rounds: &[Counted]) -> Self {
         let median = |value: fn(&Counted) -> f64| Spread::of(rounds.iter().map(value)).median;
         Self {
             name: name.to_owned(),
@@ -90,6 +91,13 @@ impl Row {
         self.ratios.push(Ratio { floor: floor.to_owned(), ratio });
         self
     }
+
+    /// The slowest hundredth beside another's, at the same pace.
+    pub fn slowest_beside(mut self, other: &str, own: &[Counted], others: &[Counted]) -> Self {
+        let ratio = Spread::of(own.iter().zip(others).map(|(own, other)| own.p99 / other.p99.max(0.001)));
+        self.ratios.push(Ratio { floor: format!("the p99 of {other}"), ratio });
+        self
+    }
 }
 
 /// The whole report.
@@ -98,8 +106,7 @@ pub struct Report {
     pub conditions: Conditions,
     pub rows: Vec<Row>,
     /// Resident memory after the load, MiB.
-    pub server_mib: f64,
-    pub gateway_mib: f64,
+    pub resident_mib: BTreeMap<&'static str, f64>,
 }
 
 impl Report {
@@ -139,12 +146,13 @@ impl Report {
             );
         }
         let checked: u64 = self.rows.iter().map(|row| row.answers_checked).sum();
+        let tls: BTreeSet<&str> = self.rows.iter().map(|row| row.tls.as_str()).collect();
+        let resident: Vec<String> = self.resident_mib.iter().map(|(name, mib)| format!("{name} {mib:.0} MiB")).collect();
         let _ = writeln!(
             text,
-            "\n{checked} answers checked; {}; memory after the load: server {:.0} MiB, gateway {:.0} MiB",
-            self.rows.first().map(|row| row.tls.as_str()).unwrap_or_default(),
-            self.server_mib,
-            self.gateway_mib,
+            "\n{checked} answers checked; {}; memory after the load: {}",
+            Vec::from_iter(tls).join(", "),
+            resident.join(", "),
         );
         text
     }

@@ -34,6 +34,9 @@ use crate::wire::proxy_protocol::Origin;
 /// Seconds between HTTP/2 pings on a quiet connection, and to wait for their answer.
 const HTTP2_PING: Duration = Duration::from_secs(30);
 
+/// Header fields of a request that hyper takes over HTTP/1.1 when it is told nothing.
+const HTTP1_HEADERS: u32 = 100;
+
 /// How long a peer that was told of the connection's end may take to go.
 const GOODBYE: Duration = Duration::from_secs(5);
 
@@ -301,8 +304,11 @@ impl Connection {
             builder
                 .timer(TokioTimer::new())
                 .header_read_timeout(idle)
-                .max_headers(limits.request_headers as usize)
                 .max_buf_size((limits.request_head_bytes as usize).max(8_192));
+            // Its own limit costs nothing; for another it makes and fills two tables for each request.
+            if limits.request_headers != HTTP1_HEADERS {
+                builder.max_headers(limits.request_headers as usize);
+            }
             loop {
                 // hyper's buffers for HTTP/1.1 take more than all the rest of an idle connection: they are made when the peer speaks.
                 let begins = tokio::select! {

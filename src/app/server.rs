@@ -11,7 +11,7 @@ use crate::binding::dpop::{Dpop, DpopChecked, Nonces};
 use crate::clients::{ClientKeys, Clients, Profile};
 use crate::config::Loaded;
 use crate::config::settings::SealKeySettings;
-use crate::domain::{ClientId, Clock, Issuer, Randomness, SystemClock};
+use crate::domain::{ClientId, Clock, Issuer, Lifetime, Randomness, SystemClock};
 use crate::identity::Guesses;
 use crate::jose::random::SystemRandomness;
 use crate::keys::{Keeper, KeyPlan};
@@ -23,7 +23,7 @@ use crate::oauth::logout::Logouts;
 use crate::oauth::metadata::{Endpoints, path};
 use crate::oauth::registration::Registration;
 use crate::oauth::resources::Resources;
-use crate::oauth::{AuthorizationServer, FetchRoom, IssuedTokens, Revocations, SeenCertificates};
+use crate::oauth::{AuthorizationServer, EndingCertificates, FetchRoom, IssuedTokens, Revocations, SeenCertificates};
 use crate::oidc::SubjectNames;
 use crate::seal::{KeySource, MasterKeys, SealKeyId};
 use crate::store::Store;
@@ -232,6 +232,9 @@ pub async fn build(
         anchors,
         issued: IssuedTokens::default(),
         seen_certificates: SeenCertificates::default(),
+        ending_certificates: EndingCertificates::new(Lifetime::from_seconds(
+            loaded.settings.reload.expiry_warning_days.saturating_mul(86_400),
+        )),
     };
     Ok((Arc::new(server), sequence))
 }

@@ -1,5 +1,6 @@
 //! What runs beside the requests: following changes, clearing what has expired, reloading files, stopping.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use tokio_util::task::TaskTracker;
 use super::reload::{Reloader, follow_files};
 use super::sealing::{self, Sealing};
 use crate::clients::EndingCertificate;
-use crate::domain::{Lifetime, RevocationRule, Timestamp};
+use crate::domain::{ClientId, Lifetime, RevocationRule, Thumbprint, Timestamp};
 use crate::event::{AuditEvent, Trailed};
 use crate::gateway::Gateway;
 use crate::keys::{Keeper, SigningKeys};
@@ -34,9 +35,10 @@ const KEEP_CHANGES: u32 = 100_000;
 /// How often committed events are copied to the audit trail, and how many at once.
 const RELAY: Duration = Duration::from_millis(100);
 const RELAY_PAGE: usize = 256;
-/// How often the dates of clients' certificates are looked at, and how many times that is until they are told again.
+/// How often the dates of clients' certificates are looked at, at least and at most, and when one that was told is told again.
 const ENDINGS: Duration = Duration::from_secs(60);
-const ENDINGS_EVERY: u32 = 24 * 60;
+const AFTER_ENDINGS: Duration = Duration::from_secs(1);
+const TOLD_AGAIN: Lifetime = Lifetime::from_seconds(86_400);
 /// How long copied events stay in the database.
 const KEEP_RELAYED: Lifetime = Lifetime::from_seconds(7 * 86_400);
 /// Rules read at once.
@@ -62,8 +64,8 @@ pub fn spawn(
         until(stop, tracker, async move { keep_keys(&keeper).await });
         let telling = server.clone();
         until(stop, tracker, async move { tell_clients(&telling).await });
-        let (dates, days) = (server.clone(), reloader.loaded.settings.reload.expiry_warning_days);
-        until(stop, tracker, async move { tell_endings(&dates, days).await });
+        let dates = server.clone();
+        until(stop, tracker, async move { tell_endings(&dates).await });
         until(stop, tracker, async move { clear_expired(&server).await });
     }
     if let Some(gateway) = gateway {
@@ -233,26 +235,32 @@ async fn tell_clients(server: &AuthorizationServer) {
 }
 
 /// Tells which certificates of clients end soon: to the metrics always, to log and audit trail once a day.
-async fn tell_endings(server: &AuthorizationServer, warning_days: u32) {
-    let soon = Lifetime::from_seconds(warning_days.saturating_mul(86_400));
-    let mut round: u32 = 0;
+async fn tell_endings(server: &AuthorizationServer) {
+    let soon = server.ending_certificates.soon();
+    let mut told: HashMap<(ClientId, Thumbprint), Timestamp> = HashMap::new();
     loop {
         if let Ok(now) = server.clock.now() {
-            let endings = server.clients.current().ending_certificates(now, soon);
+            let clients = server.clients.current();
+            let mut endings = clients.ending_certificates(now, soon);
+            endings.extend(server.ending_certificates.of(|client_id| clients.client(client_id).is_some()));
             let ended = endings.iter().filter(|ending| ending.not_after < now).count();
             metrics::CLIENT_CERTIFICATES_ENDING.with(["ended"]).set(ended as f64);
             metrics::CLIENT_CERTIFICATES_ENDING.with(["soon"]).set((endings.len() - ended) as f64);
+            let before = std::mem::take(&mut told);
             for EndingCertificate { client_id, certificate, not_after, later } in endings {
-                if !round.is_multiple_of(ENDINGS_EVERY) {
-                    break;
+                let one = (client_id.clone(), certificate);
+                if let Some(at) = before.get(&one).filter(|at| now < at.plus(TOLD_AGAIN)) {
+                    told.insert(one, *at);
+                    continue;
                 }
-                tracing::warn!(%client_id, %certificate, %not_after, later, "a client's registered certificate ends soon, or has ended");
+                told.insert(one, now);
+                tracing::warn!(%client_id, %certificate, %not_after, later, "a client's certificate ends soon, or has ended");
                 let event = AuditEvent::ClientCertificateEnding { client_id, certificate, not_after, later };
                 let _ = server.audit.record(Trailed { time: now, event });
             }
         }
-        round = round.wrapping_add(1);
-        tokio::time::sleep(ENDINGS).await;
+        tokio::time::sleep(AFTER_ENDINGS).await;
+        let _ = tokio::time::timeout(ENDINGS, server.ending_certificates.rung()).await;
     }
 }
 

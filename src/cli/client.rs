@@ -400,6 +400,7 @@ async fn registrations(
     documents: &[Value],
 ) -> anyhow::Result<Vec<(Registration, Option<ClientRecord>)>> {
     let mut registrations: Vec<(Registration, _)> = Vec::new();
+    let mut named = std::collections::HashSet::new();
     for (index, document) in documents.iter().enumerate() {
         let name = document.get("client_id").and_then(Value::as_str).unwrap_or("without client_id");
         let known = match name.parse() {
@@ -408,7 +409,7 @@ async fn registrations(
         };
         let secret = known.as_ref().and_then(|known: &ClientRecord| known.secret.as_ref());
         let registration = checked(loaded, document, secret).with_context(|| format!("client {} ({name})", index + 1))?;
-        if registrations.iter().any(|(known, _)| known.client_id == registration.client_id) {
+        if !named.insert(registration.client_id.clone()) {
             bail!("client `{}` is there twice", registration.client_id);
         }
         registrations.push((registration, known));

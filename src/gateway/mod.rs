@@ -299,7 +299,7 @@ impl Gateway {
             return publish(&head.method, document, "application/json");
         }
         if let Some(endpoint) = self.session_endpoint(&target) {
-            return self.serve_session(endpoint, &head, &target, body, case).await;
+            return Box::pin(self.serve_session(endpoint, &head, &target, body, case)).await;
         }
         let asking = Asking { authority: &target.authority, path: &target.path, method: &head.method, headers: &head.headers };
         match self.redirects.find(asking) {

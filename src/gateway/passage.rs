@@ -11,7 +11,7 @@ use super::certificate_header::{self, Fields, Shown};
 use super::decision::{self, Admitted};
 use super::reject::Rejection;
 use super::template::Filling;
-use super::{AccessToken, Case, Gateway, Route, limits};
+use super::{AccessToken, Case, Face, Gateway, Route, limits};
 use crate::binding::Presenter;
 use crate::binding::dpop;
 use crate::domain::{Cnf, Timestamp};
@@ -46,7 +46,13 @@ impl Gateway {
 
         route.admits_caller(&head.method, case.connection.peer_address.ip())?;
         let presented = present(&head.headers, &head.uri).map_err(Refusal::from)?;
-        let presented = self.with_session(route, presented, (head, target), case).await?;
+        // What few requests come to stands in boxes, so that the others have no room for it to carry about.
+        let presented = match (&route.sessions, presented, case.face) {
+            (Some(sessions), Presented::Nothing, Face::Proxy) => {
+                Box::pin(self.token_of_session(route, sessions, (head, target), case)).await?
+            }
+            (_, presented, _) => presented,
+        };
         let authorization = match (presented.token(), route.access_token) {
             (Some(token), AccessToken::Passed) => Some(token.header_value()),
             _ => None,
@@ -59,7 +65,7 @@ impl Gateway {
         };
         let (granted, now) = match self.decide(route, presented, &asked, case).await {
             Ok(decided) => decided,
-            Err(rejection) => return Err(self.sign_in_again(rejection, route, (head, target), case).await),
+            Err(rejection) => return Err(Box::pin(self.sign_in_again(rejection, route, (head, target), case)).await),
         };
         let Granted { admission, dpop_key, dpop_nonce } = self.resting(granted, route, case);
         case.decision.dpop_key = dpop_key;

@@ -27,8 +27,6 @@ const STREAM_WINDOW: u32 = 65_535;
 const CONNECTION_WINDOW: u32 = (1 << 31) - 1;
 /// How long an HTTP/2 connection may be silent before it is asked whether it still lives, and how long it may take to say so.
 const PING_INTERVAL: Duration = Duration::from_secs(5);
-/// Header fields of a response, at most.
-const HEADERS: usize = 200;
 
 /// Why an upstream's URL is none.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -129,7 +127,6 @@ impl Upstream {
             .set_host(false)
             .http2_only(protocol == Protocol::Http2)
             .http1_max_buf_size(HEAD_BYTES as usize)
-            .http1_max_headers(HEADERS)
             .http2_max_header_list_size(HEAD_BYTES)
             .http2_initial_stream_window_size(STREAM_WINDOW)
             .http2_initial_connection_window_size(CONNECTION_WINDOW)

@@ -1,11 +1,13 @@
 //! How browser sessions come into the story of a request.
 
+use std::sync::Arc;
+
 use http::{HeaderValue, Method, Response, Version, header, request};
 
 use super::body::Body;
 use super::reject::{Form, Rejection};
 use super::session::{self, Endpoint, Gone, Place, SessionError, Sessions, Visit};
-use super::{Case, Face, Gateway, Route, certificate};
+use super::{Case, Gateway, Route, certificate};
 use crate::domain::Thumbprint;
 use crate::event::{AuditEvent, Reason, Trailed};
 use crate::resource::{Admission, AdmitError, Granted, Moment, Presented, Refusal, VerifyError};
@@ -100,17 +102,14 @@ impl Gateway {
         Ok(served.response)
     }
 
-    /// What a request presents where the route takes sessions: the token of the session, when it has no other.
-    pub(super) async fn with_session(
+    /// What a request without a token presents where the route takes sessions: the token of its session.
+    pub(super) async fn token_of_session(
         &self,
         route: &Route,
-        presented: Presented,
+        sessions: &Arc<Sessions>,
         (head, target): (&request::Parts, &Target),
         case: &mut Case<'_>,
     ) -> Result<Presented, Rejection> {
-        let (Some(sessions), Presented::Nothing, Face::Proxy) = (&route.sessions, &presented, case.face) else {
-            return Ok(presented);
-        };
         let place = case.place(head, target, Moment::read(self.clock.as_ref())?)?;
         let demands = certificate::is_demanded(route, case.connection);
         match sessions.visit(&place).await? {

@@ -12,6 +12,7 @@ pub mod client_auth;
 pub mod device;
 pub mod dpop;
 mod encryption;
+mod ending_certificate;
 pub mod error;
 mod fetch_room;
 pub mod grant;
@@ -40,6 +41,7 @@ mod token;
 pub mod userinfo;
 
 pub use account::Application;
+pub use ending_certificate::EndingCertificates;
 pub use fetch_room::FetchRoom;
 pub use inspect::Recognised;
 pub use person_certificate::{PersonCertificateError, PersonCertificates};

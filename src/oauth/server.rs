@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::assertion_issuers::AssertionIssuers;
 use super::authorization::Lifetimes;
 use super::client_auth::{AssertionRules, Throttle};
+use super::ending_certificate::EndingCertificates;
 use super::error::OauthError;
 use super::fetch_room::FetchRoom;
 use super::logout::Logouts;
@@ -96,6 +97,8 @@ pub struct AuthorizationServer {
     pub issued: IssuedTokens,
     /// Certificates that were noted.
     pub seen_certificates: SeenCertificates,
+    /// Certificates that clients have authenticated with and that end soon.
+    pub ending_certificates: EndingCertificates,
     /// Tells clients that sessions have ended.
     pub logouts: Logouts,
     /// Fetches what clients publish, where `[outbound]` lets it; guarded.

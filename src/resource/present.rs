@@ -150,8 +150,9 @@ fn names_access_token(query: &str) -> bool {
 fn is_b64token(token: &[u8]) -> bool {
     let padding = token.iter().rev().take_while(|byte| **byte == b'=').count();
     let body = token.get(..token.len() - padding).unwrap_or_default();
-    !body.is_empty()
-        && body.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'+' | b'/'))
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() | matches!(byte, b'-' | b'.' | b'_' | b'~' | b'+' | b'/');
+    // Without a branch for each byte, so that many are looked at together: tokens have a thousand.
+    !body.is_empty() && body.iter().fold(true, |all, byte| all & allowed(*byte))
 }
 
 #[cfg(test)]

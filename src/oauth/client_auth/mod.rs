@@ -242,7 +242,8 @@ impl AuthorizationServer {
         }
         match (&client.authentication, &presented.credentials) {
             (Authentication::TlsClientAuth(matcher), Credentials::Nothing) => {
-                tls_client_auth::check(client, matcher, presenter, &self.anchors.load(), now)?;
+                let peer = tls_client_auth::check(client, matcher, presenter, &self.anchors.load(), now)?;
+                self.ending_certificates.note(&client.client_id, peer.leaf(), now);
             }
             (Authentication::SelfSignedTlsClientAuth(registered), Credentials::Nothing) => {
                 Box::pin(self_signed_tls_client_auth::check(client, registered, &self.client_keys, presenter, clock, now))

@@ -168,3 +168,52 @@ async fn certificates_overlap_and_refresh_tokens_survive_them() {
     }
     assert_eq!(with(&new).refresh(&stack, refresh_token).await.status, 200);
 }
+
+/// A certificate of an authority is registered nowhere: that it ends soon is told when it is shown, once, and no longer when the client has
+/// shown another that ends later.
+#[tokio::test]
+async fn certificates_of_an_authority_are_told_before_they_end() {
+    let metrics = crate::harness::ports::free();
+    let server = super::operations::metrics_listener(metrics);
+    let stack = Setup { without_gateway: true, server, ..Setup::default() }.start().await;
+    let until_counted = async |soon: u32| {
+        let started = Instant::now();
+        let line = format!("symbolon_client_certificates_ending{{state=\"soon\"}} {soon}");
+        loop {
+            let (_, counted) = super::operations::plain(metrics, "/metrics").await;
+            if counted.lines().any(|told| told == line) {
+                return;
+            }
+            assert!(started.elapsed() < PATIENCE, "{line}:\n{counted}");
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    };
+    until_counted(0).await;
+    let old = stack.client_ca.issue(Leaf { not_after: 3_600, ..Leaf::client("alice") });
+    let new = stack.client_ca.issue(Leaf::client("alice"));
+    for _ in 0..2 {
+        assert_eq!(stack.ask(&old, &[]).await.status, 200);
+    }
+    until_counted(1).await;
+    let event = stack.wait_for_event("server-audit.jsonl", "client_certificate_ending").await;
+    assert_eq!((&event["client_id"], &event["certificate"]), (&json!("alice"), &json!(old.thumbprint())));
+    assert_eq!(stack.ask(&new, &[]).await.status, 200);
+    // Whoever still has the old one is told of again, so the next look is provoked by somebody else.
+    let carol = stack.client_ca.issue(Leaf { not_after: 3_600, ..Leaf::client("carol") });
+    stack.apply(&[stack.person("carol")]).await.ok();
+    let started = Instant::now();
+    let ask_as_carol = [("client_id", "carol")];
+    while stack.ask(&carol, &ask_as_carol).await.status != 200 {
+        assert!(started.elapsed() < PATIENCE, "carol is not known");
+    }
+    let told = || {
+        let events = stack.events("server-audit.jsonl").into_iter();
+        events.filter(|event| event["event"] == "client_certificate_ending").collect::<Vec<Value>>()
+    };
+    while told().last().is_none_or(|event| event["client_id"] != "carol") {
+        assert!(started.elapsed() < PATIENCE, "{:?}", told());
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    assert_eq!(told().len(), 2, "{:?}", told());
+    until_counted(1).await;
+}

@@ -246,7 +246,8 @@ impl Leaf {
             uri: vec![],
             email: vec![],
             not_before: -3_600,
-            not_after: 7 * DAY,
+            // Long enough that nobody is warned of its end.
+            not_after: 25 * DAY,
             extended_key_usages: vec![ExtendedKeyUsagePurpose::ClientAuth],
             key_usages: vec![KeyUsagePurpose::DigitalSignature],
             is_authority: false,
