@@ -127,6 +127,7 @@
 //! | RFC 8265 (usernames, passwords), 9106 (Argon2) | `identity`, `seal` | beside the code; `tests/it/threat/sign_in.rs` |
 //! | OpenID Connect Core, Discovery, Form Post Response Mode | `oauth::authorization`, `oidc`, `oauth::userinfo`, `web::form_post` | `tests/it/spec/oidc_core.rs`, `oidc_discovery.rs` |
 //! | OpenID Connect Core §3.1, RP-Initiated and Back-Channel Logout, as a relying party | `relying_party`, `gateway::session` | `tests/it/flow/browser_session.rs`, `tests/it/threat/browser_session.rs`; beside the code |
+//! | OpenID Connect Core §3.1, RFC 9207, 9700 §4.4, at other providers that people sign in at | `relying_party`, `identity`, `web::provider_sign_in` | `tests/it/flow/identity_provider.rs`, `tests/it/threat/identity_provider.rs` |
 //! | OpenID Connect RP-Initiated, Back-Channel and Front-Channel Logout | `oauth::logout`, `oidc::logout_token`, `web::end_session`, `web::sign_out`, `clients::LogoutMetadata` | `tests/it/spec/oidc_logout.rs` |
 //! | RFC 4514 (names), 5280 (certificates, revocation lists) | [`pki`], [`trust`] | beside the code; `tests/it/threat/revocation_list.rs`, `distribution_point.rs` |
 //! | RFC 6960 (OCSP) | `pki::ocsp`, `trust` | `tests/it/threat/ocsp.rs`; beside the code |

@@ -101,7 +101,7 @@ pub fn outbound_tls(loaded: &Loaded, clock: Arc<dyn Clock>) -> anyhow::Result<Op
         authorities.extend(certificates.iter().map(|certificate| certificate.der().clone()));
     }
     Ok(Some(match settings.public_roots {
-        true => tls::public_client_config(authorities, clock)?,
+        true => tls::public_client_config(authorities, None, clock)?,
         false => tls::client_config(authorities, None, &[], clock)?,
     }))
 }

@@ -5,6 +5,7 @@ mod connection;
 mod control;
 mod front;
 mod identity;
+mod identity_providers;
 mod kept_lists;
 mod listener;
 mod passthrough;

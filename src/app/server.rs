@@ -13,6 +13,7 @@ use crate::config::Loaded;
 use crate::config::settings::SealKeySettings;
 use crate::domain::{ClientId, Clock, Issuer, Lifetime, Randomness, SystemClock};
 use crate::identity::Guesses;
+use crate::jose::random::SystemRandomness;
 use crate::keys::{Keeper, KeyPlan};
 use crate::oauth::assertion_issuers::AssertionIssuers;
 use crate::oauth::authorization::Lifetimes;
@@ -166,7 +167,10 @@ fn check_profile(profile: Profile, plan: &KeyPlan) -> anyhow::Result<()> {
 pub fn check(loaded: &Loaded) -> anyhow::Result<()> {
     let checked = checked(loaded)?;
     Pages::load(&loaded.settings.pages, &loaded.base_dir, &checked.issuer).context("[pages]")?;
-    outbound(loaded, Arc::new(SystemClock::new())).context("[outbound]")?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let randomness: Arc<dyn Randomness> = Arc::new(SystemRandomness);
+    outbound(loaded, clock.clone()).context("[outbound]")?;
+    super::identity_providers::build(loaded, &checked.issuer, &clock, &randomness)?;
     master_keys(loaded).map(drop)
 }
 
@@ -180,6 +184,7 @@ pub async fn build(
 ) -> anyhow::Result<(Arc<AuthorizationServer>, i64)> {
     let checked = checked(loaded)?;
     let outbound = outbound(loaded, clock.clone()).context("[outbound]")?;
+    let identity_providers = super::identity_providers::build(loaded, &checked.issuer, &clock, &randomness)?;
     let store = open_store(loaded, &*clock, &*randomness).await?;
     let keeper = Keeper { store: &store, randomness: &*randomness };
     let keys = keeper.ensure_all(&checked.key_plan, clock.now()?).await.context("signing keys")?;
@@ -215,6 +220,7 @@ pub async fn build(
         outbound,
         registration: checked.registration,
         person_certificates,
+        identity_providers,
         assertions: checked.assertions,
         assertion_issuers: checked.assertion_issuers,
         throttle: Throttle::new(checked.throttle),

@@ -17,6 +17,7 @@ mod run;
 mod sample_upstream;
 mod seal_keys;
 mod user;
+mod user_account;
 mod user_certificate;
 mod user_passkey;
 

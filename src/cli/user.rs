@@ -1,4 +1,5 @@
-//! `symbolon user add|list|show|change|set-password|disable|enable|remove`, `user_certificate` and `user_passkey` for the rest. A running server reads accounts from the database and so
+//! `symbolon user add|list|show|change|set-password|disable|enable|remove`; `user_certificate`, `user_passkey` and `user_account` for the
+//! rest. A running server reads accounts from the database and so
 //! takes a change in at once.
 
 use std::io::{BufRead as _, Read as _};
@@ -10,6 +11,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
 
+use super::user_account::{self, UnlinkAccount};
 use super::user_certificate::{self, LinkCertificate, UnlinkCertificate};
 use super::user_passkey::{self, RemovePasskey};
 use super::{ConfigArgument, print};
@@ -52,6 +54,8 @@ pub enum User {
     UnlinkCertificate(UnlinkCertificate),
     /// Take a passkey away from a person, and end their sessions
     RemovePasskey(RemovePasskey),
+    /// Take an account at another provider away from a person, and end their sessions
+    UnlinkAccount(UnlinkAccount),
     /// Keep a person out: end their sessions and revoke their tokens
     Disable(Named),
     /// Let a person in again
@@ -204,6 +208,7 @@ impl User {
             Self::LinkCertificate(link) => link.run().await?,
             Self::UnlinkCertificate(unlink) => unlink.run().await?,
             Self::RemovePasskey(remove) => remove.run().await?,
+            Self::UnlinkAccount(unlink) => unlink.run().await?,
             Self::Disable(named) => named.disable().await?,
             Self::Enable(named) => named.enable().await?,
             Self::Remove(named) => named.remove().await?,
@@ -267,11 +272,12 @@ impl Named {
             let person = named(&open, &self.username).await?;
             let certificates = user_certificate::listed(&open, &person.subject).await?;
             let passkeys = user_passkey::listed(&open, &person.subject).await?;
-            anyhow::Ok((person, certificates, passkeys))
+            let linked = user_account::listed(&open, &person.subject).await?;
+            anyhow::Ok((person, certificates, passkeys, linked))
         };
         let found = found.await;
         open.close().await;
-        let (person, certificates, passkeys) = found?;
+        let (person, certificates, passkeys, linked) = found?;
         let mut shown = match serde_json::to_value(&person.claims)? {
             Value::Object(claims) => claims,
             _ => Map::new(),
@@ -282,6 +288,7 @@ impl Named {
         shown.insert("created".into(), json!(person.created));
         shown.insert("certificates".into(), certificates);
         shown.insert("passkeys".into(), passkeys);
+        shown.insert("linked_accounts".into(), linked);
         print(format!("{:#}\n", Value::Object(shown)))
     }
 

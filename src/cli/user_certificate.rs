@@ -12,7 +12,7 @@ use crate::app::OpenPeople;
 use crate::domain::{CertificateLinkId, Subject};
 use crate::identity::KnownBy;
 use crate::pki::pem;
-use crate::store::Linked;
+use crate::store::{Linked, Unlinked, Unlinking};
 
 /// Let a person sign in with a certificate
 #[derive(Debug, Args)]
@@ -88,13 +88,15 @@ impl UnlinkCertificate {
         let open = open(&self.config.load()?).await?;
         let unlinked = async {
             let person = named(&open, &self.username).await?;
-            anyhow::Ok(open.people.unlink(&person.subject, &link, None, now()?).await?)
+            anyhow::Ok(open.people.unlink(&person.subject, &link, Unlinking::Operator, now()?).await?)
         };
         let unlinked = unlinked.await;
         open.close().await;
         match unlinked? {
-            Some(_) => print(format!("{} has {link} no more: sessions ended\n", self.username)),
-            None => bail!("{} has no such certificate; `symbolon user show` lists them", self.username),
+            Unlinked::Now(_) => print(format!("{} has {link} no more: sessions ended\n", self.username)),
+            Unlinked::Absent | Unlinked::LastWayIn => {
+                bail!("{} has no such certificate; `symbolon user show` lists them", self.username)
+            }
         }
     }
 }

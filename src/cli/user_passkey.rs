@@ -8,6 +8,7 @@ use super::user::{named, now, open};
 use super::{ConfigArgument, print};
 use crate::app::OpenPeople;
 use crate::domain::{PasskeyId, Subject};
+use crate::store::{Unlinked, Unlinking};
 
 /// Take a passkey away from a person, and end their sessions
 #[derive(Debug, Args)]
@@ -26,13 +27,15 @@ impl RemovePasskey {
         let open = open(&self.config.load()?).await?;
         let removed = async {
             let person = named(&open, &self.username).await?;
-            anyhow::Ok(open.people.take_passkey_away(&person.subject, &passkey, None, now()?).await?)
+            anyhow::Ok(open.people.take_passkey_away(&person.subject, &passkey, Unlinking::Operator, now()?).await?)
         };
         let removed = removed.await;
         open.close().await;
         match removed? {
-            Some(_) => print(format!("{} has {passkey} no more: sessions ended\n", self.username)),
-            None => bail!("{} has no such passkey; `symbolon user show` lists them", self.username),
+            Unlinked::Now(_) => print(format!("{} has {passkey} no more: sessions ended\n", self.username)),
+            Unlinked::Absent | Unlinked::LastWayIn => {
+                bail!("{} has no such passkey; `symbolon user show` lists them", self.username)
+            }
         }
     }
 }

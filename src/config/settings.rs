@@ -15,6 +15,7 @@ mod certificate_sign_in;
 mod client;
 mod dpop;
 mod gateway;
+mod identity_provider;
 mod operation;
 mod passkey;
 mod registration;
@@ -28,6 +29,7 @@ pub use certificate_sign_in::CertificateSignInSettings;
 pub use client::{AssertionAudienceSetting, ClientAssertionSettings, OutboundSettings};
 pub use dpop::DpopSettings;
 pub use gateway::*;
+pub use identity_provider::{GroupSettings, IdentityProviderSettings, ProviderAccountsSetting, RequiredClaimSettings};
 pub use operation::*;
 pub use passkey::PasskeySettings;
 pub use registration::{
@@ -82,6 +84,8 @@ pub struct Settings {
     pub certificate_sign_in: CertificateSignInSettings,
     /// Passkeys of people.
     pub passkeys: PasskeySettings,
+    /// Other OpenID Providers that people sign in at.
+    pub identity_provider: Vec<IdentityProviderSettings>,
     /// Sessions of people in browsers.
     pub session: SessionSettings,
     /// Pages for people.

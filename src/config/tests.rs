@@ -334,6 +334,7 @@ fn printed_with_sources_and_without_secrets() {
 # mtls_url is not set
 resource = []  # default
 assertion_issuer = []  # default
+identity_provider = []  # default
 authorization_server = {}  # default
 route = []  # default
 redirect = []  # default

@@ -98,6 +98,8 @@ identifiers! {
     CertificateLinkId;
     /// A passkey of a person, by a name that says nothing of it.
     PasskeyId;
+    /// An account at another provider that a person signs in with, by a name that says nothing of it.
+    AccountLinkId;
 }
 
 macro_rules! random {
@@ -113,7 +115,7 @@ macro_rules! random {
     )*};
 }
 
-random!(TokenId, FamilyId, DeploymentId, RequestId, SessionId, Subject, CertificateLinkId, PasskeyId);
+random!(TokenId, FamilyId, DeploymentId, RequestId, SessionId, Subject, CertificateLinkId, PasskeyId, AccountLinkId);
 
 /// An issuer identifier: an `https` URL without query and fragment (RFC 8414 §2), compared as written, also in whether it ends in
 /// a slash.

@@ -17,8 +17,8 @@ pub use actors::{Actors, ActorsError};
 pub use cnf::{Cnf, CnfError};
 pub use holder::Holder;
 pub use identifier::{
-    Audience, CertificateLinkId, ClientId, DeploymentId, FamilyId, IdentifierError, Issuer, IssuerError, KeyId, PasskeyId,
-    RequestId, SessionId, Subject, TokenId,
+    AccountLinkId, Audience, CertificateLinkId, ClientId, DeploymentId, FamilyId, IdentifierError, Issuer, IssuerError, KeyId,
+    PasskeyId, RequestId, SessionId, Subject, TokenId,
 };
 pub use redacted::Redacted;
 pub use rule::{RevocationRule, RuleKind, RuleKindUnknown};

@@ -4,8 +4,8 @@ use serde::Serialize;
 
 use super::Reason;
 use crate::domain::{
-    Actors, Audience, CertificateLinkId, ClientId, Cnf, FamilyId, Issuer, KeyId, PasskeyId, RequestId, RuleKind, Scope,
-    SessionId, Subject, Thumbprint, Timestamp, TokenId,
+    AccountLinkId, Actors, Audience, CertificateLinkId, ClientId, Cnf, FamilyId, Issuer, KeyId, PasskeyId, RequestId, RuleKind,
+    Scope, SessionId, Subject, Thumbprint, Timestamp, TokenId,
 };
 
 /// How an access token travels.
@@ -53,6 +53,8 @@ pub enum SessionEnd {
     CertificateUnlinked,
     /// A passkey of the person's was taken away.
     PasskeyRemoved,
+    /// An account elsewhere that the person signs in with was taken away.
+    AccountUnlinked,
     /// An operator keeps the person out.
     AccountDisabled,
     /// The account was removed.
@@ -293,6 +295,10 @@ pub enum AuditEvent {
     PasskeyRemoved { subject: Subject, passkey: PasskeyId },
     /// A passkey's counter did not go up, so that there may be a copy of it. Nobody was signed in.
     PasskeySuspected { subject: Subject, passkey: PasskeyId },
+    /// An account at another provider was linked to an account, by its person or as it was made. Commits with it.
+    AccountLinked { subject: Subject, link: AccountLinkId, provider: String },
+    /// An account at another provider was taken away from an account; other sessions ended. Commits with it.
+    AccountUnlinked { subject: Subject, link: AccountLinkId },
     /// A person signed in: a session began, or one of theirs in the same browser was renewed. Commits with it.
     SignedIn {
         request_id: RequestId,
@@ -303,6 +309,9 @@ pub enum AuditEvent {
         /// The certificate that they showed, if it was that.
         #[serde(skip_serializing_if = "Option::is_none")]
         certificate: Option<Thumbprint>,
+        /// The provider that they signed in at, if it was that.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        provider: Option<String>,
     },
     /// A session ended. Commits with the end.
     SessionEnded { subject: Subject, session_id: SessionId, why: SessionEnd },

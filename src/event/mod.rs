@@ -4,6 +4,7 @@
 //! errors map into [`Reason`] exhaustively, so that people and dashboards can count on the words.
 
 mod audit;
+mod code;
 mod reason;
 #[cfg(test)]
 mod tests;

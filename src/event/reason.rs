@@ -1,30 +1,6 @@
-use std::fmt;
+//! The private reasons themselves. Each code stands here once.
 
-use serde::Serialize;
-
-macro_rules! reasons {
-    ($($(#[$doc:meta])* $variant:ident = $code:literal;)*) => {
-        /// Why something was refused or failed: private, for the log and the audit trail, never for the caller outside.
-        ///
-        /// The codes are stable: a code is never given another meaning.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        pub enum Reason {
-            $($(#[$doc])* $variant,)*
-        }
-
-        impl Reason {
-            /// Every reason there is.
-            pub const ALL: &'static [Self] = &[$(Self::$variant),*];
-
-            /// The stable code, as it stands in logs, audit events and metrics.
-            pub const fn code(self) -> &'static str {
-                match self {
-                    $(Self::$variant => $code,)*
-                }
-            }
-        }
-    };
-}
+use super::code::reasons;
 
 reasons! {
     // -- the certificate -------------------------------------------------------------------------------------------
@@ -253,6 +229,32 @@ reasons! {
     PasskeyTaken = "passkey_taken";
     /// As many passkeys as one person may have.
     PasskeysTooMany = "passkeys_too_many";
+    /// What a provider sent a browser back with has no `state`, a parameter too many, or neither a code nor an error.
+    ProviderAnswerMalformed = "provider_answer_malformed";
+    /// A provider's answer to a sign-in that was not begun in this browser.
+    ProviderAnswerForeign = "provider_answer_foreign";
+    /// A provider's answer that was taken before.
+    ProviderAnswerReplayed = "provider_answer_replayed";
+    /// A provider's answer at another one's redirect URI.
+    ProviderMixedUp = "provider_mixed_up";
+    /// A provider's answer that names another issuer, or none where it always does.
+    ProviderIssuer = "provider_issuer";
+    /// The provider did not sign the person in.
+    ProviderDeclined = "provider_declined";
+    /// A claim of the provider's has none of the values that are asked for.
+    ProviderClaim = "provider_claim";
+    /// Too many people sign in at providers at once.
+    ProviderBusy = "provider_busy";
+    /// An account elsewhere that opens none here.
+    LinkedAccountUnknown = "linked_account_unknown";
+    /// An account elsewhere that opens an account here already.
+    LinkedAccountTaken = "linked_account_taken";
+    /// As many accounts elsewhere as one person may have linked.
+    LinkedAccountsTooMany = "linked_accounts_too_many";
+    /// Every username that was tried for a new account is taken.
+    UsernamesTaken = "usernames_taken";
+    /// Without it the person could not sign in any more.
+    LastWayIn = "last_way_in";
     /// The sign-in is not as recent as what was asked for demands.
     SessionStale = "session_stale";
     /// The person has taken back what they had allowed the client.
@@ -574,16 +576,4 @@ reasons! {
     Overloaded = "overloaded";
     /// A bug: something that cannot happen did.
     Defect = "defect";
-}
-
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.code())
-    }
-}
-
-impl Serialize for Reason {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.code())
-    }
 }

@@ -151,6 +151,14 @@ impl Client {
         self.send(Method::GET, url, None, HeaderMap::new()).await
     }
 
+    /// The same with more header fields.
+    ///
+    /// # Errors
+    /// As [`Client::get`].
+    pub async fn get_with(&self, url: &Url, headers: HeaderMap) -> Result<Fetched, FetchError> {
+        self.send(Method::GET, url, None, headers).await
+    }
+
     /// Fetches `url` with GET, asking for this media type.
     ///
     /// # Errors

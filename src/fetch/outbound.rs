@@ -135,13 +135,21 @@ fn is_public(address: IpAddr) -> bool {
 pub struct OutboundPolicy {
     hosts: Vec<String>,
     ranges: Vec<AddressRange>,
+    /// A host that the operator named, wherever it is.
+    named: Option<String>,
 }
 
 impl OutboundPolicy {
     /// `hosts`: the only ones that may be named, or all when there are none; `*.example` stands for every name below. `ranges`: those
     /// that are not public and may be connected to.
     pub fn new(hosts: impl IntoIterator<Item = String>, ranges: Vec<AddressRange>) -> Self {
-        Self { hosts: hosts.into_iter().map(|host| host.to_ascii_lowercase()).collect(), ranges }
+        Self { hosts: hosts.into_iter().map(|host| plain(&host)).collect(), ranges, named: None }
+    }
+
+    /// The same, and to this host in any case: it is the operator's own word, and may be inside.
+    #[must_use]
+    pub fn naming(self, host: &str) -> Self {
+        Self { named: Some(plain(host)), ..self }
     }
 
     /// Whether the host may be named.
@@ -149,8 +157,9 @@ impl OutboundPolicy {
     /// # Errors
     /// [`OutboundRefusal::Host`].
     pub fn check_host(&self, host: &str) -> Result<(), OutboundRefusal> {
-        let host = host.trim_matches(['[', ']']).trim_end_matches('.').to_ascii_lowercase();
+        let host = plain(host);
         let allowed = self.hosts.is_empty()
+            || self.named.as_ref() == Some(&host)
             || self.hosts.iter().any(|allowed| match allowed.strip_prefix('*') {
                 Some(end) => host.len() > end.len() && host.ends_with(end),
                 None => *allowed == host,
@@ -163,16 +172,35 @@ impl OutboundPolicy {
     /// # Errors
     /// [`OutboundRefusal::Address`].
     pub fn check_address(&self, host: &str, address: IpAddr) -> Result<(), OutboundRefusal> {
-        if is_public(address) || self.ranges.iter().any(|range| range.contains(address)) {
+        if is_public(address)
+            || self.named.as_ref() == Some(&plain(host))
+            || self.ranges.iter().any(|range| range.contains(address))
+        {
             return Ok(());
         }
         Err(OutboundRefusal::Address { host: host.to_owned(), address })
     }
 }
 
+/// A host as it is compared.
+fn plain(host: &str) -> String {
+    host.trim_matches(['[', ']']).trim_end_matches('.').to_ascii_lowercase()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What the operator named is reached wherever it is; what it names in turn is not.
+    #[test]
+    fn one_host_may_be_inside() {
+        let policy = OutboundPolicy::new(["*.example".to_owned()], vec![]).naming("IdP.corp.");
+        let inside: IpAddr = "10.0.0.1".parse().expect("an address");
+        for (host, named, connected) in [("idp.corp", true, true), ("a.example", true, false), ("other.corp", false, false)] {
+            assert_eq!(policy.check_host(host).is_ok(), named, "{host}");
+            assert_eq!(policy.check_address(host, inside).is_ok(), connected, "{host}");
+        }
+    }
 
     #[test]
     fn only_public_addresses_are_connected_to() {

@@ -7,11 +7,10 @@ mod server;
 mod session;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use http::HeaderName;
-use rustls::pki_types::PrivateKeyDer;
 
 use self::answer::strict_transport;
 use self::route::{build_route, dpop_acceptance};
@@ -36,7 +35,8 @@ use crate::config::settings::{
 use crate::domain::{Clock, ClockUnreadable, Issuer, Lifetime, Randomness, RandomnessUnavailable};
 use crate::jose::Algorithm;
 use crate::jose::sign::{SignError, SigningKey};
-use crate::pki::pem::{self, PemFileError};
+use crate::pki::pem::PemFileError;
+use crate::relying_party::{CredentialProblem, load_signing_key};
 use crate::resource::KeysError;
 use crate::telemetry::audit::AuditSink;
 use crate::tls::ClientTlsError;
@@ -281,7 +281,8 @@ fn asserter(settings: &GatewaySettings, surroundings: &Surroundings) -> Result<A
     }
     let key = match &settings.assertion_key_file {
         None => SigningKey::generate(Algorithm::ES256, surroundings.randomness.as_ref())?,
-        Some(file) => load_signing_key(&surroundings.base_dir.join(file), "gateway.assertion_key_file")?,
+        Some(file) => load_signing_key(&surroundings.base_dir.join(file))
+            .map_err(|problem| unusable("gateway.assertion_key_file", problem))?,
     };
     let style = match settings.assertion_style {
         AssertionStyleSetting::Symbolon => Style::Symbolon,
@@ -290,16 +291,10 @@ fn asserter(settings: &GatewaySettings, surroundings: &Surroundings) -> Result<A
     Ok(Asserter::new(key, issuer.as_str().to_owned(), header, lifetime, style))
 }
 
-/// A key to sign with, of a kind that every verifier knows.
-fn load_signing_key(path: &Path, name: &str) -> Result<SigningKey, BuildError> {
-    let key = pem::load_private_key(path).map_err(|error| BuildError::Pem { setting: name.into(), error })?;
-    let unfit = || {
-        let path = path.display();
-        setting(name, format!("`{path}` must hold a P-256, P-384 or Ed25519 key in PKCS #8: `BEGIN PRIVATE KEY`"))
-    };
-    let PrivateKeyDer::Pkcs8(der) = &key else { return Err(unfit()) };
-    [Algorithm::ES256, Algorithm::ES384, Algorithm::EdDSA]
-        .into_iter()
-        .find_map(|algorithm| SigningKey::from_pkcs8(der.secret_pkcs8_der(), algorithm).ok())
-        .ok_or_else(unfit)
+/// A problem with our credentials, as the setting `name` has it.
+fn unusable(name: impl Into<String>, problem: CredentialProblem) -> BuildError {
+    match problem {
+        CredentialProblem::Unfit(problem) => setting(name, problem),
+        CredentialProblem::Pem(error) => BuildError::Pem { setting: name.into(), error },
+    }
 }

@@ -22,13 +22,13 @@ use super::second_factor::FirstFactor;
 use super::signed_in::{Amr, SignedIn};
 use super::username::Username;
 use crate::clients::session_window;
-use crate::domain::{CertificateLinkId, Lifetime, SessionId, Subject, Thumbprint, Timestamp};
+use crate::domain::{CertificateLinkId, Lifetime, Subject, Thumbprint, Timestamp};
 use crate::event::Reason;
 use crate::jose::base64url;
 use crate::pki::Certificate;
 use crate::pki::name::AttributeType;
 use crate::seal::{BearerContext, Purpose};
-use crate::store::{AccountState, Claimed, Ended, Linked, NewCertificateLink, StoreError};
+use crate::store::{AccountState, Claimed, Linked, NewCertificateLink, StoreError, Unlinked, Unlinking};
 use crate::trust::TrustedCertificate;
 
 /// How long somebody may take to choose a certificate.
@@ -465,7 +465,7 @@ impl People {
         opened.collect()
     }
 
-    /// Takes one's own linked certificate away: every other session ends. Nothing when there is no such link.
+    /// Takes one's own linked certificate away: every other session ends.
     pub async fn unlink_certificate(
         &self,
         _form: &FormChecked,
@@ -473,19 +473,19 @@ impl People {
         person: &SignedIn,
         link: &CertificateLinkId,
         now: Timestamp,
-    ) -> Result<Option<Ended>, Fault> {
-        Ok(self.unlink(&person.subject, link, Some(&person.session_id), now).await?)
+    ) -> Result<Unlinked, Fault> {
+        Ok(self.unlink(&person.subject, link, Unlinking::Person(&person.session_id), now).await?)
     }
 
-    /// Takes a linked certificate away, as an operator does: every session but `kept` ends.
+    /// Takes a linked certificate away, as an operator does, or the person.
     pub async fn unlink(
         &self,
         subject: &Subject,
         link: &CertificateLinkId,
-        kept: Option<&SessionId>,
+        by: Unlinking<'_>,
         now: Timestamp,
-    ) -> Result<Option<Ended>, StoreError> {
-        self.store.unlink_certificate(link, subject, kept, session_window(now), now).await
+    ) -> Result<Unlinked, StoreError> {
+        self.store.unlink_certificate(link, subject, by, session_window(now), now).await
     }
 }
 

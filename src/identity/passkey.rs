@@ -25,7 +25,7 @@ use crate::domain::{Lifetime, PasskeyId, SessionId, Subject, Timestamp};
 use crate::event::Reason;
 use crate::jose::base64url;
 use crate::seal::PersonKey;
-use crate::store::{AccountState, Ended, NewPasskey, PasskeyAdded, PasskeyRecord, PasskeyUsed, StoreError};
+use crate::store::{AccountState, NewPasskey, PasskeyAdded, PasskeyRecord, PasskeyUsed, StoreError, Unlinked, Unlinking};
 
 /// How long somebody may take to use or make a passkey.
 pub const CEREMONY: Lifetime = Lifetime::from_seconds(300);
@@ -325,7 +325,7 @@ impl People {
         Ok(kept.into_iter().map(view).collect())
     }
 
-    /// Takes one's own passkey away: every other session ends. Nothing when there is no such passkey of this person.
+    /// Takes one's own passkey away: every other session ends.
     pub async fn remove_passkey(
         &self,
         _form: &FormChecked,
@@ -333,19 +333,19 @@ impl People {
         person: &SignedIn,
         passkey: &PasskeyId,
         now: Timestamp,
-    ) -> Result<Option<Ended>, Fault> {
-        Ok(self.take_passkey_away(&person.subject, passkey, Some(&person.session_id), now).await?)
+    ) -> Result<Unlinked, Fault> {
+        Ok(self.take_passkey_away(&person.subject, passkey, Unlinking::Person(&person.session_id), now).await?)
     }
 
-    /// Takes a passkey away, as an operator does: every session but `kept` ends.
+    /// Takes a passkey away, as an operator does, or the person.
     pub async fn take_passkey_away(
         &self,
         subject: &Subject,
         passkey: &PasskeyId,
-        kept: Option<&SessionId>,
+        by: Unlinking<'_>,
         now: Timestamp,
-    ) -> Result<Option<Ended>, StoreError> {
-        self.store.remove_passkey(passkey, subject, kept, session_window(now), now).await
+    ) -> Result<Unlinked, StoreError> {
+        self.store.remove_passkey(passkey, subject, by, session_window(now), now).await
     }
 }
 

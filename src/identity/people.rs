@@ -11,7 +11,7 @@ use super::form::FormChecked;
 use super::fresh::Fresh;
 use super::password_rule::{PasswordRefused, PasswordRule};
 use super::second_factor::{self, FirstFactor};
-use super::signed_in::{Amr, SignedIn};
+use super::signed_in::{Amr, AtTime, SignedIn};
 use super::throttle::{Guesses, Throttle, ThrottlePolicy};
 use super::username::{Username, UsernameError};
 use super::webauthn::PasskeySite;
@@ -93,6 +93,10 @@ pub struct Authenticated {
     subject: Subject,
     amr: Vec<Amr>,
     certificate: Option<Thumbprint>,
+    /// Where else they proved it, and when.
+    elsewhere: Option<(AtTime, String)>,
+    /// Whether the account's own second factor was proven.
+    second_factor: bool,
 }
 
 /// What a right password is worth.
@@ -106,11 +110,34 @@ pub enum Proven {
 
 impl Authenticated {
     pub(super) const fn by(subject: Subject, amr: Vec<Amr>) -> Self {
-        Self { subject, amr, certificate: None }
+        Self { subject, amr, certificate: None, elsewhere: None, second_factor: false }
     }
 
     pub(super) fn with(self, certificate: Thumbprint) -> Self {
         Self { certificate: Some(certificate), ..self }
+    }
+
+    pub(super) fn at_provider(self, at: AtTime, provider: &str) -> Self {
+        Self { elsewhere: Some((at, provider.to_owned())), ..self }
+    }
+
+    pub(super) fn with_second_factor(self) -> Self {
+        Self { second_factor: true, ..self }
+    }
+
+    /// When they proved it, where that was not here and now.
+    pub(super) fn at(&self) -> Option<AtTime> {
+        self.elsewhere.as_ref().map(|(at, _)| *at)
+    }
+
+    /// Whether all that the account asks for was proven: its own second factor, or more than one elsewhere.
+    pub(super) fn is_single_factor(&self) -> bool {
+        !self.second_factor && !self.amr.contains(&Amr::MultiFactor)
+    }
+
+    /// The provider that they signed in at, if it was that.
+    pub fn provider(&self) -> Option<&str> {
+        self.elsewhere.as_ref().map(|(_, provider)| provider.as_str())
     }
 
     /// The certificate that was shown, if it was that.
@@ -477,6 +504,6 @@ impl People {
     }
 }
 
-fn to_json(claims: &PersonClaims) -> Result<zeroize::Zeroizing<Vec<u8>>, Fault> {
+pub(super) fn to_json(claims: &PersonClaims) -> Result<zeroize::Zeroizing<Vec<u8>>, Fault> {
     serde_json::to_vec(claims).map(zeroize::Zeroizing::new).map_err(|_| Fault::Defect(Reason::Defect))
 }

@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 use super::fault::Fault;
 use super::form::FormChecked;
 use super::people::{Attempt, Authenticated, People, PersonError, Proven, SignInError};
-use super::signed_in::{Amr, SignedIn};
+use super::signed_in::{Amr, AtTime, SignedIn};
 use super::throttle::Quota;
 use super::totp::{self, TotpSecret, TypedCode};
 use crate::clients::session_window;
@@ -40,11 +40,17 @@ pub struct FirstFactor {
     account_changed: Timestamp,
     /// By what.
     amr: Vec<Amr>,
+    /// Where else, and when.
+    elsewhere: Option<(AtTime, String)>,
 }
 
 impl FirstFactor {
     pub(super) const fn by(subject: Subject, account_changed: Timestamp, amr: Vec<Amr>) -> Self {
-        Self { subject, account_changed, amr }
+        Self { subject, account_changed, amr, elsewhere: None }
+    }
+
+    pub(super) fn at_provider(self, at: AtTime, provider: &str) -> Self {
+        Self { elsewhere: Some((at, provider.to_owned())), ..self }
     }
 
     /// What both factors are together, the other being a passkey of the same person.
@@ -61,8 +67,15 @@ impl FirstFactor {
     /// What both factors are together.
     fn with_code(self) -> Authenticated {
         let mut amr = self.amr;
-        amr.extend([Amr::OneTimePassword, Amr::MultiFactor]);
-        Authenticated::by(self.subject, amr)
+        // Two factors are known to be two where it is known what the first one is.
+        let is_known = !amr.is_empty();
+        amr.push(Amr::OneTimePassword);
+        amr.extend(is_known.then_some(Amr::MultiFactor));
+        let authenticated = Authenticated::by(self.subject, amr).with_second_factor();
+        match self.elsewhere {
+            Some((at, provider)) => authenticated.at_provider(at, &provider),
+            None => authenticated,
+        }
     }
 }
 
@@ -109,7 +122,10 @@ impl People {
         let audience = format!("sign-in {csrf}");
         let ring = self.store.ring();
         let methods: Vec<&str> = first.amr.iter().map(|method| method.as_str()).collect();
-        let held = format!("{} {} {}", first.account_changed.seconds(), first.subject, methods.join(" "));
+        let mut held = format!("{} {} {}", first.account_changed.seconds(), first.subject, methods.join(" "));
+        if let Some((at, provider)) = &first.elsewhere {
+            held = format!("{} @{} {provider}", held.trim_end(), at.kept().seconds());
+        }
         let sealed = ring.seal_bearer(&self.context(), &audience, now.plus(HELD), held.as_bytes());
         sealed.map_err(|error| Fault::Unavailable(error.reason()))
     }
@@ -129,11 +145,22 @@ impl People {
         let mut parts = std::str::from_utf8(&held).map_err(|_| over)?.split(' ');
         let (changed, subject) = parts.next().zip(parts.next()).ok_or(over)?;
         let changed = changed.parse().map(Timestamp::from_seconds).map_err(|_| over)?;
-        let amr: Vec<Amr> = parts.map(Amr::from_name).collect::<Option<_>>().ok_or(over)?;
-        if amr.is_empty() {
+        let (mut amr, mut elsewhere) = (Vec::new(), None);
+        while let Some(word) = parts.next() {
+            match word.strip_prefix('@') {
+                Some(at) => {
+                    let at = at.parse().map(Timestamp::from_seconds).map_err(|_| over)?;
+                    let at = if at == SignedIn::UNKNOWN { AtTime::Unknown } else { AtTime::At(at) };
+                    elsewhere = Some((at, parts.next().ok_or(over)?.to_owned()));
+                }
+                None => amr.push(Amr::from_name(word).ok_or(over)?),
+            }
+        }
+        // Elsewhere somebody may have proven themselves by what nobody says.
+        if amr.is_empty() && elsewhere.is_none() {
             return Err(over);
         }
-        let first = FirstFactor::by(subject.parse().map_err(|_| over)?, changed, amr);
+        let first = FirstFactor { elsewhere, ..FirstFactor::by(subject.parse().map_err(|_| over)?, changed, amr) };
         let account = self.store.account(&first.subject).await.map_err(Fault::from)?;
         match account {
             Some(account) if account.changed == first.account_changed => Ok(first),

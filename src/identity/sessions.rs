@@ -14,7 +14,7 @@ use super::cookie::CookieName;
 use super::fault::Fault;
 use super::form::{Form, FormChecked, FormForeign, FormToken, may_be_ours};
 use super::people::Authenticated;
-use super::signed_in::{Amr, SignedIn};
+use super::signed_in::{Amr, AtTime, SignedIn};
 use crate::clients::session_window;
 use crate::domain::{Lifetime, Randomness, RequestId, SessionId, Timestamp};
 use crate::event::{AuditEvent, Reason, SessionEnd, Trailed};
@@ -59,13 +59,19 @@ struct State {
     /// How often they have signed in in this session, this time included.
     sign_ins: u32,
     amr: Vec<String>,
+    /// When they signed in here, where they had proven elsewhere before who they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    signed_in: Option<Timestamp>,
+    /// Whether the account's own second factor was proven, whatever `amr` says of the first.
+    #[serde(default)]
+    second_factor: bool,
     user_agent: String,
     address: IpAddr,
 }
 
 impl State {
     fn is_single_factor(&self) -> bool {
-        !self.amr.iter().any(|method| method == Amr::MultiFactor.as_str())
+        !self.second_factor && !self.amr.iter().any(|method| method == Amr::MultiFactor.as_str())
     }
 }
 
@@ -127,7 +133,9 @@ impl Sessions {
             self.store.touch_session(&record.session_id, now).await?;
         }
         let amr = state.amr.iter().filter_map(|name| Amr::from_name(name)).collect();
-        Ok(Some(SignedIn::new(record.subject, record.session_id, state.auth_time, state.sign_ins, amr)))
+        let signed_in = state.signed_in.unwrap_or(state.auth_time);
+        let person = SignedIn::new(record.subject, record.session_id, state.auth_time, state.sign_ins, amr);
+        Ok(Some(person.signed_in_at(signed_in)))
     }
 
     /// The session of the browser's cookie, if its time is not over and its person may sign in.
@@ -166,8 +174,12 @@ impl Sessions {
             None => None,
         };
         let sign_ins = before.map_or(0, |state| state.sign_ins).saturating_add(1);
+        let elsewhere = authenticated.at();
+        let auth_time = elsewhere.map_or(now, AtTime::kept);
         let state = State {
-            auth_time: now,
+            auth_time,
+            signed_in: elsewhere.map(|_| now),
+            second_factor: !authenticated.is_single_factor(),
             sign_ins,
             amr: amr.iter().map(|method| method.as_str().to_owned()).collect(),
             user_agent: user_agent(at.headers),
@@ -187,6 +199,7 @@ impl Sessions {
             peer_address: at.peer_address,
             amr: amr.iter().map(|method| method.as_str()).collect(),
             certificate: authenticated.certificate(),
+            provider: authenticated.provider().map(str::to_owned),
         };
         let event = Trailed { time: now, event };
         let expires = now.plus(self.policy.absolute);
@@ -203,7 +216,8 @@ impl Sessions {
             return Err(Fault::Unavailable(Reason::SessionAbsent));
         }
         let cookie = self.session_cookie.set(&base64url::encode(*secret)).ok_or(Fault::Defect(Reason::Defect))?;
-        Ok((SignedIn::new(subject.clone(), session_id, now, sign_ins, amr.to_vec()), cookie))
+        let person = SignedIn::new(subject.clone(), session_id, auth_time, sign_ins, amr.to_vec());
+        Ok((person.signed_in_at(now), cookie))
     }
 
     /// Gives the session of this browser another cookie, after its person changed the password: who has a copy of the old one is out. It is
@@ -275,12 +289,12 @@ impl Sessions {
             if idle || now >= record.expires {
                 continue;
             }
-            let Some(State { auth_time, user_agent, address, .. }) = self.state(&record).await? else { continue };
+            let Some(State { auth_time, signed_in, user_agent, address, .. }) = self.state(&record).await? else { continue };
             let is_current = record.session_id == person.session_id;
             views.push(SessionView {
                 session_id: record.session_id,
                 is_current,
-                auth_time,
+                auth_time: signed_in.unwrap_or(auth_time),
                 used: record.used,
                 user_agent,
                 address,

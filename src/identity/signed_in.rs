@@ -89,6 +89,25 @@ impl Acr {
     }
 }
 
+/// When somebody proved who they are, as far as it is known. Another provider may keep it to itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AtTime {
+    /// Then.
+    At(Timestamp),
+    /// Nobody says: it counts as too long ago for whatever asks.
+    Unknown,
+}
+
+impl AtTime {
+    /// The moment that is kept.
+    pub(super) const fn kept(self) -> Timestamp {
+        match self {
+            Self::At(at) => at,
+            Self::Unknown => SignedIn::UNKNOWN,
+        }
+    }
+}
+
 /// A person whose browser showed the cookie of a live session. Nothing but a session makes one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SignedIn {
@@ -96,8 +115,10 @@ pub struct SignedIn {
     pub subject: Subject,
     /// In which session: the `sid` of ID tokens. It stays the same when the same person signs in again in the same browser.
     pub session_id: SessionId,
-    /// When they last proved who they are: `auth_time`.
+    /// When they last proved who they are: `auth_time`; [`SignedIn::UNKNOWN`] where nobody says.
     pub auth_time: Timestamp,
+    /// When they last signed in in this session. It is `auth_time`, unless they proved who they are to another provider before.
+    pub signed_in: Timestamp,
     /// How often they have done so in this session. Two sign-ins of one second are told apart by it.
     pub sign_ins: u32,
     /// By what.
@@ -112,9 +133,18 @@ pub struct SignedIn {
 struct Live;
 
 impl SignedIn {
+    /// `auth_time` of somebody who signed in at a provider that does not say when: longer ago than anything asks for, and told to no
+    /// client.
+    pub const UNKNOWN: Timestamp = Timestamp::from_seconds(0);
+
     pub(super) fn new(subject: Subject, session_id: SessionId, auth_time: Timestamp, sign_ins: u32, amr: Vec<Amr>) -> Self {
         let acr = Acr::of(&amr);
-        Self { subject, session_id, auth_time, sign_ins, amr, acr, proof: Live }
+        Self { subject, session_id, auth_time, signed_in: auth_time, sign_ins, amr, acr, proof: Live }
+    }
+
+    /// The same, who signed in at this moment, having proven elsewhere who they are.
+    pub(super) fn signed_in_at(self, signed_in: Timestamp) -> Self {
+        Self { signed_in, ..self }
     }
 
     /// One for the tests of rules that take one.
@@ -128,5 +158,11 @@ impl SignedIn {
     #[cfg(test)]
     pub(crate) fn by(self, amr: &[Amr]) -> Self {
         Self::new(self.subject, self.session_id, self.auth_time, self.sign_ins, amr.to_vec())
+    }
+
+    /// The same, who signed in here then.
+    #[cfg(test)]
+    pub(crate) fn for_test_signed_in(self, signed_in: Timestamp) -> Self {
+        self.signed_in_at(signed_in)
     }
 }

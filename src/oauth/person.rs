@@ -8,7 +8,7 @@ use super::server::AuthorizationServer;
 use crate::clients::{Client, Message, Profile};
 use crate::domain::{Lifetime, Subject, Timestamp};
 use crate::event::Reason;
-use crate::identity::PersonClaims;
+use crate::identity::{PersonClaims, SignedIn};
 use crate::jose::Algorithm;
 use crate::jose::jwe::Content;
 use crate::keys::TokenType;
@@ -70,7 +70,7 @@ impl AuthorizationServer {
             client_id: &client.client_id,
             issued_at: now,
             expires: now.plus(Lifetime::from_seconds(LIFETIME_SECONDS)),
-            auth_time: granted.auth_time,
+            auth_time: (granted.auth_time != SignedIn::UNKNOWN).then_some(granted.auth_time),
             session_id: &granted.session_id,
             nonce,
             acr: granted.acr.as_deref(),

@@ -24,7 +24,7 @@ use crate::clients::{Client, ClientKeys, Clients, GrantType, Profile};
 use crate::domain::{ClientId, Clock, Issuer, Randomness};
 use crate::event::TokenFormat;
 use crate::fetch;
-use crate::identity::{Guesses, People, Sessions};
+use crate::identity::{Guesses, IdentityProviders, People, Sessions};
 use crate::keys::{KeyPlan, SigningKeys};
 use crate::oidc::SubjectNames;
 use crate::seal::KeyRing;
@@ -105,6 +105,8 @@ pub struct AuthorizationServer {
     pub outbound: Option<fetch::Client>,
     /// Where people show certificates, where they may.
     pub person_certificates: Option<PersonCertificates>,
+    /// Where else people sign in.
+    pub identity_providers: IdentityProviders,
     /// Who may register clients.
     pub registration: Registration,
 }

@@ -24,8 +24,8 @@ pub struct IdToken<'a> {
     pub issued_at: Timestamp,
     /// `exp`.
     pub expires: Timestamp,
-    /// `auth_time`.
-    pub auth_time: Timestamp,
+    /// `auth_time`, where it is known.
+    pub auth_time: Option<Timestamp>,
     /// `sid`.
     pub session_id: &'a SessionId,
     /// `nonce`, as the request said it.
@@ -54,7 +54,9 @@ impl IdToken<'_> {
         put("aud", json!(self.client_id));
         put("iat", json!(self.issued_at));
         put("exp", json!(self.expires));
-        put("auth_time", json!(self.auth_time));
+        if let Some(auth_time) = self.auth_time {
+            put("auth_time", json!(auth_time));
+        }
         put("sid", json!(self.session_id));
         if let Some(nonce) = self.nonce {
             put("nonce", json!(nonce));
@@ -116,7 +118,7 @@ mod tests {
             client_id: &client_id,
             issued_at: Timestamp::from_seconds(100),
             expires: Timestamp::from_seconds(400),
-            auth_time: Timestamp::from_seconds(90),
+            auth_time: Some(Timestamp::from_seconds(90)),
             session_id: &session_id,
             nonce: Some("n-0S6_WzA2Mj"),
             acr: None,

@@ -15,6 +15,8 @@ pub(super) struct ProviderMetadata {
     /// `pushed_authorization_request_endpoint` (RFC 9126), likewise.
     pub(super) pushed_requests: Option<Url>,
     pub(super) end_session_endpoint: Option<Url>,
+    /// Likewise.
+    pub(super) userinfo_endpoint: Option<Url>,
     pub(super) jwks_uri: Url,
     pub(super) names_itself: NamesItself,
 }
@@ -67,6 +69,7 @@ impl ProviderMetadata {
             token_endpoint: wanted(authenticated("token_endpoint")?, "token_endpoint")?,
             pushed_requests: authenticated("pushed_authorization_request_endpoint")?,
             end_session_endpoint: plain("end_session_endpoint")?,
+            userinfo_endpoint: authenticated("userinfo_endpoint")?,
             jwks_uri: wanted(plain("jwks_uri")?, "jwks_uri")?,
             names_itself: if says_iss == Some(true) { NamesItself::Always } else { NamesItself::No },
         })

@@ -1,15 +1,20 @@
-//! Sign-in at an OpenID Provider, as a client of it (OpenID Connect Core 1.0 §3.1), for the gateway's browser sessions.
+//! Sign-in at an OpenID Provider, as a client of it (OpenID Connect Core 1.0 §3.1), for the gateway's browser sessions and for people's
+//! sign-in here.
 //!
 //! The requests and the verification of ID tokens are `openidconnect`'s, over our own outbound connections. Beside it stands what it
 //! lacks: client authentication by certificate and by assertion (RFC 8705 §2, RFC 7523), pushed requests (RFC 9126), `iss` in the answer
 //! (RFC 9207), and logout tokens (OpenID Connect Back-Channel Logout 1.0).
 
+mod credentials;
+mod id_token;
 mod logout_token;
 mod metadata;
+mod room;
+mod userinfo;
 
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use futures_util::FutureExt as _;
@@ -22,17 +27,19 @@ use openidconnect::core::{
     CoreRevocationErrorResponse, CoreTokenIntrospectionResponse, CoreTokenType,
 };
 use openidconnect::{
-    AccessTokenHash, AdditionalClaims, AsyncHttpClient, AuthType, AuthUrl, AuthenticationContextClass, AuthorizationCode,
-    CsrfToken, EmptyExtraTokenFields, EndpointNotSet, EndpointSet, HttpRequest, HttpResponse, IdTokenFields, IdTokenVerifier,
-    IssuerUrl, Nonce, OAuth2TokenResponse as _, PkceCodeChallenge, PkceCodeVerifier, RedirectUrl, RefreshToken,
-    RequestTokenError, Scope, StandardErrorResponse, StandardTokenResponse, TokenResponse as _, TokenUrl,
+    AdditionalClaims, AsyncHttpClient, AuthType, AuthUrl, AuthenticationContextClass, AuthorizationCode, CsrfToken,
+    EmptyExtraTokenFields, EndpointNotSet, EndpointSet, HttpRequest, HttpResponse, IdTokenFields, IssuerUrl, Nonce,
+    OAuth2TokenResponse as _, PkceCodeChallenge, PkceCodeVerifier, RedirectUrl, RefreshToken, RequestTokenError, Scope,
+    StandardErrorResponse, StandardTokenResponse, TokenUrl,
 };
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use url::Url;
 
+pub use credentials::{CredentialError, CredentialProblem, Credentials, load_signing_key};
 pub use logout_token::{LogoutToken, LogoutTokenError};
 use metadata::{Aliases, NamesItself, ProviderMetadata};
+pub use room::{Room, Turn};
 
 use crate::domain::{ClientId, Clock, Lifetime, Redacted, SessionId, Subject, Timestamp};
 use crate::event::Reason;
@@ -131,12 +138,25 @@ pub struct Beginning<'a> {
     pub resources: &'a [String],
     /// What the sign-in must be like.
     pub step_up: Option<&'a StepUp>,
+    /// What the provider is to ask the person, whoever is signed in there.
+    pub prompt: Option<Prompt>,
+    /// The moment that `max_age` is counted from.
+    pub begun: Timestamp,
     /// Says whose browser the answer is for.
     pub state: &'a str,
     /// Says which sign-in an ID token is of.
     pub nonce: &'a str,
     /// PKCE (RFC 7636).
     pub verifier: &'a str,
+}
+
+/// What a provider is to ask the person (OpenID Connect Core 1.0 §3.1.2.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Prompt {
+    /// To sign in again.
+    Login,
+    /// To say who they are.
+    SelectAccount,
 }
 
 /// What the provider said of the person.
@@ -148,6 +168,10 @@ pub struct Identity {
     pub session_id: Option<SessionId>,
     /// A name to greet them with.
     pub name: Option<String>,
+    /// `auth_time`, where there is one.
+    pub auth_time: Option<Timestamp>,
+    /// All that the ID token says.
+    pub claims: Map<String, Value>,
     /// The ID token itself, for signing out.
     pub id_token: Redacted<String>,
 }
@@ -234,6 +258,11 @@ impl Provider {
         // OpenID Connect Core 1.0 §11: "prompt ... MUST contain consent" for access in the person's absence.
         if beginning.scopes.iter().any(|scope| scope == "offline_access") {
             request = request.add_prompt(CoreAuthPrompt::Consent);
+        }
+        match beginning.prompt {
+            Some(Prompt::Login) => request = request.add_prompt(CoreAuthPrompt::Login),
+            Some(Prompt::SelectAccount) => request = request.add_prompt(CoreAuthPrompt::SelectAccount),
+            None => {}
         }
         if let Some(step_up) = beginning.step_up {
             for acr in &step_up.acr_values {
@@ -409,62 +438,6 @@ impl Provider {
         }
         let client = self.server.client().map_err(unavailable)?;
         client.post_encoded(url, form, headers).await.map_err(unavailable)
-    }
-
-    /// Verifies the ID token of an answer (OpenID Connect Core 1.0 §3.1.3.7, §3.1.3.8).
-    fn identity(
-        &self,
-        answer: &Answer,
-        keys: CoreJsonWebKeySet,
-        beginning: &Beginning<'_>,
-        now: Timestamp,
-    ) -> Result<Identity, ProviderError> {
-        let wrong = |problem: &dyn ToString| ProviderError::IdToken(problem.to_string());
-        let id_token = answer.id_token().ok_or_else(|| wrong(&"there is none"))?;
-        let client_id = openidconnect::ClientId::new(self.client_id.as_str().to_owned());
-        let issuer = IssuerUrl::new(self.issuer().as_str().to_owned()).map_err(unavailable)?;
-        let algorithms = self.algorithms.iter().filter_map(|algorithm| {
-            serde_json::from_value::<CoreJwsSigningAlgorithm>(Value::String(algorithm.name().to_owned())).ok()
-        });
-        let (leeway, latest) = (self.leeway, now.plus(self.leeway).seconds());
-        let oldest = now.minus(leeway);
-        let verifier = IdTokenVerifier::new_public_client(client_id, issuer, keys)
-            .set_allowed_algs(algorithms)
-            .set_time_fn(move || {
-                let seconds = u64::try_from(oldest.seconds()).unwrap_or_default();
-                (SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)).into()
-            })
-            .set_issue_time_verifier_fn(move |issued| match issued.timestamp() <= latest {
-                true => Ok(()),
-                false => Err("it is from the future".into()),
-            });
-        let nonce = Nonce::new(beginning.nonce.to_owned());
-        let claims = id_token.claims(&verifier, &nonce).map_err(|error| wrong(&error))?;
-        if let Some(expected) = claims.access_token_hash() {
-            let algorithm = id_token.signing_alg().map_err(|error| wrong(&error))?;
-            let key = id_token.signing_key(&verifier).map_err(|error| wrong(&error))?;
-            let hash = AccessTokenHash::from_token(answer.access_token(), algorithm, key).map_err(|error| wrong(&error))?;
-            if hash != *expected {
-                return Err(wrong(&"`at_hash` is another access token's"));
-            }
-        }
-        // §3.1.2.1: "max_age ... the ID Token returned MUST include an auth_time Claim Value".
-        if let Some(max_age) = beginning.step_up.and_then(|step_up| step_up.max_age) {
-            let since = claims.auth_time().map(|time| Timestamp::from_seconds(time.timestamp()));
-            if since.is_none_or(|since| since.plus(max_age).plus(leeway) < now) {
-                return Err(wrong(&"`auth_time` is missing or too long ago"));
-            }
-        }
-        let subject = claims.subject().as_str().parse().map_err(|error| wrong(&error))?;
-        let sid = claims.additional_claims().sid.as_deref().map(str::parse::<SessionId>).transpose();
-        let name = claims.name().and_then(|names| names.get(None)).map(|name| name.as_str().to_owned());
-        let name = name.or_else(|| claims.preferred_username().map(|name| name.as_str().to_owned()));
-        Ok(Identity {
-            subject,
-            session_id: sid.map_err(|error| wrong(&error))?,
-            name: name.or_else(|| claims.email().map(|email| email.as_str().to_owned())),
-            id_token: Redacted::new(id_token.to_string()),
-        })
     }
 }
 

@@ -48,6 +48,8 @@ pub enum Purpose {
     SecondFactor,
     /// The way to a host that asks for certificates, and back, through the browser.
     CertificateSignIn,
+    /// The way to another provider, and back, through the browser.
+    ProviderSignIn,
     /// A session of a browser with a gateway.
     GatewaySession,
     /// A sign-in that a browser began at a gateway.
@@ -55,13 +57,14 @@ pub enum Purpose {
 }
 
 impl Purpose {
-    pub(super) const ALL: [Self; 8] = [
+    pub(super) const ALL: [Self; 9] = [
         Self::AccessToken,
         Self::RefreshToken,
         Self::Interaction,
         Self::Logout,
         Self::SecondFactor,
         Self::CertificateSignIn,
+        Self::ProviderSignIn,
         Self::GatewaySession,
         Self::GatewaySignIn,
     ];
@@ -74,6 +77,7 @@ impl Purpose {
             Self::Logout => "logout",
             Self::SecondFactor => "second-factor",
             Self::CertificateSignIn => "certificate-sign-in",
+            Self::ProviderSignIn => "provider-sign-in",
             Self::GatewaySession => "gateway-session",
             Self::GatewaySignIn => "gateway-sign-in",
         }
@@ -89,6 +93,7 @@ impl Purpose {
             Self::GatewaySession => 6,
             Self::GatewaySignIn => 7,
             Self::CertificateSignIn => 8,
+            Self::ProviderSignIn => 10,
         }
     }
 }

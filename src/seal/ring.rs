@@ -161,8 +161,17 @@ impl RingKey {
     }
 
     pub(super) fn bearer(&self, purpose: Purpose) -> &Redacted<[u8; 32]> {
-        let [access, refresh, interaction, logout, second_factor, certificate_sign_in, gateway_session, gateway_sign_in] =
-            &self.bearer;
+        let [
+            access,
+            refresh,
+            interaction,
+            logout,
+            second_factor,
+            certificate_sign_in,
+            provider_sign_in,
+            gateway_session,
+            gateway_sign_in,
+        ] = &self.bearer;
         match purpose {
             Purpose::AccessToken => access,
             Purpose::RefreshToken => refresh,
@@ -170,6 +179,7 @@ impl RingKey {
             Purpose::Logout => logout,
             Purpose::SecondFactor => second_factor,
             Purpose::CertificateSignIn => certificate_sign_in,
+            Purpose::ProviderSignIn => provider_sign_in,
             Purpose::GatewaySession => gateway_session,
             Purpose::GatewaySignIn => gateway_sign_in,
         }

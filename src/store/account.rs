@@ -6,7 +6,8 @@ use super::engine::read;
 use super::sealed::{PASSWORD, PROFILE};
 use super::work::{NumberedWork, Work, within};
 use super::{
-    ChangeKind, NewRule, RuleWindow, Store, StoreError, account_certificate, consent, grant_family, passkey, second_factor,
+    ChangeKind, NewRule, RuleWindow, Store, StoreError, account_certificate, consent, grant_family, linked_account, passkey,
+    second_factor,
 };
 use crate::domain::{RevocationRule, RuleKind, SessionId, Subject, Timestamp};
 use crate::event::{AuditEvent, SessionEnd, Trailed};
@@ -151,9 +152,24 @@ impl Store {
 
     /// Makes an account, with its event (`account_added`). Its key must be stored already.
     pub async fn add_account(&self, new: &NewAccount<'_>, key: &PersonKey, now: Timestamp) -> Result<Added, StoreError> {
-        let account = self.unstored_account(new, key, now)?;
         // The lock of the control plane: between the look for the name and the insertion nobody adds one.
         let mut unit = NumberedWork::begin(&self.inner.db).await?;
+        let added = self.add_within(&mut unit, new, key, now).await?;
+        if added == Added::Added {
+            unit.commit_numbered(self).await?;
+        }
+        Ok(added)
+    }
+
+    /// Makes an account within a unit of work.
+    pub(super) async fn add_within(
+        &self,
+        unit: &mut NumberedWork,
+        new: &NewAccount<'_>,
+        key: &PersonKey,
+        now: Timestamp,
+    ) -> Result<Added, StoreError> {
+        let account = self.unstored_account(new, key, now)?;
         for index in self.indexes(USERNAME, new.username.as_bytes()) {
             let taken: Option<Row> = within!(&mut unit.work, fetch_optional: sqlx::query_as(NAMED).bind(index))?;
             if taken.is_some() {
@@ -169,7 +185,7 @@ impl Store {
                 .bind(now.seconds()))?;
         unit.record_change(ChangeKind::Account, new.subject.as_str(), now).await?;
         let event = AuditEvent::AccountAdded { subject: new.subject.clone() };
-        unit.commit(self, &Trailed { time: now, event }).await?;
+        unit.work.record_event(&Trailed { time: now, event }).await?;
         Ok(Added::Added)
     }
 
@@ -266,6 +282,7 @@ impl Store {
         second_factor::forget(&mut unit.work, subject).await?;
         account_certificate::forget(&mut unit.work, subject).await?;
         passkey::forget(&mut unit.work, subject).await?;
+        linked_account::forget(&mut unit.work, subject).await?;
         consent::forget_person(&mut unit.work, subject).await?;
         let removed = within!(&mut unit.work, execute: sqlx::query(DELETE).bind(subject.as_str()))?;
         if removed == 0 {
@@ -290,6 +307,12 @@ impl Store {
         unit.commit(self, &Trailed { time: now, event }).await?;
         Ok(rule)
     }
+}
+
+/// Whether there is anything left that the person of an account signs in with.
+pub(super) async fn has_way_in(work: &mut Work, subject: &Subject) -> Result<bool, StoreError> {
+    let (ways,): (i64,) = within!(&mut *work, fetch_one: sqlx::query_as(WAYS_IN).bind(subject.as_str()))?;
+    Ok(ways > 0)
 }
 
 /// Notes that an account was changed, within the unit of work that changes what its person signs in with.
@@ -323,6 +346,9 @@ const SET_PROFILE: &str = "UPDATE account SET profile_sealed = $2, \
 const SET_PASSWORD: &str = "UPDATE account SET password_sealed = $2, \
      changed = CASE WHEN changed < $3 THEN $3 ELSE changed + 1 END WHERE subject = $1";
 const NOTE_CHANGE: &str = "UPDATE account SET changed = CASE WHEN changed < $2 THEN $2 ELSE changed + 1 END WHERE subject = $1";
+const WAYS_IN: &str = "SELECT (SELECT COUNT(*) FROM account WHERE subject = $1 AND password_sealed IS NOT NULL) \
+     + (SELECT COUNT(*) FROM account_certificate WHERE subject = $1) + (SELECT COUNT(*) FROM linked_account WHERE subject = $1) \
+     + (SELECT COUNT(*) FROM passkey WHERE subject = $1)";
 const REHASH: &str = "UPDATE account SET password_sealed = $3 WHERE subject = $1 AND password_sealed = $2";
 const SET_STATE: &str = "UPDATE account SET state = $2, \
      changed = CASE WHEN changed < $3 THEN $3 ELSE changed + 1 END WHERE subject = $1";

@@ -4,12 +4,13 @@ use std::fmt;
 
 use zeroize::Zeroizing;
 
-use super::browser_session::{self, Ended, Ending, Which};
+use super::browser_session::{self, Ending, Which};
 use super::engine::read;
+use super::linked_account::{Unlinked, Unlinking};
 use super::sealed::ACCOUNT_CERTIFICATE;
 use super::work::{NumberedWork, Work, within};
 use super::{RuleWindow, Store, StoreError, account};
-use crate::domain::{CertificateLinkId, SessionId, Subject, Timestamp};
+use crate::domain::{CertificateLinkId, Subject, Timestamp};
 use crate::event::{AuditEvent, SessionEnd, Trailed};
 use crate::seal::PersonKey;
 
@@ -37,12 +38,12 @@ impl fmt::Debug for NewCertificateLink<'_> {
     }
 }
 
-/// Whether a certificate was linked.
+/// Whether something to sign in with was linked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Linked {
     /// It is now.
     Now,
-    /// It names an account already, this one or another; nothing was written.
+    /// It opens an account already, this one or another; nothing was written.
     Taken,
     /// The person has as many as there may be; nothing was written.
     TooMany,
@@ -128,29 +129,33 @@ impl Store {
         Ok(Linked::Now)
     }
 
-    /// Takes a link away, with its event (`certificate_unlinked`), and ends every session of the person but `kept`: one of them may be that
-    /// of whoever has the certificate's key. So may a sign-in that lacks the second factor alone: the account counts as changed. Gives what ended; nothing when there is no such link of this person.
+    /// Takes a link away, with its event (`certificate_unlinked`), and ends every session of the person but the one it is taken away in: one
+    /// of them may be that of whoever has the certificate's key. So may a sign-in that lacks the second factor alone: the account counts as
+    /// changed.
     pub async fn unlink_certificate(
         &self,
         link: &CertificateLinkId,
         subject: &Subject,
-        kept: Option<&SessionId>,
+        by: Unlinking<'_>,
         window: RuleWindow,
         now: Timestamp,
-    ) -> Result<Option<Ended>, StoreError> {
+    ) -> Result<Unlinked, StoreError> {
         let mut unit = NumberedWork::begin(&self.inner.db).await?;
         let removed = within!(&mut unit.work, execute: sqlx::query(DELETE).bind(link.as_str()).bind(subject.as_str()))?;
         if removed == 0 {
-            return Ok(None);
+            return Ok(Unlinked::Absent);
+        }
+        if !by.may_leave(&mut unit.work, subject).await? {
+            return Ok(Unlinked::LastWayIn);
         }
         account::note_change(&mut unit.work, subject, now).await?;
-        let which = Which::OfSubject { subject, except: kept };
+        let which = Which::OfSubject { subject, except: by.kept() };
         let ending = Ending { why: SessionEnd::CertificateUnlinked, window, at: now };
         let ended = browser_session::end(&mut unit, which, &ending).await?;
         let event = AuditEvent::CertificateUnlinked { subject: subject.clone(), link: link.clone() };
         unit.work.record_event(&Trailed { time: now, event }).await?;
         unit.commit_numbered(self).await?;
-        Ok(Some(ended))
+        Ok(Unlinked::Now(ended))
     }
 }
 

@@ -34,6 +34,7 @@ mod error;
 mod feed;
 mod grant_family;
 mod interaction;
+mod linked_account;
 mod logout_notice;
 pub mod maintenance;
 mod migration;
@@ -67,6 +68,7 @@ pub use device_authorization::{DeviceAdded, DeviceRecord, DeviceState, NewDevice
 pub use error::StoreError;
 pub use feed::{Change, ChangeCursor, ChangeKind, ChangeWatch, Changes};
 pub use grant_family::{Begun, FamilyRecord, NewFamily, Parent, Rebound, Rotated};
+pub use linked_account::{AccountLinkRecord, AddedLinked, NewAccountLink, Unlinked, Unlinking};
 pub use logout_notice::LogoutNotice;
 pub use passkey::{NewPasskey, PasskeyAdded, PasskeyRecord, PasskeyUsed};
 pub use person_key::{PersonKeys, SealedPersonKey};

@@ -4,12 +4,12 @@ use std::fmt;
 
 use zeroize::Zeroizing;
 
-use super::browser_session::{self, Ended, Ending, Which};
+use super::browser_session::{self, Ending, Which};
 use super::engine::read;
 use super::sealed::PASSKEY;
 use super::work::{NumberedWork, Work, within};
-use super::{RuleWindow, Store, StoreError, account};
-use crate::domain::{PasskeyId, SessionId, Subject, Timestamp};
+use super::{RuleWindow, Store, StoreError, Unlinked, Unlinking, account};
+use crate::domain::{PasskeyId, Subject, Timestamp};
 use crate::event::{AuditEvent, SessionEnd, Trailed};
 use crate::seal::PersonKey;
 
@@ -178,29 +178,32 @@ impl Store {
         work.commit().await
     }
 
-    /// Takes a passkey away, with its event (`passkey_removed`), and ends every session of the person but `kept`: one of them may be that of
-    /// whoever has the passkey. Gives what ended; nothing when there is no such passkey of this person.
+    /// Takes a passkey away, with its event (`passkey_removed`), and ends every session of the person but the one they do it in: one of the
+    /// others may be that of whoever has the passkey.
     pub async fn remove_passkey(
         &self,
         passkey: &PasskeyId,
         subject: &Subject,
-        kept: Option<&SessionId>,
+        by: Unlinking<'_>,
         window: RuleWindow,
         now: Timestamp,
-    ) -> Result<Option<Ended>, StoreError> {
+    ) -> Result<Unlinked, StoreError> {
         let mut unit = NumberedWork::begin(&self.inner.db).await?;
         let removed = within!(&mut unit.work, execute: sqlx::query(DELETE).bind(passkey.as_str()).bind(subject.as_str()))?;
         if removed == 0 {
-            return Ok(None);
+            return Ok(Unlinked::Absent);
+        }
+        if !by.may_leave(&mut unit.work, subject).await? {
+            return Ok(Unlinked::LastWayIn);
         }
         account::note_change(&mut unit.work, subject, now).await?;
-        let which = Which::OfSubject { subject, except: kept };
+        let which = Which::OfSubject { subject, except: by.kept() };
         let ending = Ending { why: SessionEnd::PasskeyRemoved, window, at: now };
         let ended = browser_session::end(&mut unit, which, &ending).await?;
         let event = AuditEvent::PasskeyRemoved { subject: subject.clone(), passkey: passkey.clone() };
         unit.work.record_event(&Trailed { time: now, event }).await?;
         unit.commit_numbered(self).await?;
-        Ok(Some(ended))
+        Ok(Unlinked::Now(ended))
     }
 }
 

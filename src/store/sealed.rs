@@ -101,6 +101,8 @@ sealed_columns! {
     PASSKEY = Ring "passkey" "credential_sealed" by Text "passkey_id";
     /// What a browser was asked to have signed by a passkey: JSON.
     PASSKEY_CEREMONY = Ring "passkey_ceremony" "state_sealed" by Bytes "ceremony_index";
+    /// What a person reads of an account elsewhere that they sign in with, sealed with the person's key.
+    LINKED_ACCOUNT = Ring "linked_account" "label_sealed" by Text "link_id";
     /// When and how a session's person signed in, and from where: JSON, sealed with the person's key.
     BROWSER_SESSION = Ring "browser_session" "state_sealed" by Text "session_id";
     /// What a person at the authorization endpoint has asked for.

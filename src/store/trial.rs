@@ -99,6 +99,7 @@ pub(super) static TRIALS: &[Trial] = &[
     super::device_authorization::TRIAL,
     super::account::TRIAL,
     super::account_certificate::TRIAL,
+    super::linked_account::TRIAL,
     super::second_factor::TRIAL,
     super::second_factor::RECOVERY_TRIAL,
     super::passkey::TRIAL,

@@ -187,13 +187,14 @@ impl ServerCertVerifier for Pinned {
 #[cfg(feature = "server")]
 pub fn public_client_config(
     authorities: impl IntoIterator<Item = CertificateDer<'static>>,
+    identity: Option<ClientIdentity>,
     clock: Arc<dyn Clock>,
 ) -> Result<Arc<ClientConfig>, ClientTlsError> {
     let mut roots = RootCertStore::from_iter(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
     for authority in authorities {
         roots.add(authority).map_err(ClientTlsError::Authority)?;
     }
-    config_for(roots, None, &[], clock)
+    config_for(roots, identity, &[], clock)
 }
 
 /// A configuration that shows a certificate whatever key it is given, also one that is not the certificate's: for showing that a

@@ -23,7 +23,7 @@ use crate::oauth::parameters::Parameters;
 use crate::seal::Password;
 
 /// What was done, as `?done=` of the page has it: words of ours, whatever the address says.
-const DONE: [(&str, &str); 8] = [
+const DONE: [(&str, &str); 10] = [
     ("application", "This application may do nothing in your name any more."),
     ("password", "Your password is changed. You are signed out everywhere else."),
     ("sessions", "Signed out there."),
@@ -31,6 +31,8 @@ const DONE: [(&str, &str); 8] = [
     ("certificate", "You can sign in with this certificate now."),
     ("passkey", "You can sign in with this passkey now."),
     ("passkey-removed", "The passkey is removed here. Remove it from your device too. You are signed out everywhere else."),
+    ("linked", "You can sign in with this account now."),
+    ("unlinked", "The account is linked no more. You are signed out everywhere else."),
     ("certificate-removed", "The certificate is removed. You are signed out everywhere else."),
 ];
 
@@ -82,6 +84,7 @@ pub(super) async fn page(
         deletion: web.allows_deletion,
         certificates: certificates.map(|links| links.into_iter().map(shown_certificate).collect()),
         passkeys: passkeys.map(|passkeys| passkeys.into_iter().map(shown_passkey).collect()),
+        links: super::account_links::shown(web, &person.subject).await?,
         second_factor: web.server.people.recovery_codes_left(&person.subject).await?,
         notice,
         problem,

@@ -9,6 +9,7 @@ use axum::response::Response;
 use http::{HeaderMap, Request, StatusCode};
 
 use super::account::{self, Sent, fresh, sent};
+use super::account_links::last_way_in;
 use super::certificate_pages::AddCertificatePage;
 use super::certificate_sign_in::{place_of, settings, told};
 use super::pages::{Leads, answer, see_other};
@@ -19,6 +20,7 @@ use crate::event::Reason;
 use crate::identity::{Aim, CertificateAnswer, Form, FormChecked};
 use crate::oauth::error::{ErrorCode, Refusal};
 use crate::oauth::parameters::Parameters;
+use crate::store::Unlinked;
 
 /// Leads to the host that asks for certificates. By a link, since a form of this page leads nowhere but here.
 pub async fn begin(State(web): State<Arc<Web>>, Extension(id): Extension<RequestId>, request: Request<Body>) -> Response {
@@ -120,6 +122,10 @@ async fn unlink(web: &Web, sent: &Sent) -> Result<Response, WebError> {
         Err(stale) => return Ok(*stale),
     };
     let ended = web.server.people.unlink_certificate(&sent.form, &fresh, &sent.person, &link, sent.now).await?;
-    web.server.sessions_ended(&ended.ok_or_else(malformed)?);
+    match ended {
+        Unlinked::Now(ended) => web.server.sessions_ended(&ended),
+        Unlinked::Absent => return Err(malformed().into()),
+        Unlinked::LastWayIn => return last_way_in(web, sent).await,
+    }
     Ok(see_other(&format!("{}?done=certificate-removed", web.pages.path(path::ACCOUNT))))
 }

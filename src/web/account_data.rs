@@ -19,7 +19,7 @@ use super::reject::{PersonRefusal, WebError, rejection_of};
 use super::{Web, extract, path};
 use crate::domain::{ClientId, RequestId, Timestamp};
 use crate::event::Reason;
-use crate::identity::{CertificateLink, Fault, PasskeyView, SessionView};
+use crate::identity::{AccountLink, CertificateLink, Fault, PasskeyView, SessionView};
 use crate::oauth::error::{ErrorCode, OauthError, Refusal};
 
 const DOWNLOAD: HeaderValue = HeaderValue::from_static("attachment; filename=\"account.json\"");
@@ -70,6 +70,7 @@ async fn known(web: &Web, sent: &Sent) -> Result<Value, WebError> {
     let applications = server.applications(person, now).await?;
     let certificates = server.people.certificates(&person.subject).await.map_err(Fault::from)?;
     let passkeys = server.people.passkeys(&person.subject).await.map_err(Fault::from)?;
+    let linked = server.people.linked_accounts(&person.subject).await.map_err(Fault::from)?;
     let codes = server.people.recovery_codes_left(&person.subject).await?;
     let session = |session: &SessionView| {
         json!({
@@ -89,6 +90,7 @@ async fn known(web: &Web, sent: &Sent) -> Result<Value, WebError> {
             "last_used": written(passkey.used),
         })
     };
+    let linked_account = |AccountLink { created, label, .. }: &AccountLink| json!({ "provider": label.provider_label, "issuer": label.issuer, "sub": label.sub, "title": label.title, "added": written(*created) });
     let mut all = Vec::new();
     for application in &applications {
         // The name that this application knows the person by.
@@ -112,6 +114,7 @@ async fn known(web: &Web, sent: &Sent) -> Result<Value, WebError> {
         "two_step_sign_in": codes.map(|left| json!({ "recovery_codes_left": left })),
         "certificates": certificates.iter().map(certificate).collect::<Value>(),
         "passkeys": passkeys.iter().map(passkey).collect::<Value>(),
+        "linked_accounts": linked.iter().map(linked_account).collect::<Value>(),
         "sessions": sessions.iter().map(session).collect::<Value>(),
         "applications": all,
     }))

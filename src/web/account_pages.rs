@@ -26,6 +26,8 @@ pub struct AccountPage<'a> {
     pub certificates: Option<Vec<AccountCertificate>>,
     /// The passkeys that they sign in with; nothing where there are none for anybody.
     pub passkeys: Option<Vec<AccountPasskey>>,
+    /// The accounts elsewhere that they sign in with; nothing where there are none and could be none.
+    pub links: Option<AccountLinks>,
     /// Recovery codes that are left; nothing without a second factor.
     pub second_factor: Option<u32>,
     /// What was just done.
@@ -104,6 +106,37 @@ pub struct AccountPasskey {
     pub used: Option<String>,
 }
 
+/// Accounts elsewhere, as the account page shows them.
+#[derive(Clone, Debug, Serialize)]
+pub struct AccountLinks {
+    /// Those that are linked.
+    pub linked: Vec<AccountLinked>,
+    /// Where others may be.
+    pub providers: Vec<AccountProvider>,
+}
+
+/// One linked account, as the account page shows it.
+#[derive(Clone, Debug, Serialize)]
+pub struct AccountLinked {
+    /// The value of `account`.
+    pub id: String,
+    /// What it is called there.
+    pub title: String,
+    /// What people call the provider.
+    pub provider: String,
+    /// Since when it is linked.
+    pub since: String,
+}
+
+/// One provider, as the account page shows it.
+#[derive(Clone, Debug, Serialize)]
+pub struct AccountProvider {
+    /// The value of `provider`.
+    pub name: String,
+    /// What people call it.
+    pub label: String,
+}
+
 impl Pages {
     /// One's own account.
     pub fn account(&self, page: &AccountPage<'_>) -> Result<String, PageError> {
@@ -118,6 +151,8 @@ impl Pages {
             certificate_remove_path => self.path(path::ACCOUNT_CERTIFICATES_REMOVE),
             passkeys_path => self.path(path::ACCOUNT_PASSKEYS),
             passkey_remove_path => self.path(path::ACCOUNT_PASSKEYS_REMOVE),
+            linked_path => self.path(path::ACCOUNT_LINKED),
+            linked_remove_path => self.path(path::ACCOUNT_LINKED_REMOVE),
             totp_path => self.path(path::ACCOUNT_TOTP),
             totp_remove_path => self.path(path::ACCOUNT_TOTP_REMOVE),
         };
@@ -150,6 +185,7 @@ impl Pages {
             deletion: false,
             certificates: None,
             passkeys: None,
+            links: None,
             second_factor: None,
             notice: None,
             problem: None,
@@ -165,6 +201,10 @@ impl Pages {
         let [id, name, since] = ["i", "n", "s"].map(str::to_owned);
         let passkey = AccountPasskey { id, name, is_synchronised: true, since, used: Some("u".into()) };
         account.passkeys = Some(vec![AccountPasskey { used: None, is_synchronised: false, ..passkey.clone() }, passkey]);
+        let [id, title, provider, since] = ["i", "t", "p", "s"].map(str::to_owned);
+        let linked = vec![AccountLinked { id, title, provider, since }];
+        let providers = vec![AccountProvider { name: "n".into(), label: "l".into() }];
+        account.links = Some(AccountLinks { linked, providers });
         self.account(&account)?;
         self.account_deleted()?;
         Ok(())

@@ -9,6 +9,7 @@ use axum::response::Response;
 use http::{Request, StatusCode};
 
 use super::account::{Sent, fresh, page, sent};
+use super::account_links::last_way_in;
 use super::pages::{Leads, answer_with_script, refused, see_other};
 use super::passkey_pages::AddPasskeyPage;
 use super::passkey_sign_in::{offered, told};
@@ -18,6 +19,7 @@ use crate::domain::RequestId;
 use crate::event::Reason;
 use crate::identity::{Fresh, PasskeyAttempt};
 use crate::oauth::error::{ErrorCode, Refusal};
+use crate::store::Unlinked;
 
 /// Shows the page on which one is made.
 pub async fn begin(
@@ -117,7 +119,10 @@ async fn take_away(web: &Web, sent: &Sent) -> Result<Response, WebError> {
         Ok(fresh) => fresh,
         Err(stale) => return Ok(*stale),
     };
-    let ended = web.server.people.remove_passkey(&sent.form, &fresh, &sent.person, &passkey, sent.now).await?;
-    web.server.sessions_ended(&ended.ok_or_else(malformed)?);
+    match web.server.people.remove_passkey(&sent.form, &fresh, &sent.person, &passkey, sent.now).await? {
+        Unlinked::Now(ended) => web.server.sessions_ended(&ended),
+        Unlinked::Absent => return Err(malformed().into()),
+        Unlinked::LastWayIn => return last_way_in(web, sent).await,
+    }
     Ok(see_other(&format!("{}?done=passkey-removed", web.pages.path(path::ACCOUNT))))
 }

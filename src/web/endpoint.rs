@@ -80,6 +80,7 @@ impl Endpoint {
             | page::SHOW_CERTIFICATE
             | page::SIGN_IN_PASSKEY
             | page::SIGN_IN_PASSKEY_OPTIONS => Self::SignIn,
+            other if other.starts_with("/sign-in/at/") => Self::SignIn,
             page::SIGN_OUT | page::SIGNED_OUT => Self::SignOut,
             path::REGISTRATION => Self::Registration,
             other if other.starts_with("/register/") => Self::Registration,

@@ -5,6 +5,7 @@
 mod account;
 mod account_certificates;
 mod account_data;
+mod account_links;
 mod account_pages;
 mod account_passkeys;
 mod account_totp;
@@ -32,6 +33,8 @@ mod passkey_pages;
 mod passkey_sign_in;
 pub mod path;
 mod peer;
+mod provider_pages;
+mod provider_sign_in;
 mod pushed_request;
 mod registration;
 pub mod reject;

@@ -11,9 +11,11 @@ use serde::Serialize;
 use super::assets::Assets;
 use super::colour::{Colour, ColourError};
 use super::path;
+use super::provider_pages::ProviderButton;
 use super::reject::{Rejected, Rejection};
 use crate::config::settings::PagesSettings;
 use crate::domain::Issuer;
+use crate::identity::{IdentityProvider, IdentityProviders};
 use crate::oauth::metadata::path as endpoint;
 
 /// The templates, ready to render, and what they refer to.
@@ -67,7 +69,7 @@ const POLICY_TO_CLIENT_SCRIPT: &str = "default-src 'none'; script-src 'self'; co
      img-src 'self'; base-uri 'none'; frame-ancestors 'none'";
 
 /// The templates by name.
-const TEMPLATES: [(&str, &str); 20] = [
+const TEMPLATES: [(&str, &str); 23] = [
     ("layout.html", include_str!("../../templates/layout.html")),
     ("home.html", include_str!("../../templates/home.html")),
     ("error.html", include_str!("../../templates/error.html")),
@@ -85,6 +87,9 @@ const TEMPLATES: [(&str, &str); 20] = [
     ("certificate_add.html", include_str!("../../templates/certificate_add.html")),
     ("certificate_refused.html", include_str!("../../templates/certificate_refused.html")),
     ("passkey_add.html", include_str!("../../templates/passkey_add.html")),
+    ("provider_choose.html", include_str!("../../templates/provider_choose.html")),
+    ("provider_link.html", include_str!("../../templates/provider_link.html")),
+    ("provider_refused.html", include_str!("../../templates/provider_refused.html")),
     ("device.html", include_str!("../../templates/device.html")),
     ("device_confirm.html", include_str!("../../templates/device_confirm.html")),
     ("device_done.html", include_str!("../../templates/device_done.html")),
@@ -112,6 +117,8 @@ pub struct SignInPage<'a> {
     pub certificates: bool,
     /// Whether people may sign in with a passkey.
     pub passkeys: bool,
+    /// Where else they may sign in.
+    pub providers: Option<&'a IdentityProviders>,
 }
 
 /// What the consent page shows.
@@ -231,6 +238,7 @@ impl Pages {
             notice: Some("n"),
             certificates: true,
             passkeys: true,
+            providers: None,
         })?;
         self.sign_in(&SignInPage::default())?;
         self.signed_out()?;
@@ -265,6 +273,7 @@ impl Pages {
         self.try_account()?;
         self.try_certificates()?;
         self.try_passkeys()?;
+        self.try_providers()?;
         self.try_second_factor()?;
         Ok(())
     }
@@ -296,12 +305,19 @@ impl Pages {
 
     /// Username and password.
     pub fn sign_in(&self, page: &SignInPage<'_>) -> Result<String, PageError> {
-        let SignInPage { csrf, interaction, device, username, problem, notice, certificates, passkeys } = *page;
+        let SignInPage { csrf, interaction, device, username, problem, notice, certificates, passkeys, providers } = *page;
+        let button = |provider: &IdentityProvider| ProviderButton {
+            action: self.provider_path(provider.name()),
+            label: provider.label().to_owned(),
+        };
+        let providers: Vec<_> =
+            providers.into_iter().flat_map(IdentityProviders::all).map(button).map(Serde).map(Value::from).collect();
         let actions = context! {
             action => self.path(path::SIGN_IN),
             certificate_action => certificates.then(|| self.path(path::SIGN_IN_CERTIFICATE)),
             passkey_action => passkeys.then(|| self.path(path::SIGN_IN_PASSKEY)),
             passkey_options => self.path(path::SIGN_IN_PASSKEY_OPTIONS),
+            providers,
         };
         self.render("sign_in.html", context! { csrf, interaction, device, username, problem, notice, ..actions })
     }
@@ -475,6 +491,7 @@ mod tests {
             notice: Some(bad),
             certificates: true,
             passkeys: true,
+            providers: None,
         };
         let device =
             DeviceConfirmPage { client: bad, person: bad, user_code: bad, address: bad, asked: bad, scopes: &scopes, csrf: bad };

@@ -12,6 +12,8 @@ pub const SHOW_CERTIFICATE: &str = "/sign-in/certificate/show";
 pub const SIGN_IN_PASSKEY: &str = "/sign-in/passkey";
 /// What it is to sign.
 pub const SIGN_IN_PASSKEY_OPTIONS: &str = "/sign-in/passkey/options";
+/// To another provider, by its name below this; by GET back from there.
+pub const SIGN_IN_AT: &str = "/sign-in/at";
 /// Where a sign-in that an authorization request waits for leads.
 pub const RESUME: &str = "/authorize/resume";
 /// Ends the session of this browser.
@@ -42,6 +44,12 @@ pub const ACCOUNT_PASSKEYS: &str = "/account/passkeys";
 pub const ACCOUNT_PASSKEYS_ADD: &str = "/account/passkeys/add";
 /// Takes one away.
 pub const ACCOUNT_PASSKEYS_REMOVE: &str = "/account/passkeys/remove";
+/// Begins to link an account at another provider to one's own account.
+pub const ACCOUNT_LINKED: &str = "/account/linked";
+/// Ends with that.
+pub const ACCOUNT_LINKED_ADD: &str = "/account/linked/add";
+/// Takes one away.
+pub const ACCOUNT_LINKED_REMOVE: &str = "/account/linked/remove";
 /// Takes back what an application was allowed.
 pub const ACCOUNT_APPLICATIONS: &str = "/account/applications";
 /// What is known of oneself, as a file.

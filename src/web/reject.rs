@@ -63,6 +63,10 @@ pub enum PersonRefusal {
     Certificate(Reason),
     /// Not by this passkey, or none was made.
     Passkey(Reason),
+    /// Not by this account elsewhere.
+    Provider(Reason),
+    /// The person could not sign in any more.
+    LastWayIn,
     /// The sign-in is too long ago.
     Stale(Stale),
     /// The form did not come from our own page.
@@ -264,6 +268,16 @@ fn person_rejection_of(refusal: &PersonRefusal) -> Rejection {
         ),
         PersonRefusal::Certificate(reason) => rejection(StatusCode::FORBIDDEN, wrong, certificate_words(*reason), *reason),
         PersonRefusal::Passkey(reason) => rejection(StatusCode::UNPROCESSABLE_ENTITY, wrong, passkey_words(*reason), *reason),
+        PersonRefusal::Provider(reason) => {
+            let (status, words) = provider_words(*reason);
+            rejection(status, wrong, words, *reason)
+        }
+        PersonRefusal::LastWayIn => rejection(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            wrong,
+            "Without it you could not sign in any more: add another way first.",
+            Reason::LastWayIn,
+        ),
         PersonRefusal::Stale(stale) => {
             rejection(StatusCode::FORBIDDEN, wrong, "For this, please sign in once more.", stale.reason())
         }
@@ -308,6 +322,39 @@ const fn passkey_words(reason: Reason) -> &'static str {
         Reason::PasskeyTaken => "This device has a passkey for an account here already.",
         Reason::PasskeysTooMany => "You have as many passkeys as there may be: remove one first.",
         _ => "This passkey was not accepted. Try again, or use another way.",
+    }
+}
+
+/// What people read who are not signed in by another provider. Whether their account there opens one here, and whether its person may
+/// sign in, is one answer.
+const fn provider_words(reason: Reason) -> (StatusCode, &'static str) {
+    match reason {
+        Reason::ProviderUnavailable => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "The place where you wanted to sign in does not answer at the moment. Try again later, or sign in in another way.",
+        ),
+        Reason::ProviderBusy => {
+            (StatusCode::SERVICE_UNAVAILABLE, "Too many people sign in there at the moment. Try again in a moment.")
+        }
+        Reason::ProviderDeclined => (StatusCode::FORBIDDEN, "You were not signed in there."),
+        Reason::SignInOver => (StatusCode::FORBIDDEN, "That took too long. Please begin again."),
+        Reason::UsernamesTaken => (
+            StatusCode::FORBIDDEN,
+            "No account could be made for you: every username that fits is taken. Ask whoever runs this server.",
+        ),
+        Reason::LinkedAccountTaken => (StatusCode::FORBIDDEN, "This account opens an account here already."),
+        Reason::LinkedAccountsTooMany => {
+            (StatusCode::FORBIDDEN, "You have linked as many accounts as there may be: remove one first.")
+        }
+        Reason::LinkedAccountUnknown
+        | Reason::ProviderClaim
+        | Reason::AccountDisabled
+        | Reason::AccountUnknown
+        | Reason::PersonKeyAbsent => (
+            StatusCode::FORBIDDEN,
+            "This account opens no account here. If you have one, sign in to it in another way and link the two there.",
+        ),
+        _ => (StatusCode::BAD_REQUEST, "The sign-in could not be completed. Please begin again."),
     }
 }
 
@@ -491,6 +538,10 @@ mod tests {
                 PersonRefusal::SignIn(SignInError::TooMany { retry_after_seconds: 60 }),
                 PersonRefusal::Certificate(Reason::CertificateUnlinked),
                 PersonRefusal::Passkey(Reason::PasskeySignature),
+                PersonRefusal::Provider(Reason::ProviderUnavailable),
+                PersonRefusal::Provider(Reason::ProviderIdToken),
+                PersonRefusal::Provider(Reason::LinkedAccountUnknown),
+                PersonRefusal::LastWayIn,
                 PersonRefusal::Stale(Stale),
                 PersonRefusal::Form(FormForeign),
                 PersonRefusal::Repeated,

@@ -11,9 +11,10 @@ use super::endpoint::EndpointMetrics;
 use super::extract::BodyLimits;
 use super::pages::{PageError, Pages};
 use super::{
-    account, account_certificates, account_data, account_passkeys, account_totp, assets, authorization, certificate_sign_in,
-    consent, device, device_authorization, edge, end_session, jwks, liveness, metadata, not_found, passkey_sign_in, path as page,
-    pushed_request, registration, revocation, revocation_feed, second_factor, sign_in, sign_out, userinfo,
+    account, account_certificates, account_data, account_links, account_passkeys, account_totp, assets, authorization,
+    certificate_sign_in, consent, device, device_authorization, edge, end_session, jwks, liveness, metadata, not_found,
+    passkey_sign_in, path as page, provider_sign_in, pushed_request, registration, revocation, revocation_feed, second_factor,
+    sign_in, sign_out, userinfo,
 };
 use crate::config::Loaded;
 use crate::oauth::AuthorizationServer;
@@ -93,6 +94,10 @@ pub fn router(web: Arc<Web>) -> Router {
         .route(page::SHOW_CERTIFICATE, get(certificate_sign_in::show).fallback(edge::only_get))
         .route(page::SIGN_IN_PASSKEY, get(passkey_sign_in::get).post(passkey_sign_in::post).fallback(edge::get_or_post))
         .route(page::SIGN_IN_PASSKEY_OPTIONS, post(passkey_sign_in::options).fallback(edge::only_post))
+        .route(
+            &format!("{}/{{name}}", page::SIGN_IN_AT),
+            get(provider_sign_in::returned).post(provider_sign_in::begin).fallback(edge::get_or_post),
+        )
         .route(page::SIGN_OUT, post(sign_out::post).fallback(edge::only_post))
         .route(page::SIGNED_OUT, get(sign_out::page).fallback(edge::only_get))
         .route(path::END_SESSION, get(end_session::get).post(end_session::post).fallback(edge::get_or_post))
@@ -111,6 +116,9 @@ pub fn router(web: Arc<Web>) -> Router {
         .route(page::ACCOUNT_PASSKEYS, post(account_passkeys::begin).fallback(edge::only_post))
         .route(page::ACCOUNT_PASSKEYS_ADD, post(account_passkeys::add).fallback(edge::only_post))
         .route(page::ACCOUNT_PASSKEYS_REMOVE, post(account_passkeys::remove).fallback(edge::only_post))
+        .route(page::ACCOUNT_LINKED, post(account_links::begin).fallback(edge::only_post))
+        .route(page::ACCOUNT_LINKED_ADD, post(account_links::add).fallback(edge::only_post))
+        .route(page::ACCOUNT_LINKED_REMOVE, post(account_links::remove).fallback(edge::only_post))
         .route(page::ACCOUNT_APPLICATIONS, post(account_data::withdraw).fallback(edge::only_post))
         .route(page::ACCOUNT_EXPORT, post(account_data::export).fallback(edge::only_post))
         .route(page::ACCOUNT_DELETE, post(account_data::delete).fallback(edge::only_post))

@@ -56,11 +56,27 @@ impl<'a> Waiting<'a> {
         }
     }
 
+    /// The sign-in page that remembers it.
+    pub(super) fn sign_in(self, web: &Web) -> String {
+        let page = web.pages.path(path::SIGN_IN);
+        match (self.interaction, self.device) {
+            (Some(interaction), _) => format!("{page}?interaction={interaction}"),
+            (None, Some(device)) => format!("{page}?device={device}"),
+            (None, None) => page,
+        }
+    }
+
     /// The form that remembers it.
-    fn page(self, web: &Web) -> SignInPage<'a> {
+    fn page(self, web: &'a Web) -> SignInPage<'a> {
         let certificates = web.server.person_certificates.is_some();
-        let passkeys = web.server.people.has_passkeys();
-        SignInPage { interaction: self.interaction, device: self.device, certificates, passkeys, ..SignInPage::default() }
+        SignInPage {
+            interaction: self.interaction,
+            device: self.device,
+            certificates,
+            passkeys: web.server.people.has_passkeys(),
+            providers: Some(&web.server.identity_providers),
+            ..SignInPage::default()
+        }
     }
 }
 

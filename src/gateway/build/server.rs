@@ -4,17 +4,17 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{BuildError, Surroundings, load_signing_key, setting};
+use super::{BuildError, Surroundings, setting, unusable};
 use crate::binding::OwnCertificate;
 use crate::config::settings::{
-    AuthorizationServerSettings, IntrospectionResponseSetting, RouteSettings, ServerClientAuthSetting, StaleRevocationsSetting,
+    AuthorizationServerSettings, IntrospectionResponseSetting, RouteSettings, StaleRevocationsSetting,
 };
-use crate::domain::{ClientId, Clock, Issuer, Lifetime, Redacted};
+use crate::domain::{ClientId, Clock, Issuer, Lifetime};
 use crate::fetch::{Client, FetchLimits};
 use crate::gateway::feed::Feed;
 use crate::jose::Algorithm;
 use crate::pki::pem;
-use crate::relying_party::ProviderSpec;
+use crate::relying_party::{Credentials, ProviderSpec};
 use crate::resource::{
     ASSERTION_TYPE, AuthorizationServer, ClientAuthentication, Introspection, IssuerKeys, Moment, Revocations, TokenVerifier,
 };
@@ -236,41 +236,16 @@ fn authentication(
     has_certificate: bool,
     surroundings: &Surroundings,
 ) -> Result<Option<ClientAuthentication>, BuildError> {
-    use ServerClientAuthSetting::*;
-    let at = |member: &str| format!("authorization_server.{server}.{member}");
-    let path = |file: &PathBuf| surroundings.base_dir.join(file);
-    let method = settings.client_auth;
-    let unused = |member: &str, file: &Option<PathBuf>, used: bool| match file {
-        Some(_) if !used => Err(setting(at(member), "is not used by `client_auth`: one of the two is a mistake")),
-        _ => Ok(()),
+    let path = |file: &Option<PathBuf>| file.as_ref().map(|file| surroundings.base_dir.join(file));
+    let (secret_file, key_file) = (path(&settings.client_secret_file), path(&settings.client_key_file));
+    let credentials = Credentials {
+        method: settings.client_auth,
+        secret_file: secret_file.as_deref(),
+        key_file: key_file.as_deref(),
+        certificate: has_certificate,
     };
-    let secret = matches!(method, ClientSecretBasic | ClientSecretPost);
-    unused("client_secret_file", &settings.client_secret_file, secret)?;
-    unused("client_key_file", &settings.client_key_file, method == PrivateKeyJwt)?;
-    match method {
-        TlsClientAuth | SelfSignedTlsClientAuth => Ok(has_certificate.then_some(ClientAuthentication::Certificate)),
-        PrivateKeyJwt => {
-            let file = settings.client_key_file.as_ref();
-            let file = file.ok_or_else(|| setting(at("client_key_file"), "is missing, and `client_auth` needs it"))?;
-            let key = load_signing_key(&path(file), &at("client_key_file"))?;
-            Ok(Some(ClientAuthentication::Assertion(Arc::new(key), Arc::clone(&surroundings.randomness))))
-        }
-        ClientSecretBasic | ClientSecretPost => {
-            let file = settings.client_secret_file.as_ref();
-            let file = file.ok_or_else(|| setting(at("client_secret_file"), "is missing, and `client_auth` needs it"))?;
-            let bytes =
-                pem::load_secret(&path(file)).map_err(|error| BuildError::Pem { setting: at("client_secret_file"), error })?;
-            let text = std::str::from_utf8(&bytes).map(|text| text.trim_end_matches(['\r', '\n'])).unwrap_or_default();
-            if text.is_empty() || !text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
-                return Err(setting(at("client_secret_file"), "must hold the secret and nothing else, in ASCII"));
-            }
-            let secret = Redacted::new(text.to_owned());
-            Ok(Some(match method {
-                ClientSecretBasic => ClientAuthentication::SecretInHeader(secret),
-                _ => ClientAuthentication::SecretInForm(secret),
-            }))
-        }
-    }
+    let at = |member: &str| format!("authorization_server.{server}.{member}");
+    credentials.load(&surroundings.randomness).map_err(|error| unusable(at(error.member), error.problem))
 }
 
 /// The shortest time after which some route that accepts this server's tokens refuses them for want of news from its feed.

@@ -37,7 +37,6 @@ mod error;
 mod memory;
 mod origin;
 mod page;
-mod room;
 mod state;
 
 use std::net::IpAddr;
@@ -52,7 +51,6 @@ pub use endpoint::Endpoint;
 pub use error::SessionError;
 pub use memory::Memory;
 use memory::{IsOver, Over, Standing};
-use room::Room;
 use state::{Session, SignIn};
 
 use self::cookie::Cookies;
@@ -60,7 +58,7 @@ use crate::binding::OwnCertificate;
 use crate::domain::{Clock, Lifetime, Randomness, RandomnessUnavailable, SessionId, Thumbprint, Timestamp};
 use crate::event::Reason;
 use crate::jose::base64url;
-use crate::relying_party::{Beginning, Provider, ProviderError, Tokens};
+use crate::relying_party::{Beginning, Provider, ProviderError, Room, Tokens};
 use crate::resource::{Condition, PresentError, PresentedToken, StepUp};
 use crate::seal::{BearerContext, Purpose};
 use crate::wire::Authority;
@@ -343,7 +341,8 @@ impl Sessions {
             certificate: place.certificate,
             max_age: step_up.and_then(|step_up| step_up.max_age).map(Lifetime::seconds),
         };
-        let url = self.spec.provider.begin(&self.beginning(&sign_in, &self.callback(place.authority), step_up)).await?;
+        let url =
+            self.spec.provider.begin(&self.beginning(&sign_in, &self.callback(place.authority), step_up, place.now)).await?;
         let plaintext = serde_json::to_vec(&sign_in).map(zeroize::Zeroizing::new).map_err(|_| SessionError::Encoding)?;
         let (context, audience) = self.context(Purpose::GatewaySignIn, place.authority);
         let expires = place.now.plus(Lifetime::from_seconds(SIGN_IN_SECONDS));
@@ -397,7 +396,7 @@ impl Sessions {
         let max_age = sign_in.max_age.map(Lifetime::from_seconds);
         let step_up = max_age.map(|max_age| StepUp { acr_values: Vec::new(), max_age: Some(max_age) });
         let callback = self.callback(place.authority);
-        let beginning = self.beginning(&sign_in, &callback, step_up.as_ref());
+        let beginning = self.beginning(&sign_in, &callback, step_up.as_ref(), place.now);
         let (identity, tokens) = self.spec.provider.redeem(&code, &beginning).await?;
         let session = Session {
             id: SessionId::random(self.spec.randomness.as_ref())?,
@@ -521,8 +520,16 @@ impl Sessions {
         (BearerContext { purpose, issuer: &self.spec.name }, authority.as_str().to_owned())
     }
 
-    fn beginning<'a>(&'a self, sign_in: &'a SignIn, callback: &'a str, step_up: Option<&'a StepUp>) -> Beginning<'a> {
+    fn beginning<'a>(
+        &'a self,
+        sign_in: &'a SignIn,
+        callback: &'a str,
+        step_up: Option<&'a StepUp>,
+        now: Timestamp,
+    ) -> Beginning<'a> {
         Beginning {
+            prompt: None,
+            begun: now,
             redirect_uri: callback,
             scopes: &self.spec.scopes,
             resources: &self.spec.resources,

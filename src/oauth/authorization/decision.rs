@@ -118,12 +118,15 @@ pub fn decide(
         Progress::Arrived => false,
         Progress::Interacted(Some(prior), _) if prior.session_id == login.session_id => login.sign_ins > prior.sign_ins,
         // Another session than was there, or the first: one that is older than the request is only shown now, and proves nothing.
-        Progress::Interacted(_, begun) => login.auth_time >= begun,
+        Progress::Interacted(_, begun) => login.signed_in >= begun,
     };
+    // Whoever came by another provider may have proven long ago who they are.
+    let proven_since = |begun| login.auth_time == login.signed_in || login.auth_time >= begun;
+    let has_proven = is_fresh && matches!(progress, Progress::Interacted(_, begun) if proven_since(begun));
     let again = request.prompts(Prompt::Login) || request.prompts(Prompt::SelectAccount);
     // A sign-in on our page for this very request is as recent as it can be.
     let too_old = request.max_age.is_some_and(|seconds| now.seconds_since(login.auth_time) > u64::from(seconds) || seconds == 0);
-    if (again || too_old) && !is_fresh {
+    if (again || too_old) && !has_proven {
         return sign_in();
     }
     if request.hinted_subject.is_some() && !is_hinted(login) {

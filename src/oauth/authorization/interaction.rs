@@ -8,15 +8,16 @@ use serde::{Deserialize, Serialize};
 
 use super::answer::form_target;
 use super::decision::{Prior, Progress};
-use super::request::AuthorizationRequest;
+use super::request::{AuthorizationRequest, Prompt};
 use super::{random_text, to_json};
 use crate::domain::{Lifetime, Timestamp};
 use crate::event::Reason;
-use crate::identity::CookieName;
+use crate::identity::{CookieName, Demand};
 use crate::jose::base64url;
 use crate::jose::digest::sha256;
 use crate::oauth::error::{ErrorCode, Fault, OauthError, Refusal};
 use crate::oauth::server::AuthorizationServer;
+use crate::relying_party;
 use crate::seal::{BearerContext, Purpose};
 
 /// How long a person may take.
@@ -150,6 +151,25 @@ impl AuthorizationServer {
             login_hint: request.login_hint,
             ui_locales: request.ui_locales,
         }))
+    }
+
+    /// What the request of an interaction demands of a sign-in at another provider; nothing when it is over or another browser's.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn demand_of_interaction(&self, id: &str, headers: &HeaderMap) -> Result<Demand, OauthError> {
+        let now = self.clock.now()?;
+        let Ok(id) = self.interaction_of(id, headers) else { return Ok(Demand::default()) };
+        let Some(state) = self.store.interaction(id.as_str(), now).await? else { return Ok(Demand::default()) };
+        let Ok(Interaction { request, .. }) = read(&state) else { return Ok(Demand::default()) };
+        let max_age = request.max_age.map(Lifetime::from_seconds);
+        Ok(match (request.prompts(Prompt::Login), request.prompts(Prompt::SelectAccount), max_age) {
+            (true, ..) => Demand::NOW,
+            // Here that is to sign in again.
+            (false, true, _) => Demand { prompt: Some(relying_party::Prompt::SelectAccount), ..Demand::NOW },
+            (false, false, Some(age)) if age.seconds() == 0 => Demand::NOW,
+            (false, false, max_age) => Demand { prompt: None, max_age },
+        })
     }
 
     /// The interaction that a request names, if this browser began it.

@@ -141,15 +141,15 @@ on_both_engines! {
         }
         let (one, here) = ("one".parse().expect("a name"), sid("here"));
         let unlink = async |subject: &Subject| {
-            store.unlink_certificate(&one, subject, Some(&here), window(100, 400), NOW).await.expect("answered")
+            store.unlink_certificate(&one, subject, Unlinking::Person(&here), window(100, 400), NOW).await.expect("answered")
         };
-        assert_eq!(unlink(&bob.0).await, None, "another person's");
+        assert_eq!(unlink(&bob.0).await, Unlinked::Absent, "another person's");
         let changed = async |whose: &Subject| store.account(whose).await.expect("asked").expect("found").changed;
         let before = changed(&alice.0).await;
-        assert_eq!(unlink(&alice.0).await.expect("it was there").sessions, [sid("elsewhere")]);
+        assert!(matches!(unlink(&alice.0).await, Unlinked::Now(ended) if ended.sessions == [sid("elsewhere")]));
         assert!(changed(&alice.0).await > before, "a sign-in that waits for the second factor is over, also of the same second");
         assert_eq!(changed(&bob.0).await, NOW);
-        assert_eq!(unlink(&alice.0).await, None, "once");
+        assert_eq!(unlink(&alice.0).await, Unlinked::Absent, "once");
         assert_eq!(link("four", &bob, "key 1").await, Linked::Now, "it is free again");
         assert!(store.remove_account(&alice.0, window(100, 400), NOW).await.expect("removed"));
         assert_eq!(store.linked_account("key 2").await.expect("read"), None);
@@ -217,13 +217,19 @@ on_both_engines! {
         }
         let here = sid("here");
         let remove = async |subject: &Subject| {
-            store.remove_passkey(&one.passkey, subject, Some(&here), window(100, 400), NOW).await.expect("answered")
+            let by = Unlinking::Person(&here);
+            store.remove_passkey(&one.passkey, subject, by, window(100, 400), NOW).await.expect("answered")
         };
-        assert_eq!(remove(&bob.0).await, None, "another person's");
-        assert_eq!(remove(&alice.0).await.expect("it was there").sessions, [sid("elsewhere")]);
-        assert_eq!(remove(&alice.0).await, None, "once");
+        assert_eq!(remove(&bob.0).await, Unlinked::Absent, "another person's");
+        assert!(matches!(remove(&alice.0).await, Unlinked::Now(ended) if ended.sessions == [sid("elsewhere")]));
+        assert_eq!(remove(&alice.0).await, Unlinked::Absent, "once");
         assert_eq!(store.use_passkey(&one, b"its key", 20, &alice.1, later).await.expect("answered"), PasskeyUsed::Gone);
         assert_eq!(add("four", &bob, b"id 1", 0).await, PasskeyAdded::Now, "it is free again");
+        // Without the password the second passkey is all there is.
+        execute(&store, "UPDATE account SET password_sealed = NULL WHERE subject = 'subject-of-alice'").await;
+        let last = store.remove_passkey(&two.passkey, &alice.0, Unlinking::Person(&here), window(100, 400), NOW).await;
+        assert_eq!(last.expect("answered"), Unlinked::LastWayIn);
+        assert!(store.passkey_with(b"id 2").await.expect("read").is_some());
         store.suspect_passkey(&two, later).await.expect("written");
         assert!(store.remove_account(&alice.0, window(100, 400), NOW).await.expect("removed"));
         assert!(store.passkey_with(b"id 2").await.expect("read").is_none());
@@ -244,6 +250,65 @@ on_both_engines! {
         assert_eq!(*ended, *b"one");
         assert!(store.end_passkey_ceremony("one", NOW).await.expect("answered").is_none(), "once");
         assert!(store.end_passkey_ceremony("two", expires).await.expect("answered").is_none(), "too late");
+    }
+
+    async fn an_account_elsewhere_opens_one_account_and_is_never_the_last_way_taken(place: &Place) {
+        let Registry { store, keys } = registry(place).await;
+        let registry = Registry { store: store.clone(), keys };
+        let (alice, bob) = (registry.add("alice").await, registry.add("bob").await);
+        let link = async |name: &str, whose: &(Subject, PersonKey), known_by: &str| {
+            let link = name.parse().expect("a name");
+            let (subject, label) = (&whose.0, b"its label".as_slice());
+            let new = NewAccountLink { link: &link, subject, provider: "other", known_by, label, most: 2 };
+            store.link_account(&new, &whose.1, NOW).await.expect("answered")
+        };
+        assert_eq!(link("one", &alice, "account 1").await, Linked::Now);
+        assert_eq!(link("two", &bob, "account 1").await, Linked::Taken);
+        assert_eq!(link("two", &alice, "account 1").await, Linked::Taken);
+        assert_eq!(link("two", &alice, "account 2").await, Linked::Now);
+        assert_eq!(link("three", &alice, "account 3").await, Linked::TooMany);
+        assert_eq!(store.account_linked_to("account 1").await.expect("read"), Some(alice.0.clone()));
+        assert_eq!(store.account_linked_to("account 3").await.expect("read"), None);
+        let links = store.account_links(&alice.0).await.expect("read");
+        assert_eq!(links.iter().map(|link| link.link.as_str()).collect::<Vec<_>>(), ["one", "two"]);
+        assert_eq!(store.open_account_link(&links[0], &alice.1).expect("opens").as_slice(), b"its label");
+        assert!(store.open_account_link(&links[0], &bob.1).is_err(), "it opens with the person's key alone");
+
+        for name in ["here", "elsewhere"] {
+            assert!(registry.begin(&alice, name, NOW.seconds(), 10).await);
+        }
+        let here = sid("here");
+        let unlink = async |name: &str, subject: &Subject, by: Unlinking<'_>| {
+            let link = name.parse().expect("a name");
+            store.unlink_account(&link, subject, by, window(100, 400), NOW).await.expect("answered")
+        };
+        let by_alice = Unlinking::Person(&here);
+        assert_eq!(unlink("one", &bob.0, by_alice).await, Unlinked::Absent, "another person's");
+        let changed = async || store.account(&alice.0).await.expect("asked").expect("found").changed;
+        let before = changed().await;
+        assert!(matches!(unlink("one", &alice.0, by_alice).await, Unlinked::Now(ended) if ended.sessions == [sid("elsewhere")]));
+        assert!(changed().await > before, "a sign-in that waits for the second factor is over, also of the same second");
+        assert_eq!(unlink("one", &alice.0, by_alice).await, Unlinked::Absent, "once");
+        assert_eq!(link("four", &bob, "account 1").await, Linked::Now, "it is free again");
+        // Without the password the second link is all there is.
+        execute(&store, "UPDATE account SET password_sealed = NULL WHERE subject = 'subject-of-alice'").await;
+        assert_eq!(unlink("two", &alice.0, by_alice).await, Unlinked::LastWayIn);
+        assert_eq!(store.account_linked_to("account 2").await.expect("read"), Some(alice.0.clone()));
+        let certificate = "certificate".parse().expect("a name");
+        let subject = &alice.0;
+        let new = NewCertificateLink { link: &certificate, subject, known_by: "key", label: b"its label", most: 2 };
+        assert_eq!(store.link_certificate(&new, &alice.1, NOW).await.expect("answered"), Linked::Now);
+        assert!(matches!(unlink("two", &alice.0, by_alice).await, Unlinked::Now(_)), "there is a certificate");
+        let last = store.unlink_certificate(&certificate, subject, by_alice, window(100, 400), NOW).await;
+        assert_eq!(last.expect("answered"), Unlinked::LastWayIn);
+        let removed = store.unlink_certificate(&certificate, subject, Unlinking::Operator, window(100, 400), NOW).await;
+        assert!(matches!(removed.expect("answered"), Unlinked::Now(_)), "an operator may");
+        assert!(store.remove_account(&bob.0, window(100, 400), NOW).await.expect("removed"));
+        assert_eq!(store.account_linked_to("account 1").await.expect("read"), None);
+        assert_eq!(link("five", &bob, "account 5").await, Linked::NoAccount);
+        let recorded = events(&store).await;
+        let times = |name: &str| recorded.iter().filter(|event| *event == name).count();
+        assert_eq!((times("account_linked"), times("account_unlinked")), (3, 2));
     }
 
     async fn an_account_is_found_by_its_name_and_opens_with_its_key(place: &Place) {

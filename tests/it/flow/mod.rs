@@ -15,6 +15,7 @@ mod database_tls;
 mod demo;
 mod explain;
 mod federation;
+mod identity_provider;
 mod introspection_client;
 mod one_truth;
 mod openid_client;

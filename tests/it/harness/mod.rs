@@ -45,6 +45,7 @@ pub mod person;
 pub mod ports;
 pub mod postgres;
 pub mod process;
+pub mod provider;
 pub mod proxy;
 pub mod publisher;
 pub mod search;

@@ -19,6 +19,7 @@ mod forged_assertion;
 mod forged_token;
 mod forward_auth;
 mod hostile_form;
+mod identity_provider;
 mod idle;
 mod inside_host;
 mod invented_token;

@@ -115,6 +115,32 @@ fn a_sign_in_may_be_too_old() {
     assert_eq!(decided(0, &[], &bob(900), Progress::Interacted(Some(&prior(900)), BEGUN)), "sign in");
 }
 
+/// Whoever came by another provider proved there who they are, perhaps long ago, or nobody knows when: that is no sign-in of just now.
+#[test]
+fn a_sign_in_elsewhere_is_as_old_as_it_is() {
+    let all = remembered("openid email");
+    let decided = |request: &AuthorizationRequest, login: &SignedIn, progress: Progress<'_>| {
+        word(decide(request, Some(login), |_| true, progress, ConsentSource::Remembered(Some(&all)), NOW))
+    };
+    let by_provider = |auth_time: u32| bob(auth_time).for_test_signed_in(Timestamp::from_seconds(999));
+    let (login, aged) = (request(&[Prompt::Login]), AuthorizationRequest { max_age: Some(100), ..request(&[]) });
+    for progress in [Progress::Interacted(None, BEGUN), Progress::Interacted(Some(&prior(1)), BEGUN)] {
+        for (auth_time, with_login, with_age, with_neither) in
+            [(999, "grant", "grant", "grant"), (949, "sign in", "grant", "grant"), (890, "sign in", "sign in", "grant")]
+        {
+            let person = by_provider(auth_time);
+            assert_eq!(decided(&login, &person, progress), with_login, "{auth_time}");
+            assert_eq!(decided(&aged, &person, progress), with_age, "{auth_time}");
+            assert_eq!(decided(&request(&[]), &person, progress), with_neither, "{auth_time}");
+        }
+        let nobody_knows = SignedIn::for_test("bob", "s1", SignedIn::UNKNOWN, 2).for_test_signed_in(Timestamp::from_seconds(999));
+        assert_eq!(decided(&aged, &nobody_knows, progress), "sign in");
+        // What is a wish alone does not lead in a circle.
+        let wish = AuthorizationRequest { acr_values: vec![Acr::MultiFactor.as_str().to_owned()], ..request(&[]) };
+        assert_eq!(decided(&wish, &nobody_knows.by(&[]).for_test_signed_in(Timestamp::from_seconds(999)), progress), "grant");
+    }
+}
+
 /// OpenID Connect Core §3.1.2.1: with `id_token_hint`, nobody but the hinted person gets a code.
 #[test]
 fn another_person_than_the_hinted_one_is_none() {

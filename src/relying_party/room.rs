@@ -1,4 +1,4 @@
-//! Who may have something under way at a provider: as many as there is room for, and nobody so many that there is none for others.
+//! Who may have something under way at providers: as many as there is room for, and nobody so many that there is none for others.
 
 use std::collections::HashMap;
 use std::net::IpAddr;

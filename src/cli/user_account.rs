@@ -1,0 +1,54 @@
+//! `symbolon user unlink-account`.
+
+use anyhow::{Context as _, bail};
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::user::{named, now, open};
+use super::{ConfigArgument, print};
+use crate::app::OpenPeople;
+use crate::domain::{AccountLinkId, Subject};
+use crate::store::Unlinked;
+
+/// Take an account at another provider away from a person, and end their sessions
+#[derive(Debug, Args)]
+pub struct UnlinkAccount {
+    /// The username
+    username: String,
+    /// The link, as `symbolon user show` has it
+    link: String,
+    #[command(flatten)]
+    config: ConfigArgument,
+}
+
+impl UnlinkAccount {
+    pub async fn run(self) -> anyhow::Result<()> {
+        let link: AccountLinkId = self.link.parse().with_context(|| format!("`{}`", self.link))?;
+        let open = open(&self.config.load()?).await?;
+        let unlinked = async {
+            let person = named(&open, &self.username).await?;
+            anyhow::Ok(open.people.unlink_account_of(&person.subject, &link, now()?).await?)
+        };
+        let unlinked = unlinked.await;
+        open.close().await;
+        match unlinked? {
+            Unlinked::Now(_) => print(format!("{} has {link} no more: sessions ended\n", self.username)),
+            Unlinked::Absent | Unlinked::LastWayIn => {
+                bail!("{} has no such account; `symbolon user show` lists them", self.username)
+            }
+        }
+    }
+}
+
+/// A person's accounts at other providers, for `symbolon user show`.
+pub async fn listed(open: &OpenPeople, subject: &Subject) -> anyhow::Result<Value> {
+    let links = open.people.linked_accounts(subject).await?;
+    let shown = links.iter().map(|link| {
+        let label = &link.label;
+        json!({
+            "link": link.link, "provider": label.provider, "issuer": label.issuer, "sub": label.sub, "title": label.title,
+            "created": link.created,
+        })
+    });
+    Ok(shown.collect())
+}
