@@ -25,6 +25,7 @@ mod invented_token;
 mod killed;
 mod lying_upstream;
 mod ocsp;
+mod ocsp_responder;
 mod outage;
 mod own_account;
 mod own_field;
