@@ -51,6 +51,8 @@ pub enum SessionEnd {
     SecondFactorAdded,
     /// A certificate that the person signs in with was taken away.
     CertificateUnlinked,
+    /// The certificate by which the person signed in was revoked.
+    CertificateRevoked,
     /// An operator keeps the person out.
     AccountDisabled,
     /// The account was removed.

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::certificate::CertificatePolicy;
+use super::certificate::{CertificatePolicy, ShownCertificate};
 use super::claims::PersonClaims;
 use super::fault::Fault;
 use super::form::FormChecked;
@@ -15,7 +15,7 @@ use super::signed_in::{Amr, SignedIn};
 use super::throttle::{Guesses, Throttle, ThrottlePolicy};
 use super::username::{Username, UsernameError};
 use crate::clients::session_window;
-use crate::domain::{Randomness, Subject, Thumbprint, Timestamp};
+use crate::domain::{Randomness, Subject, Timestamp};
 use crate::event::Reason;
 use crate::seal::{HashError, Password, PasswordHash, PasswordHasher, PersonKey};
 use crate::store::{
@@ -31,7 +31,7 @@ pub struct People {
     pub(super) keys: PersonKeys,
     hasher: PasswordHasher,
     rule: PasswordRule,
-    throttle: Throttle,
+    pub(super) throttle: Throttle,
     pub(super) code_guesses: Guesses,
     pub(super) recovery_guesses: Guesses,
     pub(super) randomness: Arc<dyn Randomness>,
@@ -90,7 +90,7 @@ pub struct Attempt<'a> {
 pub struct Authenticated {
     subject: Subject,
     amr: Vec<Amr>,
-    certificate: Option<Thumbprint>,
+    certificate: Option<ShownCertificate>,
 }
 
 /// What a right password is worth.
@@ -107,13 +107,13 @@ impl Authenticated {
         Self { subject, amr, certificate: None }
     }
 
-    pub(super) fn with(self, certificate: Thumbprint) -> Self {
-        Self { certificate: Some(certificate), ..self }
+    pub(super) fn with(self, certificate: Option<ShownCertificate>) -> Self {
+        Self { certificate, ..self }
     }
 
     /// The certificate that was shown, if it was that.
-    pub const fn certificate(&self) -> Option<Thumbprint> {
-        self.certificate
+    pub const fn certificate(&self) -> Option<&ShownCertificate> {
+        self.certificate.as_ref()
     }
 
     /// Whose account it is.

@@ -6,8 +6,10 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use super::certificate::ShownCertificate;
 use super::fault::Fault;
 use super::form::FormChecked;
 use super::people::{Attempt, Authenticated, People, PersonError, Proven, SignInError};
@@ -40,18 +42,32 @@ pub struct FirstFactor {
     account_changed: Timestamp,
     /// By what.
     amr: Vec<Amr>,
+    certificate: Option<ShownCertificate>,
+}
+
+/// The same, on its way through the browser.
+#[derive(Serialize, Deserialize)]
+struct Held {
+    account_changed: Timestamp,
+    subject: Subject,
+    amr: Vec<String>,
+    certificate: Option<ShownCertificate>,
 }
 
 impl FirstFactor {
     pub(super) const fn by(subject: Subject, account_changed: Timestamp, amr: Vec<Amr>) -> Self {
-        Self { subject, account_changed, amr }
+        Self { subject, account_changed, amr, certificate: None }
+    }
+
+    pub(super) fn with(self, certificate: Option<ShownCertificate>) -> Self {
+        Self { certificate, ..self }
     }
 
     /// What both factors are together.
     fn with_code(self) -> Authenticated {
         let mut amr = self.amr;
         amr.extend([Amr::OneTimePassword, Amr::MultiFactor]);
-        Authenticated::by(self.subject, amr)
+        Authenticated::by(self.subject, amr).with(self.certificate)
     }
 }
 
@@ -97,9 +113,14 @@ impl People {
     pub fn hold(&self, first: &FirstFactor, csrf: &str, now: Timestamp) -> Result<String, Fault> {
         let audience = format!("sign-in {csrf}");
         let ring = self.store.ring();
-        let methods: Vec<&str> = first.amr.iter().map(|method| method.as_str()).collect();
-        let held = format!("{} {} {}", first.account_changed.seconds(), first.subject, methods.join(" "));
-        let sealed = ring.seal_bearer(&self.context(), &audience, now.plus(HELD), held.as_bytes());
+        let held = Held {
+            account_changed: first.account_changed,
+            subject: first.subject.clone(),
+            amr: first.amr.iter().map(|method| method.as_str().to_owned()).collect(),
+            certificate: first.certificate.clone(),
+        };
+        let held = serde_json::to_vec(&held).map(Zeroizing::new).map_err(|_| Fault::Defect(Reason::Defect))?;
+        let sealed = ring.seal_bearer(&self.context(), &audience, now.plus(HELD), &held);
         sealed.map_err(|error| Fault::Unavailable(error.reason()))
     }
 
@@ -120,14 +141,17 @@ impl People {
     ) -> Result<Authenticated, SignInError> {
         let over = SignInError::Wrong(Reason::SignInOver);
         let held = self.unseal(held, &format!("sign-in {csrf}"), attempt.now).ok_or(over)?;
-        let mut parts = std::str::from_utf8(&held).map_err(|_| over)?.split(' ');
-        let (changed, subject) = parts.next().zip(parts.next()).ok_or(over)?;
-        let changed = changed.parse().map(Timestamp::from_seconds).map_err(|_| over)?;
-        let amr: Vec<Amr> = parts.map(Amr::from_name).collect::<Option<_>>().ok_or(over)?;
+        let held: Held = serde_json::from_slice(&held).map_err(|_| over)?;
+        let amr: Vec<Amr> = held.amr.iter().map(|name| Amr::from_name(name)).collect::<Option<_>>().ok_or(over)?;
         if amr.is_empty() {
             return Err(over);
         }
-        let first = FirstFactor::by(subject.parse().map_err(|_| over)?, changed, amr);
+        if let Some(shown) = &held.certificate
+            && self.store.is_certificate_revoked(&shown.of_session()).await.map_err(Fault::from)?
+        {
+            return Err(over);
+        }
+        let first = FirstFactor::by(held.subject, held.account_changed, amr).with(held.certificate);
         let account = self.store.account(&first.subject).await.map_err(Fault::from)?;
         match account {
             Some(account) if account.changed == first.account_changed => self.prove_code(first, attempt).await,

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::harness::process::Process;
 use crate::harness::{Authority, Call, Http, Leaf, Setup, Stack, command::symbolon};
 
 const RELOAD: [&str; 3] = ["reload", "--config", "symbolon.toml"];
@@ -68,6 +69,41 @@ async fn a_garbled_file_changes_nothing() {
     assert!(failures() >= 3);
     symbolon(stack.dir.path(), &RELOAD).await.ok();
     assert_eq!(stack.ask(&stack.alice, &[]).await.status, 200);
+}
+
+/// Nothing starts with a certificate, key or authority's file that is missing, empty or garbled, or half of a pair: there is nothing to fall back
+/// upon, least of all the system's authorities.
+#[tokio::test]
+async fn nothing_starts_with_a_file_that_is_of_no_use() {
+    let stack = Setup::default().prepare("sqlite:symbolon.db".into()).await;
+    let other = std::fs::read(stack.path("alice-key.pem")).expect("a key");
+    for name in ["client-ca.pem", "server.pem", "server-key.pem"] {
+        let path = stack.path(name);
+        let good = std::fs::read(&path).expect(name);
+        let mut cases = vec![("missing", None), ("empty", Some(vec![])), ("garbled", Some(b"garbled".to_vec()))];
+        if name == "server-key.pem" {
+            cases.push(("another's", Some(other.clone())));
+        }
+        for (what, bytes) in cases {
+            match bytes {
+                None => std::fs::remove_file(&path).expect("removed"),
+                Some(bytes) => std::fs::write(&path, bytes).expect("written"),
+            }
+            if path.exists() {
+                std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).expect("permissions");
+            }
+            for (command, config) in [("serve", stack.server_config()), ("gateway", stack.gateway_config())] {
+                let problem =
+                    Process::try_start(command, &config).await.err().unwrap_or_else(|| panic!("{name} {what}: started"));
+                assert!(problem.contains(name), "{name} {what}: {problem}");
+            }
+        }
+        std::fs::write(&path, good).expect("written");
+    }
+    let server = Process::try_start("serve", &stack.server_config()).await.expect("the one thing corrected");
+    let gateway = Process::try_start("gateway", &stack.gateway_config()).await.expect("the one thing corrected");
+    gateway.stop().await;
+    server.stop().await;
 }
 
 /// The thumbprint of the certificate that the server shows now.

@@ -251,6 +251,8 @@ pub struct Leaf {
     pub ocsp: Option<String>,
     /// Whether it says that nobody need ask about it (`id-pkix-ocsp-nocheck`).
     pub ocsp_no_check: bool,
+    /// An alternative name of a kind that is Microsoft's (`otherName`, a user principal name).
+    pub principal: Option<String>,
 }
 
 impl Leaf {
@@ -271,6 +273,7 @@ impl Leaf {
             crl_points: vec![],
             ocsp: None,
             ocsp_no_check: false,
+            principal: None,
         }
     }
 
@@ -304,6 +307,9 @@ impl Leaf {
         params.subject_alt_names.extend(self.ip.into_iter().map(SanType::IpAddress));
         for uri in self.uri {
             params.subject_alt_names.push(SanType::URI(uri.try_into().expect("a URI")));
+        }
+        if let Some(principal) = self.principal {
+            params.subject_alt_names.push(SanType::OtherName((vec![1, 3, 6, 1, 4, 1, 311, 20, 2, 3], principal.into())));
         }
         for address in self.email {
             params.subject_alt_names.push(SanType::Rfc822Name(address.try_into().expect("an address")));

@@ -144,6 +144,67 @@ async fn ids_tickets_and_psks_are_resumed_under_their_own_policy_alone() {
     }
 }
 
+/// RFC 8446 §4.3.2, §4.4.2.4, RFC 5246 §7.4.4: each host hints at its own authorities, by the name in the hello. A handshake fails for one reason
+/// alone, a missing certificate at a host that requires one; a bad one is told in HTTP.
+#[tokio::test]
+async fn hosts_hint_at_their_own_authorities_and_only_a_missing_certificate_fails_a_handshake() {
+    if !has_openssl() {
+        return;
+    }
+    let host = "\n[[listener.host]]\nnames = [\"as.example\"]\ncertificate_file = \"server.pem\"\nkey_file = \"server-key.pem\"\n\
+                client_certificate = \"require\"\nanchor_set = \"others\"\n\n[anchor_set.others]\nfiles = [\"others-ca.pem\"]\n";
+    let mark = "[anchor_set.clients]";
+    let route = "\n[[route]]\nname = \"required\"\nhost = \"as.example:{gateway_port}\"\npath = \"/accounts\"\nupstream = \"{upstream}\"\n\
+                 authorization_server = \"test\"\naudience = \"{accounts}\"\ncertificate_mode = \"enforce\"\n";
+    let changes = vec![(mark.into(), format!("{host}\n{mark}"))];
+    let setup = Setup { gateway_changes: changes, gateway: route.into(), ..Setup::default() };
+    let others = Authority::new("Others CA");
+    let mut stack = setup.prepare_with("sqlite:symbolon.db".into(), &[("others-ca.pem", &others.pem)]).await;
+    stack.start_server().await;
+    stack.start_gateway().await;
+    let port = stack.gateway_authority.rsplit_once(':').expect("a port").1.to_owned();
+    stack.alice.write(stack.dir.path());
+    let expired = Leaf { name: "expired".into(), not_after: -60, ..Leaf::client("alice") };
+    others.issue(expired).write(stack.dir.path());
+    others.issue(Leaf { name: "good".into(), ..Leaf::client("alice") }).write(stack.dir.path());
+    let token = stack.token(&stack.alice).await;
+    for version in ["-tls1_2", "-tls1_3"] {
+        let ask = async |name: &str, who: Option<&str>| {
+            let files = who.map(|who| (format!("{who}.pem"), format!("{who}-key.pem")));
+            let mut more = vec![version];
+            if let Some((certificate, key)) = &files {
+                more.extend(["-cert", certificate, "-key", key]);
+            }
+            let authorization = if who == Some("alice") { format!("Authorization: Bearer {token}\r\n") } else { String::new() };
+            let request = format!("GET /accounts HTTP/1.1\r\nHost: {name}:{port}\r\n{authorization}Connection: close\r\n\r\n");
+            s_client(&stack, &stack.gateway_authority, name, &more, &request).await
+        };
+        for (name, own, foreign) in
+            [("localhost", "CN = Client CA", "CN = Others CA"), ("as.example", "CN = Others CA", "CN = Client CA")]
+        {
+            let said = ask(name, Some("good")).await;
+            let hints = said.split("Acceptable client certificate CA names").nth(1).unwrap_or_else(|| panic!("{said}"));
+            let hints = hints.split("Requested Signature Algorithms").next().unwrap_or_default();
+            let hints = hints.split("Client Certificate Types").next().unwrap_or_default();
+            assert!(hints.contains(own) && !hints.contains(foreign), "{name} {version}: {hints}");
+        }
+        let said = ask("public.example", Some("good")).await;
+        assert!(said.contains("No client certificate CA names sent"), "{version}: {said}");
+        let said = ask("as.example", None).await;
+        assert!(!said.contains("HTTP/1.1 ") && said.contains("alert"), "{version}: {said}");
+        for (who, reason) in [("expired", "token_absent"), ("alice", "certificate_unknown_issuer"), ("good", "token_absent")] {
+            let said = ask("as.example", Some(who)).await;
+            assert_eq!(status(&said), 401, "{who} {version}: {said}");
+            let id = said.to_lowercase().split("x-request-id: ").nth(1).and_then(|rest| Some(rest.lines().next()?.len()));
+            let place = said.to_lowercase().find("x-request-id: ").expect("an id") + "x-request-id: ".len();
+            let id = said.get(place..place + id.expect("an id")).expect("an id").trim().to_owned();
+            assert_eq!(stack.reason_of(&id).await, reason, "{who} {version}");
+        }
+        assert_eq!(status(&ask("localhost", None).await), 401, "where one is only asked for, the handshake goes on without");
+        stack.upstream.assert_untouched();
+    }
+}
+
 /// RFC 5246 §7.2.2, RFC 9325 §3.5: a client that asks for another handshake on its connection gets none, and what it sends after is no request.
 #[tokio::test]
 async fn nobody_renegotiates() {
