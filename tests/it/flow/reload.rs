@@ -71,6 +71,42 @@ async fn a_garbled_file_changes_nothing() {
     assert_eq!(stack.ask(&stack.alice, &[]).await.status, 200);
 }
 
+/// SIGHUP reads everything again, where nobody looks whether files have changed; a file that is of no use then changes nothing.
+#[tokio::test]
+async fn a_hangup_reads_the_files_again() {
+    let settings = "\n[reload]\nwatch_files = false\n";
+    let stack = Setup { server: settings.into(), without_gateway: true, ..Setup::default() }.start().await;
+    let first = shown(&stack).await;
+    let mut open = stack.caller(&stack.alice).connect(&stack.mtls_authority).await.expect("a connection");
+    let process = stack.server.as_ref().expect("it runs").id().to_string();
+    let hang_up = || {
+        let status = std::process::Command::new("kill").args(["-HUP", &process]).status();
+        assert!(status.expect("kill").success());
+    };
+    let renewed = stack.server_ca.issue(Leaf::server(&["localhost", "as.example"]));
+    renewed.write(stack.dir.path());
+    tokio::time::sleep(Duration::from_millis(2_500)).await;
+    assert_eq!(shown(&stack).await, first, "nobody has said so yet");
+    hang_up();
+    shows(&stack, &renewed.thumbprint()).await;
+    assert_eq!(open.send(&token_request("alice")).await.status, 200, "open connections stay");
+    std::fs::write(stack.path("client-ca.pem"), "garbled").expect("written");
+    hang_up();
+    let started = Instant::now();
+    while failures(&stack) == 0 {
+        assert!(started.elapsed() < Duration::from_secs(10), "no alarm");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(open.send(&token_request("alice")).await.status, 200);
+    std::fs::write(stack.path("client-ca.pem"), Authority::new("Client CA").pem).expect("written");
+    hang_up();
+    let started = Instant::now();
+    while open.send(&token_request("alice")).await.status == 200 {
+        assert!(started.elapsed() < Duration::from_secs(10), "the authority is still accepted");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
 /// Nothing starts with a certificate, key or authority's file that is missing, empty or garbled, or half of a pair: there is nothing to fall back
 /// upon, least of all the system's authorities.
 #[tokio::test]
