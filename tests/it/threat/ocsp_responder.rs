@@ -143,7 +143,7 @@ async fn a_responder_is_asked_about_unless_its_issuer_says_otherwise() {
         assert_eq!(refused_with(&stack, &mut connection, &token_request(), 401).await, REFUSED);
         Identity { name: "well".into(), ..identity.clone() }.write(stack.dir.path());
         let said = symbolon(stack.dir.path(), &["explain", "cert", "well.pem", "--config", "symbolon.toml"]).await.ok();
-        let serial = responder.serial_hex().to_lowercase();
+        let serial = responder.serial_hex().to_lowercase().trim_start_matches('0').to_owned();
         for word in [
             format!("signed by a responder whose own certificate (number {serial}) lists are asked about"),
             format!("the certificate of the responder that signed the answer: `CN=Client CA` has revoked number {serial}"),
