@@ -130,7 +130,7 @@
 //! | OpenID Connect Core §3.1, RFC 9207, 9700 §4.4, at other providers that people sign in at | `relying_party`, `identity`, `web::provider_sign_in` | `tests/it/flow/identity_provider.rs`, `tests/it/threat/identity_provider.rs` |
 //! | OpenID Connect RP-Initiated, Back-Channel and Front-Channel Logout | `oauth::logout`, `oidc::logout_token`, `web::end_session`, `web::sign_out`, `clients::LogoutMetadata` | `tests/it/spec/oidc_logout.rs` |
 //! | RFC 4514 (names), 5280 (certificates, revocation lists) | [`pki`], [`trust`] | beside the code; `tests/it/threat/revocation_list.rs`, `distribution_point.rs` |
-//! | RFC 6960 (OCSP) | `pki::ocsp`, `trust` | `tests/it/threat/ocsp.rs`; beside the code |
+//! | RFC 6960 (OCSP) | `pki::ocsp`, `trust` | `tests/it/threat/ocsp.rs`, `ocsp_responder.rs`, `stapling.rs`; beside the code |
 //! | draft-irtf-cfrg-xchacha (sealing) | `seal` | beside the code |
 
 #![forbid(unsafe_code)]

@@ -7,7 +7,9 @@ use anyhow::{Context as _, bail};
 
 use super::server::open_store;
 use crate::config::Loaded;
-use crate::config::settings::{CertificateSignInSettings, PasskeySettings, SessionSettings, Settings, SignInSettings};
+use crate::config::settings::{
+    CertificateSignInSettings, HostSettings, PasskeySettings, SessionSettings, Settings, SignInSettings,
+};
 use crate::domain::{Clock, Issuer, Lifetime, Randomness, Timestamp};
 use crate::identity::{
     CEREMONY, CertificatePolicy, PasskeySite, PasswordPolicy, PasswordRule, People, Quota, SessionPolicy, Sessions,
@@ -100,6 +102,21 @@ pub fn person_certificates(
         bail!("[certificate_sign_in]: there is no [anchor_set.{anchor_set}]");
     }
     let policy = CertificatePolicy::new(name_field.as_deref(), amr).context("[certificate_sign_in]")?;
+    // The port is whoever's in front.
+    let name = parsed.authority().rsplit_once(':').map_or(parsed.authority(), |(name, _)| name);
+    let is_there = |host: &&HostSettings| host.names.iter().any(|other| other.eq_ignore_ascii_case(name));
+    if settings
+        .listener
+        .iter()
+        .flat_map(|listener| &listener.host)
+        .filter(is_there)
+        .any(|host| host.anchor_set.as_ref() == Some(anchor_set))
+    {
+        bail!(
+            "[certificate_sign_in]: the host `{name}` names the anchor set `{anchor_set}` too: people could authenticate as clients there. Leave it away \
+             at the host: people's certificates are judged by it anyway"
+        );
+    }
     Ok(Some((PersonCertificates { url: parsed, anchor_set: anchor_set.clone() }, policy)))
 }
 

@@ -9,6 +9,7 @@ use tokio::sync::{Notify, watch};
 
 use super::client_authentication::{outbound_limits, outbound_policy, outbound_tls};
 use super::kept_lists::KeptLists;
+use super::kept_statuses::KeptStatuses;
 use crate::config::Loaded;
 use crate::domain::{Clock, SystemClock, Timestamp};
 use crate::fetch::{Client, FetchLimits};
@@ -38,6 +39,8 @@ pub struct ListFetcher {
     guarded: Client,
     /// What was fetched before this process was.
     kept: Option<Arc<KeptLists>>,
+    /// What was said before this process was.
+    kept_statuses: Option<Arc<KeptStatuses>>,
     /// How long a request waits for the first list.
     patience: Duration,
     /// Rings when somebody waits for a list.
@@ -60,6 +63,7 @@ impl ListFetcher {
         };
         let limits = FetchLimits { body_bytes: settings.crl_bytes.into(), ..outbound_limits(settings) };
         let folder = settings.crl_cache.as_ref().map(|folder| loaded.resolve(folder));
+        let kept_statuses = folder.as_deref().map(|folder| KeptStatuses::open(folder).map(Arc::new));
         let kept = folder.map(|folder| KeptLists::open(folder, settings.crl_bytes.into()).map(Arc::new));
         let policy = outbound_policy(settings).context("[outbound]")?;
         Ok(Some(Arc::new(Self {
@@ -68,6 +72,7 @@ impl ListFetcher {
             operator: Client::for_signed(tls.clone(), limits, None),
             guarded: Client::for_signed(tls, limits, Some(policy)),
             kept: kept.transpose().context("[outbound]")?,
+            kept_statuses: kept_statuses.transpose().context("[outbound]")?,
             patience: Duration::from_secs(limits.total_seconds.into()),
             wanted: Notify::new(),
             answered: watch::Sender::new(()),
@@ -123,13 +128,31 @@ impl ListFetcher {
         self.tell();
     }
 
-    async fn ask(&self, set: Arc<AnchorSet>, ask: OcspAsk) {
+    async fn ask(&self, set: Arc<AnchorSet>, mut ask: OcspAsk) {
+        if let Some(kept) = self.kept_statuses.clone().filter(|_| ask.is_first()) {
+            let Ok(now) = self.clock.now() else { return };
+            let taking = Arc::clone(&set);
+            let begin = tokio::task::spawn_blocking(move || (kept.begin(&taking, &ask, now), ask)).await;
+            let Ok((is_known, asked)) = begin else { return };
+            ask = asked;
+            // Whoever waits goes on with it, however long the responder takes.
+            if is_known {
+                self.tell();
+            }
+        }
         let (answer, url) = (self.post(&ask).await, ask.url.clone());
         let Ok(now) = self.clock.now() else { return };
         let outcome = if answer.is_ok() { "refused" } else { "failed" };
         let taking = Arc::clone(&set);
+        let kept = self.kept_statuses.clone();
         // Read before its signature is verified, as it must be: not where others wait.
-        let take = move || taking.take_status(&ask, answer.as_deref().map_err(Clone::clone), now);
+        let take = move || {
+            let answer = answer.as_deref().map_err(Clone::clone);
+            match kept {
+                Some(kept) => kept.take(&taking, &ask, answer, now),
+                None => taking.take_status(&ask, answer, now),
+            }
+        };
         let outcome = match tokio::task::spawn_blocking(take).await {
             Ok(Ok(())) => "ok",
             Ok(Err(problem)) => {

@@ -8,6 +8,7 @@ use clap::{Args, ValueEnum};
 use super::cert::date;
 use super::{ConfigArgument, print};
 use crate::app::open_store;
+use crate::clients::session_window;
 use crate::domain::{Clock as _, RevocationRule, RuleKind, SystemClock, Thumbprint, ThumbprintError, Timestamp};
 use crate::event::{AuditEvent, Trailed};
 use crate::jose::random::SystemRandomness;
@@ -167,10 +168,7 @@ impl Revoke {
             _ => AuditEvent::CertificatesRevoked { kind, value: value.clone(), note: self.note },
         };
         let trailed = Trailed { time: now, event };
-        let revoked = match kind {
-            RuleKind::Certificate => store.revoke(&rule, &trailed).await.map(|rule| vec![rule]),
-            _ => store.revoke_certificates(&rule, &trailed).await,
-        };
+        let revoked = store.revoke_certificates(&rule, session_window(now), &trailed).await;
         store.close().await;
         print(told("revoked", &revoked?))
     }

@@ -55,6 +55,8 @@ pub enum SessionEnd {
     PasskeyRemoved,
     /// An account elsewhere that the person signs in with was taken away.
     AccountUnlinked,
+    /// The certificate by which the person signed in was revoked.
+    CertificateRevoked,
     /// An operator keeps the person out.
     AccountDisabled,
     /// The account was removed.

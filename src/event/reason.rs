@@ -65,6 +65,8 @@ reasons! {
     CertificateOcspStale = "certificate_ocsp_stale";
     /// The OCSP responder does not know the certificate.
     CertificateOcspUnknown = "certificate_ocsp_unknown";
+    /// The OCSP response is signed by a responder whose own certificate has been revoked, or may have been.
+    CertificateOcspResponder = "certificate_ocsp_responder";
     /// What a trusted proxy says of its client's certificate is there twice, cut off, or no certificate.
     ProxyHeaderMalformed = "proxy_header_malformed";
     /// Whoever asks about a request is not a proxy that is trusted to.

@@ -10,6 +10,8 @@
 //! ```
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
@@ -22,14 +24,15 @@ use super::second_factor::FirstFactor;
 use super::signed_in::{Amr, SignedIn};
 use super::username::Username;
 use crate::clients::session_window;
-use crate::domain::{CertificateLinkId, Lifetime, Subject, Thumbprint, Timestamp};
+use crate::domain::{CertificateLinkId, Lifetime, RuleKind, Subject, Thumbprint, Timestamp};
 use crate::event::Reason;
 use crate::jose::base64url;
 use crate::pki::Certificate;
 use crate::pki::name::AttributeType;
 use crate::seal::{BearerContext, Purpose};
-use crate::store::{AccountState, Claimed, Linked, NewCertificateLink, StoreError, Unlinked, Unlinking};
+use crate::store::{AccountState, Claimed, Linked, NewCertificateLink, SessionCertificate, StoreError, Unlinked, Unlinking};
 use crate::trust::TrustedCertificate;
+use crate::trust::revocation::certificate_value;
 
 /// How long somebody may take to choose a certificate.
 const ERRAND: Lifetime = Lifetime::from_seconds(300);
@@ -167,11 +170,31 @@ impl Errand {
     }
 }
 
+/// The certificate that somebody signed in with, and what rules on certificates would name of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShownCertificate {
+    thumbprint: Thumbprint,
+    key: Thumbprint,
+    serial: Option<String>,
+}
+
+impl ShownCertificate {
+    /// Its thumbprint.
+    pub const fn thumbprint(&self) -> Thumbprint {
+        self.thumbprint
+    }
+
+    /// For the session that it opens.
+    pub(super) fn of_session(&self) -> SessionCertificate {
+        let (certificate, key) = (self.thumbprint.to_string(), self.key.to_string());
+        SessionCertificate { certificate, key, serial: self.serial.clone() }
+    }
+}
+
 /// What a certificate said whose key a browser proved to hold, and that was judged then.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Shown {
-    thumbprint: Thumbprint,
-    key: Thumbprint,
+    certificate: ShownCertificate,
     names: Vec<String>,
     subject: String,
     not_after: Timestamp,
@@ -322,8 +345,11 @@ impl People {
         let certificate = trusted.certificate().leaf();
         let names = self.certificate_policy()?.names(certificate).map_err(SignInError::Wrong)?;
         let shown = Shown {
-            thumbprint: certificate.thumbprint(),
-            key: certificate.spki_sha256(),
+            certificate: ShownCertificate {
+                thumbprint: certificate.thumbprint(),
+                key: certificate.spki_sha256(),
+                serial: certificate_value(RuleKind::CertificateSerial, certificate),
+            },
             names,
             subject: shown_subject(certificate),
             not_after: certificate.not_after(),
@@ -357,7 +383,7 @@ impl People {
 
     /// Everybody whom a certificate names: by its key, itself, or a name in it.
     async fn named_by(&self, shown: &Shown) -> Result<BTreeSet<Subject>, Fault> {
-        let mut known = vec![KnownBy::Key(shown.key), KnownBy::Certificate(shown.thumbprint)];
+        let mut known = vec![KnownBy::Key(shown.certificate.key), KnownBy::Certificate(shown.certificate.thumbprint)];
         known.extend(shown.names.iter().cloned().map(KnownBy::Name));
         let mut named = BTreeSet::new();
         for known in &known {
@@ -374,15 +400,22 @@ impl People {
     }
 
     /// Proves that an account is one's own, by a certificate. `_form` proves that the browser is the one that was sent for it. An account
-    /// with a second factor asks for that too, unless certificates stand for two.
+    /// with a second factor asks for that too, unless certificates stand for two. Attempts are counted like those with a password, by the
+    /// certificate's key in place of a username.
     pub async fn by_certificate(
         &self,
         _form: &FormChecked,
         answer: &CertificateAnswer,
+        (address, monotonic): (IpAddr, Duration),
         now: Timestamp,
     ) -> Result<Proven, SignInError> {
         let policy = self.certificate_policy()?;
         self.use_up(answer, now).await?;
+        // No username begins like this.
+        let counted_as = format!("\0{}", answer.shown.certificate.key.to_hex());
+        let counted = self.throttle.count(&counted_as, address, monotonic).map_err(|throttled| SignInError::TooMany {
+            retry_after_seconds: throttled.retry_after.as_secs().saturating_add(1),
+        })?;
         let mut named = self.named_by(&answer.shown).await?.into_iter();
         let subject = match (named.next(), named.next()) {
             (Some(subject), None) => subject,
@@ -399,9 +432,11 @@ impl People {
         }
         let amr = policy.amr.clone();
         let asks_for_more = !amr.contains(&Amr::MultiFactor) && self.store.totp(&subject).await.map_err(Fault::from)?.is_some();
+        self.throttle.forgive(counted);
+        let shown = Some(answer.shown.certificate.clone());
         Ok(match asks_for_more {
-            true => Proven::First(FirstFactor::by(subject, account.changed, amr)),
-            false => Proven::Whole(Authenticated::by(subject, amr).with(answer.shown.thumbprint)),
+            true => Proven::First(FirstFactor::by(subject, account.changed, amr).with(shown)),
+            false => Proven::Whole(Authenticated::by(subject, amr).with(shown)),
         })
     }
 
@@ -420,7 +455,8 @@ impl People {
         if self.named_by(shown).await?.iter().any(|subject| *subject != person.subject) {
             return Err(SignInError::Wrong(Reason::CertificateAmbiguous));
         }
-        let linked = self.link(&person.subject, &KnownBy::Key(shown.key), &shown.subject, Some(shown.not_after), now).await;
+        let linked =
+            self.link(&person.subject, &KnownBy::Key(shown.certificate.key), &shown.subject, Some(shown.not_after), now).await;
         let linked = linked.map_err(|error| match error {
             PersonError::Failed(fault) => fault,
             PersonError::Store(error) => error.into(),

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::certificate::CertificatePolicy;
+use super::certificate::{CertificatePolicy, ShownCertificate};
 use super::claims::PersonClaims;
 use super::fault::Fault;
 use super::form::FormChecked;
@@ -16,7 +16,7 @@ use super::throttle::{Guesses, Throttle, ThrottlePolicy};
 use super::username::{Username, UsernameError};
 use super::webauthn::PasskeySite;
 use crate::clients::session_window;
-use crate::domain::{Randomness, Subject, Thumbprint, Timestamp};
+use crate::domain::{Randomness, Subject, Timestamp};
 use crate::event::Reason;
 use crate::seal::{HashError, Password, PasswordHash, PasswordHasher, PersonKey};
 use crate::store::{
@@ -92,7 +92,7 @@ pub struct Attempt<'a> {
 pub struct Authenticated {
     subject: Subject,
     amr: Vec<Amr>,
-    certificate: Option<Thumbprint>,
+    certificate: Option<ShownCertificate>,
     /// Where else they proved it, and when.
     elsewhere: Option<(AtTime, String)>,
     /// Whether the account's own second factor was proven.
@@ -113,8 +113,8 @@ impl Authenticated {
         Self { subject, amr, certificate: None, elsewhere: None, second_factor: false }
     }
 
-    pub(super) fn with(self, certificate: Thumbprint) -> Self {
-        Self { certificate: Some(certificate), ..self }
+    pub(super) fn with(self, certificate: Option<ShownCertificate>) -> Self {
+        Self { certificate, ..self }
     }
 
     pub(super) fn at_provider(self, at: AtTime, provider: &str) -> Self {
@@ -141,8 +141,8 @@ impl Authenticated {
     }
 
     /// The certificate that was shown, if it was that.
-    pub const fn certificate(&self) -> Option<Thumbprint> {
-        self.certificate
+    pub const fn certificate(&self) -> Option<&ShownCertificate> {
+        self.certificate.as_ref()
     }
 
     /// Whose account it is.

@@ -6,8 +6,10 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use super::certificate::ShownCertificate;
 use super::fault::Fault;
 use super::form::FormChecked;
 use super::people::{Attempt, Authenticated, People, PersonError, Proven, SignInError};
@@ -42,11 +44,26 @@ pub struct FirstFactor {
     amr: Vec<Amr>,
     /// Where else, and when.
     elsewhere: Option<(AtTime, String)>,
+    certificate: Option<ShownCertificate>,
+}
+
+/// The same, on its way through the browser.
+#[derive(Serialize, Deserialize)]
+struct Held {
+    account_changed: Timestamp,
+    subject: Subject,
+    amr: Vec<String>,
+    elsewhere: Option<(Timestamp, String)>,
+    certificate: Option<ShownCertificate>,
 }
 
 impl FirstFactor {
     pub(super) const fn by(subject: Subject, account_changed: Timestamp, amr: Vec<Amr>) -> Self {
-        Self { subject, account_changed, amr, elsewhere: None }
+        Self { subject, account_changed, amr, elsewhere: None, certificate: None }
+    }
+
+    pub(super) fn with(self, certificate: Option<ShownCertificate>) -> Self {
+        Self { certificate, ..self }
     }
 
     pub(super) fn at_provider(self, at: AtTime, provider: &str) -> Self {
@@ -55,27 +72,31 @@ impl FirstFactor {
 
     /// What both factors are together, the other being a passkey of the same person.
     pub(super) fn with_passkey(self, passkey: &Authenticated) -> Option<Authenticated> {
-        let mut amr = self.amr;
+        let mut amr = self.amr.clone();
         for method in passkey.amr() {
             if !amr.contains(method) {
                 amr.push(*method);
             }
         }
-        (passkey.subject() == &self.subject).then(|| Authenticated::by(self.subject, amr))
+        (passkey.subject() == &self.subject).then(|| self.completed(amr))
     }
 
-    /// What both factors are together.
-    fn with_code(self) -> Authenticated {
-        let mut amr = self.amr;
-        // Two factors are known to be two where it is known what the first one is.
-        let is_known = !amr.is_empty();
-        amr.push(Amr::OneTimePassword);
-        amr.extend(is_known.then_some(Amr::MultiFactor));
-        let authenticated = Authenticated::by(self.subject, amr).with_second_factor();
+    fn completed(self, amr: Vec<Amr>) -> Authenticated {
+        let authenticated = Authenticated::by(self.subject, amr).with(self.certificate).with_second_factor();
         match self.elsewhere {
             Some((at, provider)) => authenticated.at_provider(at, &provider),
             None => authenticated,
         }
+    }
+
+    /// What both factors are together.
+    fn with_code(self) -> Authenticated {
+        let mut amr = self.amr.clone();
+        // Two factors are known to be two where it is known what the first one is.
+        let is_known = !amr.is_empty();
+        amr.push(Amr::OneTimePassword);
+        amr.extend(is_known.then_some(Amr::MultiFactor));
+        self.completed(amr)
     }
 }
 
@@ -121,12 +142,15 @@ impl People {
     pub fn hold(&self, first: &FirstFactor, csrf: &str, now: Timestamp) -> Result<String, Fault> {
         let audience = format!("sign-in {csrf}");
         let ring = self.store.ring();
-        let methods: Vec<&str> = first.amr.iter().map(|method| method.as_str()).collect();
-        let mut held = format!("{} {} {}", first.account_changed.seconds(), first.subject, methods.join(" "));
-        if let Some((at, provider)) = &first.elsewhere {
-            held = format!("{} @{} {provider}", held.trim_end(), at.kept().seconds());
-        }
-        let sealed = ring.seal_bearer(&self.context(), &audience, now.plus(HELD), held.as_bytes());
+        let held = Held {
+            account_changed: first.account_changed,
+            subject: first.subject.clone(),
+            amr: first.amr.iter().map(|method| method.as_str().to_owned()).collect(),
+            elsewhere: first.elsewhere.as_ref().map(|(at, provider)| (at.kept(), provider.clone())),
+            certificate: first.certificate.clone(),
+        };
+        let held = serde_json::to_vec(&held).map(Zeroizing::new).map_err(|_| Fault::Defect(Reason::Defect))?;
+        let sealed = ring.seal_bearer(&self.context(), &audience, now.plus(HELD), &held);
         sealed.map_err(|error| Fault::Unavailable(error.reason()))
     }
 
@@ -142,25 +166,20 @@ impl People {
     pub(super) async fn held(&self, held: &str, csrf: &str, now: Timestamp) -> Result<FirstFactor, SignInError> {
         let over = SignInError::Wrong(Reason::SignInOver);
         let held = self.unseal(held, &format!("sign-in {csrf}"), now).ok_or(over)?;
-        let mut parts = std::str::from_utf8(&held).map_err(|_| over)?.split(' ');
-        let (changed, subject) = parts.next().zip(parts.next()).ok_or(over)?;
-        let changed = changed.parse().map(Timestamp::from_seconds).map_err(|_| over)?;
-        let (mut amr, mut elsewhere) = (Vec::new(), None);
-        while let Some(word) = parts.next() {
-            match word.strip_prefix('@') {
-                Some(at) => {
-                    let at = at.parse().map(Timestamp::from_seconds).map_err(|_| over)?;
-                    let at = if at == SignedIn::UNKNOWN { AtTime::Unknown } else { AtTime::At(at) };
-                    elsewhere = Some((at, parts.next().ok_or(over)?.to_owned()));
-                }
-                None => amr.push(Amr::from_name(word).ok_or(over)?),
-            }
-        }
+        let held: Held = serde_json::from_slice(&held).map_err(|_| over)?;
+        let amr: Vec<Amr> = held.amr.iter().map(|name| Amr::from_name(name)).collect::<Option<_>>().ok_or(over)?;
         // Elsewhere somebody may have proven themselves by what nobody says.
-        if amr.is_empty() && elsewhere.is_none() {
+        if amr.is_empty() && held.elsewhere.is_none() {
             return Err(over);
         }
-        let first = FirstFactor { elsewhere, ..FirstFactor::by(subject.parse().map_err(|_| over)?, changed, amr) };
+        if let Some(shown) = &held.certificate
+            && self.store.is_certificate_revoked(&shown.of_session()).await.map_err(Fault::from)?
+        {
+            return Err(over);
+        }
+        let elsewhere = held.elsewhere.map(|(at, provider)| (AtTime::of_kept(at), provider));
+        let first = FirstFactor::by(held.subject, held.account_changed, amr).with(held.certificate);
+        let first = FirstFactor { elsewhere, ..first };
         let account = self.store.account(&first.subject).await.map_err(Fault::from)?;
         match account {
             Some(account) if account.changed == first.account_changed => Ok(first),

@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderValue, header};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use super::certificate::ShownCertificate;
 use super::cookie::CookieName;
 use super::fault::Fault;
 use super::form::{Form, FormChecked, FormForeign, FormToken, may_be_ours};
@@ -198,24 +199,26 @@ impl Sessions {
             session_id: session_id.clone(),
             peer_address: at.peer_address,
             amr: amr.iter().map(|method| method.as_str()).collect(),
-            certificate: authenticated.certificate(),
+            certificate: authenticated.certificate().map(ShownCertificate::thumbprint),
             provider: authenticated.provider().map(str::to_owned),
         };
         let event = Trailed { time: now, event };
         let expires = now.plus(self.policy.absolute);
-        let new = NewSession { session_id: &session_id, subject, secret: &*secret, state: &state, expires, single_factor };
+        let shown = authenticated.certificate().map(ShownCertificate::of_session);
+        let (secret, certificate) = (&*secret, shown.as_ref());
+        let new = NewSession { session_id: &session_id, subject, secret, state: &state, expires, single_factor, certificate };
         let begun = match &same {
-            Some(_) => self.store.renew_session(&new, &key, Some(&event), now).await?,
+            Some(_) => self.store.renew_session(&new, &key, &event, now).await?,
             None => {
                 let replaced = present.as_ref().map(|present| (&present.session_id, &present.subject));
                 self.store.begin_session(&new, &key, replaced, MOST, session_window(now), &event).await?.is_some()
             }
         };
-        // Ended, disabled or given a second factor in this very moment: whoever asks again gets the answer that is right then.
+        // Ended, disabled, given a second factor or revoked in this very moment: whoever asks again gets the answer that is right then.
         if !begun {
             return Err(Fault::Unavailable(Reason::SessionAbsent));
         }
-        let cookie = self.session_cookie.set(&base64url::encode(*secret)).ok_or(Fault::Defect(Reason::Defect))?;
+        let cookie = self.session_cookie.set(&base64url::encode(secret)).ok_or(Fault::Defect(Reason::Defect))?;
         let person = SignedIn::new(subject.clone(), session_id, auth_time, sign_ins, amr.to_vec());
         Ok((person.signed_in_at(now), cookie))
     }
@@ -238,8 +241,10 @@ impl Sessions {
             state: &state,
             expires: record.expires,
             single_factor,
+            // It stays the one that it is.
+            certificate: None,
         };
-        if !self.store.renew_session(&new, &key, None, now).await? {
+        if !self.store.renew_session_secret(&new, &key, now).await? {
             return Err(gone);
         }
         self.session_cookie.set(&base64url::encode(*secret)).ok_or(Fault::Defect(Reason::Defect))

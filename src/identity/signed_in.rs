@@ -106,6 +106,11 @@ impl AtTime {
             Self::Unknown => SignedIn::UNKNOWN,
         }
     }
+
+    /// What was kept of it.
+    pub(super) fn of_kept(at: Timestamp) -> Self {
+        if at == SignedIn::UNKNOWN { Self::Unknown } else { Self::At(at) }
+    }
 }
 
 /// A person whose browser showed the cookie of a live session. Nothing but a session makes one.

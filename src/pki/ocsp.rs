@@ -18,11 +18,14 @@ use crate::jose::digest::legacy_sha1;
 
 use super::Certificate;
 use super::crl::{RevocationReason, SIGNATURES, Serial};
+use super::path::Link;
 
 /// The hash that names an issuer in a question. Nothing rests on it; it is the one that every responder knows (RFC 5019 §2.1.1).
 const SHA1: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.14.3.2.26");
 const BASIC: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.48.1.1");
 const OCSP_SIGNING: &str = "1.3.6.1.5.5.7.3.9";
+/// The issuer says that nobody need ask whether the responder's certificate has been revoked (RFC 6960 §4.2.2.2.1).
+const NO_CHECK: &str = "1.3.6.1.5.5.7.48.1.5";
 /// Seconds by which a responder's clock may be ahead of ours.
 const SKEW: Lifetime = Lifetime::from_seconds(60);
 /// How long an answer without `nextUpdate` is good for: it says that there may be a newer one at any time (RFC 6960 §4.2.2.1).
@@ -40,6 +43,9 @@ pub struct OcspAnswer {
     pub this_update: Timestamp,
     /// When there is a newer one at the latest.
     pub next_update: Timestamp,
+    /// The certificate of the responder that signed it for the issuer, unless the issuer says that nobody need ask about it: the answer counts
+    /// no longer than this certificate is not revoked.
+    pub delegate: Option<Link>,
 }
 
 /// What an authority says of one of its certificates.
@@ -143,6 +149,24 @@ impl OcspQuestion {
     /// # Errors
     /// Why it says nothing.
     pub fn answer(&self, response: &[u8], issuer: &Certificate, now: Timestamp) -> Result<OcspAnswer, OcspError> {
+        self.signed(response, issuer)?.at(now)
+    }
+
+    /// Reads a response to it that came some time ago. What it has revoked is revoked, also past its `nextUpdate`.
+    ///
+    /// # Errors
+    /// Why it says nothing any more.
+    pub fn kept_answer(&self, response: &[u8], issuer: &Certificate, now: Timestamp) -> Result<OcspAnswer, OcspError> {
+        let signed = self.signed(response, issuer)?;
+        let (this_update, next_update) = (signed.this_update(), signed.next_update());
+        let answer = signed.at(now.min(next_update))?;
+        match answer.status {
+            OcspStatus::Good if next_update < now => Err(OcspError::Stale { this_update, next_update }),
+            OcspStatus::Good | OcspStatus::Revoked { .. } => Ok(answer),
+        }
+    }
+
+    fn signed(&self, response: &[u8], issuer: &Certificate) -> Result<Signed, OcspError> {
         let response = OcspResponse::from_der(response)?;
         match response.response_status {
             OcspResponseStatus::Successful => {}
@@ -159,38 +183,72 @@ impl OcspQuestion {
             return Err(OcspError::Malformed("it is about too many certificates".into()));
         }
         // The signature first: of what nobody has signed, nothing is looked at.
-        check_signer(&basic, bytes.response.as_bytes(), issuer, now)?;
-        let about = basic.tbs_response_data.responses.iter().find(|single| self.is_about(&single.cert_id));
-        read(about.ok_or(OcspError::OtherCertificate)?, now)
+        let delegate = check_signer(&basic, bytes.response.as_bytes(), issuer)?;
+        let about = basic.tbs_response_data.responses.into_iter().find(|single| self.is_about(&single.cert_id));
+        Ok(Signed { single: about.ok_or(OcspError::OtherCertificate)?, delegate, issuer: issuer.clone() })
     }
 }
 
-fn read(single: &SingleResponse, now: Timestamp) -> Result<OcspAnswer, OcspError> {
-    let critical = single.single_extensions.iter().flatten().any(|extension| extension.critical);
-    if critical {
-        return Err(OcspError::Malformed("it has a critical extension".into()));
+/// What an answer says of the certificate that was asked about, signed by the issuer or for it. Nothing has been dated yet.
+struct Signed {
+    single: SingleResponse,
+    delegate: Option<Certificate>,
+    issuer: Certificate,
+}
+
+impl Signed {
+    fn this_update(&self) -> Timestamp {
+        moment(&self.single.this_update)
     }
-    let moment = |time: &x509_ocsp::OcspGeneralizedTime| {
-        Timestamp::from_seconds(i64::try_from(time.0.to_unix_duration().as_secs()).unwrap_or(i64::MAX))
-    };
-    let this_update = moment(&single.this_update);
-    let next_update = single.next_update.as_ref().map_or(this_update.plus(WITHOUT_NEXT_UPDATE), moment);
-    if this_update > now.plus(SKEW) || next_update < now || next_update < this_update {
-        return Err(OcspError::Stale { this_update, next_update });
+
+    fn next_update(&self) -> Timestamp {
+        self.single.next_update.as_ref().map_or(self.this_update().plus(WITHOUT_NEXT_UPDATE), moment)
     }
-    let status = match &single.cert_status {
-        CertStatus::Good(_) => OcspStatus::Good,
-        CertStatus::Unknown(_) => return Err(OcspError::Unknown),
-        CertStatus::Revoked(info) => OcspStatus::Revoked {
-            since: moment(&info.revocation_time),
-            reason: RevocationReason::from_code(info.revocation_reason.map_or(0, |reason| reason as u8)),
-        },
-    };
-    Ok(OcspAnswer { status, this_update, next_update })
+
+    /// What it says, as it stood at `now`.
+    fn at(&self, now: Timestamp) -> Result<OcspAnswer, OcspError> {
+        if self.delegate.as_ref().is_some_and(|delegate| delegate.check_dates(now).is_err()) {
+            return Err(OcspError::Signer("the responder's certificate is out of its dates"));
+        }
+        if self.single.single_extensions.iter().flatten().any(|extension| extension.critical) {
+            return Err(OcspError::Malformed("it has a critical extension".into()));
+        }
+        let (this_update, next_update) = (self.this_update(), self.next_update());
+        if this_update > now.plus(SKEW) || next_update < now || next_update < this_update {
+            return Err(OcspError::Stale { this_update, next_update });
+        }
+        let status = match &self.single.cert_status {
+            CertStatus::Good(_) => OcspStatus::Good,
+            CertStatus::Unknown(_) => return Err(OcspError::Unknown),
+            CertStatus::Revoked(info) => OcspStatus::Revoked {
+                since: moment(&info.revocation_time),
+                reason: RevocationReason::from_code(info.revocation_reason.map_or(0, |reason| reason as u8)),
+            },
+        };
+        let delegate = self.delegate.as_ref().filter(|delegate| !is_not_to_be_asked_about(delegate));
+        let delegate = delegate.map(|delegate| Link {
+            issuer: self.issuer.spki_sha256(),
+            issuer_certificate: self.issuer.thumbprint(),
+            serial: delegate.serial(),
+            is_authority: delegate.is_authority(),
+            points: delegate.distribution_points().to_vec(),
+            responders: Vec::new(),
+        });
+        Ok(OcspAnswer { status, this_update, next_update, delegate })
+    }
+}
+
+fn moment(time: &x509_ocsp::OcspGeneralizedTime) -> Timestamp {
+    Timestamp::from_seconds(i64::try_from(time.0.to_unix_duration().as_secs()).unwrap_or(i64::MAX))
+}
+
+fn is_not_to_be_asked_about(delegate: &Certificate) -> bool {
+    let Ok((_, parsed)) = X509Certificate::from_der(delegate.der()) else { return false };
+    parsed.extensions().iter().any(|extension| extension.oid.to_id_string() == NO_CHECK)
 }
 
 /// RFC 6960 §4.2.2.2: the issuer itself, or somebody whose certificate the issuer has signed directly, for this purpose.
-fn check_signer(basic: &BasicOcspResponse, der: &[u8], issuer: &Certificate, now: Timestamp) -> Result<(), OcspError> {
+fn check_signer(basic: &BasicOcspResponse, der: &[u8], issuer: &Certificate) -> Result<Option<Certificate>, OcspError> {
     let signed = first_value(der).ok_or_else(|| OcspError::Malformed("no data".into()))?;
     let algorithm = basic.signature_algorithm.to_der()?;
     let (_, algorithm) = AlgorithmIdentifier::from_der(&algorithm).map_err(|_| OcspError::Malformed("algorithm".into()))?;
@@ -205,7 +263,7 @@ fn check_signer(basic: &BasicOcspResponse, der: &[u8], issuer: &Certificate, now
     };
     let responder = &basic.tbs_response_data.responder_id;
     if is_named(responder, issuer) && verifies(issuer) {
-        return Ok(());
+        return Ok(None);
     }
     let certificates = basic.certs.iter().flatten().take(MOST_CERTIFICATES);
     let mut problem = "nobody of that name has signed it";
@@ -214,15 +272,15 @@ fn check_signer(basic: &BasicOcspResponse, der: &[u8], issuer: &Certificate, now
         if !is_named(responder, &delegate) || !verifies(&delegate) {
             continue;
         }
-        match check_delegate(&delegate, issuer, now) {
-            Ok(()) => return Ok(()),
+        match check_delegate(&delegate, issuer) {
+            Ok(()) => return Ok(Some(delegate)),
             Err(why) => problem = why,
         }
     }
     Err(OcspError::Signer(problem))
 }
 
-fn check_delegate(delegate: &Certificate, issuer: &Certificate, now: Timestamp) -> Result<(), &'static str> {
+fn check_delegate(delegate: &Certificate, issuer: &Certificate) -> Result<(), &'static str> {
     let is_for_this = delegate.extended_key_usages().is_some_and(|usages| usages.iter().any(|usage| usage == OCSP_SIGNING));
     if !is_for_this {
         return Err("the responder's certificate is not for OCSP signing");
@@ -230,7 +288,6 @@ fn check_delegate(delegate: &Certificate, issuer: &Certificate, now: Timestamp) 
     if delegate.key_usage().is_some_and(|usage| !usage.digital_signature) {
         return Err("the responder's key may not sign");
     }
-    delegate.check_dates(now).map_err(|_| "the responder's certificate is out of its dates")?;
     let is_issued = delegate.issuer() == issuer.subject() && is_signed_by(delegate, issuer);
     if is_issued { Ok(()) } else { Err("the responder's certificate is not the issuer's") }
 }

@@ -10,8 +10,8 @@ use super::engine::read;
 use super::revocation::RuleWindow;
 use super::sealed::BROWSER_SESSION;
 use super::work::{NumberedWork, Work, within};
-use super::{Store, StoreError, grant_family, logout_notice, second_factor};
-use crate::domain::{RevocationRule, SessionId, Subject, Timestamp};
+use super::{Store, StoreError, certificate, grant_family, logout_notice, second_factor};
+use crate::domain::{RevocationRule, RuleKind, SessionId, Subject, Timestamp};
 use crate::event::{AuditEvent, SessionEnd, Trailed};
 use crate::seal::PersonKey;
 
@@ -48,6 +48,19 @@ pub struct NewSession<'a> {
     pub expires: Timestamp,
     /// Whether the person proved one factor alone. Such a session is not written for a person who has a second one by then.
     pub single_factor: bool,
+    /// The certificate by which they signed in, if it was that. No session is written for one that a rule is on by then, and it ends with a rule.
+    pub certificate: Option<&'a SessionCertificate>,
+}
+
+/// A certificate that somebody signed in with, in the words of rules on certificates.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionCertificate {
+    /// The value of a rule of kind [`RuleKind::Certificate`].
+    pub certificate: String,
+    /// The value of a rule of kind [`RuleKind::CertificateKey`].
+    pub key: String,
+    /// The value of a rule of kind [`RuleKind::CertificateSerial`], where it can have one.
+    pub serial: Option<String>,
 }
 
 /// The end of sessions.
@@ -81,6 +94,36 @@ pub(super) enum Which<'a> {
     Oldest { subject: &'a Subject, kept: i64 },
     /// At most `batch` that have expired or were last used at `idle_since` or before.
     Expired { now: Timestamp, idle_since: Timestamp, batch: i64 },
+    /// All in which somebody signed in with a certificate that has this keyed hash: of itself, its key or its number.
+    ByCertificate { by: CertificateIndex, index: &'a [u8] },
+}
+
+/// What of a certificate a rule names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum CertificateIndex {
+    Itself,
+    Key,
+    Serial,
+}
+
+impl CertificateIndex {
+    pub(super) const fn of(kind: RuleKind) -> Option<Self> {
+        match kind {
+            RuleKind::Certificate => Some(Self::Itself),
+            RuleKind::CertificateKey => Some(Self::Key),
+            RuleKind::CertificateSerial => Some(Self::Serial),
+            RuleKind::TokenId | RuleKind::Family | RuleKind::Client | RuleKind::Subject | RuleKind::Key => None,
+        }
+    }
+
+    /// What the keyed hash is for.
+    const fn purpose(self) -> &'static str {
+        match self {
+            Self::Itself => "browser_session.certificate_index",
+            Self::Key => "browser_session.certificate_key_index",
+            Self::Serial => "browser_session.certificate_serial_index",
+        }
+    }
 }
 
 type Row = (String, String, String, Vec<u8>, i64, i64, i64);
@@ -109,7 +152,8 @@ impl Store {
     }
 
     /// Begins a session with its event, and ends the one it replaces and those of the person beyond the `most` that there may be.
-    /// Gives what ended; nothing when the account is not there, not active or asks for more than was proven, and then nothing was written.
+    /// Gives what ended; nothing when the account is not there, not active or asks for more than was proven, or the certificate was revoked, and
+    /// then nothing was written.
     pub async fn begin_session(
         &self,
         new: &NewSession<'_>,
@@ -132,6 +176,7 @@ impl Store {
             }
             None => Ended::default(),
         };
+        let [itself, key_of, serial] = self.certificate_indexes(new.certificate);
         let kept = i64::from(most.saturating_sub(1));
         let beyond = end(&mut unit, Which::Oldest { subject, kept }, &ending(SessionEnd::TooMany)).await?;
         ended.sessions.extend(beyond.sessions);
@@ -142,27 +187,58 @@ impl Store {
                 .bind(subject.as_str())
                 .bind(&sealed)
                 .bind(now.seconds())
-                .bind(new.expires.seconds()))?;
+                .bind(new.expires.seconds())
+                .bind(itself)
+                .bind(key_of)
+                .bind(serial))?;
         unit.work.record_event(event).await?;
         unit.commit_numbered(self).await?;
         Ok(Some(ended))
     }
 
-    /// Gives a session of this person another secret and state, with the event of their signing in again, if they did. Gives whether it is
-    /// there and the account is active and asks for no more than was proven; when not, nothing was written.
+    /// Gives a session of this person another secret and state, with the event of their signing in again. Gives whether it is
+    /// there and the account is active and asks for no more than was proven, by no revoked certificate; when not, nothing was written.
     pub async fn renew_session(
         &self,
         new: &NewSession<'_>,
         key: &PersonKey,
-        event: Option<&Trailed>,
+        event: &Trailed,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
+        let [itself, key_of, serial] = self.certificate_indexes(new.certificate);
+        let sealed = self.seal_for(key, &BROWSER_SESSION, new.session_id.as_str(), new.state)?;
+        // The lock of the control plane: whoever makes a rule on certificates waits, or is waited for.
+        let mut unit = NumberedWork::begin(&self.inner.db).await?;
+        if !may_sign_in(&mut unit.work, new).await? {
+            return Ok(false);
+        }
+        let renewed = within!(&mut unit.work, execute: sqlx::query(RENEW)
+                .bind(new.session_id.as_str())
+                .bind(new.subject.as_str())
+                .bind(self.index(SECRET, new.secret))
+                .bind(&sealed)
+                .bind(now.seconds())
+                .bind(new.expires.seconds())
+                .bind(itself)
+                .bind(key_of)
+                .bind(serial))?;
+        if renewed == 0 {
+            return Ok(false);
+        }
+        unit.work.record_event(event).await?;
+        unit.commit_numbered(self).await?;
+        Ok(true)
+    }
+
+    /// Gives a session of this person another secret: nobody has signed in again, and by what they did stays. Gives whether it is there and the
+    /// account is active; when not, nothing was written.
+    pub async fn renew_session_secret(&self, new: &NewSession<'_>, key: &PersonKey, now: Timestamp) -> Result<bool, StoreError> {
         let sealed = self.seal_for(key, &BROWSER_SESSION, new.session_id.as_str(), new.state)?;
         let mut work = Work::begin(&self.inner.db).await?;
         if !may_sign_in(&mut work, new).await? {
             return Ok(false);
         }
-        let renewed = within!(&mut work, execute: sqlx::query(RENEW)
+        let renewed = within!(&mut work, execute: sqlx::query(RENEW_SECRET)
                 .bind(new.session_id.as_str())
                 .bind(new.subject.as_str())
                 .bind(self.index(SECRET, new.secret))
@@ -172,11 +248,32 @@ impl Store {
         if renewed == 0 {
             return Ok(false);
         }
-        if let Some(event) = event {
-            work.record_event(event).await?;
-        }
         work.commit().await?;
         Ok(true)
+    }
+
+    fn certificate_indexes(&self, certificate: Option<&SessionCertificate>) -> [Option<Vec<u8>>; 3] {
+        let Some(SessionCertificate { certificate, key, serial }) = certificate else { return [None, None, None] };
+        let index = |by: CertificateIndex, value: &str| self.index(by.purpose(), value.as_bytes());
+        [
+            Some(index(CertificateIndex::Itself, certificate)),
+            Some(index(CertificateIndex::Key, key)),
+            serial.as_deref().map(|serial| index(CertificateIndex::Serial, serial)),
+        ]
+    }
+
+    /// Ends every session in which somebody signed in with a certificate that a rule of this kind and value names, within the unit of work
+    /// that makes the rule.
+    pub(super) async fn end_sessions_by_certificate(
+        &self,
+        unit: &mut NumberedWork,
+        (by, value): (CertificateIndex, &str),
+        ending: &Ending,
+    ) -> Result<(), StoreError> {
+        for index in self.indexes(by.purpose(), value.as_bytes()) {
+            end(unit, Which::ByCertificate { by, index: &index }, ending).await?;
+        }
+        Ok(())
     }
 
     /// Notes that a session was used.
@@ -236,6 +333,14 @@ pub(super) async fn end(unit: &mut NumberedWork, which: Which<'_>, ending: &Endi
                 .bind(now.seconds())
                 .bind(idle_since.seconds())
                 .bind(batch))?,
+        Which::ByCertificate { by, index } => {
+            let query = match by {
+                CertificateIndex::Itself => END_BY_CERTIFICATE,
+                CertificateIndex::Key => END_BY_KEY,
+                CertificateIndex::Serial => END_BY_SERIAL,
+            };
+            within!(&mut *work, fetch_all: sqlx::query_as(query).bind(index))?
+        }
     };
     let mut ended = Ended::default();
     for (session_id, subject) in rows {
@@ -261,9 +366,15 @@ pub(super) async fn hold_active(work: &mut Work, subject: &Subject) -> Result<bo
 }
 
 /// Holds the account of a session that is to be written; gives whether its person may have it. Whoever sets a second factor up holds the
-/// account too: a sign-in that began before and asked for none does not end after it.
+/// account too: a sign-in that began before and asked for none does not end after it. Nor does one by a certificate that was revoked meanwhile.
 async fn may_sign_in(work: &mut Work, new: &NewSession<'_>) -> Result<bool, StoreError> {
-    Ok(hold_active(work, new.subject).await? && !(new.single_factor && second_factor::is_there(work, new.subject).await?))
+    if !hold_active(work, new.subject).await? || (new.single_factor && second_factor::is_there(work, new.subject).await?) {
+        return Ok(false);
+    }
+    Ok(match new.certificate {
+        Some(shown) => !certificate::is_revoked(work, shown).await?,
+        None => true,
+    })
 }
 
 fn names(session_id: String, subject: &str) -> Result<(SessionId, Subject), StoreError> {
@@ -288,9 +399,11 @@ const OF_SUBJECT: &str = "SELECT s.session_id, s.subject, a.state, s.state_seale
      FROM browser_session s JOIN account a ON a.subject = s.subject WHERE s.subject = $1 ORDER BY s.used DESC, s.session_id";
 const HOLD_SESSION: &str = "UPDATE browser_session SET used = used WHERE session_id = $1";
 const HOLD: &str = "UPDATE account SET state = state WHERE subject = $1 AND state = $2";
-const INSERT: &str = "INSERT INTO browser_session (session_id, secret_index, subject, state_sealed, created, used, expires) \
-     VALUES ($1, $2, $3, $4, $5, $5, $6)";
-const RENEW: &str = "UPDATE browser_session SET secret_index = $3, state_sealed = $4, used = $5, expires = $6 \
+const INSERT: &str = "INSERT INTO browser_session (session_id, secret_index, subject, state_sealed, created, used, expires, \
+     certificate_index, certificate_key_index, certificate_serial_index) VALUES ($1, $2, $3, $4, $5, $5, $6, $7, $8, $9)";
+const RENEW: &str = "UPDATE browser_session SET secret_index = $3, state_sealed = $4, used = $5, expires = $6, \
+     certificate_index = $7, certificate_key_index = $8, certificate_serial_index = $9 WHERE session_id = $1 AND subject = $2";
+const RENEW_SECRET: &str = "UPDATE browser_session SET secret_index = $3, state_sealed = $4, used = $5, expires = $6 \
      WHERE session_id = $1 AND subject = $2";
 const TOUCH: &str = "UPDATE browser_session SET used = $2 WHERE session_id = $1 AND used < $2";
 const END_ONE: &str = "DELETE FROM browser_session WHERE session_id = $1 AND subject = $2 RETURNING session_id, subject";
@@ -300,6 +413,9 @@ const END_OLDEST: &str = "DELETE FROM browser_session WHERE subject = $1 AND ses
      RETURNING session_id, subject";
 const END_EXPIRED: &str = "DELETE FROM browser_session WHERE session_id IN \
      (SELECT session_id FROM browser_session WHERE expires <= $1 OR used <= $2 LIMIT $3) RETURNING session_id, subject";
+const END_BY_CERTIFICATE: &str = "DELETE FROM browser_session WHERE certificate_index = $1 RETURNING session_id, subject";
+const END_BY_KEY: &str = "DELETE FROM browser_session WHERE certificate_key_index = $1 RETURNING session_id, subject";
+const END_BY_SERIAL: &str = "DELETE FROM browser_session WHERE certificate_serial_index = $1 RETURNING session_id, subject";
 
 #[cfg(test)]
 pub(super) const TRIAL: super::trial::Trial = super::trial::Trial {
@@ -309,8 +425,16 @@ pub(super) const TRIAL: super::trial::Trial = super::trial::Trial {
             (super::account::TRIAL.write)(store, mark).await;
             let (session_id, subject, secret) = (mark.id(), mark.id(), mark.secret.as_bytes());
             let expires = super::trial::LATER;
-            let new =
-                NewSession { session_id: &session_id, subject: &subject, secret, state: secret, expires, single_factor: true };
+            let (single_factor, certificate) = (true, None);
+            let new = NewSession {
+                session_id: &session_id,
+                subject: &subject,
+                secret,
+                state: secret,
+                expires,
+                single_factor,
+                certificate,
+            };
             let begun = store.begin_session(&new, &mark.key(), None, 9, super::trial::WINDOW, &mark.event()).await;
             assert!(begun.expect("answered").is_some());
         })

@@ -3,12 +3,13 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
+use super::browser_session::{CertificateIndex, Ending, SessionCertificate};
 use super::engine::read;
 use super::revocation::{NewRule, Row, RuleWindow, from_row, write};
 use super::work::{NumberedWork, Work, within};
 use super::{ChangeKind, Store, StoreError};
 use crate::domain::{RevocationRule, RuleKind, Timestamp};
-use crate::event::Trailed;
+use crate::event::{SessionEnd, Trailed};
 use crate::jose::digest::sha256;
 
 /// What is kept of a certificate that a token is bound to.
@@ -61,24 +62,52 @@ impl Store {
         Ok(Noted::Known)
     }
 
-    /// Makes a rule on a key or a number, and with it one on every certificate it hits that a token is bound to. Gives all of them, the
-    /// rule itself first.
-    pub async fn revoke_certificates(&self, rule: &NewRule, event: &Trailed) -> Result<Vec<RevocationRule>, StoreError> {
-        let find = match rule.kind {
-            RuleKind::CertificateKey => BY_KEY,
-            RuleKind::CertificateSerial => BY_SERIAL,
-            kind => return Err(StoreError::Defect(format!("a rule of kind {kind} names no several certificates"))),
+    /// Makes a rule on a certificate, a key or a number. One on a key or a number makes one on every certificate it hits that a token is bound
+    /// to. Sessions in browsers in which somebody signed in with one that is hit end, each with its event; `sessions` is for the access
+    /// tokens of what hangs on them. Gives the rules on certificates, the rule itself first.
+    ///
+    /// A rule on a certificate that already says as much is given back as it is, and nothing is written.
+    pub async fn revoke_certificates(
+        &self,
+        rule: &NewRule,
+        sessions: RuleWindow,
+        event: &Trailed,
+    ) -> Result<Vec<RevocationRule>, StoreError> {
+        let defect = || StoreError::Defect(format!("a rule of kind {} names no certificates", rule.kind));
+        let by = CertificateIndex::of(rule.kind).ok_or_else(defect)?;
+        let find = match by {
+            CertificateIndex::Itself => None,
+            CertificateIndex::Key => Some(BY_KEY),
+            CertificateIndex::Serial => Some(BY_SERIAL),
         };
+        if find.is_none()
+            && let Some(known) = self.known_rule(rule).await?
+        {
+            return Ok(vec![known]);
+        }
         let because = format!("{}:{}", rule.kind, rule.value);
         let mut unit = NumberedWork::begin(&self.inner.db).await?;
         let mut written = vec![write(&mut unit, rule, None, event.time).await?];
-        let hit: Vec<(String,)> = within!(&mut unit.work, fetch_all: sqlx::query_as(find).bind(digest(&rule.value)))?;
-        for (certificate,) in hit {
-            let one = NewRule { kind: RuleKind::Certificate, value: certificate, window: rule.window };
-            written.push(write(&mut unit, &one, Some(&because), event.time).await?);
+        if let Some(find) = find {
+            let hit: Vec<(String,)> = within!(&mut unit.work, fetch_all: sqlx::query_as(find).bind(digest(&rule.value)))?;
+            for (certificate,) in hit {
+                let one = NewRule { kind: RuleKind::Certificate, value: certificate, window: rule.window };
+                written.push(write(&mut unit, &one, Some(&because), event.time).await?);
+            }
         }
+        let ending = Ending { why: SessionEnd::CertificateRevoked, window: sessions, at: event.time };
+        self.end_sessions_by_certificate(&mut unit, (by, &rule.value), &ending).await?;
         unit.commit(self, event).await?;
         Ok(written)
+    }
+
+    /// Whether a rule in force names a certificate that somebody signs in with.
+    pub async fn is_certificate_revoked(&self, shown: &SessionCertificate) -> Result<bool, StoreError> {
+        let SessionCertificate { certificate, key, serial } = shown;
+        let serial = serial.as_deref().unwrap_or_default();
+        let found: Vec<(i64,)> =
+            read!(&self.inner.db, fetch_all: sqlx::query_as(NAMING).bind(certificate).bind(key).bind(serial))?;
+        Ok(!found.is_empty())
     }
 
     /// Takes a rule on certificates back, and what was made for it. Gives all of them, the rule itself first; `None` where there is no such
@@ -153,6 +182,15 @@ async fn other_reason(work: &mut Work, certificate: &str, others: &[(String, Str
     Ok(others.iter().find(|(digest, _)| *digest == key || *digest == serial).map(|(_, name)| name.clone()))
 }
 
+/// The same, within the unit of work that begins a session.
+pub(super) async fn is_revoked(work: &mut Work, shown: &SessionCertificate) -> Result<bool, StoreError> {
+    let found: Vec<(i64,)> = within!(work, fetch_all: sqlx::query_as(NAMING)
+        .bind(&shown.certificate)
+        .bind(&shown.key)
+        .bind(shown.serial.as_deref().unwrap_or_default()))?;
+    Ok(!found.is_empty())
+}
+
 /// The names of issuers may be those of people: only a hash is kept.
 fn digest(value: &str) -> String {
     URL_SAFE_NO_PAD.encode(sha256(value.as_bytes()))
@@ -174,6 +212,8 @@ const IN_FORCE: &str = "SELECT sequence, kind, value, before, expires, lifted FR
 const LIFT: &str = "UPDATE revocation_rule SET sequence = $1, lifted = 1, because = NULL WHERE kind = $2 AND value = $3";
 const SEVERAL: &str = "SELECT kind, value FROM revocation_rule \
      WHERE lifted = 0 AND kind IN ('certificate_serial', 'certificate_key') ORDER BY sequence";
+const NAMING: &str = "SELECT sequence FROM revocation_rule WHERE lifted = 0 AND ((kind = 'certificate' AND value = $1) \
+     OR (kind = 'certificate_key' AND value = $2) OR (kind = 'certificate_serial' AND value = $3))";
 const DIGESTS: &str = "SELECT key_digest, serial_digest FROM seen_certificate WHERE thumbprint = $1";
 const BECAUSE: &str = "UPDATE revocation_rule SET because = $1 WHERE kind = 'certificate' AND value = $2";
 const LIST: &str = "SELECT sequence, kind, value, before, expires, lifted, because FROM revocation_rule \

@@ -60,7 +60,7 @@ pub use account::{AccountChange, AccountRecord, AccountState, Added, NewAccount}
 pub use account_certificate::{CertificateLinkRecord, Linked, NewCertificateLink};
 pub use audit::PendingEvent;
 pub use authorization_code::{CodeRecord, CodeSpent, Finished, Finishes, NewCode};
-pub use browser_session::{Ended, Ending, NewSession, SessionRecord};
+pub use browser_session::{Ended, Ending, NewSession, SessionCertificate, SessionRecord};
 pub use certificate::{CertificateRule, Noted, SeenCertificate, always};
 pub use client::{ClientRecord, Put, PutMode, SecretRecord, SecretReplaced};
 pub use client_registration::{Registered, RegistrationReplaced, RegistrationToken};

@@ -34,19 +34,22 @@ impl Store {
     /// A rule that was made for itself and already says as much is given back as it is, and nothing is written: revoking one token a
     /// thousand times costs one row. One that another rule brought with it becomes one of its own. Of two rules for one value the later `before` and the later `expires` count, under a new sequence.
     pub async fn revoke(&self, rule: &NewRule, event: &Trailed) -> Result<RevocationRule, StoreError> {
-        let known: Option<Row> =
-            read!(&self.inner.db, fetch_optional: sqlx::query_as(ONE).bind(rule.kind.name()).bind(&rule.value))?;
-        if let Some(known) = known.map(from_row).transpose()?
-            && !known.lifted
-            && known.before >= rule.window.before
-            && known.expires >= rule.window.expires
-        {
+        if let Some(known) = self.known_rule(rule).await? {
             return Ok(known);
         }
         let mut unit = NumberedWork::begin(&self.inner.db).await?;
         let written = write(&mut unit, rule, None, event.time).await?;
         unit.commit(self, event).await?;
         Ok(written)
+    }
+
+    /// The rule that says as much already, where one was made for itself.
+    pub(super) async fn known_rule(&self, rule: &NewRule) -> Result<Option<RevocationRule>, StoreError> {
+        let known: Option<Row> =
+            read!(&self.inner.db, fetch_optional: sqlx::query_as(ONE).bind(rule.kind.name()).bind(&rule.value))?;
+        let says_as_much =
+            |known: &RevocationRule| !known.lifted && known.before >= rule.window.before && known.expires >= rule.window.expires;
+        Ok(known.map(from_row).transpose()?.filter(says_as_much))
     }
 
     /// At most `limit` rules after a sequence, in order. Page on with the last one's sequence.

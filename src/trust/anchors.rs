@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,13 +10,13 @@ use crate::domain::Timestamp;
 use crate::jose::digest::sha256;
 use crate::pki::Certificate;
 use crate::pki::crl::CrlError;
-use crate::pki::path::{AnchorError, Anchors, Path, PathError, PathPolicy, build_path};
+use crate::pki::path::{AnchorError, Anchors, Link, Path, PathError, PathPolicy, build_path};
 use crate::pki::pem::PemFileError;
 use crate::tls::AnchorHints;
 
 use super::distribution::{DistributionPoints, accepted};
 #[cfg(feature = "server")]
-use super::status::{OcspAsk, OcspAsking, OcspProblem, OcspStatuses};
+use super::status::{OcspAsk, OcspAsking, OcspKnowledge, OcspProblem, OcspStatuses};
 use super::{ListAsk, ListFetching, ListProblem, RevocationListError, RevocationLists};
 
 /// A named set of authorities, with intermediates that peers may leave out.
@@ -206,13 +207,13 @@ impl AnchorSet {
     pub fn check_revocation(&self, path: &Path, now: Timestamp) -> Result<Option<Timestamp>, RevocationListError> {
         let lists = self.revocation_lists.load();
         if let Some(distribution) = &self.distribution {
-            distribution.shown(path, now);
+            distribution.shown(&self.links(path), now);
         }
         #[cfg(feature = "server")]
         if let Some(ocsp) = &self.ocsp {
             let mut until = None;
             for link in path.links() {
-                let holds = match (ocsp.status(link, now), lists.check_link(link, now)) {
+                let holds = match (ocsp.status(link, &lists, now), lists.check_link(link, now)) {
                     (Some(Err(revoked @ RevocationListError::Revoked { .. })), _)
                     | (_, Err(revoked @ RevocationListError::Revoked { .. })) => {
                         return Err(revoked);
@@ -230,11 +231,26 @@ impl AnchorSet {
         lists.check(path, now)
     }
 
+    /// The certificates that lists are asked about: those of a path, and of responders that have spoken of them.
+    fn links<'a>(&self, path: &'a Path) -> Cow<'a, [Link]> {
+        #[cfg(feature = "server")]
+        if let Some(delegates) = self.ocsp.as_ref().map(|ocsp| ocsp.delegates(path)).filter(|delegates| !delegates.is_empty()) {
+            return path.links().iter().cloned().chain(delegates).collect();
+        }
+        Cow::Borrowed(path.links())
+    }
+
+    /// What is known by OCSP about the certificates of a path.
+    #[cfg(feature = "server")]
+    pub fn ocsp_knowledge(&self, path: &Path, now: Timestamp) -> Vec<OcspKnowledge> {
+        self.ocsp.as_ref().map(|ocsp| ocsp.knowledge(path, &self.revocation_lists.load(), now)).unwrap_or_default()
+    }
+
     /// Takes note of the lists that the certificates of a verified path name. Says whether one that must speak of them is still being
     /// fetched for the first time. `chain` is what the client sent with its certificate.
     pub fn awaits_lists(&self, path: &Path, chain: &[CertificateDer<'static>], now: Timestamp) -> bool {
         let distribution = self.distribution.as_ref();
-        let noted = distribution.and_then(|points| points.note(&self.revocation_lists.load(), path, chain, now));
+        let noted = distribution.and_then(|points| points.note(&self.revocation_lists.load(), &self.links(path), chain, now));
         if noted == Some(true) {
             self.join_lists();
         }
@@ -259,6 +275,15 @@ impl AnchorSet {
     #[cfg(feature = "server")]
     pub fn take_status(&self, ask: &OcspAsk, answer: Result<&[u8], String>, now: Timestamp) -> Result<(), OcspProblem> {
         self.ocsp.as_ref().map_or(Ok(()), |ocsp| ocsp.take_in(ask, answer, now))
+    }
+
+    /// Takes an answer that came before this process was, unless one is known that is as new. The question is to be put all the same.
+    ///
+    /// # Errors
+    /// Why it is of no use now.
+    #[cfg(feature = "server")]
+    pub fn take_kept_status(&self, ask: &OcspAsk, answer: &[u8], now: Timestamp) -> Result<(), OcspProblem> {
+        self.ocsp.as_ref().map_or(Ok(()), |ocsp| ocsp.take_kept(ask, answer, now))
     }
 
     /// The lists that are to be fetched now, never more than there is room for. Whoever takes them answers with [`AnchorSet::take_list`] and

@@ -15,7 +15,7 @@ use crate::event::Reason;
 use crate::jose::digest::sha256;
 use crate::pki::Certificate;
 use crate::pki::crl::{CertificateRevocationList, CrlError};
-use crate::pki::path::{Link, Path};
+use crate::pki::path::Link;
 use crate::pki::pem;
 
 use super::RevocationLists;
@@ -205,18 +205,18 @@ impl DistributionPoints {
         files.joined(places.values().flat_map(|place| place.lists.clone()), places.iter().filter_map(problem).collect())
     }
 
-    /// Takes note of what a path's certificates name, of which no list in force speaks. `None` when nothing is waited for; else whether a
+    /// Takes note of what the certificates of a verified path name, and those of responders, of which no list in force speaks. `None` when nothing is waited for; else whether a
     /// URL is new, or an authority that may sign what comes from it.
     pub(super) fn note(
         &self,
         lists: &RevocationLists,
-        path: &Path,
+        links: &[Link],
         chain: &[CertificateDer<'static>],
         now: Timestamp,
     ) -> Option<bool> {
-        let missing: Vec<&Link> = path.links().iter().filter(|link| !lists.speaks_of(link, now)).collect();
+        let missing: Vec<&Link> = links.iter().filter(|link| !lists.speaks_of(link, now)).collect();
         if missing.is_empty() {
-            self.shown(path, now);
+            self.shown(links, now);
             return None;
         }
         let places = self.places.load();
@@ -254,7 +254,7 @@ impl DistributionPoints {
                 }
             });
         }
-        self.shown(path, now);
+        self.shown(links, now);
         let places = self.places.load();
         let operators = places.values().any(|place| place.named_by == NamedBy::Operator && place.is_pending());
         let is_pending = |url: &String| places.get(url).is_some_and(Place::is_pending);
@@ -263,9 +263,9 @@ impl DistributionPoints {
     }
 
     /// The certificates of a path are shown: what they name is fetched on.
-    pub(super) fn shown(&self, path: &Path, now: Timestamp) {
+    pub(super) fn shown(&self, links: &[Link], now: Timestamp) {
         let places = self.places.load();
-        for place in path.links().iter().flat_map(|link| &link.points).filter_map(|url| places.get(url)) {
+        for place in links.iter().flat_map(|link| &link.points).filter_map(|url| places.get(url)) {
             place.shown.fetch_max(now.seconds(), Ordering::Relaxed);
         }
     }

@@ -19,4 +19,4 @@ pub use distribution::{ListAsk, ListFetching, ListProblem};
 pub use judgement::{PeerTrust, TrustError, TrustedCertificate};
 pub use revocation_list::{RevocationListError, RevocationLists, RevocationMode};
 #[cfg(feature = "server")]
-pub use status::{OcspAsk, OcspAsking, OcspProblem};
+pub use status::{OcspAsk, OcspAsking, OcspKnowledge, OcspProblem};

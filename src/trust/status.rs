@@ -17,9 +17,9 @@ use crate::pki::crl::Serial;
 use crate::pki::ocsp::{OcspAnswer, OcspError, OcspQuestion, OcspStatus};
 use crate::pki::path::{Link, Path};
 
-use super::RevocationListError;
 use super::distribution::{AFTER_FAILURE_SECONDS, MOST_DOUBLINGS, accepted, fetchable, sent_authority};
 use super::room::{Room, Seat};
+use super::{RevocationListError, RevocationLists};
 
 /// Certificates whose status one set remembers. Those that have not been shown for longest go first.
 const REMEMBERED: usize = 10_000;
@@ -53,6 +53,9 @@ pub enum OcspProblem {
     /// Its answer is of no use.
     #[error("{0}")]
     Answer(#[from] OcspError),
+    /// It is signed by a responder whose own certificate has been revoked, or that no list speaks of under `hard`.
+    #[error("the certificate of the responder that signed the answer: {0}")]
+    Responder(Box<RevocationListError>),
 }
 
 impl OcspProblem {
@@ -61,8 +64,22 @@ impl OcspProblem {
         match self {
             Self::Pending | Self::Fetch(_) => Reason::CertificateOcspUnreachable,
             Self::Answer(error) => error.reason(),
+            Self::Responder(_) => Reason::CertificateOcspResponder,
         }
     }
+}
+
+/// What is known by OCSP of one certificate of a path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OcspKnowledge {
+    /// The certificate's number.
+    pub serial: Serial,
+    /// Who is asked.
+    pub url: String,
+    /// The last answer that was of use.
+    pub answer: Option<OcspAnswer>,
+    /// Why there is no newer one, or why it does not count.
+    pub problem: Option<OcspProblem>,
 }
 
 /// A certificate of an authority's: the authority's certificate and its number.
@@ -81,6 +98,18 @@ pub struct OcspAsk {
     pub request: Vec<u8>,
 }
 
+impl OcspAsk {
+    /// What it is about: the issuer's certificate, and the number.
+    pub fn certificate(&self) -> (Thumbprint, Serial) {
+        self.entry.key
+    }
+
+    /// Whether nobody has said anything yet.
+    pub fn is_first(&self) -> bool {
+        self.entry.state.load().answer.is_none()
+    }
+}
+
 impl Drop for OcspAsk {
     fn drop(&mut self) {
         self.entry.under_way.store(false, Ordering::Release);
@@ -89,6 +118,7 @@ impl Drop for OcspAsk {
 
 #[derive(Debug)]
 struct Entry {
+    key: Key,
     issuer: Certificate,
     question: OcspQuestion,
     url: String,
@@ -146,6 +176,7 @@ impl OcspStatuses {
             };
             if accepted.iter().any(|authority| authority.thumbprint() == key.0) {
                 let entry = Entry {
+                    key,
                     issuer: entry.issuer.clone(),
                     question: entry.question.clone(),
                     url,
@@ -180,7 +211,7 @@ impl OcspStatuses {
                     let state = State { answer: None, problem: Some(OcspProblem::Pending), due, failures: 0 };
                     let (state, used) = (ArcSwap::from_pointee(state), AtomicI64::new(now.seconds()));
                     let under_way = AtomicBool::new(false);
-                    let entry = Arc::new(Entry { issuer, question, url: url.clone(), state, under_way, used });
+                    let entry = Arc::new(Entry { key, issuer, question, url: url.clone(), state, under_way, used });
                     self.entries.insert(key, Arc::clone(&entry));
                     entry
                 }
@@ -191,8 +222,35 @@ impl OcspStatuses {
         awaits
     }
 
-    /// What is known about one certificate of a path: until when it is good. `None` where nobody is asked.
-    pub(super) fn status(&self, link: &Link, now: Timestamp) -> Option<Result<Timestamp, RevocationListError>> {
+    /// The certificates of responders that have spoken of a path's certificates and are asked about themselves.
+    pub(super) fn delegates(&self, path: &Path) -> Vec<Link> {
+        let entries = path.links().iter().filter_map(|link| self.entries.get(&(link.issuer_certificate, link.serial?)));
+        entries.filter_map(|entry| entry.state.load().answer.as_ref()?.delegate.clone()).collect()
+    }
+
+    /// What is known about every certificate of a path that somebody is asked about.
+    pub(super) fn knowledge(&self, path: &Path, lists: &RevocationLists, now: Timestamp) -> Vec<OcspKnowledge> {
+        let known = |link: &Link| {
+            let (url, serial) = (self.responder(link)?.clone(), link.serial?);
+            let state = self.entries.get(&(link.issuer_certificate, serial)).map(|entry| entry.state.load_full());
+            let answer = state.as_ref().and_then(|state| state.answer.clone());
+            let problem = match answer.as_ref().map(|answer| still_signed(answer, lists, now)) {
+                Some(Err(problem)) => Some(problem),
+                _ => state.map_or(Some(OcspProblem::Pending), |state| state.problem.clone()),
+            };
+            Some(OcspKnowledge { serial, url, answer, problem })
+        };
+        path.links().iter().filter_map(known).collect()
+    }
+
+    /// What is known about one certificate of a path: until when it is good. `None` where nobody is asked. `lists` are asked about the
+    /// responder's certificate.
+    pub(super) fn status(
+        &self,
+        link: &Link,
+        lists: &RevocationLists,
+        now: Timestamp,
+    ) -> Option<Result<Timestamp, RevocationListError>> {
         let url = self.responder(link)?;
         let serial = link.serial?;
         let entry = self.entries.get(&(link.issuer_certificate, serial));
@@ -205,6 +263,10 @@ impl OcspStatuses {
         let Some(answer) = &state.answer else {
             return Some(useless(state.problem.as_ref().unwrap_or(&OcspProblem::Pending)));
         };
+        let signed_until = match still_signed(answer, lists, now) {
+            Ok(until) => until,
+            Err(problem) => return Some(useless(&problem)),
+        };
         Some(match answer.status {
             // What is revoked does not come back by growing old.
             OcspStatus::Revoked { since, reason } => Err(RevocationListError::Revoked {
@@ -213,7 +275,9 @@ impl OcspStatuses {
                 since,
                 reason: reason.name(),
             }),
-            OcspStatus::Good if now <= answer.next_update => Ok(answer.next_update),
+            OcspStatus::Good if now <= answer.next_update => {
+                Ok(signed_until.map_or(answer.next_update, |until| until.min(answer.next_update)))
+            }
             OcspStatus::Good => {
                 let (this_update, next_update) = (answer.this_update, answer.next_update);
                 let stale = OcspProblem::Answer(OcspError::Stale { this_update, next_update });
@@ -288,6 +352,18 @@ impl OcspStatuses {
         result
     }
 
+    /// Takes an answer that came before this process was, unless one is known that is as new. The question is put all the same.
+    pub(super) fn take_kept(&self, ask: &OcspAsk, bytes: &[u8], now: Timestamp) -> Result<(), OcspProblem> {
+        let entry = &ask.entry;
+        let known = entry.state.load();
+        let answer = entry.question.kept_answer(bytes, &entry.issuer, now)?;
+        if known.answer.as_ref().is_none_or(|known| known.this_update < answer.this_update) {
+            let problem = known.problem.clone().filter(|problem| *problem != OcspProblem::Pending);
+            entry.state.store(Arc::new(State { answer: Some(answer), problem, due: known.due, failures: known.failures }));
+        }
+        Ok(())
+    }
+
     fn failed(&self, known: &State, problem: OcspProblem, now: Timestamp) -> State {
         let pause = Lifetime::from_seconds(AFTER_FAILURE_SECONDS << known.failures.min(MOST_DOUBLINGS));
         State {
@@ -297,6 +373,13 @@ impl OcspStatuses {
             failures: known.failures.saturating_add(1),
         }
     }
+}
+
+/// Whether whoever signed an answer may still do so, and until when that is known. Only lists are asked: a responder would be asked about
+/// responders without end.
+fn still_signed(answer: &OcspAnswer, lists: &RevocationLists, now: Timestamp) -> Result<Option<Timestamp>, OcspProblem> {
+    let Some(delegate) = &answer.delegate else { return Ok(None) };
+    lists.check_link(delegate, now).map_err(|error| OcspProblem::Responder(Box::new(error)))
 }
 
 #[cfg(test)]

@@ -133,7 +133,8 @@ async fn sign_in(web: &Web, parameters: &Parameters, at: Surroundings<'_>) -> Re
             return Err(PersonRefusal::from(error).into());
         }
     };
-    let proven = people.by_certificate(&form, &answer, now).await;
+    let from = (at.peer_address.ip(), web.server.clock.monotonic());
+    let proven = people.by_certificate(&form, &answer, from, now).await;
     let counted = match &proven {
         Ok(Proven::Whole(_)) => "signed_in",
         Ok(Proven::First(_)) => "code_asked",

@@ -16,10 +16,11 @@ use crate::clients::{Authentication, Client, Published};
 use crate::config::Loaded;
 use crate::domain::{ClientId, Clock as _, SystemClock, Timestamp};
 use crate::jose::random::SystemRandomness;
+use crate::pki::ocsp::OcspStatus;
 use crate::pki::{Certificate, DistinguishedName, pem};
 use crate::store::Store;
 use crate::trust::revocation::RevocationRules;
-use crate::trust::{AnchorSet, AnchorSets, RevocationMode};
+use crate::trust::{AnchorSet, AnchorSets, OcspKnowledge, RevocationMode};
 
 const DAY_SECONDS: u64 = 86_400;
 /// Rules read at once.
@@ -112,6 +113,9 @@ impl Cert {
                 let text = format!("`{}`{number}: {} revoked, from {from} until {until}, {fresh}", list.issuer(), list.len());
                 lines.say("  revocation list", text);
             }
+            if let Ok(path) = set.path(certificate, &chain, now) {
+                set.ocsp_knowledge(&path, now).iter().for_each(|known| lines.say("  OCSP", status(known, now)));
+            }
         }
         for listener in &loaded.settings.listener {
             for host in &listener.host {
@@ -123,6 +127,28 @@ impl Cert {
             }
         }
         Ok(())
+    }
+}
+
+/// What a responder says, how old it is, and who signed it.
+fn status(known: &OcspKnowledge, now: Timestamp) -> String {
+    let mut text = format!("number {}, from {}:", known.serial, known.url);
+    if let Some(answer) = &known.answer {
+        let said = match answer.status {
+            OcspStatus::Good => "good".to_owned(),
+            OcspStatus::Revoked { since, reason } => format!("revoked since {} ({})", date(since), reason.name()),
+        };
+        let fresh = if answer.next_update < now { "not in force" } else { "in force" };
+        text += &format!(" {said}, from {} until {}, {fresh}", date(answer.this_update), date(answer.next_update));
+        if let Some(delegate) = &answer.delegate {
+            let serial = delegate.serial.map(|serial| serial.to_string()).unwrap_or_default();
+            text += &format!(", signed by a responder whose own certificate (number {serial}) lists are asked about");
+        }
+    }
+    match &known.problem {
+        Some(problem) if known.answer.is_some() => format!("{text}; {problem}"),
+        Some(problem) => format!("{text} {problem}"),
+        None => text,
     }
 }
 

@@ -57,7 +57,8 @@ pub struct OutboundSettings {
     /// Bytes of a revocation list.
     pub crl_bytes: u32,
     /// A folder in which all that is known of fetched revocation lists is kept, so that a restart begins with it where the places that they come
-    /// from do not answer, or answer with less. Each list is verified again, and serves until its `nextUpdate`.
+    /// from do not answer, or answer with less. Each list is verified again, and serves until its `nextUpdate`. So are the last answers by OCSP,
+    /// in the folder `ocsp` inside it.
     pub crl_cache: Option<PathBuf>,
 }
 

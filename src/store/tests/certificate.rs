@@ -33,10 +33,10 @@ on_both_engines! {
             }
             let rule = |kind, value: &str| NewRule { kind, value: value.into(), window: always(at(5_000)) };
             let names = |rules: &[RevocationRule]| rules.iter().map(|rule| rule.value.clone()).collect::<Vec<_>>();
-            let by_key = store.revoke_certificates(&rule(RuleKind::CertificateKey, "k1"), &done(10)).await.expect("revoked");
+            let by_key = store.revoke_certificates(&rule(RuleKind::CertificateKey, "k1"), window(100, 400), &done(10)).await.expect("revoked");
             assert_eq!(names(&by_key), ["k1", "one", "two"]);
             let by_serial = rule(RuleKind::CertificateSerial, "1@CN=CA");
-            let by_serial = store.revoke_certificates(&by_serial, &done(11)).await.expect("revoked");
+            let by_serial = store.revoke_certificates(&by_serial, window(100, 400), &done(11)).await.expect("revoked");
             assert_eq!(names(&by_serial), ["1@CN=CA", "one"]);
             // One that is seen for the first time after the rule.
             for late in [seen("four", "k1", None, 900), seen("four", "k4", Some("1@CN=CA"), 900)] {
@@ -44,7 +44,7 @@ on_both_engines! {
             }
             // Revoked for itself, before and after.
             store.revoke(&rule(RuleKind::Certificate, "three"), &done(12)).await.expect("revoked");
-            store.revoke_certificates(&rule(RuleKind::CertificateKey, "k2"), &done(13)).await.expect("revoked");
+            store.revoke_certificates(&rule(RuleKind::CertificateKey, "k2"), window(100, 400), &done(13)).await.expect("revoked");
             let list = store.certificate_rules(0, 10).await.expect("rules");
             let list: Vec<_> = list.iter().map(|one| (one.rule.value.as_str(), one.because.as_deref())).collect();
             let key = Some("certificate_key:k1");
@@ -57,7 +57,7 @@ on_both_engines! {
                 ("three", None),
             ];
             assert_eq!(list, expected);
-            assert!(store.revoke_certificates(&rule(RuleKind::Client, "a"), &done(13)).await.is_err());
+            assert!(store.revoke_certificates(&rule(RuleKind::Client, "a"), window(100, 400), &done(13)).await.is_err());
 
             let restore = |kind, value: &'static str| async move {
                 let restored = store.restore_certificates(kind, value, &done(14)).await.expect("restored");
@@ -84,7 +84,7 @@ on_both_engines! {
             store.note_certificate(&seen("three", "k2", None, 1_000)).await.expect("noted");
             store.note_certificate(&seen("three", "k2", None, 800)).await.expect("noted");
             // One that the rule on its key brought with it, and that is then revoked for itself, is nobody else's any more.
-            store.revoke_certificates(&rule(RuleKind::CertificateKey, "k1"), &done(16)).await.expect("revoked");
+            store.revoke_certificates(&rule(RuleKind::CertificateKey, "k1"), window(100, 400), &done(16)).await.expect("revoked");
             let own = store.revoke(&rule(RuleKind::Certificate, "two"), &done(17)).await.expect("revoked");
             let again = store.revoke(&rule(RuleKind::Certificate, "two"), &done(18)).await.expect("revoked");
             assert_eq!(again.sequence, own.sequence, "said already");

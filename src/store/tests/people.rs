@@ -50,6 +50,7 @@ impl Registry {
             state: b"{}",
             expires: Timestamp::from_seconds(at + 1_000),
             single_factor: true,
+            certificate: None,
         };
         let event = Trailed { time, event: AuditEvent::AccountChanged { subject: whose.0.clone() } };
         self.store.begin_session(&new, &whose.1, None, most, window(100, 400), &event).await.expect("begun").is_some()
@@ -512,15 +513,15 @@ on_both_engines! {
         registry.begin(&alice, "one", NOW.seconds(), 9).await;
         let event = Trailed { time: NOW, event: AuditEvent::AccountChanged { subject: alice.0.clone() } };
         let session_id = sid("one");
-        let new = NewSession { session_id: &session_id, subject: &alice.0, secret: b"fresh", state: b"{2}", expires: NOW, single_factor: true };
-        assert!(store.renew_session(&new, &alice.1, Some(&event), NOW).await.expect("renewed"));
+        let new = NewSession { session_id: &session_id, subject: &alice.0, secret: b"fresh", state: b"{2}", expires: NOW, single_factor: true, certificate: None };
+        assert!(store.renew_session(&new, &alice.1, &event, NOW).await.expect("renewed"));
         assert!(store.session_with(b"one").await.expect("asked").is_none());
         let found = store.session_with(b"fresh").await.expect("asked").expect("found");
         assert_eq!(found.session_id, session_id);
         assert_eq!(store.open_session(&found, &alice.1).expect("opens").as_slice(), b"{2}");
         let gone = sid("gone");
         let new = NewSession { session_id: &gone, ..new };
-        assert!(!store.renew_session(&new, &alice.1, Some(&event), NOW).await.expect("tried"));
+        assert!(!store.renew_session(&new, &alice.1, &event, NOW).await.expect("tried"));
         assert!(ended(store).await.is_empty());
     }
 
@@ -548,13 +549,57 @@ on_both_engines! {
             state: b"{}",
             expires: NOW,
             single_factor: true,
+            certificate: None,
         };
-        assert!(!store.renew_session(&one, &alice.1, Some(&event), NOW).await.expect("tried"));
+        assert!(!store.renew_session(&one, &alice.1, &event, NOW).await.expect("tried"));
         assert_eq!(registry.live(&alice).await, ["kept"]);
         let both = NewSession { single_factor: false, ..one };
-        assert!(store.renew_session(&both, &alice.1, Some(&event), NOW).await.expect("renewed"));
+        assert!(store.renew_session(&both, &alice.1, &event, NOW).await.expect("renewed"));
         assert!(store.remove_second_factor(&alice.0, NOW).await.expect("removed"));
         assert!(registry.begin(&alice, "late", NOW.seconds(), 9).await);
+    }
+
+    /// Either the rule finds the session, or the session finds the rule; by itself, its key, or its number.
+    async fn a_session_and_a_rule_on_its_certificate_find_each_other(place: &Place) {
+        let registry = registry(place).await;
+        let (store, alice) = (&registry.store, registry.add("alice").await);
+        let event = Trailed { time: NOW, event: AuditEvent::AccountChanged { subject: alice.0.clone() } };
+        let shown = SessionCertificate { certificate: "one".into(), key: "k1".into(), serial: Some("1@CN=CA".into()) };
+        let begin = async |name: &str, certificate| {
+            let session_id = sid(name);
+            let new = NewSession {
+                session_id: &session_id,
+                subject: &alice.0,
+                secret: name.as_bytes(),
+                state: b"{}",
+                expires: Timestamp::from_seconds(NOW.seconds() + 1_000),
+                single_factor: true,
+                certificate,
+            };
+            store.begin_session(&new, &alice.1, None, 9, window(100, 400), &event).await.expect("tried").is_some()
+        };
+        assert!(begin("by password", None).await);
+        let other = SessionCertificate { certificate: "two".into(), key: "k2".into(), serial: None };
+        assert!(begin("by another", Some(&other)).await);
+        let kinds = [
+            (RuleKind::Certificate, "one"),
+            (RuleKind::CertificateKey, "k1"),
+            (RuleKind::CertificateSerial, "1@CN=CA"),
+        ];
+        for (kind, value) in kinds {
+            assert!(begin("by it", Some(&shown)).await, "{kind}");
+            let rule = NewRule { kind, value: value.into(), window: always(Timestamp::from_seconds(5_000)) };
+            store.revoke_certificates(&rule, window(100, 400), &event).await.expect("revoked");
+            let mut live = registry.live(&alice).await;
+            live.sort();
+            assert_eq!(live, ["by another", "by password"], "{kind}");
+            assert!(store.is_certificate_revoked(&shown).await.expect("asked"), "{kind}");
+            assert!(!store.is_certificate_revoked(&other).await.expect("asked"), "{kind}");
+            assert!(!begin("by it", Some(&shown)).await, "{kind}: a session of after the rule");
+            store.restore_certificates(kind, value, &event).await.expect("restored").expect("one");
+        }
+        let why: Vec<_> = ended(store).await.into_iter().map(|(_, why)| why).collect();
+        assert_eq!(why, ["certificate_revoked"; 3]);
     }
 
     async fn sessions_beyond_the_most_end_and_so_do_old_ones(place: &Place) {

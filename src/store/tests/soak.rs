@@ -66,6 +66,7 @@ async fn fill(store: &Store, (person, key): &(Subject, PersonKey), now: Timestam
             state: &state,
             expires,
             single_factor: true,
+            certificate: None,
         };
         store.begin_session(&new, key, None, most, until, &event).await.expect("begun").expect("there");
         let seen = SeenCertificate { certificate: name.clone(), key: name.clone(), serial: None, expires };

@@ -150,7 +150,7 @@ async fn two_steps(browser: Arc<Chromium>, stack: Stack) {
 async fn a_person_takes_back_and_leaves() {
     let Some(browser) = Chromium::start().await else { return };
     let browser = Arc::new(browser);
-    let certificates = "[certificate_sign_in]\nurl = \"{mtls_url}\"\nanchor_set = \"clients\"\n".to_owned();
+    let certificates = "[anchor_set.people]\nfiles = [\"client-ca.pem\"]\n\n[certificate_sign_in]\nurl = \"{mtls_url}\"\nanchor_set = \"people\"\n".to_owned();
     let stack = Setup { without_gateway: true, server: certificates, ..App::setup() }.start().await;
     add_bob(&stack).await;
     App::alice(&stack).tokens(&stack, &mut Browser::new(&stack), &[]).await;

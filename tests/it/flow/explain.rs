@@ -1,6 +1,6 @@
 //! "Why was I refused?", asked on the command line.
 
-use crate::harness::{Authority, Leaf, Setup, Stack, command::symbolon};
+use crate::harness::{Authority, Call, Leaf, Setup, Stack, command::symbolon};
 use rcgen::DnType;
 
 /// Who accepts a certificate, why others do not, and what registration would accept it.
@@ -135,4 +135,46 @@ async fn a_token_cannot_write_to_the_terminal() {
     assert!(said.contains("\\u{1b}[2J\\u{a}") && said.contains("ad\\u{202e}nim\\u{9b}2J"), "{said}");
     let said = explain(token("key-1", "admin Jos\u{e9}")).await;
     assert!(said.contains("key-1") && said.contains("admin Jos\u{e9}"), "{said}");
+}
+
+/// Refusals of strangers are remembered in memory up to a bound, whatever they send: the newest is explained, the oldest has fallen out, and the
+/// process has not grown with them.
+#[tokio::test]
+async fn refusals_are_remembered_up_to_a_bound() {
+    const REMEMBERED: usize = 1_024;
+    let stack = Stack::start().await;
+    let resident = || {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", stack.gateway.as_ref().expect("a process").id()));
+        let status = status.expect("a process");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS");
+        line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number")
+    };
+    let explain = async |id: &str| symbolon(stack.dir.path(), &["explain", id, "--config", "gateway.toml"]).await;
+    let mut stranger = stack.nobody().connect(&stack.gateway_authority).await.expect("a connection");
+    let long = "x".repeat(3_000);
+    let mut refused = async |count: usize, target: &str| {
+        let mut ids = Vec::new();
+        for number in 0..count {
+            let answer = stranger.send(&Call::get(&format!("/accounts/{number}{target}"))).await;
+            assert_eq!(answer.status, 401);
+            ids.push(answer.request_id().to_owned());
+        }
+        ids
+    };
+    let first = refused(REMEMBERED + 1, "").await;
+    stack.reason_of(&first[REMEMBERED]).await;
+    let said = explain(&first[REMEMBERED]).await.ok();
+    assert!(said.contains("token_absent") && said.contains(&first[REMEMBERED]), "{said}");
+    assert!(explain(&first[1]).await.ok().contains("token_absent"), "the oldest that is remembered");
+    assert!(explain(&first[0]).await.failed().contains("the audit trail keeps them all"), "the one before");
+
+    // Long ones, more than fit: what is remembered is replaced and not added to.
+    refused(2 * REMEMBERED, &long).await;
+    let before = resident();
+    let more = refused(3 * REMEMBERED, &long).await;
+    stack.reason_of(more.last().expect("one")).await;
+    let after = resident();
+    assert!(after < before + 4_096, "{before} kB, then {after} kB: all of these together are some {} kB", 3 * 3_000);
+    assert!(explain(more.last().expect("one")).await.ok().contains("token_absent"));
+    assert!(explain(&first[REMEMBERED]).await.failed().contains("is not among the recent ones"));
 }

@@ -197,6 +197,7 @@ async fn without_the_setting_there_is_nothing() {
         ("url = \"https://as.example/x\"\nanchor_set = \"clients\"".to_owned(), "the path of `issuer`"),
         ("url = \"https://as.example\"\nanchor_set = \"clients\"\namr = [\"pwd\"]".to_owned(), "none of `swk`"),
         ("url = \"https://as.example\"\nanchor_set = \"clients\"\nname_field = \"cn\"".to_owned(), "san_email"),
+        ("url = \"https://as.example:8443\"\nanchor_set = \"clients\"".to_owned(), "people could authenticate as clients there"),
     ] {
         std::fs::write(stack.path("bad.toml"), format!("{text}\n[certificate_sign_in]\n{settings}\n")).expect("written");
         let said = symbolon(stack.dir.path(), &["config", "check", "--config", "bad.toml"]).await.failed();

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::harness::process::Process;
 use crate::harness::{Authority, Call, Http, Leaf, Setup, Stack, command::symbolon};
 
 const RELOAD: [&str; 3] = ["reload", "--config", "symbolon.toml"];
@@ -68,6 +69,77 @@ async fn a_garbled_file_changes_nothing() {
     assert!(failures() >= 3);
     symbolon(stack.dir.path(), &RELOAD).await.ok();
     assert_eq!(stack.ask(&stack.alice, &[]).await.status, 200);
+}
+
+/// SIGHUP reads everything again, where nobody looks whether files have changed; a file that is of no use then changes nothing.
+#[tokio::test]
+async fn a_hangup_reads_the_files_again() {
+    let settings = "\n[reload]\nwatch_files = false\n";
+    let stack = Setup { server: settings.into(), without_gateway: true, ..Setup::default() }.start().await;
+    let first = shown(&stack).await;
+    let mut open = stack.caller(&stack.alice).connect(&stack.mtls_authority).await.expect("a connection");
+    let process = stack.server.as_ref().expect("it runs").id().to_string();
+    let hang_up = || {
+        let status = std::process::Command::new("kill").args(["-HUP", &process]).status();
+        assert!(status.expect("kill").success());
+    };
+    let renewed = stack.server_ca.issue(Leaf::server(&["localhost", "as.example"]));
+    renewed.write(stack.dir.path());
+    tokio::time::sleep(Duration::from_millis(2_500)).await;
+    assert_eq!(shown(&stack).await, first, "nobody has said so yet");
+    hang_up();
+    shows(&stack, &renewed.thumbprint()).await;
+    assert_eq!(open.send(&token_request("alice")).await.status, 200, "open connections stay");
+    std::fs::write(stack.path("client-ca.pem"), "garbled").expect("written");
+    hang_up();
+    let started = Instant::now();
+    while failures(&stack) == 0 {
+        assert!(started.elapsed() < Duration::from_secs(10), "no alarm");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(open.send(&token_request("alice")).await.status, 200);
+    std::fs::write(stack.path("client-ca.pem"), Authority::new("Client CA").pem).expect("written");
+    hang_up();
+    let started = Instant::now();
+    while open.send(&token_request("alice")).await.status == 200 {
+        assert!(started.elapsed() < Duration::from_secs(10), "the authority is still accepted");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// Nothing starts with a certificate, key or authority's file that is missing, empty or garbled, or half of a pair: there is nothing to fall back
+/// upon, least of all the system's authorities.
+#[tokio::test]
+async fn nothing_starts_with_a_file_that_is_of_no_use() {
+    let stack = Setup::default().prepare("sqlite:symbolon.db".into()).await;
+    let other = std::fs::read(stack.path("alice-key.pem")).expect("a key");
+    for name in ["client-ca.pem", "server.pem", "server-key.pem"] {
+        let path = stack.path(name);
+        let good = std::fs::read(&path).expect(name);
+        let mut cases = vec![("missing", None), ("empty", Some(vec![])), ("garbled", Some(b"garbled".to_vec()))];
+        if name == "server-key.pem" {
+            cases.push(("another's", Some(other.clone())));
+        }
+        for (what, bytes) in cases {
+            match bytes {
+                None => std::fs::remove_file(&path).expect("removed"),
+                Some(bytes) => std::fs::write(&path, bytes).expect("written"),
+            }
+            if path.exists() {
+                std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).expect("permissions");
+            }
+            for (command, config) in [("serve", stack.server_config()), ("gateway", stack.gateway_config())] {
+                let problem =
+                    Process::try_start(command, &config).await.err().unwrap_or_else(|| panic!("{name} {what}: started"));
+                assert!(problem.contains(name), "{name} {what}: {problem}");
+            }
+        }
+        std::fs::write(&path, good).expect("written");
+    }
+    let server = Process::try_start("serve", &stack.server_config()).await.expect("the one thing corrected");
+    let gateway = Process::try_start("gateway", &stack.gateway_config()).await.expect("the one thing corrected");
+    gateway.stop().await;
+    server.stop().await;
 }
 
 /// The thumbprint of the certificate that the server shows now.

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateRevocationListParams, CrlDistributionPoint, CustomExtension,
-    DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, RevocationReason,
-    RevokedCertParams, SanType,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CrlDistributionPoint, CrlIssuingDistributionPoint,
+    CustomExtension, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose,
+    RevocationReason, RevokedCertParams, SanType,
 };
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
@@ -120,6 +120,22 @@ impl Authority {
 
     /// The same, from another moment on, in seconds from now.
     pub fn revocation_list_from(&self, revoked: &[&CertificateDer<'_>], from: i64, until: i64) -> String {
+        self.list(revoked, from, until, None)
+    }
+
+    /// The same for an hour, of the certificates alone that name this place.
+    pub fn revocation_list_at(&self, place: &str, revoked: &[&CertificateDer<'_>]) -> String {
+        let distribution_point = CrlDistributionPoint { uris: vec![place.to_owned()] };
+        self.list(revoked, -1, 3_600, Some(CrlIssuingDistributionPoint { distribution_point, scope: None }))
+    }
+
+    fn list(
+        &self,
+        revoked: &[&CertificateDer<'_>],
+        from: i64,
+        until: i64,
+        issuing_distribution_point: Option<CrlIssuingDistributionPoint>,
+    ) -> String {
         let (this_update, next_update) = window(from, until);
         let revoked = revoked.iter().map(|der| {
             let (_, parsed) = X509Certificate::from_der(der).expect("a certificate");
@@ -134,7 +150,7 @@ impl Authority {
             this_update,
             next_update,
             crl_number: 1u64.into(),
-            issuing_distribution_point: None,
+            issuing_distribution_point,
             revoked_certs: revoked.collect(),
             key_identifier_method: KeyIdMethod::Sha256,
         };
@@ -233,6 +249,10 @@ pub struct Leaf {
     pub crl_points: Vec<String>,
     /// The URL of an OCSP responder.
     pub ocsp: Option<String>,
+    /// Whether it says that nobody need ask about it (`id-pkix-ocsp-nocheck`).
+    pub ocsp_no_check: bool,
+    /// An alternative name of a kind that is Microsoft's (`otherName`, a user principal name).
+    pub principal: Option<String>,
 }
 
 impl Leaf {
@@ -253,6 +273,8 @@ impl Leaf {
             is_authority: false,
             crl_points: vec![],
             ocsp: None,
+            ocsp_no_check: false,
+            principal: None,
         }
     }
 
@@ -287,6 +309,9 @@ impl Leaf {
         for uri in self.uri {
             params.subject_alt_names.push(SanType::URI(uri.try_into().expect("a URI")));
         }
+        if let Some(principal) = self.principal {
+            params.subject_alt_names.push(SanType::OtherName((vec![1, 3, 6, 1, 4, 1, 311, 20, 2, 3], principal.into())));
+        }
         for address in self.email {
             params.subject_alt_names.push(SanType::Rfc822Name(address.try_into().expect("an address")));
         }
@@ -298,6 +323,10 @@ impl Leaf {
             let location = der(0x86, &[url.as_bytes()]);
             let access = der(0x30, &[&der(0x30, &[b"\x06\x08\x2b\x06\x01\x05\x05\x07\x30\x01", &location])]);
             params.custom_extensions.push(CustomExtension::from_oid_content(&[1, 3, 6, 1, 5, 5, 7, 1, 1], access));
+        }
+        if self.ocsp_no_check {
+            let extension = CustomExtension::from_oid_content(&[1, 3, 6, 1, 5, 5, 7, 48, 1, 5], vec![5, 0]);
+            params.custom_extensions.push(extension);
         }
         if !self.crl_points.is_empty() {
             params.crl_distribution_points = vec![CrlDistributionPoint { uris: self.crl_points }];

@@ -1,6 +1,6 @@
 //! A web server over TLS that answers as it is told, and counts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -24,6 +24,8 @@ struct State {
     answer: Vec<u8>,
     /// By path, in place of `answer`.
     places: BTreeMap<String, Vec<u8>>,
+    /// Paths that are asked for in vain: the connection stays, and nothing comes.
+    hanging: BTreeSet<String>,
     delay: Duration,
     connections: usize,
     requests: Vec<String>,
@@ -53,7 +55,8 @@ impl Publisher {
         let port = listener.local_addr().expect("an address").port();
         let answer = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".to_vec();
         let places = BTreeMap::new();
-        let state = State { answer, places, delay: Duration::ZERO, connections: 0, requests: vec![], bodies: vec![] };
+        let hanging = BTreeSet::new();
+        let state = State { answer, places, hanging, delay: Duration::ZERO, connections: 0, requests: vec![], bodies: vec![] };
         let publisher = Self { port, state: Arc::new(Mutex::new(state)) };
         let shared = publisher.state.clone();
         tokio::spawn(async move {
@@ -95,6 +98,16 @@ impl Publisher {
     /// Answers at this path as anywhere else again.
     pub fn withdraw(&self, path: &str) {
         self.state.lock().expect("unpoisoned").places.remove(path);
+    }
+
+    /// Takes what is sent to this path from now on, and says nothing for as long as the connection stays.
+    pub fn hang_at(&self, path: &str) {
+        self.state.lock().expect("unpoisoned").hanging.insert(path.to_owned());
+    }
+
+    /// Answers there again.
+    pub fn hang_no_more(&self) {
+        self.state.lock().expect("unpoisoned").hanging.clear();
     }
 
     /// How often a path was asked for.
@@ -151,15 +164,21 @@ async fn answer_one(mut stream: impl AsyncRead + AsyncWrite + Unpin, state: Arc<
     }
     let line = String::from_utf8_lossy(&head).lines().next().unwrap_or_default().to_owned();
     let body = String::from_utf8_lossy(&head[end..]).into_owned();
-    let (answer, delay) = {
+    let (answer, delay, hangs) = {
         let mut state = state.lock().expect("unpoisoned");
-        let place = line.split(' ').nth(1).and_then(|path| state.places.get(path)).cloned();
+        let path = line.split(' ').nth(1).unwrap_or_default();
+        let (place, hangs) = (state.places.get(path).cloned(), state.hanging.contains(path));
         state.requests.push(line);
         if length.is_some() {
             state.bodies.push(body);
         }
-        (place.unwrap_or_else(|| state.answer.clone()), state.delay)
+        (place.unwrap_or_else(|| state.answer.clone()), state.delay, hangs)
     };
+    if hangs {
+        // Until whoever asks gives up.
+        while stream.read_buf(&mut head).await.is_ok_and(|count| count > 0) {}
+        return;
+    }
     tokio::time::sleep(delay).await;
     let _ = stream.write_all(&answer).await;
     let _ = stream.shutdown().await;

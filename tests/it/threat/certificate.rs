@@ -129,6 +129,12 @@ async fn what_an_authority_may_not_issue_is_refused_with_its_reason() {
         ),
         ("path length", long(0).issue(Leaf::client("alice")), "certificate_path", long(1).issue(Leaf::client("alice"))),
         ("a NUL", ca.issue(named("alice.example\0.evil.example")), "certificate_malformed", ca.issue(named("alice.example"))),
+        (
+            "a NUL beside a kind that is not read",
+            ca.issue(Leaf { principal: Some("alice@example".into()), ..named("a\0.example") }),
+            "certificate_malformed",
+            ca.issue(Leaf { principal: Some("alice@example\0".into()), ..named("alice.example") }),
+        ),
         ("no intermediate", lonely, "certificate_unknown_issuer", long(1).issue(Leaf::client("alice"))),
     ] {
         let answer = stack.ask(&bad, &[]).await;
@@ -142,6 +148,10 @@ async fn what_an_authority_may_not_issue_is_refused_with_its_reason() {
         let answer = stack.ask(&good, &[]).await;
         assert_eq!(answer.status, 200, "{what}: {}", answer.text());
     }
+    // A name of a kind that is not read is nobody's name: neither the subject's nor an alternative one.
+    let principal = ca.issue(Leaf { principal: Some("alice".into()), ..Leaf::client("nobody") });
+    let answer = stack.post(&principal, "/token", &[("grant_type", "client_credentials"), ("client_id", "alice")]).await;
+    assert_eq!(stack.reason_of(answer.request_id()).await, "certificate_subject_mismatch");
 }
 
 /// The kinds of keys and the sizes that a set asks for.

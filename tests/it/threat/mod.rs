@@ -26,6 +26,8 @@ mod invented_token;
 mod killed;
 mod lying_upstream;
 mod ocsp;
+mod ocsp_responder;
+mod openssl_peer;
 mod outage;
 mod own_account;
 mod own_field;

@@ -14,7 +14,7 @@ const UNKNOWN: &[u8] = b"\x82\x00";
 /// In January 2026, for keyCompromise.
 const REVOKED: &[u8] = b"\xa1\x16\x18\x0f20260101000000Z\xa0\x03\x0a\x01\x01";
 
-async fn prepared(set: &str, outbound: &str) -> Stack {
+pub(super) async fn prepared(set: &str, outbound: &str) -> Stack {
     let anchors = "files = [\"client-ca.pem\"]".to_owned();
     let changes = vec![(anchors.clone(), format!("{anchors}\nocsp_refresh_seconds = 1\n{set}"))];
     let outbound = format!("\n[outbound]\n{outbound}\n");
@@ -28,9 +28,9 @@ async fn prepared(set: &str, outbound: &str) -> Stack {
     setup.prepare("sqlite:symbolon.db".into()).await
 }
 
-const INSIDE: &str = "allow_ranges = [\"127.0.0.0/8\"]";
+pub(super) const INSIDE: &str = "allow_ranges = [\"127.0.0.0/8\"]";
 
-async fn verdict(stack: &Stack, identity: &Identity) -> String {
+pub(super) async fn verdict(stack: &Stack, identity: &Identity) -> String {
     let answer = stack.ask(identity, &[]).await;
     if answer.status == 200 { "200".into() } else { stack.reason_of(answer.request_id()).await }
 }
@@ -127,6 +127,10 @@ async fn openssls_responder_is_asked_and_followed() {
     passed(&stack, &at_gateway.send(&call).await, "good");
     let said = symbolon(stack.dir.path(), &["explain", "cert", "alice.pem", "--config", "symbolon.toml"]).await.ok();
     assert!(said.contains("not to be revoked"), "{said}");
+    let serial = alice.serial_hex().to_lowercase();
+    let words = format!("number {}, from {}: good, from ", serial.trim_start_matches('0'), responder.url());
+    let line = said.lines().find(|line| line.contains("OCSP")).unwrap_or_else(|| panic!("{said}"));
+    assert!(line.contains(&words) && line.ends_with(", in force"), "{words}: {said}");
     assert_eq!(verdict(&stack, &mallory).await, "certificate_ocsp_unknown", "not in the responder's index");
     // Down: what is known stands.
     responder.stop();
@@ -139,6 +143,11 @@ async fn openssls_responder_is_asked_and_followed() {
     refused(&stack, &at_gateway.send(&call).await, 401, "invalid_token", "certificate_revoked", "on the same connection").await;
 }
 
+/// The certificate of a responder that an authority lets sign for it.
+pub(super) fn responders_leaf() -> Leaf {
+    Leaf { extended_key_usages: vec![rcgen::ExtendedKeyUsagePurpose::OcspSigning], ..Leaf::client("Responder") }
+}
+
 /// Every answer that is of no use has a reason of its own under `hard`, and none under `soft`; whoever may sign for the issuer is believed.
 #[tokio::test]
 async fn every_answer_of_no_use_has_its_reason() {
@@ -147,8 +156,7 @@ async fn every_answer_of_no_use_has_its_reason() {
         let mut stack = prepared(&format!("ocsp = true\nrevocation = \"{mode}\""), INSIDE).await;
         let ca = &stack.client_ca;
         let delegate = |leaf: Leaf, ca: &Authority| ca.issue(Leaf { name: "responder".into(), ..leaf });
-        let signing =
-            || Leaf { extended_key_usages: vec![rcgen::ExtendedKeyUsagePurpose::OcspSigning], ..Leaf::client("Responder") };
+        let signing = || Leaf { ocsp_no_check: true, ..responders_leaf() };
         let other = Authority::new("Client CA");
         let now = (-10, Some(HOUR));
         type Make<'a> = Box<dyn Fn(&Identity) -> Option<Vec<u8>> + 'a>;
@@ -184,6 +192,11 @@ async fn every_answer_of_no_use_has_its_reason() {
                 "an expired delegate",
                 by(GOOD, now, Some(delegate(Leaf { not_after: -60, ..signing() }, ca))),
                 "certificate_ocsp_signer",
+            ),
+            (
+                "a delegate that nobody speaks of",
+                by(GOOD, now, Some(delegate(responders_leaf(), ca))),
+                "certificate_ocsp_responder",
             ),
             ("another authority's delegate", by(GOOD, now, Some(delegate(signing(), &other))), "certificate_ocsp_signer"),
             ("a client of the authority", by(GOOD, now, Some(ca.issue(Leaf::client("mallory")))), "certificate_ocsp_signer"),

@@ -1,6 +1,6 @@
 //! Certificates of people: wrong ones, other people's, and ways there and back that are somebody else's.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::harness::app::{App, PASSWORD, Returned, add_bob, go_on};
 use crate::harness::browser::{Browser, field};
@@ -369,4 +369,139 @@ async fn a_certificate_that_was_taken_away_finishes_no_sign_in() {
     assert!(!thief.is_signed_in().await);
     let page = first_factor(&mut thief, "bob", PASSWORD).await;
     assert_eq!(second_factor(&mut thief, &page, &recovery[0]).await.status, 303);
+}
+
+/// Revoking a certificate ends the sessions in which somebody signed in with it, at once and at every replica, with the grants that hang on them; by
+/// whichever word it is revoked. Sessions by another certificate and by password stay. Whoever is between the certificate and the code by then does
+/// not get in.
+async fn a_revoked_certificate_ends_the_sessions_it_opened(engine: Engine) {
+    let Some(certified) = Certified::start(engine, "").await else { return };
+    let (stack, app) = (&certified.stack, App::alice(&certified.stack));
+    let dir = stack.dir.path();
+    let other = certified.people.issue(leaf("other"));
+    certified.link("bob", &other).await;
+    let mut stay = [Browser::new(stack), Browser::new(stack)];
+    assert_eq!(stay[0].sign_in("bob", PASSWORD).await.status, 303);
+    assert_eq!(certified.sign_in(&mut stay[1], &other, "/sign-in").await.status, 303);
+    for (number, by) in [&[][..], &["--by", "serial"], &["--by", "key"]].into_iter().enumerate() {
+        let lost = certified.people.issue(leaf(&format!("lost-{number}")));
+        certified.link("bob", &lost).await;
+        let mut browsers = [Browser::new(stack), Browser::new(stack)];
+        for browser in &mut browsers {
+            assert_eq!(certified.sign_in(browser, &lost, "/sign-in").await.status, 303, "{by:?}");
+        }
+        // This one began with the password; the person signed in again with the certificate.
+        let mut again = Browser::new(stack);
+        assert_eq!(again.sign_in("bob", PASSWORD).await.status, 303);
+        assert_eq!(certified.sign_in(&mut again, &lost, "/sign-in?again=yes").await.status, 303);
+        // And this one the other way round.
+        let mut since = Browser::new(stack);
+        assert_eq!(certified.sign_in(&mut since, &lost, "/sign-in").await.status, 303);
+        let page = since.get("/sign-in?again=yes").await;
+        let form = [("csrf", &*field(&page, "csrf")), ("username", "bob"), ("password", PASSWORD)];
+        assert_eq!(since.post("/sign-in", &form).await.status, 303);
+        let tokens = app.tokens(stack, &mut browsers[0], &[]).await;
+        let text = |name: &str| tokens[name].as_str().unwrap_or_else(|| panic!("{tokens}")).to_owned();
+        assert_eq!(stack.introspect(&text("access_token")).await["active"], true, "{by:?}");
+        let hanging = app.tokens(stack, &mut browsers[1], &[("scope", "read")]).await;
+        let hanging = hanging["refresh_token"].as_str().unwrap_or_else(|| panic!("{hanging}"));
+
+        let file = format!("{}.pem", lost.name);
+        let arguments = [&["cert", "revoke", file.as_str()], by, &["--config", "symbolon.toml"]].concat();
+        symbolon(dir, &arguments).await.ok();
+        for browser in browsers.iter_mut().chain([&mut again]) {
+            assert!(!browser.is_signed_in().await, "{by:?}");
+        }
+        for browser in stay.iter_mut().chain([&mut since]) {
+            assert!(browser.is_signed_in().await, "{by:?}");
+        }
+        let refused = app.refresh(stack, hanging).await;
+        assert_eq!((refused.status, &refused.json()["error"]), (400, &json!("invalid_grant")), "{by:?}");
+        let started = std::time::Instant::now();
+        while stack.introspect(&text("access_token")).await["active"] == true {
+            assert!(started.elapsed() < std::time::Duration::from_secs(3), "{by:?}: the access token lives on");
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        let started = std::time::Instant::now();
+        let ended = || stack.events("server-audit.jsonl").iter().filter(|event| event["why"] == "certificate_revoked").count();
+        while ended() < 3 * (number + 1) {
+            assert!(started.elapsed() < std::time::Duration::from_secs(20), "{by:?}: the trail has {} ends", ended());
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        // The one thing corrected: what is restored signs in again, and brings no session back.
+        let arguments = [&["cert", "restore", file.as_str()], by, &["--config", "symbolon.toml"]].concat();
+        symbolon(dir, &arguments).await.ok();
+        assert!(!browsers[0].is_signed_in().await, "{by:?}");
+        let started = std::time::Instant::now();
+        loop {
+            let errand = certified.errand(&mut browsers[0], "/sign-in").await;
+            let shown = certified.show(Some(&lost), &errand).await;
+            if shown.status == 303 {
+                let back = certified.at_issuer(&shown);
+                assert_eq!(browsers[0].get(&back).await.status, 303, "{by:?}");
+                break;
+            }
+            assert!(started.elapsed() < std::time::Duration::from_secs(5), "{by:?}: not taken back");
+        }
+        assert!(browsers[0].is_signed_in().await, "{by:?}");
+    }
+    // Between the certificate and the code, and between the certificate and the way back.
+    let (_, recovery) = Authenticator::set_up(&mut stay[0], PASSWORD).await;
+    let lost = certified.people.issue(leaf("lost"));
+    certified.link("bob", &lost).await;
+    let mut good = Browser::new(stack);
+    let page = certified.sign_in(&mut good, &lost, "/sign-in").await;
+    assert_eq!(second_factor(&mut good, &page, &recovery[0]).await.status, 303);
+    let started = std::time::Instant::now();
+    let named = |event: &Value| {
+        event["event"] == "signed_in"
+            && event["certificate"] == json!(lost.thumbprint())
+            && event["amr"] == json!(["swk", "otp", "mfa"])
+    };
+    while !stack.events("server-audit.jsonl").iter().any(named) {
+        assert!(started.elapsed() < std::time::Duration::from_secs(20), "the trail does not say by which certificate");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    let mut thief = Browser::new(stack);
+    let page = certified.sign_in(&mut thief, &lost, "/sign-in").await;
+    assert!(page.status == 200 && page.text().contains("Your code"), "{}", page.text());
+    symbolon(dir, &["cert", "revoke", "lost.pem", "--config", "symbolon.toml"]).await.ok();
+    let answer = second_factor(&mut thief, &page, &recovery[1]).await;
+    assert_eq!(stack.reason_of(answer.request_id()).await, "sign_in_over");
+    assert!(!thief.is_signed_in().await && !good.is_signed_in().await && stay[0].is_signed_in().await);
+    let page = first_factor(&mut thief, "bob", PASSWORD).await;
+    assert_eq!(second_factor(&mut thief, &page, &recovery[1]).await.status, 303, "the code was not used up");
+}
+
+#[tokio::test]
+async fn a_revoked_certificate_ends_the_sessions_it_opened_on_sqlite() {
+    a_revoked_certificate_ends_the_sessions_it_opened(Engine::Sqlite).await;
+}
+
+#[tokio::test]
+async fn a_revoked_certificate_ends_the_sessions_it_opened_on_postgres() {
+    a_revoked_certificate_ends_the_sessions_it_opened(Engine::Postgres).await;
+}
+
+/// Certificates that name nobody are counted like wrong passwords, by their key: beyond the quota they wait, and others do not.
+#[tokio::test]
+async fn certificates_that_name_nobody_are_slowed_down() {
+    let more = "\n[sign_in]\nattempts_per_account = 3\naccount_attempt_seconds = 600\n";
+    let Some(certified) = Certified::start(Engine::Sqlite, more).await else { return };
+    let stack = &certified.stack;
+    let (nobodys, bobs) = (certified.people.issue(leaf("nobody")), certified.people.issue(naming("bob", "bob")));
+    let mut browser = Browser::new(stack);
+    for _ in 0..3 {
+        let refused = certified.sign_in(&mut browser, &nobodys, "/sign-in").await;
+        assert_eq!(stack.reason_of(refused.request_id()).await, "certificate_unlinked");
+    }
+    let refused = certified.sign_in(&mut browser, &nobodys, "/sign-in").await;
+    assert_eq!(refused.status, 429, "{}", refused.text());
+    assert!(refused.header("retry-after").is_some());
+    // Renewed with the same key it is the same.
+    let renewed = certified.people.renew(&nobodys, leaf("nobody"));
+    assert_eq!(certified.sign_in(&mut browser, &renewed, "/sign-in").await.status, 429);
+    for _ in 0..5 {
+        assert_eq!(certified.sign_in(&mut browser, &bobs, "/sign-in?again=yes").await.status, 303, "a good one does not count");
+    }
 }

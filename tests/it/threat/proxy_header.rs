@@ -427,14 +427,14 @@ async fn no_client_can_pose_as_the_proxy() {
             "client_certificate = \"require\"\nanchor_set = \"clients\"",
         );
         let sign_in = format!("[certificate_sign_in]\nurl = \"{{mtls_url}}\"\nanchor_set = \"{set}\"\n");
-        let sets = "\n[anchor_set.proxies]\nfiles = [\"proxy-ca.pem\"]\n";
+        let sets = "\n[anchor_set.proxies]\nfiles = [\"proxy-ca.pem\"]\n[anchor_set.people]\nfiles = [\"client-ca.pem\"]\n";
         let setup = Setup { server: format!("{sign_in}{text}{sets}"), without_gateway: true, ..Setup::default() };
         let stack = setup.prepare_with("sqlite:symbolon.db".into(), &[("proxy-ca.pem", &own.pem)]).await;
         crate::harness::command::symbolon(stack.dir.path(), &["config", "check"]).await
     };
     let said = people("proxies").await.failed();
     assert!(said.contains("a client could pose as the proxy"), "{said}");
-    people("clients").await.ok();
+    people("people").await.ok();
     let by_certificate = "anchor_set = \"proxies\"";
     let both = format!("{by_certificate}, {TRUSTED_RANGE}");
     for (what, clients, proxies, proxy, set, fine) in [

@@ -138,6 +138,48 @@ async fn nothing_but_a_good_answer_is_stapled() {
     until("it has ended", async || shown(port, "short", "-tls1_3").await == "nothing").await;
 }
 
+/// A responder that hangs delays no handshake; what it says later replaces what it said, before that is over: another answer is shown in its
+/// place, and one that says `revoked` ends it.
+#[tokio::test]
+async fn a_staple_is_replaced_and_ended_and_waited_for_by_nobody() {
+    if !has_openssl() {
+        return;
+    }
+    let names = ["renewed", "revoked", "hung"];
+    let (port, publisher) = (ports::free(), Publisher::start_plain().await);
+    let mut stack = Setup { gateway: listener(port, &names), ..Setup::default() }.prepare("sqlite:symbolon.db".into()).await;
+    let at = |name: &str| format!("http://127.0.0.1:{}/{name}", publisher.port);
+    let all: Vec<Identity> = names.iter().map(|name| server(&stack, name, at(name))).collect();
+    // Asked again after three quarters of what is left of these.
+    const LASTS: i64 = 16;
+    let ca = &stack.client_ca;
+    for (name, identity) in names.iter().zip(&all) {
+        publisher.publish_at(&format!("/{name}"), &ca.ocsp_response(&identity.chain[0], GOOD, (-60, Some(LASTS)), None));
+    }
+    let published = Instant::now();
+    publisher.hang_at("/hung");
+    stack.start_server().await;
+    stack.start_gateway().await;
+    for name in ["renewed", "revoked"] {
+        until(name, async || shown(port, name, "-tls1_3").await == "good").await;
+    }
+    assert!(publisher.times("/hung") > 0, "it was not asked");
+    for version in ["-tls1_2", "-tls1_3"] {
+        let started = Instant::now();
+        assert_eq!(shown(port, "hung", version).await, "nothing", "{version}");
+        assert!(started.elapsed() < Duration::from_millis(1_500), "{version}: {:?}", started.elapsed());
+    }
+    let ca = &stack.client_ca;
+    publisher.publish_at("/renewed", &ca.ocsp_response(&all[0].chain[0], GOOD, (-10, Some(HOUR)), None));
+    publisher.publish_at("/revoked", &ca.ocsp_response(&all[1].chain[0], REVOKED, (-10, Some(HOUR)), None));
+    until("it is shown no more", async || shown(port, "revoked", "-tls1_3").await == "nothing").await;
+    let lasts = Duration::from_secs(LASTS.unsigned_abs());
+    assert!(published.elapsed() < lasts, "the answer was over anyway: {:?}", published.elapsed());
+    tokio::time::sleep_until((published + lasts + Duration::from_secs(2)).into()).await;
+    assert_eq!(shown(port, "renewed", "-tls1_3").await, "good", "the first answer is over");
+    assert_eq!(shown(port, "revoked", "-tls1_2").await, "nothing");
+}
+
 /// What could never be asked about is refused at start, with what is missing.
 #[tokio::test]
 async fn a_certificate_that_nobody_can_be_asked_about_is_refused() {

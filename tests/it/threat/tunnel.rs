@@ -1,7 +1,7 @@
 //! WebSocket: what is let through, what is carried, and when it ends.
 
 use std::sync::{Arc, Mutex};
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::json;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 
 use crate::harness::client::PATIENCE;
 use crate::harness::foreign::{CONFIGURATION, Deployment, Issuer};
-use crate::harness::{Call, Leaf, Setup};
+use crate::harness::{Authority, Call, Leaf, Setup, command::symbolon};
 
 const ROUTE: &str = r#"
 [[route]]
@@ -127,6 +127,31 @@ async fn a_tunnel_ends_with_its_token() {
     let head = open(&mut stream, &opening("/socket", &token), &stack.gateway_authority, "").await;
     assert!(head.starts_with("HTTP/1.1 401 "), "{head}");
     assert_eq!(*received.lock().expect("unpoisoned"), b"");
+}
+
+/// The same when its certificate is revoked by the operator, or the authority that issued it is taken away: within a second.
+#[tokio::test]
+async fn a_tunnel_ends_with_its_certificate() {
+    let (port, _) = echo().await;
+    let stack = Setup { gateway: ROUTE.replace("PORT", &port.to_string()), ..Setup::default() }.start().await;
+    for what in ["revoked", "the authority is gone"] {
+        let identity = stack.client_ca.issue(Leaf::client("alice"));
+        identity.write(stack.dir.path());
+        let token = stack.token(&identity).await;
+        let mut stream = stack.caller(&identity).raw(&stack.gateway_authority).await.expect("a connection");
+        let head = open(&mut stream, &opening("/socket", &token), &stack.gateway_authority, "").await;
+        assert!(head.starts_with("HTTP/1.1 101 "), "{what}: {head}");
+        says_back(&mut stream, "still here").await;
+        if what == "revoked" {
+            symbolon(stack.dir.path(), &["cert", "revoke", "alice.pem", "--config", "symbolon.toml"]).await.ok();
+        } else {
+            std::fs::write(stack.path("client-ca.pem"), Authority::new("Client CA").pem).expect("written");
+            symbolon(stack.dir.path(), &["reload", "--config", "gateway.toml"]).await.ok();
+        }
+        let started = Instant::now();
+        ends(&mut stream).await;
+        assert!(started.elapsed() < Duration::from_millis(1_300), "{what}: {:?}", started.elapsed());
+    }
 }
 
 /// The same when the token expires, and when the certificate does.
