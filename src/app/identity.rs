@@ -8,7 +8,8 @@ use anyhow::{Context as _, bail};
 use super::server::open_store;
 use crate::config::Loaded;
 use crate::config::settings::{
-    CertificateSignInSettings, HostSettings, PasskeySettings, SessionSettings, Settings, SignInSettings,
+    CertificateSignInSettings, HostSettings, IdentityProviderSettings, PasskeySettings, ProviderAccountsSetting, SessionSettings,
+    Settings, SignInSettings,
 };
 use crate::domain::{Clock, Issuer, Lifetime, Randomness, Timestamp};
 use crate::identity::{
@@ -88,6 +89,14 @@ pub fn person_certificates(
         }
         return Ok(None);
     };
+    let creates = |provider: &&IdentityProviderSettings| provider.accounts == ProviderAccountsSetting::Create;
+    if let (Some(_), Some(provider)) = (name_field, settings.identity_provider.iter().find(creates)) {
+        bail!(
+            "[certificate_sign_in]: `name_field` beside `accounts = \"create\"` of identity provider `{}`: who is signed in there by a \
+             username would be signed in here by that name's certificate; link certificates instead",
+            provider.name
+        );
+    }
     let parsed: Issuer = url.parse().map_err(|error| anyhow::anyhow!("[certificate_sign_in]: `url` = \"{url}\" {error}"))?;
     if url.ends_with('/') || parsed.path() != issuer.path() {
         bail!("[certificate_sign_in]: `url` must have the path of `issuer`, and no slash at its end");

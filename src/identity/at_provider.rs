@@ -344,6 +344,10 @@ impl People {
         };
         let account = self.store.account(&subject).await.map_err(Fault::from)?;
         let account = account.ok_or(SignInError::Wrong(Reason::AccountUnknown))?;
+        // Once more, now that it is known when the account was changed last: what was taken away before that opens nothing.
+        if self.store.account_linked_to(&known_by).await.map_err(Fault::from)?.as_ref() != Some(&subject) {
+            return Err(SignInError::Wrong(Reason::LinkedAccountUnknown));
+        }
         if account.state == AccountState::Disabled {
             return Err(SignInError::Wrong(Reason::AccountDisabled));
         }
@@ -354,7 +358,7 @@ impl People {
         let asks_for_more = !amr.contains(&Amr::MultiFactor) && self.store.totp(&subject).await.map_err(Fault::from)?.is_some();
         Ok(match asks_for_more {
             true => Proven::First(FirstFactor::by(subject, account.changed, amr).at_provider(there.at, provider.name())),
-            false => Proven::Whole(Authenticated::by(subject, amr).at_provider(there.at, provider.name())),
+            false => Proven::Whole(Authenticated::by(subject, amr).as_of(account.changed).at_provider(there.at, provider.name())),
         })
     }
 }

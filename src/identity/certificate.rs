@@ -24,7 +24,7 @@ use super::second_factor::FirstFactor;
 use super::signed_in::{Amr, SignedIn};
 use super::username::Username;
 use crate::clients::session_window;
-use crate::domain::{CertificateLinkId, Lifetime, RuleKind, Subject, Thumbprint, Timestamp};
+use crate::domain::{CertificateLinkId, Lifetime, RuleKind, SessionId, Subject, Thumbprint, Timestamp};
 use crate::event::Reason;
 use crate::jose::base64url;
 use crate::pki::Certificate;
@@ -424,6 +424,10 @@ impl People {
         };
         let account = self.store.account(&subject).await.map_err(Fault::from)?;
         let account = account.ok_or(SignInError::Wrong(Reason::AccountUnknown))?;
+        // Once more, now that it is known when the account was changed last: what was unlinked before that opens nothing.
+        if !self.named_by(&answer.shown).await?.contains(&subject) {
+            return Err(SignInError::Wrong(Reason::CertificateUnlinked));
+        }
         if account.state == AccountState::Disabled {
             return Err(SignInError::Wrong(Reason::AccountDisabled));
         }
@@ -436,7 +440,7 @@ impl People {
         let shown = Some(answer.shown.certificate.clone());
         Ok(match asks_for_more {
             true => Proven::First(FirstFactor::by(subject, account.changed, amr).with(shown)),
-            false => Proven::Whole(Authenticated::by(subject, amr).with(shown)),
+            false => Proven::Whole(Authenticated::by(subject, amr).as_of(account.changed).with(shown)),
         })
     }
 
@@ -455,8 +459,15 @@ impl People {
         if self.named_by(shown).await?.iter().any(|subject| *subject != person.subject) {
             return Err(SignInError::Wrong(Reason::CertificateAmbiguous));
         }
-        let linked =
-            self.link(&person.subject, &KnownBy::Key(shown.certificate.key), &shown.subject, Some(shown.not_after), now).await;
+        let linked = self
+            .link_within(
+                Some(&person.session_id),
+                &person.subject,
+                &KnownBy::Key(shown.certificate.key),
+                (&shown.subject, Some(shown.not_after)),
+                now,
+            )
+            .await;
         let linked = linked.map_err(|error| match error {
             PersonError::Failed(fault) => fault,
             PersonError::Store(error) => error.into(),
@@ -479,12 +490,24 @@ impl People {
         not_after: Option<Timestamp>,
         now: Timestamp,
     ) -> Result<Linked, PersonError> {
+        self.link_within(None, subject, known_by, (title, not_after), now).await
+    }
+
+    /// The same, in a session that must be there still.
+    async fn link_within(
+        &self,
+        session: Option<&SessionId>,
+        subject: &Subject,
+        known_by: &KnownBy,
+        (title, not_after): (&str, Option<Timestamp>),
+        now: Timestamp,
+    ) -> Result<Linked, PersonError> {
         let key = self.keys.key(subject).await?.ok_or(PersonError::Unknown)?;
         let link = CertificateLinkId::random(&*self.randomness).map_err(Fault::from)?;
         let label = CertificateLabel { by: known_by.what().to_owned(), title: title.to_owned(), not_after };
         let label = serde_json::to_vec(&label).map_err(|_| Fault::Defect(Reason::Defect))?;
         let known_by = known_by.text();
-        let new = NewCertificateLink { link: &link, subject, known_by: &known_by, label: &label, most: MOST };
+        let new = NewCertificateLink { link: &link, subject, session, known_by: &known_by, label: &label, most: MOST };
         Ok(self.store.link_certificate(&new, &key, now).await?)
     }
 

@@ -153,6 +153,7 @@ impl People {
         let new = NewAccountLink {
             link: &candidature.link,
             subject: &person.subject,
+            session: Some(&person.session_id),
             provider: provider.name(),
             known_by: &known_by,
             label: &label,

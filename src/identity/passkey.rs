@@ -199,10 +199,9 @@ impl People {
             }
         };
         let account = self.store.account(subject).await.map_err(Fault::from)?;
-        match account.map(|account| account.state) {
-            Some(AccountState::Active) => {}
-            Some(AccountState::Disabled) => return Err(SignInError::Wrong(Reason::AccountDisabled)),
-            None => return Err(SignInError::Wrong(Reason::AccountUnknown)),
+        let account = account.ok_or(SignInError::Wrong(Reason::AccountUnknown))?;
+        if account.state != AccountState::Active {
+            return Err(SignInError::Wrong(Reason::AccountDisabled));
         }
         let sign_count = signed.half.sign_count();
         let kept = to_json(&Kept { name, half: signed.half })?;
@@ -215,7 +214,7 @@ impl People {
             PasskeyUsed::Gone => return Err(unknown),
         }
         self.throttle.forgive_address(address);
-        Ok(Authenticated::by(record.subject, signed.amr))
+        Ok(Authenticated::by(record.subject, signed.amr).as_of(account.changed))
     }
 
     /// Goes on with a sign-in that [`People::hold`] interrupted, by a passkey of the same person instead of a code. `token` is that of the form
@@ -287,6 +286,7 @@ impl People {
         let new = NewPasskey {
             passkey: &passkey,
             subject: &person.subject,
+            session: Some(&person.session_id),
             credential_id: &credential_id,
             credential: &kept,
             sign_count,

@@ -97,6 +97,8 @@ pub struct Authenticated {
     elsewhere: Option<(AtTime, String)>,
     /// Whether the account's own second factor was proven.
     second_factor: bool,
+    /// When the account had been changed last as it was looked at for this.
+    account_changed: Option<Timestamp>,
 }
 
 /// What a right password is worth.
@@ -110,7 +112,16 @@ pub enum Proven {
 
 impl Authenticated {
     pub(super) const fn by(subject: Subject, amr: Vec<Amr>) -> Self {
-        Self { subject, amr, certificate: None, elsewhere: None, second_factor: false }
+        Self { subject, amr, certificate: None, elsewhere: None, second_factor: false, account_changed: None }
+    }
+
+    /// The same, worth nothing once the account has been changed since: a password, a passkey or whatever it was may have been taken away.
+    pub(super) fn as_of(self, account_changed: Timestamp) -> Self {
+        Self { account_changed: Some(account_changed), ..self }
+    }
+
+    pub(super) const fn account_changed(&self) -> Option<Timestamp> {
+        self.account_changed
     }
 
     pub(super) fn with(self, certificate: Option<ShownCertificate>) -> Self {
@@ -306,7 +317,7 @@ impl People {
         let asks_for_more = self.store.totp(&account.subject).await.map_err(Fault::from)?.is_some();
         Ok(match asks_for_more {
             true => Proven::First(FirstFactor::by(account.subject, account.changed, vec![Amr::Password])),
-            false => Proven::Whole(Authenticated::by(account.subject, vec![Amr::Password])),
+            false => Proven::Whole(Authenticated::by(account.subject, vec![Amr::Password]).as_of(account.changed)),
         })
     }
 

@@ -82,7 +82,8 @@ impl FirstFactor {
     }
 
     fn completed(self, amr: Vec<Amr>) -> Authenticated {
-        let authenticated = Authenticated::by(self.subject, amr).with(self.certificate).with_second_factor();
+        let authenticated = Authenticated::by(self.subject, amr).as_of(self.account_changed);
+        let authenticated = authenticated.with(self.certificate).with_second_factor();
         match self.elsewhere {
             Some((at, provider)) => authenticated.at_provider(at, &provider),
             None => authenticated,
@@ -92,10 +93,14 @@ impl FirstFactor {
     /// What both factors are together.
     fn with_code(self) -> Authenticated {
         let mut amr = self.amr.clone();
-        // Two factors are known to be two where it is known what the first one is.
-        let is_known = !amr.is_empty();
-        amr.push(Amr::OneTimePassword);
-        amr.extend(is_known.then_some(Amr::MultiFactor));
+        // Two factors are known to be of two kinds where it is known what the first one is, and that it is no code.
+        let is_another = amr.iter().any(|method| !matches!(method, Amr::OneTimePassword | Amr::UserPresence));
+        if !amr.contains(&Amr::OneTimePassword) {
+            amr.push(Amr::OneTimePassword);
+        }
+        if is_another && !amr.contains(&Amr::MultiFactor) {
+            amr.push(Amr::MultiFactor);
+        }
         self.completed(amr)
     }
 }

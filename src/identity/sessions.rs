@@ -206,7 +206,9 @@ impl Sessions {
         let expires = now.plus(self.policy.absolute);
         let shown = authenticated.certificate().map(ShownCertificate::of_session);
         let (secret, certificate) = (&*secret, shown.as_ref());
-        let new = NewSession { session_id: &session_id, subject, secret, state: &state, expires, single_factor, certificate };
+        let as_of = authenticated.account_changed();
+        let new =
+            NewSession { session_id: &session_id, subject, secret, state: &state, expires, single_factor, certificate, as_of };
         let begun = match &same {
             Some(_) => self.store.renew_session(&new, &key, &event, now).await?,
             None => {
@@ -243,6 +245,7 @@ impl Sessions {
             single_factor,
             // It stays the one that it is.
             certificate: None,
+            as_of: None,
         };
         if !self.store.renew_session_secret(&new, &key, now).await? {
             return Err(gone);

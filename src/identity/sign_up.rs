@@ -78,7 +78,7 @@ impl ClaimNames {
             name: text(&self.name),
             email_verified: email.as_ref().map(|_| verified),
             email,
-            groups,
+            groups: self.groups.as_ref().map(|_| groups),
         }
     }
 }
@@ -90,18 +90,20 @@ pub(super) struct Told {
     name: Option<String>,
     email: Option<String>,
     email_verified: Option<bool>,
-    groups: Vec<String>,
+    /// Nothing where nobody asks for them.
+    groups: Option<Vec<String>>,
 }
 
 impl Told {
     fn claims(self) -> PersonClaims {
         let Self { name, email, email_verified, groups, .. } = self;
-        PersonClaims { name, email, email_verified, groups, ..PersonClaims::default() }
+        PersonClaims { name, email, email_verified, groups: groups.unwrap_or_default(), ..PersonClaims::default() }
     }
 
     /// The same person, as they are told now. What the provider does not tell of stays.
     fn onto(self, known: PersonClaims) -> PersonClaims {
         let Self { name, email, email_verified, groups, .. } = self;
+        let groups = groups.unwrap_or_else(|| known.groups.clone());
         PersonClaims { name, email, email_verified, groups, ..known }
     }
 
@@ -154,6 +156,7 @@ impl People {
             let new = NewAccountLink {
                 link: &link,
                 subject: &subject,
+                session: None,
                 provider: provider.name(),
                 known_by: &known_by,
                 label: &label,
@@ -228,9 +231,16 @@ mod tests {
         }));
         assert_eq!((told.username.as_deref(), told.name.as_deref()), (Some("Alice"), None), "no control characters");
         assert_eq!((told.email.as_deref(), told.email_verified), (Some("a@example.org"), Some(false)), "not in so many words");
-        assert_eq!(told.groups, ["it", "staff"], "those that are named, and no others");
-        assert_eq!(read(&json!({ "roles": "there-staff" })).groups, ["staff"]);
-        assert_eq!(read(&json!({ "name": "n".repeat(201), "email_verified": true })), Told::default());
+        assert_eq!(
+            told.groups.as_deref(),
+            Some(&["it".to_owned(), "staff".to_owned()][..]),
+            "those that are named, and no others"
+        );
+        assert_eq!(read(&json!({ "roles": "there-staff" })).groups, Some(vec!["staff".to_owned()]));
+        assert_eq!(
+            read(&json!({ "name": "n".repeat(201), "email_verified": true })),
+            Told { groups: Some(vec![]), ..Told::default() }
+        );
     }
 
     #[test]

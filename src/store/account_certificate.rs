@@ -10,7 +10,7 @@ use super::linked_account::{Unlinked, Unlinking};
 use super::sealed::ACCOUNT_CERTIFICATE;
 use super::work::{NumberedWork, Work, within};
 use super::{RuleWindow, Store, StoreError, account};
-use crate::domain::{CertificateLinkId, Subject, Timestamp};
+use crate::domain::{CertificateLinkId, SessionId, Subject, Timestamp};
 use crate::event::{AuditEvent, SessionEnd, Trailed};
 use crate::seal::PersonKey;
 
@@ -24,6 +24,8 @@ pub struct NewCertificateLink<'a> {
     pub link: &'a CertificateLinkId,
     /// Whose.
     pub subject: &'a Subject,
+    /// The session that it is linked in, where it is one: it must be there still.
+    pub session: Option<&'a SessionId>,
     /// What the certificate is known by, in the words of whoever looks it up.
     pub known_by: &'a str,
     /// What the person reads of it; sealed.
@@ -107,6 +109,9 @@ impl Store {
         if !browser_session::hold_active(&mut unit.work, subject).await? {
             return Ok(Linked::NoAccount);
         }
+        if !browser_session::holds(&mut unit.work, new.session).await? {
+            return Ok(Linked::NoAccount);
+        }
         for index in self.indexes(MATCH, new.known_by.as_bytes()) {
             let taken: Option<(String,)> = within!(&mut unit.work, fetch_optional: sqlx::query_as(WHOSE).bind(index))?;
             if taken.is_some() {
@@ -181,7 +186,14 @@ pub(super) const TRIAL: super::trial::Trial = super::trial::Trial {
         Box::pin(async move {
             (super::account::TRIAL.write)(store, mark).await;
             let (link, subject, secret) = (mark.id(), mark.id(), &mark.secret);
-            let new = NewCertificateLink { link: &link, subject: &subject, known_by: secret, label: secret.as_bytes(), most: 1 };
+            let new = NewCertificateLink {
+                link: &link,
+                subject: &subject,
+                session: None,
+                known_by: secret,
+                label: secret.as_bytes(),
+                most: 1,
+            };
             let linked = store.link_certificate(&new, &mark.key(), super::trial::NOW).await;
             assert_eq!(linked.expect("answered"), Linked::Now);
         })

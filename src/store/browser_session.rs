@@ -50,6 +50,9 @@ pub struct NewSession<'a> {
     pub single_factor: bool,
     /// The certificate by which they signed in, if it was that. No session is written for one that a rule is on by then, and it ends with a rule.
     pub certificate: Option<&'a SessionCertificate>,
+    /// When the account had been changed last as the person proved to be its own, where that was before this moment. No session is written
+    /// for an account that was changed since: the change may have been meant for whoever signs in.
+    pub as_of: Option<Timestamp>,
 }
 
 /// A certificate that somebody signed in with, in the words of rules on certificates.
@@ -359,6 +362,14 @@ pub(super) async fn hold(work: &mut Work, session_id: &SessionId) -> Result<bool
     Ok(within!(work, execute: sqlx::query(HOLD_SESSION).bind(session_id.as_str()))? == 1)
 }
 
+/// The same of a session that something is to be done in, where it is one.
+pub(super) async fn holds(work: &mut Work, session: Option<&SessionId>) -> Result<bool, StoreError> {
+    match session {
+        Some(session_id) => hold(work, session_id).await,
+        None => Ok(true),
+    }
+}
+
 /// Whether the account is active; until this work is done nobody else changes that.
 pub(super) async fn hold_active(work: &mut Work, subject: &Subject) -> Result<bool, StoreError> {
     let active = AccountState::Active.name();
@@ -370,6 +381,12 @@ pub(super) async fn hold_active(work: &mut Work, subject: &Subject) -> Result<bo
 async fn may_sign_in(work: &mut Work, new: &NewSession<'_>) -> Result<bool, StoreError> {
     if !hold_active(work, new.subject).await? || (new.single_factor && second_factor::is_there(work, new.subject).await?) {
         return Ok(false);
+    }
+    if let Some(as_of) = new.as_of {
+        let (changed,): (i64,) = within!(&mut *work, fetch_one: sqlx::query_as(CHANGED).bind(new.subject.as_str()))?;
+        if changed != as_of.seconds() {
+            return Ok(false);
+        }
     }
     Ok(match new.certificate {
         Some(shown) => !certificate::is_revoked(work, shown).await?,
@@ -398,11 +415,14 @@ const BY_SECRET: &str = "SELECT s.session_id, s.subject, a.state, s.state_sealed
 const OF_SUBJECT: &str = "SELECT s.session_id, s.subject, a.state, s.state_sealed, s.created, s.used, s.expires \
      FROM browser_session s JOIN account a ON a.subject = s.subject WHERE s.subject = $1 ORDER BY s.used DESC, s.session_id";
 const HOLD_SESSION: &str = "UPDATE browser_session SET used = used WHERE session_id = $1";
+const CHANGED: &str = "SELECT changed FROM account WHERE subject = $1";
 const HOLD: &str = "UPDATE account SET state = state WHERE subject = $1 AND state = $2";
 const INSERT: &str = "INSERT INTO browser_session (session_id, secret_index, subject, state_sealed, created, used, expires, \
      certificate_index, certificate_key_index, certificate_serial_index) VALUES ($1, $2, $3, $4, $5, $5, $6, $7, $8, $9)";
 const RENEW: &str = "UPDATE browser_session SET secret_index = $3, state_sealed = $4, used = $5, expires = $6, \
-     certificate_index = $7, certificate_key_index = $8, certificate_serial_index = $9 WHERE session_id = $1 AND subject = $2";
+     certificate_index = COALESCE($7, certificate_index), certificate_key_index = COALESCE($8, certificate_key_index), \
+     certificate_serial_index = CASE WHEN $7 IS NULL THEN certificate_serial_index ELSE $9 END \
+     WHERE session_id = $1 AND subject = $2";
 const RENEW_SECRET: &str = "UPDATE browser_session SET secret_index = $3, state_sealed = $4, used = $5, expires = $6 \
      WHERE session_id = $1 AND subject = $2";
 const TOUCH: &str = "UPDATE browser_session SET used = $2 WHERE session_id = $1 AND used < $2";
@@ -434,6 +454,7 @@ pub(super) const TRIAL: super::trial::Trial = super::trial::Trial {
                 expires,
                 single_factor,
                 certificate,
+                as_of: None,
             };
             let begun = store.begin_session(&new, &mark.key(), None, 9, super::trial::WINDOW, &mark.event()).await;
             assert!(begun.expect("answered").is_some());

@@ -24,6 +24,8 @@ pub struct NewAccountLink<'a> {
     pub link: &'a AccountLinkId,
     /// Whose.
     pub subject: &'a Subject,
+    /// The session that it is linked in, where it is one: it must be there still.
+    pub session: Option<&'a SessionId>,
     /// The provider, for the audit trail.
     pub provider: &'a str,
     /// What the account there is known by, in the words of whoever looks it up.
@@ -169,6 +171,9 @@ impl Store {
         if !browser_session::hold_active(&mut unit.work, subject).await? {
             return Ok(Linked::NoAccount);
         }
+        if !browser_session::holds(&mut unit.work, new.session).await? {
+            return Ok(Linked::NoAccount);
+        }
         for index in self.indexes(MATCH, new.known_by.as_bytes()) {
             let taken: Option<(String,)> = within!(&mut unit.work, fetch_optional: sqlx::query_as(WHOSE).bind(index))?;
             if taken.is_some() {
@@ -242,7 +247,15 @@ pub(super) const TRIAL: super::trial::Trial = super::trial::Trial {
             (super::account::TRIAL.write)(store, mark).await;
             let (link, subject, secret) = (mark.id(), mark.id(), &mark.secret);
             let label = secret.as_bytes();
-            let new = NewAccountLink { link: &link, subject: &subject, provider: "other", known_by: secret, label, most: 1 };
+            let new = NewAccountLink {
+                link: &link,
+                subject: &subject,
+                session: None,
+                provider: "other",
+                known_by: secret,
+                label,
+                most: 1,
+            };
             let linked = store.link_account(&new, &mark.key(), super::trial::NOW).await;
             assert_eq!(linked.expect("answered"), Linked::Now);
         })

@@ -9,7 +9,7 @@ use super::engine::read;
 use super::sealed::PASSKEY;
 use super::work::{NumberedWork, Work, within};
 use super::{RuleWindow, Store, StoreError, Unlinked, Unlinking, account};
-use crate::domain::{PasskeyId, Subject, Timestamp};
+use crate::domain::{PasskeyId, SessionId, Subject, Timestamp};
 use crate::event::{AuditEvent, SessionEnd, Trailed};
 use crate::seal::PersonKey;
 
@@ -23,6 +23,8 @@ pub struct NewPasskey<'a> {
     pub passkey: &'a PasskeyId,
     /// Whose.
     pub subject: &'a Subject,
+    /// The session that it is made in, which must be there still.
+    pub session: Option<&'a SessionId>,
     /// The credential's id, as the authenticator made it.
     pub credential_id: &'a [u8],
     /// The key and what there is to read of it; sealed.
@@ -120,6 +122,9 @@ impl Store {
         // The lock of the control plane: between the look and the insertion nobody adds one.
         let mut unit = NumberedWork::begin(&self.inner.db).await?;
         if !browser_session::hold_active(&mut unit.work, subject).await? {
+            return Ok(PasskeyAdded::NoAccount);
+        }
+        if !browser_session::holds(&mut unit.work, new.session).await? {
             return Ok(PasskeyAdded::NoAccount);
         }
         for index in self.indexes(CREDENTIAL, new.credential_id) {
@@ -235,6 +240,7 @@ pub(super) const TRIAL: super::trial::Trial = super::trial::Trial {
             let new = NewPasskey {
                 passkey: &passkey,
                 subject: &subject,
+                session: None,
                 credential_id: secret,
                 credential: secret,
                 sign_count: 1,

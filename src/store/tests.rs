@@ -81,6 +81,7 @@ mod seal_key;
 mod soak;
 mod swap;
 mod trials;
+mod ways_in;
 
 fn id(name: &str) -> ClientId {
     name.parse().expect("a client id")

@@ -274,7 +274,7 @@ impl AnchorSet {
     /// Why it is of no use. What was in force stays.
     #[cfg(feature = "server")]
     pub fn take_status(&self, ask: &OcspAsk, answer: Result<&[u8], String>, now: Timestamp) -> Result<(), OcspProblem> {
-        self.ocsp.as_ref().map_or(Ok(()), |ocsp| ocsp.take_in(ask, answer, now))
+        self.ocsp.as_ref().map_or(Ok(()), |ocsp| ocsp.take_in(ask, answer, &self.revocation_lists.load(), now))
     }
 
     /// Takes an answer that came before this process was, unless one is known that is as new. The question is to be put all the same.
@@ -283,7 +283,7 @@ impl AnchorSet {
     /// Why it is of no use now.
     #[cfg(feature = "server")]
     pub fn take_kept_status(&self, ask: &OcspAsk, answer: &[u8], now: Timestamp) -> Result<(), OcspProblem> {
-        self.ocsp.as_ref().map_or(Ok(()), |ocsp| ocsp.take_kept(ask, answer, now))
+        self.ocsp.as_ref().map_or(Ok(()), |ocsp| ocsp.take_kept(ask, answer, &self.revocation_lists.load(), now))
     }
 
     /// The lists that are to be fetched now, never more than there is room for. Whoever takes them answers with [`AnchorSet::take_list`] and

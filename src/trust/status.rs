@@ -265,6 +265,8 @@ impl OcspStatuses {
         };
         let signed_until = match still_signed(answer, lists, now) {
             Ok(until) => until,
+            // Nobody knows of the responder: that makes nothing good, and does not undo that something was revoked.
+            Err(OcspProblem::Responder(why)) if !is_revoked(&why) && matches!(answer.status, OcspStatus::Revoked { .. }) => None,
             Err(problem) => return Some(useless(&problem)),
         };
         Some(match answer.status {
@@ -328,7 +330,13 @@ impl OcspStatuses {
     }
 
     /// Takes what came.
-    pub(super) fn take_in(&self, ask: &OcspAsk, answer: Result<&[u8], String>, now: Timestamp) -> Result<(), OcspProblem> {
+    pub(super) fn take_in(
+        &self,
+        ask: &OcspAsk,
+        answer: Result<&[u8], String>,
+        lists: &RevocationLists,
+        now: Timestamp,
+    ) -> Result<(), OcspProblem> {
         let entry = &ask.entry;
         let known = entry.state.load();
         let read = answer.map_err(OcspProblem::Fetch);
@@ -338,6 +346,10 @@ impl OcspStatuses {
             Ok(answer) if known.answer.as_ref().is_some_and(|known| known.this_update > answer.this_update) => {
                 let (this_update, next_update) = (answer.this_update, answer.next_update);
                 let problem = OcspProblem::Answer(OcspError::Stale { this_update, next_update });
+                (self.failed(&known, problem.clone(), now), Err(problem))
+            }
+            // A responder whose certificate was revoked takes nothing back that was said before.
+            Ok(answer) if let Some(problem) = disowned(&answer, lists, now) => {
                 (self.failed(&known, problem.clone(), now), Err(problem))
             }
             Ok(answer) => {
@@ -353,10 +365,19 @@ impl OcspStatuses {
     }
 
     /// Takes an answer that came before this process was, unless one is known that is as new. The question is put all the same.
-    pub(super) fn take_kept(&self, ask: &OcspAsk, bytes: &[u8], now: Timestamp) -> Result<(), OcspProblem> {
+    pub(super) fn take_kept(
+        &self,
+        ask: &OcspAsk,
+        bytes: &[u8],
+        lists: &RevocationLists,
+        now: Timestamp,
+    ) -> Result<(), OcspProblem> {
         let entry = &ask.entry;
         let known = entry.state.load();
         let answer = entry.question.kept_answer(bytes, &entry.issuer, now)?;
+        if let Some(problem) = disowned(&answer, lists, now) {
+            return Err(problem);
+        }
         if known.answer.as_ref().is_none_or(|known| known.this_update < answer.this_update) {
             let problem = known.problem.clone().filter(|problem| *problem != OcspProblem::Pending);
             entry.state.store(Arc::new(State { answer: Some(answer), problem, due: known.due, failures: known.failures }));
@@ -380,6 +401,16 @@ impl OcspStatuses {
 fn still_signed(answer: &OcspAnswer, lists: &RevocationLists, now: Timestamp) -> Result<Option<Timestamp>, OcspProblem> {
     let Some(delegate) = &answer.delegate else { return Ok(None) };
     lists.check_link(delegate, now).map_err(|error| OcspProblem::Responder(Box::new(error)))
+}
+
+fn is_revoked(error: &RevocationListError) -> bool {
+    matches!(error, RevocationListError::Revoked { .. })
+}
+
+/// Why an answer counts for nothing whose responder is known to have lost its certificate.
+fn disowned(answer: &OcspAnswer, lists: &RevocationLists, now: Timestamp) -> Option<OcspProblem> {
+    let problem = still_signed(answer, lists, now).err()?;
+    matches!(&problem, OcspProblem::Responder(why) if is_revoked(why)).then_some(problem)
 }
 
 #[cfg(test)]

@@ -67,6 +67,7 @@ async fn fill(store: &Store, (person, key): &(Subject, PersonKey), now: Timestam
             expires,
             single_factor: true,
             certificate: None,
+            as_of: None,
         };
         store.begin_session(&new, key, None, most, until, &event).await.expect("begun").expect("there");
         let seen = SeenCertificate { certificate: name.clone(), key: name.clone(), serial: None, expires };
