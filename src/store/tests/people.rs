@@ -314,7 +314,8 @@ on_both_engines! {
             state: b"{}",
             expires: NOW,
             single_factor: true,
-            certificate: None, as_of: None,
+            certificate: None,
+            as_of: None,
         };
         assert!(!store.renew_session(&one, &alice.1, &event, NOW).await.expect("tried"));
         assert_eq!(registry.live(&alice).await, ["kept"]);

@@ -202,8 +202,8 @@ async fn certificates_of_an_authority_are_told_before_they_end() {
     let carol = stack.client_ca.issue(Leaf { not_after: 3_600, ..Leaf::client("carol") });
     stack.apply(&[stack.person("carol")]).await.ok();
     let started = Instant::now();
-    let ask_as_carol = [("client_id", "carol")];
-    while stack.ask(&carol, &ask_as_carol).await.status != 200 {
+    let form = [("grant_type", "client_credentials"), ("client_id", "carol"), ("resource", &*stack.accounts)];
+    while stack.caller(&carol).send(&stack.mtls_authority, &Call::form("/token", &form)).await.status != 200 {
         assert!(started.elapsed() < PATIENCE, "carol is not known");
     }
     let told = || {
