@@ -358,7 +358,9 @@ impl People {
         let asks_for_more = !amr.contains(&Amr::MultiFactor) && self.store.totp(&subject).await.map_err(Fault::from)?.is_some();
         Ok(match asks_for_more {
             true => Proven::First(FirstFactor::by(subject, account.changed, amr).at_provider(there.at, provider.name())),
-            false => Proven::Whole(Authenticated::by(subject, amr).as_of(account.changed).at_provider(there.at, provider.name())),
+            false => Proven::Whole(
+                Authenticated::by(subject, amr).unless_changed_since(account.changed).at_provider(there.at, provider.name()),
+            ),
         })
     }
 }

@@ -440,7 +440,7 @@ impl People {
         let shown = Some(answer.shown.certificate.clone());
         Ok(match asks_for_more {
             true => Proven::First(FirstFactor::by(subject, account.changed, amr).with(shown)),
-            false => Proven::Whole(Authenticated::by(subject, amr).as_of(account.changed).with(shown)),
+            false => Proven::Whole(Authenticated::by(subject, amr).unless_changed_since(account.changed).with(shown)),
         })
     }
 

@@ -214,7 +214,7 @@ impl People {
             PasskeyUsed::Gone => return Err(unknown),
         }
         self.throttle.forgive_address(address);
-        Ok(Authenticated::by(record.subject, signed.amr).as_of(account.changed))
+        Ok(Authenticated::by(record.subject, signed.amr).unless_changed_since(account.changed))
     }
 
     /// Goes on with a sign-in that [`People::hold`] interrupted, by a passkey of the same person instead of a code. `token` is that of the form

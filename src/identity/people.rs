@@ -116,7 +116,7 @@ impl Authenticated {
     }
 
     /// The same, worth nothing once the account has been changed since: a password, a passkey or whatever it was may have been taken away.
-    pub(super) fn as_of(self, account_changed: Timestamp) -> Self {
+    pub(super) fn unless_changed_since(self, account_changed: Timestamp) -> Self {
         Self { account_changed: Some(account_changed), ..self }
     }
 
@@ -317,7 +317,7 @@ impl People {
         let asks_for_more = self.store.totp(&account.subject).await.map_err(Fault::from)?.is_some();
         Ok(match asks_for_more {
             true => Proven::First(FirstFactor::by(account.subject, account.changed, vec![Amr::Password])),
-            false => Proven::Whole(Authenticated::by(account.subject, vec![Amr::Password]).as_of(account.changed)),
+            false => Proven::Whole(Authenticated::by(account.subject, vec![Amr::Password]).unless_changed_since(account.changed)),
         })
     }
 

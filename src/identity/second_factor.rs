@@ -82,7 +82,7 @@ impl FirstFactor {
     }
 
     fn completed(self, amr: Vec<Amr>) -> Authenticated {
-        let authenticated = Authenticated::by(self.subject, amr).as_of(self.account_changed);
+        let authenticated = Authenticated::by(self.subject, amr).unless_changed_since(self.account_changed);
         let authenticated = authenticated.with(self.certificate).with_second_factor();
         match self.elsewhere {
             Some((at, provider)) => authenticated.at_provider(at, &provider),
