@@ -25,7 +25,7 @@ use crate::domain::{Lifetime, PasskeyId, SessionId, Subject, Timestamp};
 use crate::event::Reason;
 use crate::jose::base64url;
 use crate::seal::PersonKey;
-use crate::store::{AccountState, NewPasskey, PasskeyAdded, PasskeyRecord, PasskeyUsed, StoreError, Unlinked, Unlinking};
+use crate::store::{AccountState, Linked, NewPasskey, PasskeyRecord, PasskeyUsed, StoreError, Unlinked, Unlinking};
 
 /// How long somebody may take to use or make a passkey.
 pub const CEREMONY: Lifetime = Lifetime::from_seconds(300);
@@ -293,10 +293,10 @@ impl People {
             most: MOST,
         };
         match self.store.add_passkey(&new, &key, now).await.map_err(Fault::from)? {
-            PasskeyAdded::Now => {}
-            PasskeyAdded::Taken => return Err(SignInError::Wrong(Reason::PasskeyTaken)),
-            PasskeyAdded::TooMany => return Err(SignInError::Wrong(Reason::PasskeysTooMany)),
-            PasskeyAdded::NoAccount => return Err(SignInError::Wrong(Reason::AccountUnknown)),
+            Linked::Now => {}
+            Linked::Taken => return Err(SignInError::Wrong(Reason::PasskeyTaken)),
+            Linked::TooMany => return Err(SignInError::Wrong(Reason::PasskeysTooMany)),
+            Linked::NoAccount => return Err(SignInError::Wrong(Reason::AccountUnknown)),
         }
         self.throttle.forgive_address(address);
         Ok(())

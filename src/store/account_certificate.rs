@@ -4,12 +4,11 @@ use std::fmt;
 
 use zeroize::Zeroizing;
 
-use super::browser_session::{self, Ending, Which};
 use super::engine::read;
-use super::linked_account::{Unlinked, Unlinking};
 use super::sealed::ACCOUNT_CERTIFICATE;
+use super::way_in::{Adding, Linked, TakingAway, Unlinked, Unlinking};
 use super::work::{NumberedWork, Work, within};
-use super::{RuleWindow, Store, StoreError, account};
+use super::{RuleWindow, Store, StoreError};
 use crate::domain::{CertificateLinkId, SessionId, Subject, Timestamp};
 use crate::event::{AuditEvent, SessionEnd, Trailed};
 use crate::seal::PersonKey;
@@ -38,19 +37,6 @@ impl fmt::Debug for NewCertificateLink<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("NewCertificateLink").field("link", self.link).field("subject", self.subject).finish_non_exhaustive()
     }
-}
-
-/// Whether something to sign in with was linked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Linked {
-    /// It is now.
-    Now,
-    /// It opens an account already, this one or another; nothing was written.
-    Taken,
-    /// The person has as many as there may be; nothing was written.
-    TooMany,
-    /// There is no such account, or its person may not sign in; nothing was written.
-    NoAccount,
 }
 
 /// A link as stored. See [`Store::open_certificate_link`].
@@ -106,26 +92,16 @@ impl Store {
         let sealed = self.seal_for(key, &ACCOUNT_CERTIFICATE, link, new.label)?;
         // The lock of the control plane: between the look and the insertion nobody links.
         let mut unit = NumberedWork::begin(&self.inner.db).await?;
-        if !browser_session::hold_active(&mut unit.work, subject).await? {
-            return Ok(Linked::NoAccount);
-        }
-        if !browser_session::holds(&mut unit.work, new.session).await? {
-            return Ok(Linked::NoAccount);
-        }
-        for index in self.indexes(MATCH, new.known_by.as_bytes()) {
-            let taken: Option<(String,)> = within!(&mut unit.work, fetch_optional: sqlx::query_as(WHOSE).bind(index))?;
-            if taken.is_some() {
-                return Ok(Linked::Taken);
-            }
-        }
-        let (count,): (i64,) = within!(&mut unit.work, fetch_one: sqlx::query_as(COUNT).bind(subject.as_str()))?;
-        if count >= i64::from(new.most) {
-            return Ok(Linked::TooMany);
-        }
+        let (session, known_by, most) = (new.session, new.known_by.as_bytes(), new.most);
+        let adding = Adding { subject, session, known_by, purpose: MATCH, whose: WHOSE, count: COUNT, most };
+        let index = match self.may_add(&mut unit, &adding).await? {
+            Ok(index) => index,
+            Err(refused) => return Ok(refused),
+        };
         within!(&mut unit.work, execute: sqlx::query(INSERT)
                 .bind(link)
                 .bind(subject.as_str())
-                .bind(self.index(MATCH, new.known_by.as_bytes()))
+                .bind(index)
                 .bind(&sealed)
                 .bind(now.seconds()))?;
         let event = AuditEvent::CertificateLinked { subject: subject.clone(), link: new.link.clone() };
@@ -134,9 +110,7 @@ impl Store {
         Ok(Linked::Now)
     }
 
-    /// Takes a link away, with its event (`certificate_unlinked`), and ends every session of the person but the one it is taken away in: one
-    /// of them may be that of whoever has the certificate's key. So may a sign-in that lacks the second factor alone: the account counts as
-    /// changed.
+    /// Takes a link away, with its event (`certificate_unlinked`), and what may have come of it.
     pub async fn unlink_certificate(
         &self,
         link: &CertificateLinkId,
@@ -145,22 +119,9 @@ impl Store {
         window: RuleWindow,
         now: Timestamp,
     ) -> Result<Unlinked, StoreError> {
-        let mut unit = NumberedWork::begin(&self.inner.db).await?;
-        let removed = within!(&mut unit.work, execute: sqlx::query(DELETE).bind(link.as_str()).bind(subject.as_str()))?;
-        if removed == 0 {
-            return Ok(Unlinked::Absent);
-        }
-        if !by.may_leave(&mut unit.work, subject).await? {
-            return Ok(Unlinked::LastWayIn);
-        }
-        account::note_change(&mut unit.work, subject, now).await?;
-        let which = Which::OfSubject { subject, except: by.kept() };
-        let ending = Ending { why: SessionEnd::CertificateUnlinked, window, at: now };
-        let ended = browser_session::end(&mut unit, which, &ending).await?;
         let event = AuditEvent::CertificateUnlinked { subject: subject.clone(), link: link.clone() };
-        unit.work.record_event(&Trailed { time: now, event }).await?;
-        unit.commit_numbered(self).await?;
-        Ok(Unlinked::Now(ended))
+        let (why, name) = (SessionEnd::CertificateUnlinked, link.as_str());
+        self.take_away(TakingAway { subject, delete: DELETE, name, by, why, event }, window, now).await
     }
 }
 

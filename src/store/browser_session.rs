@@ -362,14 +362,6 @@ pub(super) async fn hold(work: &mut Work, session_id: &SessionId) -> Result<bool
     Ok(within!(work, execute: sqlx::query(HOLD_SESSION).bind(session_id.as_str()))? == 1)
 }
 
-/// The same of a session that something is to be done in, where it is one.
-pub(super) async fn holds(work: &mut Work, session: Option<&SessionId>) -> Result<bool, StoreError> {
-    match session {
-        Some(session_id) => hold(work, session_id).await,
-        None => Ok(true),
-    }
-}
-
 /// Whether the account is active; until this work is done nobody else changes that.
 pub(super) async fn hold_active(work: &mut Work, subject: &Subject) -> Result<bool, StoreError> {
     let active = AccountState::Active.name();

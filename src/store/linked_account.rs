@@ -4,12 +4,11 @@ use std::fmt;
 
 use zeroize::Zeroizing;
 
-use super::account_certificate::Linked;
-use super::browser_session::{self, Ended, Ending, Which};
 use super::engine::read;
 use super::sealed::LINKED_ACCOUNT;
+use super::way_in::{Adding, Linked, TakingAway, Unlinked, Unlinking};
 use super::work::{NumberedWork, Work, within};
-use super::{Added, NewAccount, RuleWindow, Store, StoreError, account};
+use super::{Added, NewAccount, RuleWindow, Store, StoreError};
 use crate::domain::{AccountLinkId, SessionId, Subject, Timestamp};
 use crate::event::{AuditEvent, SessionEnd, Trailed};
 use crate::seal::PersonKey;
@@ -61,43 +60,6 @@ pub enum AddedLinked {
     NameTaken,
     /// The account elsewhere opens one already; nothing was written.
     Linked,
-}
-
-/// Whether something that a person signs in with was taken away.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Unlinked {
-    /// It is gone, and so are these sessions.
-    Now(Ended),
-    /// There is no such thing of this person's.
-    Absent,
-    /// The person could not sign in any more; nothing was written.
-    LastWayIn,
-}
-
-/// Who takes something away that a person signs in with.
-#[derive(Clone, Copy, Debug)]
-pub enum Unlinking<'a> {
-    /// The person, in this session, which is kept. Something to sign in with must be left.
-    Person(&'a SessionId),
-    /// An operator. No session is kept.
-    Operator,
-}
-
-impl<'a> Unlinking<'a> {
-    pub(super) const fn kept(self) -> Option<&'a SessionId> {
-        match self {
-            Self::Person(kept) => Some(kept),
-            Self::Operator => None,
-        }
-    }
-
-    /// Whether the person may be left with what there still is.
-    pub(super) async fn may_leave(self, work: &mut Work, subject: &Subject) -> Result<bool, StoreError> {
-        match self {
-            Self::Person(_) => account::has_way_in(work, subject).await,
-            Self::Operator => Ok(true),
-        }
-    }
 }
 
 impl Store {
@@ -168,26 +130,16 @@ impl Store {
     ) -> Result<Linked, StoreError> {
         let (link, subject) = (new.link.as_str(), new.subject);
         let sealed = self.seal_for(key, &LINKED_ACCOUNT, link, new.label)?;
-        if !browser_session::hold_active(&mut unit.work, subject).await? {
-            return Ok(Linked::NoAccount);
-        }
-        if !browser_session::holds(&mut unit.work, new.session).await? {
-            return Ok(Linked::NoAccount);
-        }
-        for index in self.indexes(MATCH, new.known_by.as_bytes()) {
-            let taken: Option<(String,)> = within!(&mut unit.work, fetch_optional: sqlx::query_as(WHOSE).bind(index))?;
-            if taken.is_some() {
-                return Ok(Linked::Taken);
-            }
-        }
-        let (count,): (i64,) = within!(&mut unit.work, fetch_one: sqlx::query_as(COUNT).bind(subject.as_str()))?;
-        if count >= i64::from(new.most) {
-            return Ok(Linked::TooMany);
-        }
+        let (session, known_by, most) = (new.session, new.known_by.as_bytes(), new.most);
+        let adding = Adding { subject, session, known_by, purpose: MATCH, whose: WHOSE, count: COUNT, most };
+        let index = match self.may_add(unit, &adding).await? {
+            Ok(index) => index,
+            Err(refused) => return Ok(refused),
+        };
         within!(&mut unit.work, execute: sqlx::query(INSERT)
                 .bind(link)
                 .bind(subject.as_str())
-                .bind(self.index(MATCH, new.known_by.as_bytes()))
+                .bind(index)
                 .bind(&sealed)
                 .bind(now.seconds()))?;
         let event =
@@ -196,8 +148,7 @@ impl Store {
         Ok(Linked::Now)
     }
 
-    /// Takes a link away, with its event (`account_unlinked`), and ends every session of the person but the one it is taken away in: one
-    /// of them may have been opened by it. So may a sign-in that lacks the second factor alone: the account counts as changed.
+    /// Takes a link away, with its event (`account_unlinked`), and what may have come of it.
     pub async fn unlink_account(
         &self,
         link: &AccountLinkId,
@@ -206,22 +157,9 @@ impl Store {
         window: RuleWindow,
         now: Timestamp,
     ) -> Result<Unlinked, StoreError> {
-        let mut unit = NumberedWork::begin(&self.inner.db).await?;
-        let removed = within!(&mut unit.work, execute: sqlx::query(DELETE).bind(link.as_str()).bind(subject.as_str()))?;
-        if removed == 0 {
-            return Ok(Unlinked::Absent);
-        }
-        if !by.may_leave(&mut unit.work, subject).await? {
-            return Ok(Unlinked::LastWayIn);
-        }
-        account::note_change(&mut unit.work, subject, now).await?;
-        let which = Which::OfSubject { subject, except: by.kept() };
-        let ending = Ending { why: SessionEnd::AccountUnlinked, window, at: now };
-        let ended = browser_session::end(&mut unit, which, &ending).await?;
         let event = AuditEvent::AccountUnlinked { subject: subject.clone(), link: link.clone() };
-        unit.work.record_event(&Trailed { time: now, event }).await?;
-        unit.commit_numbered(self).await?;
-        Ok(Unlinked::Now(ended))
+        let (why, name) = (SessionEnd::AccountUnlinked, link.as_str());
+        self.take_away(TakingAway { subject, delete: DELETE, name, by, why, event }, window, now).await
     }
 }
 

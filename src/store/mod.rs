@@ -54,10 +54,11 @@ mod signing_key;
 mod tests;
 #[cfg(test)]
 mod trial;
+mod way_in;
 mod work;
 
 pub use account::{AccountChange, AccountRecord, AccountState, Added, NewAccount};
-pub use account_certificate::{CertificateLinkRecord, Linked, NewCertificateLink};
+pub use account_certificate::{CertificateLinkRecord, NewCertificateLink};
 pub use audit::PendingEvent;
 pub use authorization_code::{CodeRecord, CodeSpent, Finished, Finishes, NewCode};
 pub use browser_session::{Ended, Ending, NewSession, SessionCertificate, SessionRecord};
@@ -68,9 +69,9 @@ pub use device_authorization::{DeviceAdded, DeviceRecord, DeviceState, NewDevice
 pub use error::StoreError;
 pub use feed::{Change, ChangeCursor, ChangeKind, ChangeWatch, Changes};
 pub use grant_family::{Begun, FamilyRecord, NewFamily, Parent, Rebound, Rotated};
-pub use linked_account::{AccountLinkRecord, AddedLinked, NewAccountLink, Unlinked, Unlinking};
+pub use linked_account::{AccountLinkRecord, AddedLinked, NewAccountLink};
 pub use logout_notice::LogoutNotice;
-pub use passkey::{NewPasskey, PasskeyAdded, PasskeyRecord, PasskeyUsed};
+pub use passkey::{NewPasskey, PasskeyRecord, PasskeyUsed};
 pub use person_key::{PersonKeys, SealedPersonKey};
 pub use replay::Claimed;
 pub use reseal::{Pass, Resealed};
@@ -78,6 +79,7 @@ pub use revocation::{NewRule, RuleWindow};
 pub use seal_key::{ACTIVATION_DELAY, SETTLE, SealKeyRecord, SealKeyState};
 pub use second_factor::{NewSecondFactor, TotpRecord};
 pub use signing_key::{KeyStep, SigningKeyRecord, SigningKeyState};
+pub use way_in::{Linked, Unlinked, Unlinking};
 
 use engine::{Db, Target, read};
 use sealed::CANARY;

@@ -4,11 +4,11 @@ use std::fmt;
 
 use zeroize::Zeroizing;
 
-use super::browser_session::{self, Ending, Which};
 use super::engine::read;
 use super::sealed::PASSKEY;
+use super::way_in::{Adding, Linked, TakingAway, Unlinked, Unlinking};
 use super::work::{NumberedWork, Work, within};
-use super::{RuleWindow, Store, StoreError, Unlinked, Unlinking, account};
+use super::{RuleWindow, Store, StoreError};
 use crate::domain::{PasskeyId, SessionId, Subject, Timestamp};
 use crate::event::{AuditEvent, SessionEnd, Trailed};
 use crate::seal::PersonKey;
@@ -39,19 +39,6 @@ impl fmt::Debug for NewPasskey<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("NewPasskey").field("passkey", self.passkey).field("subject", self.subject).finish_non_exhaustive()
     }
-}
-
-/// Whether a passkey was added.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PasskeyAdded {
-    /// It is now.
-    Now,
-    /// It is somebody's already, this person's or another's; nothing was written.
-    Taken,
-    /// The person has as many as there may be; nothing was written.
-    TooMany,
-    /// There is no such account, or its person may not sign in; nothing was written.
-    NoAccount,
 }
 
 /// Whether a passkey's use was noted.
@@ -116,38 +103,28 @@ impl Store {
     }
 
     /// Adds a passkey, with its event (`passkey_added`).
-    pub async fn add_passkey(&self, new: &NewPasskey<'_>, key: &PersonKey, now: Timestamp) -> Result<PasskeyAdded, StoreError> {
+    pub async fn add_passkey(&self, new: &NewPasskey<'_>, key: &PersonKey, now: Timestamp) -> Result<Linked, StoreError> {
         let (passkey, subject) = (new.passkey.as_str(), new.subject);
         let sealed = self.seal_for(key, &PASSKEY, passkey, new.credential)?;
         // The lock of the control plane: between the look and the insertion nobody adds one.
         let mut unit = NumberedWork::begin(&self.inner.db).await?;
-        if !browser_session::hold_active(&mut unit.work, subject).await? {
-            return Ok(PasskeyAdded::NoAccount);
-        }
-        if !browser_session::holds(&mut unit.work, new.session).await? {
-            return Ok(PasskeyAdded::NoAccount);
-        }
-        for index in self.indexes(CREDENTIAL, new.credential_id) {
-            let taken: Option<Row> = within!(&mut unit.work, fetch_optional: sqlx::query_as(WITH_INDEX).bind(index))?;
-            if taken.is_some() {
-                return Ok(PasskeyAdded::Taken);
-            }
-        }
-        let (count,): (i64,) = within!(&mut unit.work, fetch_one: sqlx::query_as(COUNT).bind(subject.as_str()))?;
-        if count >= i64::from(new.most) {
-            return Ok(PasskeyAdded::TooMany);
-        }
+        let (session, known_by, most) = (new.session, new.credential_id, new.most);
+        let adding = Adding { subject, session, known_by, purpose: CREDENTIAL, whose: WHOSE, count: COUNT, most };
+        let index = match self.may_add(&mut unit, &adding).await? {
+            Ok(index) => index,
+            Err(refused) => return Ok(refused),
+        };
         within!(&mut unit.work, execute: sqlx::query(INSERT)
                 .bind(passkey)
                 .bind(subject.as_str())
-                .bind(self.index(CREDENTIAL, new.credential_id))
+                .bind(index)
                 .bind(&sealed)
                 .bind(i64::from(new.sign_count))
                 .bind(now.seconds()))?;
         let event = AuditEvent::PasskeyAdded { subject: subject.clone(), passkey: new.passkey.clone() };
         unit.work.record_event(&Trailed { time: now, event }).await?;
         unit.commit_numbered(self).await?;
-        Ok(PasskeyAdded::Now)
+        Ok(Linked::Now)
     }
 
     /// Notes a passkey's use, with the counter that it showed and what there is to read of it from now on. Of all who show one counter, in this
@@ -183,8 +160,7 @@ impl Store {
         work.commit().await
     }
 
-    /// Takes a passkey away, with its event (`passkey_removed`), and ends every session of the person but the one they do it in: one of the
-    /// others may be that of whoever has the passkey.
+    /// Takes a passkey away, with its event (`passkey_removed`), and what may have come of it.
     pub async fn remove_passkey(
         &self,
         passkey: &PasskeyId,
@@ -193,22 +169,9 @@ impl Store {
         window: RuleWindow,
         now: Timestamp,
     ) -> Result<Unlinked, StoreError> {
-        let mut unit = NumberedWork::begin(&self.inner.db).await?;
-        let removed = within!(&mut unit.work, execute: sqlx::query(DELETE).bind(passkey.as_str()).bind(subject.as_str()))?;
-        if removed == 0 {
-            return Ok(Unlinked::Absent);
-        }
-        if !by.may_leave(&mut unit.work, subject).await? {
-            return Ok(Unlinked::LastWayIn);
-        }
-        account::note_change(&mut unit.work, subject, now).await?;
-        let which = Which::OfSubject { subject, except: by.kept() };
-        let ending = Ending { why: SessionEnd::PasskeyRemoved, window, at: now };
-        let ended = browser_session::end(&mut unit, which, &ending).await?;
         let event = AuditEvent::PasskeyRemoved { subject: subject.clone(), passkey: passkey.clone() };
-        unit.work.record_event(&Trailed { time: now, event }).await?;
-        unit.commit_numbered(self).await?;
-        Ok(Unlinked::Now(ended))
+        let (why, name) = (SessionEnd::PasskeyRemoved, passkey.as_str());
+        self.take_away(TakingAway { subject, delete: DELETE, name, by, why, event }, window, now).await
     }
 }
 
@@ -219,6 +182,7 @@ pub(super) async fn forget(work: &mut Work, subject: &Subject) -> Result<(), Sto
 }
 
 const WITH_INDEX: &str = "SELECT passkey_id, subject, credential_sealed, created, used FROM passkey WHERE credential_index = $1";
+const WHOSE: &str = "SELECT subject FROM passkey WHERE credential_index = $1";
 const OF_SUBJECT: &str = "SELECT passkey_id, subject, credential_sealed, created, used FROM passkey WHERE subject = $1 \
      ORDER BY created, passkey_id";
 const COUNT: &str = "SELECT COUNT(*) FROM passkey WHERE subject = $1";
@@ -247,7 +211,7 @@ pub(super) const TRIAL: super::trial::Trial = super::trial::Trial {
                 most: 1,
             };
             let added = store.add_passkey(&new, &mark.key(), super::trial::NOW).await;
-            assert_eq!(added.expect("answered"), PasskeyAdded::Now);
+            assert_eq!(added.expect("answered"), Linked::Now);
         })
     },
     stands: |store, mark| {

@@ -9,18 +9,15 @@ use axum::response::Response;
 use http::{HeaderMap, Request, StatusCode};
 
 use super::account::{self, Sent, fresh, sent};
-use super::account_links::last_way_in;
+use super::account_ways_in::Naming;
 use super::certificate_pages::AddCertificatePage;
 use super::certificate_sign_in::{place_of, settings, told};
 use super::pages::{Leads, answer, see_other};
 use super::reject::{PersonRefusal, WebError, rejection_of};
 use super::{Web, extract, path};
 use crate::domain::{RequestId, Timestamp};
-use crate::event::Reason;
 use crate::identity::{Aim, CertificateAnswer, Form, FormChecked};
-use crate::oauth::error::{ErrorCode, Refusal};
 use crate::oauth::parameters::Parameters;
-use crate::store::Unlinked;
 
 /// Leads to the host that asks for certificates. By a link, since a form of this page leads nowhere but here.
 pub async fn begin(State(web): State<Arc<Web>>, Extension(id): Extension<RequestId>, request: Request<Body>) -> Response {
@@ -102,6 +99,10 @@ async fn link(web: &Web, sent: &Sent) -> Result<Response, WebError> {
     Ok(see_other(&format!("{}?done=certificate", web.pages.path(path::ACCOUNT))))
 }
 
+/// The field that names the one to be taken away.
+const NAMING: Naming =
+    Naming { field: "certificate", absent: "`certificate` names no certificate of yours", done: "certificate-removed" };
+
 /// Takes one away.
 pub async fn remove(State(web): State<Arc<Web>>, Extension(id): Extension<RequestId>, request: Request<Body>) -> Response {
     let outcome = async {
@@ -112,20 +113,11 @@ pub async fn remove(State(web): State<Arc<Web>>, Extension(id): Extension<Reques
 }
 
 async fn unlink(web: &Web, sent: &Sent) -> Result<Response, WebError> {
-    let malformed = || {
-        let words = "`certificate` names no certificate of yours";
-        extract::ExtractError::Refused(Refusal::new(ErrorCode::InvalidRequest, Reason::ParameterMalformed, words))
-    };
-    let link = sent.parameters.get("certificate").and_then(|text| text.parse().ok()).ok_or_else(malformed)?;
+    let link = NAMING.of(sent)?;
     let fresh = match fresh(web, sent) {
         Ok(fresh) => fresh,
         Err(stale) => return Ok(*stale),
     };
-    let ended = web.server.people.unlink_certificate(&sent.form, &fresh, &sent.person, &link, sent.now).await?;
-    match ended {
-        Unlinked::Now(ended) => web.server.sessions_ended(&ended),
-        Unlinked::Absent => return Err(malformed().into()),
-        Unlinked::LastWayIn => return last_way_in(web, sent).await,
-    }
-    Ok(see_other(&format!("{}?done=certificate-removed", web.pages.path(path::ACCOUNT))))
+    let gone = web.server.people.unlink_certificate(&sent.form, &fresh, &sent.person, &link, sent.now).await?;
+    NAMING.answer(web, sent, gone).await
 }

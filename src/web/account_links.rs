@@ -8,17 +8,15 @@ use axum::extract::State;
 use axum::response::Response;
 use http::{Request, StatusCode, header};
 
-use super::account::{Sent, fresh, moment, page, sent};
+use super::account::{Sent, fresh, moment, sent};
 use super::account_pages::{AccountLinked, AccountLinks, AccountProvider};
-use super::pages::{Leads, answer, refused, see_other};
+use super::account_ways_in::Naming;
+use super::pages::{Leads, answer, see_other};
 use super::provider_sign_in::{named, provider, refusal, told, told_sign_in};
-use super::reject::{PersonRefusal, WebError, rejection_of};
-use super::{Peer, Web, extract, path};
+use super::reject::{WebError, rejection_of};
+use super::{Peer, Web, path};
 use crate::domain::{RequestId, Subject};
-use crate::event::Reason;
 use crate::identity::{Aim, Demand, Fault, Trip};
-use crate::oauth::error::{ErrorCode, Refusal};
-use crate::store::Unlinked;
 
 /// What the account page shows of them; nothing where there are none and could be none.
 pub(super) async fn shown(web: &Web, subject: &Subject) -> Result<Option<AccountLinks>, WebError> {
@@ -95,6 +93,9 @@ async fn link(web: &Web, sent: &Sent) -> Result<Response, WebError> {
     Ok(see_other(&format!("{}?done=linked", web.pages.path(path::ACCOUNT))))
 }
 
+/// The field that names the one to be taken away.
+const NAMING: Naming = Naming { field: "account", absent: "`account` names no linked account of yours", done: "unlinked" };
+
 /// Takes one away.
 pub async fn remove(State(web): State<Arc<Web>>, Extension(id): Extension<RequestId>, request: Request<Body>) -> Response {
     let outcome = async {
@@ -105,29 +106,11 @@ pub async fn remove(State(web): State<Arc<Web>>, Extension(id): Extension<Reques
 }
 
 async fn unlink(web: &Web, sent: &Sent) -> Result<Response, WebError> {
-    let malformed = || {
-        let words = "`account` names no linked account of yours";
-        extract::ExtractError::Refused(Refusal::new(ErrorCode::InvalidRequest, Reason::ParameterMalformed, words))
-    };
-    let link = sent.parameters.get("account").and_then(|text| text.parse().ok()).ok_or_else(malformed)?;
+    let link = NAMING.of(sent)?;
     let fresh = match fresh(web, sent) {
         Ok(fresh) => fresh,
         Err(stale) => return Ok(*stale),
     };
-    match web.server.people.unlink_account(&sent.form, &fresh, &sent.person, &link, sent.now).await? {
-        Unlinked::Now(ended) => {
-            web.server.sessions_ended(&ended);
-            Ok(see_other(&format!("{}?done=unlinked", web.pages.path(path::ACCOUNT))))
-        }
-        Unlinked::Absent => Err(malformed().into()),
-        Unlinked::LastWayIn => last_way_in(web, sent).await,
-    }
-}
-
-/// Says on the account page that something cannot be taken away.
-pub(super) async fn last_way_in(web: &Web, sent: &Sent) -> Result<Response, WebError> {
-    let rejection = rejection_of(&WebError::Person(PersonRefusal::LastWayIn));
-    let told = (None, Some(rejection.description.as_str()));
-    let shown = page(web, &sent.headers, &sent.person, sent.now, told, rejection.status).await?;
-    Ok(refused(shown, rejection))
+    let gone = web.server.people.unlink_account(&sent.form, &fresh, &sent.person, &link, sent.now).await?;
+    NAMING.answer(web, sent, gone).await
 }

@@ -8,18 +8,15 @@ use axum::extract::State;
 use axum::response::Response;
 use http::{Request, StatusCode};
 
-use super::account::{Sent, fresh, page, sent};
-use super::account_links::last_way_in;
+use super::account::{Sent, fresh, sent};
+use super::account_ways_in::{Naming, at_account};
 use super::pages::{Leads, answer_with_script, refused, see_other};
 use super::passkey_pages::AddPasskeyPage;
 use super::passkey_sign_in::{offered, told};
 use super::reject::{PersonRefusal, Rejection, WebError, rejection_of};
-use super::{Peer, Web, extract, path};
+use super::{Peer, Web, path};
 use crate::domain::RequestId;
-use crate::event::Reason;
 use crate::identity::{Fresh, PasskeyAttempt};
-use crate::oauth::error::{ErrorCode, Refusal};
-use crate::store::Unlinked;
 
 /// Shows the page on which one is made.
 pub async fn begin(
@@ -54,12 +51,6 @@ async fn show(web: &Web, peer: &Peer, sent: &Sent, fresh: &Fresh, problem: Optio
     };
     let status = problem.map_or(StatusCode::OK, |rejection| rejection.status);
     Ok(answer_with_script(web.pages.add_passkey(&shown), status, Leads::Here))
-}
-
-async fn at_account(web: &Web, sent: &Sent, rejection: Rejection) -> Result<Response, WebError> {
-    let told = (None, Some(rejection.description.as_str()));
-    let shown = page(web, &sent.headers, &sent.person, sent.now, told, rejection.status).await?;
-    Ok(refused(shown, rejection))
 }
 
 /// Adds the one that was made, or asks for another with the reason why not.
@@ -100,6 +91,9 @@ async fn keep(web: &Web, peer: &Peer, sent: &Sent) -> Result<Response, WebError>
     }
 }
 
+/// The field that names the one to be taken away.
+const NAMING: Naming = Naming { field: "passkey", absent: "`passkey` names no passkey of yours", done: "passkey-removed" };
+
 /// Takes one away.
 pub async fn remove(State(web): State<Arc<Web>>, Extension(id): Extension<RequestId>, request: Request<Body>) -> Response {
     let outcome = async {
@@ -110,19 +104,11 @@ pub async fn remove(State(web): State<Arc<Web>>, Extension(id): Extension<Reques
 }
 
 async fn take_away(web: &Web, sent: &Sent) -> Result<Response, WebError> {
-    let malformed = || {
-        let words = "`passkey` names no passkey of yours";
-        extract::ExtractError::Refused(Refusal::new(ErrorCode::InvalidRequest, Reason::ParameterMalformed, words))
-    };
-    let passkey = sent.parameters.get("passkey").and_then(|text| text.parse().ok()).ok_or_else(malformed)?;
+    let passkey = NAMING.of(sent)?;
     let fresh = match fresh(web, sent) {
         Ok(fresh) => fresh,
         Err(stale) => return Ok(*stale),
     };
-    match web.server.people.remove_passkey(&sent.form, &fresh, &sent.person, &passkey, sent.now).await? {
-        Unlinked::Now(ended) => web.server.sessions_ended(&ended),
-        Unlinked::Absent => return Err(malformed().into()),
-        Unlinked::LastWayIn => return last_way_in(web, sent).await,
-    }
-    Ok(see_other(&format!("{}?done=passkey-removed", web.pages.path(path::ACCOUNT))))
+    let gone = web.server.people.remove_passkey(&sent.form, &fresh, &sent.person, &passkey, sent.now).await?;
+    NAMING.answer(web, sent, gone).await
 }

@@ -9,6 +9,7 @@ mod account_links;
 mod account_pages;
 mod account_passkeys;
 mod account_totp;
+mod account_ways_in;
 mod assets;
 pub mod authorization;
 mod certificate_pages;

@@ -107,11 +107,11 @@ on_both_engines! {
             };
             store.add_passkey(&new, &whose.1, NOW).await.expect("answered")
         };
-        assert_eq!(add("one", &alice, b"id 1", 5).await, PasskeyAdded::Now);
-        assert_eq!(add("two", &bob, b"id 1", 5).await, PasskeyAdded::Taken);
-        assert_eq!(add("two", &alice, b"id 1", 5).await, PasskeyAdded::Taken);
-        assert_eq!(add("two", &alice, b"id 2", 0).await, PasskeyAdded::Now);
-        assert_eq!(add("three", &alice, b"id 3", 0).await, PasskeyAdded::TooMany);
+        assert_eq!(add("one", &alice, b"id 1", 5).await, Linked::Now);
+        assert_eq!(add("two", &bob, b"id 1", 5).await, Linked::Taken);
+        assert_eq!(add("two", &alice, b"id 1", 5).await, Linked::Taken);
+        assert_eq!(add("two", &alice, b"id 2", 0).await, Linked::Now);
+        assert_eq!(add("three", &alice, b"id 3", 0).await, Linked::TooMany);
         assert!(store.passkey_with(b"id 3").await.expect("read").is_none());
         let one = store.passkey_with(b"id 1").await.expect("read").expect("there");
         assert_eq!((one.subject.clone(), one.passkey.as_str(), one.used), (alice.0.clone(), "one", NOW));
@@ -156,7 +156,7 @@ on_both_engines! {
         assert!(matches!(remove(&alice.0).await, Unlinked::Now(ended) if ended.sessions == [sid("elsewhere")]));
         assert_eq!(remove(&alice.0).await, Unlinked::Absent, "once");
         assert_eq!(store.use_passkey(&one, b"its key", 20, &alice.1, later).await.expect("answered"), PasskeyUsed::Gone);
-        assert_eq!(add("four", &bob, b"id 1", 0).await, PasskeyAdded::Now, "it is free again");
+        assert_eq!(add("four", &bob, b"id 1", 0).await, Linked::Now, "it is free again");
         // Without the password the second passkey is all there is.
         execute(&store, "UPDATE account SET password_sealed = NULL WHERE subject = 'subject-of-alice'").await;
         let last = store.remove_passkey(&two.passkey, &alice.0, Unlinking::Person(&here), window(100, 400), NOW).await;
@@ -165,7 +165,7 @@ on_both_engines! {
         store.suspect_passkey(&two, later).await.expect("written");
         assert!(store.remove_account(&alice.0, window(100, 400), NOW).await.expect("removed"));
         assert!(store.passkey_with(b"id 2").await.expect("read").is_none());
-        assert_eq!(add("five", &alice, b"id 5", 0).await, PasskeyAdded::NoAccount);
+        assert_eq!(add("five", &alice, b"id 5", 0).await, Linked::NoAccount);
         let recorded = events(&store).await;
         let times = |name: &str| recorded.iter().filter(|event| *event == name).count();
         assert_eq!((times("passkey_added"), times("passkey_removed"), times("passkey_suspected")), (3, 1, 1));
@@ -272,7 +272,7 @@ on_both_engines! {
 
         let (ended, live) = (sid("ended"), sid("live"));
         for (session, passkey, linked) in
-            [(&ended, PasskeyAdded::NoAccount, Linked::NoAccount), (&live, PasskeyAdded::Now, Linked::Now)]
+            [(&ended, Linked::NoAccount, Linked::NoAccount), (&live, Linked::Now, Linked::Now)]
         {
             let (session, subject, name) = (Some(session), &alice.0, "name".parse().expect("a name"));
             let (credential_id, credential) = (&b"id"[..], &b"its key"[..]);
