@@ -63,7 +63,7 @@ use crate::tls::{CertificateMode, ConnectionFacts, PolicySet};
 use crate::token::TokenFacts;
 use crate::trust::{CurrentAnchors, PeerTrust};
 
-use crate::wire::{self, Arriving, Target};
+use crate::wire::{self, Arriving, Target, in_step};
 use address::AddressRange;
 use answer_rules::{AnswerRules, NotForPage, Preflight, Told};
 use assertion::{Asserter, AssertionTerms, Style};
@@ -283,6 +283,7 @@ impl Gateway {
         policies: &PolicySet,
         case: &mut Case<'_>,
     ) -> Result<Response<Body>, Rejection> {
+        in_step().await;
         let started = self.clock.monotonic();
         let (mut head, body) = request.into_parts();
         let target = wire::inspect(&head, self.max_headers)?;
@@ -349,8 +350,10 @@ impl Gateway {
             again: route.again,
         };
         let kept = admission.clone();
+        in_step().await;
         let answer = forward(stripped, admission, &route.upstreams, statement, &self.reserved, &self.clock).await;
         metrics.answered(self.clock.monotonic().saturating_sub(decided));
+        in_step().await;
         let mut response = match answer {
             Ok(Forwarded { mut response, upgraded }) => {
                 admitted.answered(response.status().as_u16(), None);

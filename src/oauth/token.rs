@@ -14,7 +14,8 @@ use super::mint::{Binding, IssuedToken, Mint};
 use super::server::AuthorizationServer;
 use crate::clients::GrantType;
 use crate::domain::{FamilyId, RequestId, Timestamp};
-use crate::event::{Reason, Trailed};
+use crate::event::{Reason, TokenFormat, Trailed};
+use crate::wire::in_step;
 
 impl AuthorizationServer {
     /// Answers a token request, with the nonce for the client's next DPoP proof where one is due. The token exists for the client only
@@ -102,7 +103,14 @@ impl AuthorizationServer {
         if let Some(delegation) = approved.take_delegation() {
             return Box::pin(self.issue_delegation(client, approved, delegation, binding, now, request_id)).await;
         }
+        let is_signed = approved.format() == TokenFormat::Jwt;
+        if is_signed {
+            in_step().await;
+        }
         let (issued, event) = self.mint_for(client, approved, binding, now, request_id)?;
+        if is_signed {
+            in_step().await;
+        }
         self.audit.record(event).map_err(|_| Fault::Unavailable(Reason::AuditUnavailable))?;
         Ok(issued)
     }

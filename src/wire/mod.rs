@@ -6,8 +6,10 @@ mod authority;
 mod path;
 pub mod proxy_protocol;
 mod sanity;
+mod turn;
 
 pub use arriving::{Arrivals, Arriving};
 pub use authority::{Authority, AuthorityError};
 pub use path::{CanonicalPath, PathError};
 pub use sanity::{SanityError, Target, inspect};
+pub use turn::in_step;

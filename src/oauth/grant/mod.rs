@@ -18,7 +18,7 @@ use super::parameters::Parameters;
 use super::resources::Selected;
 use crate::clients::GrantType;
 use crate::domain::{Actors, FamilyId, Scope, Subject};
-use crate::event::{Exchanged, Reason};
+use crate::event::{Exchanged, Reason, TokenFormat};
 
 /// The grant that a request asks for: `grant_type`.
 ///
@@ -80,6 +80,11 @@ impl Approved {
     /// What a person granted.
     fn by_person(grant: GrantType, subject: Subject, family: FamilyId, scope: Scope, selected: Selected) -> Self {
         Self { grant, subject, family, scope, selected, actors: Actors::default(), exchanged: None, lasting: None }
+    }
+
+    /// How the token will travel.
+    pub const fn format(&self) -> TokenFormat {
+        self.selected.format
     }
 
     /// What it says.
