@@ -132,7 +132,7 @@ fn opened(rows: &[AnchorRow]) -> (StoredAnchors, Option<String>) {
     (stored, broken)
 }
 
-/// What the store has for the sets of a configuration; `None` where none takes any. For commands that tell.
+/// What the store has, of every set. For commands that tell.
 ///
 /// # Errors
 /// When the database does not answer, and for a row that is of no use.

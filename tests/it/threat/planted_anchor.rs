@@ -78,7 +78,7 @@ async fn alarmed(stack: &Stack, times: usize) {
     }
 }
 
-/// Waits until the server has taken in the store's anchors so many times.
+/// Waits until the server answers like this.
 async fn status_is(stack: &Stack, identity: &Identity, status: u16) {
     let started = Instant::now();
     let mut connection = stack.caller(identity).connect(&stack.mtls_authority).await.expect("a connection");
@@ -115,7 +115,7 @@ async fn a_row_of_somebody_else_counts_for_nothing() {
         (
             "of another set",
             &partner_key,
-            format!("INSERT INTO anchor SELECT 'clients', spki, anchor_sealed FROM anchor WHERE anchor_set = 'partners'"),
+            "INSERT INTO anchor SELECT 'clients', spki, anchor_sealed FROM anchor WHERE anchor_set = 'partners'".to_owned(),
             &partner,
         ),
         (
@@ -137,7 +137,7 @@ async fn a_row_of_somebody_else_counts_for_nothing() {
         assert!(listed.contains("of no use"), "{what}: {listed}");
 
         stack.server.take().expect("running").kill().await;
-        let problem = Process::try_start("serve", &stack.server_config()).await.err().expect("it does not start");
+        let problem = Process::try_start("serve", &stack.server_config()).await.expect_err("it does not start");
         assert!(problem.contains("anchors of the store") && problem.contains(key.as_str()), "{what}: {problem}");
         anchor(&stack, &["remove", "--set", "clients", key]).await;
         stack.start_server().await;
@@ -201,4 +201,22 @@ async fn a_set_without_consent_takes_nothing() {
             status_is(&stack, &partner, status).await;
         }
     }
+}
+
+/// An authority that proxies are known by is not taken for clients: whoever it issues for could pose as the proxy.
+#[tokio::test]
+async fn no_stored_authority_makes_proxies_of_clients() {
+    let listener = "\n[[listener]]\nname = \"proxied\"\naddress = \"127.0.0.1:1\"\nservices = [\"authorization_server\"]\n\
+         certificate_source = \"trusted_proxy_header\"\ntrusted_proxy = { preset = \"nginx\", anchor_set = \"proxies\" }\n\n\
+         [[listener.host]]\nnames = [\"*\"]\ncertificate_file = \"server.pem\"\nkey_file = \"server-key.pem\"\n\
+         client_certificate = \"require\"\nanchor_set = \"clients\"\n\n[anchor_set.proxies]\nfiles = [\"proxy-ca.pem\"]\n";
+    let setup = Setup { server: listener.to_owned(), ..setup() };
+    let proxies = Authority::new("Proxy CA");
+    let stack = setup.prepare_with("sqlite:symbolon.db".into(), &[("proxy-ca.pem", &proxies.pem)]).await;
+    let (_, _) = authority(&stack, "Partner CA", "partner.pem");
+    let add = async |file: &str| symbolon(stack.dir.path(), &["anchor", "add", "--set", "clients", file]).await;
+    let said = add("proxy-ca.pem").await.failed();
+    assert!(said.contains("[anchor_set.proxies] accepts `CN=Proxy CA`") && said.contains("could pose as the proxy"), "{said}");
+    assert_eq!(anchor(&stack, &["list"]).await, "no authority is in the store\n");
+    add("partner.pem").await.ok();
 }
