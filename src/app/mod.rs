@@ -19,11 +19,12 @@ mod revocation_lists;
 mod sealing;
 mod server;
 mod stapling;
+mod stored_anchors;
 mod tasks;
 mod unix_socket;
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -43,12 +44,14 @@ use crate::web::{Edge, Web};
 use front::{Front, Health};
 use listener::{Listener, Service};
 use revocation_lists::ListFetcher;
+use stored_anchors::StoredTrust;
 
 pub use client_authentication::fetches;
 pub use control::{ControlError, Question, ask};
 pub use identity::{OpenPeople, open_people};
 pub use revocation_lists::fetch_lists;
 pub use server::{master_keys, open_store};
+pub use stored_anchors::{check_stored, load_stored_anchors};
 
 /// What this process is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,8 +67,8 @@ pub enum Role {
 pub struct App {
     loaded: Arc<Loaded>,
     listeners: Vec<Listener>,
-    anchors: Arc<CurrentAnchors>,
-    first_seen: reload::Stamps,
+    reloader: Arc<reload::Reloader>,
+    stored: Option<Arc<StoredTrust>>,
     server: Option<(Arc<AuthorizationServer>, i64)>,
     gateway: Option<Arc<Gateway>>,
     lists: Option<Arc<ListFetcher>>,
@@ -87,7 +90,8 @@ impl App {
         metrics::install().context("metrics")?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let randomness: Arc<dyn Randomness> = Arc::new(SystemRandomness);
-        let anchors = AnchorSets::load(&settings.anchor_set, base).context("[anchor_set]")?;
+        stored_anchors::check_consent(&loaded)?;
+        let anchors = AnchorSets::load(&settings.anchor_set, base, None).context("[anchor_set]")?;
         let anchors = Arc::new(CurrentAnchors::new(anchors));
         let mut listeners = Vec::new();
         for written in &settings.listener {
@@ -108,7 +112,23 @@ impl App {
             None
         };
         let lists = ListFetcher::build(&loaded, anchors.clone(), clock.clone())?;
-        Ok(Self { loaded, listeners, anchors, first_seen, server, gateway, lists, audit, clock })
+        let reloader = Arc::new(reload::Reloader {
+            loaded: loaded.clone(),
+            anchors,
+            tls: listeners.iter().map(|listener| (listener.name.clone(), listener.tls.clone())).collect(),
+            audit: audit.clone(),
+            clock: clock.clone(),
+            epoch: listener::FIRST_EPOCH.into(),
+            first_seen,
+            turn: Mutex::default(),
+            stored: Mutex::default(),
+        });
+        // After the number of the last change was read, and before anybody is answered.
+        let stored = match &server {
+            Some((server, _)) => StoredTrust::start(&server.store, &reloader).await?,
+            None => None,
+        };
+        Ok(Self { loaded, listeners, reloader, stored, server, gateway, lists, audit, clock })
     }
 
     /// The addresses that are listened on, by listener name.
@@ -135,20 +155,16 @@ impl App {
         if let Some(stapler) = stapling::Stapler::build(&self.loaded, own, self.clock.clone())? {
             tasks::until(&stop, &background, stapler.run());
         }
-        let tls = self.listeners.iter().map(|listener| (listener.name.clone(), listener.tls.clone())).collect();
-        let reloader = Arc::new(reload::Reloader {
-            loaded: self.loaded.clone(),
-            anchors: self.anchors.clone(),
-            tls,
-            audit: self.audit.clone(),
-            clock: self.clock.clone(),
-            epoch: listener::FIRST_EPOCH.into(),
-            first_seen: self.first_seen.clone(),
-            turn: std::sync::Mutex::new(()),
-        });
+        let reloader = self.reloader.clone();
         let control = control::Control { health: health.clone(), reloader: reloader.clone(), audit: self.audit.clone() };
         control::listen(&self.loaded, control, &stop, &background)?;
-        tasks::spawn(self.server.clone().zip(sealing), self.gateway.clone(), reloader, &stop, &background)?;
+        let following = self.server.clone().zip(sealing).map(|(server, sealing)| tasks::Following {
+            server: server.0,
+            from: server.1,
+            sealing,
+            stored: self.stored.clone(),
+        });
+        tasks::spawn(following, self.gateway.clone(), reloader, &stop, &background)?;
         if let Some(lists) = &self.lists {
             tasks::until(&stop, &background, lists.clone().run());
         }
@@ -222,10 +238,11 @@ fn check_role(role: Role, serves: &dyn Fn(Service) -> bool) -> anyhow::Result<()
 pub fn check(loaded: &Loaded) -> anyhow::Result<()> {
     let (settings, base) = (&loaded.settings, loaded.base_dir.as_path());
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-    let anchors = AnchorSets::load(&settings.anchor_set, base).context("[anchor_set]")?;
+    let anchors = AnchorSets::load(&settings.anchor_set, base, None).context("[anchor_set]")?;
     if settings.listener.is_empty() {
         bail!("{}: no [[listener]]: there is no address to listen on", loaded.file.display());
     }
+    stored_anchors::check_consent(loaded)?;
     let serves = |service| settings.listener.iter().any(|listener| listener.services.contains(&service));
     let anchors = Arc::new(CurrentAnchors::new(anchors));
     for written in &settings.listener {
@@ -249,7 +266,7 @@ pub fn check(loaded: &Loaded) -> anyhow::Result<()> {
 /// What each route of a gateway requires, for people to read. Checks the configuration first; nothing is started or written.
 pub fn gateway_overview(loaded: &Loaded) -> anyhow::Result<String> {
     check(loaded)?;
-    let anchors = AnchorSets::load(&loaded.settings.anchor_set, &loaded.base_dir).context("[anchor_set]")?;
+    let anchors = AnchorSets::load(&loaded.settings.anchor_set, &loaded.base_dir, None).context("[anchor_set]")?;
     let audit = AuditSink::to_stream(std::io::sink(), 1).context("[audit]")?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let anchors = Arc::new(CurrentAnchors::new(anchors));

@@ -18,7 +18,7 @@ use crate::domain::{Clock, Timestamp};
 use crate::event::{AuditEvent, Trailed};
 use crate::telemetry::audit::AuditSink;
 use crate::telemetry::metrics;
-use crate::trust::{AnchorSets, CurrentAnchors};
+use crate::trust::{AnchorSets, CurrentAnchors, StoredAnchors};
 
 /// How often files are looked at, and how long they must lie still before they are read: whoever writes a certificate and then its key
 /// needs a moment between the two.
@@ -55,6 +55,8 @@ pub struct Reloader {
     pub first_seen: Stamps,
     /// Held while files are read and put in force: what was read first is in force first, and not after what was read later.
     pub turn: Mutex<()>,
+    /// The anchors of the store that are in force. Held while sets are put in force, and never while a file is read.
+    pub stored: Mutex<StoredAnchors>,
 }
 
 /// What tells one state of the files from another, without reading them.
@@ -202,9 +204,35 @@ impl Reloader {
         result
     }
 
-    fn read_and_swap(&self) -> anyhow::Result<()> {
+    /// The anchors of the store that are in force.
+    pub fn stored(&self) -> StoredAnchors {
+        self.stored.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Puts other anchors of the store in force, in those sets alone whose configuration says so. No file is read.
+    ///
+    /// # Errors
+    /// What is no authority's certificate, or would make proxies of clients. Everything stays as it was.
+    pub fn put_stored(&self, stored: StoredAnchors) -> anyhow::Result<()> {
+        let mut held = self.stored.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = self.anchors.load();
+        self.replace(AnchorSets::clone(&before).with_stored(&stored)?)?;
+        *held = stored;
+        Ok(())
+    }
+
+    /// The one place where sets are put in force. The caller holds `stored`.
+    fn replace(&self, sets: AnchorSets) -> anyhow::Result<()> {
+        let sets = sets.replacing(&self.anchors.load());
+        super::proxies::check_apart(&self.loaded.settings, &sets)?;
+        self.anchors.replace(sets);
+        Ok(())
+    }
+
+    /// Reads every file and puts them in force, with the anchors of the store.
+    pub fn read_and_swap(&self) -> anyhow::Result<()> {
         let (settings, base) = (&self.loaded.settings, self.loaded.base_dir.as_path());
-        let anchors = AnchorSets::load(&settings.anchor_set, base).context("[anchor_set]")?.replacing(&self.anchors.load());
+        let anchors = AnchorSets::load(&settings.anchor_set, base, Some(&self.stored())).context("[anchor_set]")?;
         super::proxies::check_apart(settings, &anchors)?;
         let epoch = self.epoch.fetch_add(1, Ordering::Relaxed) + 1;
         let mut fresh = Vec::new();
@@ -216,8 +244,10 @@ impl Reloader {
                 fresh.push((tls, policies));
             }
         }
-        // Everything was read: nothing below can fail.
-        self.anchors.replace(anchors);
+        // Everything was read. The store may have changed meanwhile: what it has now counts.
+        let held = self.stored.lock().unwrap_or_else(PoisonError::into_inner);
+        self.replace(anchors.with_stored(&held)?)?;
+        drop(held);
         for (tls, policies) in fresh {
             tls.policies.store(Arc::new(policies));
         }

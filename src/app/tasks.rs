@@ -11,6 +11,7 @@ use tokio_util::task::TaskTracker;
 
 use super::reload::{Reloader, follow_files};
 use super::sealing::{self, Sealing};
+use super::stored_anchors::StoredTrust;
 use crate::clients::EndingCertificate;
 use crate::domain::{ClientId, Lifetime, RevocationRule, Thumbprint, Timestamp};
 use crate::event::{AuditEvent, Trailed};
@@ -46,17 +47,33 @@ const PAGE: i64 = 1_000;
 /// The pause after the database did not answer.
 const AFTER_FAILURE: Duration = Duration::from_secs(1);
 
+/// What follows the change feed.
+#[derive(Debug)]
+pub struct Following {
+    /// The authorization server.
+    pub server: Arc<AuthorizationServer>,
+    /// The last change that its snapshots are sure to contain.
+    pub from: i64,
+    /// The ring.
+    pub sealing: Arc<Sealing>,
+    /// The anchors of the store, where a set takes any.
+    pub stored: Option<Arc<StoredTrust>>,
+}
+
 /// Starts every background task. Each ends at `stop`.
 pub fn spawn(
-    server: Option<((Arc<AuthorizationServer>, i64), Arc<Sealing>)>,
+    following: Option<Following>,
     gateway: Option<Arc<Gateway>>,
     reloader: Arc<Reloader>,
     stop: &CancellationToken,
     tracker: &TaskTracker,
 ) -> anyhow::Result<()> {
-    if let Some(((server, from), sealing)) = server {
-        let (follower, bell) = (server.clone(), sealing.clone());
-        until(stop, tracker, async move { follow_changes(&follower, &bell, from).await });
+    if let Some(following) = following {
+        let (server, sealing) = (following.server.clone(), following.sealing.clone());
+        if let Some(stored) = following.stored.clone() {
+            until(stop, tracker, async move { stored.keep().await });
+        }
+        until(stop, tracker, async move { follow_changes(&following).await });
         until(stop, tracker, sealing::keep(server.store.clone(), server.clock.clone(), sealing));
         let relay = server.clone();
         until(stop, tracker, async move { relay_events(&relay).await });
@@ -116,10 +133,10 @@ pub fn stop_on_signal(stop: CancellationToken) -> anyhow::Result<()> {
 
 /// Applies the change feed to the snapshots that requests read, whoever made the change: this process, the command line, or
 /// another replica.
-async fn follow_changes(server: &AuthorizationServer, sealing: &Sealing, from: i64) {
+async fn follow_changes(Following { server, from, sealing, stored }: &Following) {
     let watch = server.store.watch_changes();
-    let mut cursor = watch.cursor(from);
-    let mut applied = from;
+    let mut cursor = watch.cursor(*from);
+    let mut applied = *from;
     loop {
         let changes = match cursor.next().await {
             Ok(changes) => changes,
@@ -133,7 +150,7 @@ async fn follow_changes(server: &AuthorizationServer, sealing: &Sealing, from: i
             sealing.ring();
         }
         // A change that could not be applied is applied as soon as that is possible: later ones wait for it.
-        while let Err(problem) = apply(server, &changes, applied).await {
+        while let Err(problem) = apply(server, stored.as_deref(), &changes, applied).await {
             tracing::warn!(problem, "cannot apply changes");
             tokio::time::sleep(AFTER_FAILURE).await;
         }
@@ -151,13 +168,21 @@ fn touches(changes: &Changes, kind: ChangeKind) -> bool {
 
 /// Puts changes in force. `applied` is the last change that was: what this process revoked by itself meanwhile may have a higher
 /// number than a rule that another one made before, so that the snapshot's own number would skip it.
-async fn apply(server: &AuthorizationServer, changes: &Changes, applied: i64) -> Result<(), String> {
+async fn apply(
+    server: &AuthorizationServer,
+    stored: Option<&StoredTrust>,
+    changes: &Changes,
+    applied: i64,
+) -> Result<(), String> {
     // Revocations first: what ends access must not wait behind what grants it.
     if touches(changes, ChangeKind::Revocation) {
         let after = if *changes == Changes::Forgotten { 0 } else { applied };
         let rules = load_rules(&server.store, after).await.map_err(|error| error.to_string())?;
         server.revocations.update(|present| present.with(rules.clone()));
         metrics::REVOCATION_RULES.with([server.issuer.as_str().to_owned()]).set(server.revocations.load().len() as f64);
+    }
+    if let Some(stored) = stored.filter(|_| touches(changes, ChangeKind::Anchor)) {
+        stored.follow().await.map_err(|error| error.to_string())?;
     }
     server.clients.apply(&server.store, changes).await.map_err(|error| error.to_string())?;
     if touches(changes, ChangeKind::SigningKey) {
@@ -333,7 +358,7 @@ mod tests {
         let own = revoke(&one, "bob").await;
         one.revocations.update(|rules| rules.with([own.clone()]));
         let changes = one.store.changes_after(from, 100).await.expect("the feed");
-        apply(&one, &changes, from).await.expect("applied");
+        apply(&one, None, &changes, from).await.expect("applied");
         assert_eq!(one.revocations.load().len(), 2);
     }
 }

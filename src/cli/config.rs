@@ -44,7 +44,13 @@ impl Config {
                 let path = check.file.unwrap_or(check.config.config);
                 let loaded = super::load_file(&path)?;
                 app::check(&loaded)?;
-                print(format!("{}: ok\n", path.display()))?;
+                let mut told = format!("{}: ok\n", path.display());
+                for (name, _) in loaded.settings.anchor_set.iter().filter(|(_, set)| set.stored) {
+                    told.push_str(&format!(
+                        "[anchor_set.{name}] takes authorities from the store, which was not looked at: see `symbolon anchor list`\n"
+                    ));
+                }
+                print(told)?;
             }
             Self::Print(print_command) => print(config::print(&print_command.config.load()?))?,
             Self::Reference => print(config::reference())?,

@@ -1,5 +1,6 @@
 //! The command line: one file per command.
 
+mod anchor;
 mod ca;
 mod cert;
 mod client;
@@ -68,6 +69,9 @@ enum Command {
     /// Look at the database, migrate, back up, restore and check it
     #[command(subcommand)]
     Db(db::Db),
+    /// Add, list and remove authorities that are in the store
+    #[command(subcommand)]
+    Anchor(anchor::Anchor),
     /// Make a certification authority for development
     #[command(subcommand)]
     Ca(ca::Ca),
@@ -142,6 +146,7 @@ fn run_command(command: Command) -> anyhow::Result<ExitCode> {
         Command::User(command) => runtime()?.block_on(command.run()),
         Command::Keys(command) => runtime()?.block_on(command.run()),
         Command::Db(command) => runtime()?.block_on(command.run()),
+        Command::Anchor(command) => runtime()?.block_on(command.run()).map(|()| ExitCode::SUCCESS),
         Command::Ca(command) => command.run(),
         Command::Cert(command) => runtime()?.block_on(command.run()),
         Command::Status(command) => runtime()?.block_on(command.run()),
@@ -181,13 +186,14 @@ mod tests {
     #[test]
     fn identifiers_may_begin_with_a_hyphen() {
         const ID: &str = "-JXmVbyTTrGnnEGGqfKTuwLm1nJNkhRZlHHBDnIYtWk";
-        let table: [&[&str]; 8] = [
+        let table: [&[&str]; 9] = [
             &["keys", "revoke", ID],
             &["keys", "revoke", ID, "--config", "symbolon.toml"],
             &["client", "show", ID],
             &["client", "remove", ID],
             &["client", "secret", "rotate", ID],
             &["cert", "revoke", "--thumbprint", ID],
+            &["anchor", "remove", "--set", "clients", ID],
             &["explain", ID],
             &["explain", "token", ID],
         ];

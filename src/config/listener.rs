@@ -242,6 +242,9 @@ pub enum SuiteProfileSetting {
 pub struct AnchorSetSettings {
     /// PEM files with the authorities' certificates. They are told apart by public key, never by name.
     pub files: Vec<PathBuf>,
+    /// Whether the set takes authorities from the store too: those of `symbolon anchor add --set NAME`. Every server with the same database
+    /// follows within a second. For the authorization server: a gateway alone has no store.
+    pub stored: bool,
     /// PEM files with intermediate certificates that clients may leave out.
     pub intermediate_files: Vec<PathBuf>,
     /// What certificates must say about their use (extended key usage).
@@ -251,7 +254,8 @@ pub struct AnchorSetSettings {
     /// Bits that every RSA key on the path must have, 2048 to 8192.
     pub min_rsa_bits: u32,
     /// Certificate revocation lists of these authorities: files, or folders of files, in PEM or DER. Every list must be complete and
-    /// signed by one of `files` or `intermediate_files`. They are read again when they change.
+    /// signed by one of `files` or `intermediate_files`. They are read again when they change. With `stored`, a list that none of the set's
+    /// authorities has signed is left out, and the log says so.
     pub crl_files: Vec<PathBuf>,
     /// URLs (`http` or `https`) of more lists, fetched ahead of need under the limits of `[outbound]`, wherever they lie.
     pub crl_urls: Vec<String>,
@@ -288,6 +292,7 @@ impl Default for AnchorSetSettings {
     fn default() -> Self {
         Self {
             files: Vec::new(),
+            stored: false,
             intermediate_files: Vec::new(),
             extended_key_usage: ExtendedKeyUsageSetting::default(),
             keys: ["rsa", "p256", "p384", "p521", "ed25519"].map(str::to_owned).to_vec(),

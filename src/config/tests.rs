@@ -375,6 +375,7 @@ suites = "default"  # default
 
 [anchor_set.clients]
 files = ["ca.pem"]  # symbolon.toml:24
+stored = false  # default
 intermediate_files = []  # default
 extended_key_usage = "client_auth_if_present"  # default
 keys = ["rsa", "p256", "p384", "p521", "ed25519"]  # default

@@ -63,6 +63,14 @@ pub enum SessionEnd {
     AccountRemoved,
 }
 
+/// Who changed the control plane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OperatorKind {
+    /// Whoever ran the command line.
+    CommandLine,
+}
+
 /// One line of the audit trail: when, and what.
 #[derive(Clone, Debug, Serialize)]
 pub struct Trailed {
@@ -241,6 +249,10 @@ pub enum AuditEvent {
     CertificatesRevoked { kind: RuleKind, value: String, note: Option<String> },
     /// A revocation of certificates was taken back. Commits with the rules.
     CertificatesRestored { kind: RuleKind, value: String, note: Option<String> },
+    /// An authority was added to an anchor set: its key, and the certificate that has it. Commits with it.
+    AnchorAdded { anchor_set: String, anchor: Thumbprint, certificate: Thumbprint, subject: String, by: OperatorKind },
+    /// An authority was removed from an anchor set. Commits with the removal.
+    AnchorRemoved { anchor_set: String, anchor: Thumbprint, by: OperatorKind },
     /// A client was registered. Commits with the registration.
     ClientAdded { client_id: ClientId },
     /// A registration was changed. Commits with the change.

@@ -33,6 +33,8 @@ pub enum ChangeKind {
     Revocation,
     /// An account was added, removed or disabled; the key is its `sub`.
     Account,
+    /// An authority was added to an anchor set or removed; the key is the set's name.
+    Anchor,
     /// Something that a newer program of the same deployment knows.
     Other,
 }
@@ -46,12 +48,13 @@ impl ChangeKind {
             Self::SealKey => "seal_key",
             Self::Revocation => "revocation",
             Self::Account => "account",
+            Self::Anchor => "anchor",
             Self::Other => "other",
         }
     }
 
     fn from_code(code: &str) -> Self {
-        [Self::Client, Self::SigningKey, Self::SealKey, Self::Revocation, Self::Account]
+        [Self::Client, Self::SigningKey, Self::SealKey, Self::Revocation, Self::Account, Self::Anchor]
             .into_iter()
             .find(|kind| kind.code() == code)
             .unwrap_or(Self::Other)

@@ -21,6 +21,7 @@ use crate::seal::{KeyRing, MasterKeys};
 
 mod account;
 mod account_certificate;
+mod anchor;
 mod audit;
 mod authorization_code;
 mod browser_session;
@@ -59,6 +60,7 @@ mod work;
 
 pub use account::{AccountChange, AccountRecord, AccountState, Added, NewAccount};
 pub use account_certificate::{CertificateLinkRecord, NewCertificateLink};
+pub use anchor::{AnchorAdded, AnchorRecord, AnchorRemoved, AnchorRow, MOST_ANCHORS};
 pub use audit::PendingEvent;
 pub use authorization_code::{CodeRecord, CodeSpent, Finished, Finishes, NewCode};
 pub use browser_session::{Ended, Ending, NewSession, SessionCertificate, SessionRecord};

@@ -85,6 +85,8 @@ sealed_columns! {
     CANARY = Master "deployment" "canary_sealed" by Integer "id";
     /// A key of the ring, or the lasting key: 32 bytes.
     WRAPPED_KEY = Master "seal_key" "wrapped_sealed" by Text "id";
+    /// An authority of an anchor set: JSON. Not secret, but nobody else's to write. Keys have one length.
+    ANCHOR = Ring "anchor" "anchor_sealed" by Text "anchor_set || ' ' || spki";
     /// The private half of a signing key, PKCS #8.
     SIGNING_KEY = Ring "signing_key" "private_sealed" by Text "key_id";
     /// What is kept of a client's secret.

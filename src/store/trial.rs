@@ -87,6 +87,7 @@ pub(super) static TRIALS: &[Trial] = &[
     super::client_registration::TRIAL,
     super::revocation::TRIAL,
     super::certificate::TRIAL,
+    super::anchor::TRIAL,
     super::signing_key::TRIAL,
     super::seal_key::TRIAL,
     super::secret::TRIAL,

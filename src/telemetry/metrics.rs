@@ -210,6 +210,8 @@ registry! {
     SEAL_ROWS_BEHIND: Gauge = "symbolon_seal_rows_behind" [] "Rows under older ring keys that are still to be resealed.";
 
     RELOAD_FAILING: Gauge = "symbolon_reload_failing" [] "1 while the last reload failed: files are not what is in force.";
+    STORED_ANCHORS_FAILING: Gauge = "symbolon_stored_anchors_failing" []
+        "1 while a row of the store's anchors is of no use: what is in force is not what is stored.";
     RELOAD_FAILURES: Counter = "symbolon_reload_failures_total" [] "Reloads that failed; the old state stayed in force.";
 
     AUDIT_EVENTS: Counter = "symbolon_audit_events_total" ["outcome"]

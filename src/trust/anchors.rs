@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arc_swap::{ArcSwap, Guard};
 use rustls_pki_types::CertificateDer;
 
-use crate::domain::Timestamp;
+use crate::domain::{Thumbprint, Timestamp};
 use crate::jose::digest::sha256;
 use crate::pki::Certificate;
 use crate::pki::crl::CrlError;
@@ -19,11 +19,24 @@ use super::distribution::{DistributionPoints, accepted};
 use super::status::{OcspAsk, OcspAsking, OcspKnowledge, OcspProblem, OcspStatuses};
 use super::{ListAsk, ListFetching, ListProblem, RevocationListError, RevocationLists};
 
+#[cfg(feature = "server")]
+mod load;
+mod stored;
+
+pub use stored::{AnchorOrigin, StoredAnchors};
+
 /// A named set of authorities, with intermediates that peers may leave out.
 #[derive(Debug)]
 pub struct AnchorSet {
     name: String,
+    /// Those of files and of the store.
     anchors: Anchors,
+    /// Those of files alone.
+    files: Vec<Certificate>,
+    /// Those of the store, where the configuration lets the set take any.
+    stored: Option<Vec<Certificate>>,
+    /// Which file each came from, by key.
+    places: Vec<(Thumbprint, PathBuf)>,
     intermediates: Vec<CertificateDer<'static>>,
     policy: PathPolicy,
     /// Replaced without the set, so that what connections know about signatures stays true.
@@ -81,37 +94,6 @@ pub enum AnchorSetError {
     },
 }
 
-#[cfg(feature = "server")]
-impl TryFrom<&crate::config::settings::AnchorSetSettings> for PathPolicy {
-    type Error = String;
-
-    fn try_from(settings: &crate::config::settings::AnchorSetSettings) -> Result<Self, String> {
-        use crate::config::settings::ExtendedKeyUsageSetting as Setting;
-        use crate::pki::KeyType;
-        use crate::pki::path::ExtendedKeyUsagePolicy as Policy;
-        let key = |name: &String| {
-            let known = KeyType::ALL.into_iter().find(|kind| kind.name() == name);
-            known.ok_or_else(|| format!("`keys`: `{name}` is none of rsa, p256, p384, p521 and ed25519"))
-        };
-        let keys = settings.keys.iter().map(key).collect::<Result<Vec<_>, _>>()?;
-        if keys.is_empty() {
-            return Err("`keys` is empty: nobody could be trusted".into());
-        }
-        if !(2_048..=8_192).contains(&settings.min_rsa_bits) {
-            return Err("`min_rsa_bits` must be from 2048 to 8192: others are never accepted".into());
-        }
-        Ok(Self {
-            extended_key_usage: match settings.extended_key_usage {
-                Setting::ClientAuthIfPresent => Policy::ClientAuthIfPresent,
-                Setting::ClientAuth => Policy::ClientAuth,
-                Setting::Any => Policy::Any,
-            },
-            keys,
-            min_rsa_bits: settings.min_rsa_bits as usize,
-        })
-    }
-}
-
 impl AnchorSet {
     /// A set of authorities. A set without any accepts nobody.
     ///
@@ -123,10 +105,13 @@ impl AnchorSet {
         intermediates: Vec<CertificateDer<'static>>,
     ) -> Result<Self, AnchorSetError> {
         let name = name.into();
-        match Anchors::new(anchors) {
-            Ok(anchors) => Ok(Self {
+        match Anchors::new(anchors.iter().cloned()) {
+            Ok(checked) => Ok(Self {
                 name,
-                anchors,
+                anchors: checked,
+                files: anchors,
+                stored: None,
+                places: Vec::new(),
                 intermediates,
                 policy: PathPolicy::default(),
                 revocation_lists: ArcSwap::default(),
@@ -381,7 +366,8 @@ impl AnchorSet {
         self.name == other.name
             && self.policy == other.policy
             && self.intermediates == other.intermediates
-            && self.anchors.certificates().eq(other.anchors.certificates())
+            && self.files == other.files
+            && self.stored == other.stored
     }
 }
 
@@ -400,46 +386,6 @@ impl AnchorSets {
     /// The sets at the start: epoch 1. Of two with one name the later counts.
     pub fn new(sets: impl IntoIterator<Item = AnchorSet>) -> Self {
         Self { sets: sets.into_iter().map(|set| (set.name.clone(), Arc::new(set))).collect(), epoch: 1, waiting: Vec::new() }
-    }
-
-    /// Reads the sets of the configuration.
-    ///
-    /// # Errors
-    /// A file that is missing, empty or garbled; a certificate that is not an authority's.
-    #[cfg(feature = "server")]
-    pub fn load(
-        settings: &BTreeMap<String, crate::config::settings::AnchorSetSettings>,
-        base_dir: &std::path::Path,
-    ) -> Result<Self, AnchorSetError> {
-        let mut sets = Vec::with_capacity(settings.len());
-        for (name, settings) in settings {
-            let load = |files: &[std::path::PathBuf]| {
-                let mut certificates = Vec::new();
-                for file in files {
-                    let loaded = crate::pki::pem::load_certificates(&base_dir.join(file));
-                    certificates.extend(loaded.map_err(|error| AnchorSetError::Pem { set: name.clone(), error })?);
-                }
-                Ok(certificates)
-            };
-            let (anchors, intermediates) = (load(&settings.files)?, load(&settings.intermediate_files)?);
-            let policy =
-                PathPolicy::try_from(settings).map_err(|problem| AnchorSetError::Policy { set: name.clone(), problem })?;
-            let authorities: Vec<&Certificate> = anchors.iter().chain(&intermediates).collect();
-            let lists = revocation_lists(name, settings, &authorities, base_dir)?;
-            let fetching = list_fetching(name, settings)?;
-            let authorities: Vec<Certificate> = authorities.into_iter().cloned().collect();
-            let intermediates = intermediates.iter().map(|certificate| certificate.der().clone()).collect();
-            let set = AnchorSet::new(name.clone(), anchors, intermediates)?.with_policy(policy).with_revocation_lists(lists);
-            let set = match fetching {
-                Some(fetching) => set.with_list_fetching(fetching, authorities.clone()),
-                None => set,
-            };
-            sets.push(match ocsp_asking(name, settings)? {
-                Some(asking) => set.with_ocsp(asking, authorities),
-                None => set,
-            });
-        }
-        Ok(Self::new(sets))
     }
 
     /// These sets in place of `previous`: unchanged sets stay the same objects, and the epoch moves on if anything changed. A changed set goes
@@ -490,91 +436,6 @@ impl AnchorSets {
         let hints = |set: &AnchorSet| AnchorHints { subjects: set.anchors.subjects(), mark: set.mark() };
         self.sets.iter().map(|(name, set)| (name.clone(), hints(set))).collect()
     }
-}
-
-/// How lists of one set are fetched; `None` where none are.
-#[cfg(feature = "server")]
-fn list_fetching(
-    set: &str,
-    settings: &crate::config::settings::AnchorSetSettings,
-) -> Result<Option<ListFetching>, AnchorSetError> {
-    let policy = |problem: String| AnchorSetError::Policy { set: set.to_owned(), problem };
-    if let Some(url) = settings.crl_urls.iter().find(|url| !super::distribution::is_fetchable(url)) {
-        return Err(policy(format!("`crl_urls`: `{url}` is no URL with `http` or `https`")));
-    }
-    if settings.crl_urls.is_empty() && !settings.crl_fetch {
-        return Ok(None);
-    }
-    if settings.crl_refresh_seconds == 0 {
-        return Err(policy("`crl_refresh_seconds` must be at least 1".to_owned()));
-    }
-    Ok(Some(ListFetching {
-        urls: settings.crl_urls.clone(),
-        named_by_certificates: settings.crl_fetch,
-        refresh: crate::domain::Lifetime::from_seconds(settings.crl_refresh_seconds),
-    }))
-}
-
-/// Whom one set asks by OCSP; `None` for nobody.
-#[cfg(feature = "server")]
-fn ocsp_asking(set: &str, settings: &crate::config::settings::AnchorSetSettings) -> Result<Option<OcspAsking>, AnchorSetError> {
-    let policy = |problem: String| AnchorSetError::Policy { set: set.to_owned(), problem };
-    if let Some(url) = settings.ocsp_url.iter().find(|url| !super::distribution::is_fetchable(url)) {
-        return Err(policy(format!("`ocsp_url`: `{url}` is no URL with `http` or `https`")));
-    }
-    if settings.ocsp_url.is_none() && !settings.ocsp {
-        return Ok(None);
-    }
-    if settings.ocsp_refresh_seconds == 0 {
-        return Err(policy("`ocsp_refresh_seconds` must be at least 1".to_owned()));
-    }
-    Ok(Some(OcspAsking {
-        url: settings.ocsp_url.clone(),
-        named_by_certificates: settings.ocsp,
-        refresh: crate::domain::Lifetime::from_seconds(settings.ocsp_refresh_seconds),
-    }))
-}
-
-/// Reads the revocation lists of one set.
-#[cfg(feature = "server")]
-fn revocation_lists(
-    set: &str,
-    settings: &crate::config::settings::AnchorSetSettings,
-    authorities: &[&Certificate],
-    base_dir: &std::path::Path,
-) -> Result<RevocationLists, AnchorSetError> {
-    use super::RevocationMode;
-    use crate::config::settings::RevocationSetting;
-    use crate::pki::crl::CertificateRevocationList;
-    let policy = |problem: &str| AnchorSetError::Policy { set: set.to_owned(), problem: problem.to_owned() };
-    let has_lists = !settings.crl_files.is_empty() || !settings.crl_urls.is_empty() || settings.crl_fetch;
-    let has_lists = has_lists || settings.ocsp || settings.ocsp_url.is_some();
-    let mode = match (settings.revocation, has_lists) {
-        (Some(RevocationSetting::Off), true) => {
-            return Err(policy("`revocation` is `off`: leave `crl_files`, `crl_urls`, `crl_fetch` and OCSP away"));
-        }
-        (Some(RevocationSetting::Soft | RevocationSetting::Hard), false) => {
-            return Err(policy("`revocation` needs `crl_files`, `crl_urls`, `crl_fetch` or `ocsp`: say where it is known from"));
-        }
-        (None | Some(RevocationSetting::Off), false) => RevocationMode::Off,
-        (Some(RevocationSetting::Soft), true) => RevocationMode::Soft,
-        (None | Some(RevocationSetting::Hard), true) => RevocationMode::Hard,
-    };
-    let pem = |error| AnchorSetError::Pem { set: set.to_owned(), error };
-    let mut lists = Vec::new();
-    for named in &settings.crl_files {
-        for path in crate::pki::pem::files_of(&base_dir.join(named)).map_err(pem)? {
-            for der in crate::pki::pem::load_revocation_lists(&path).map_err(pem)? {
-                let read = CertificateRevocationList::verified(&der, authorities.iter().copied());
-                lists.push(read.map_err(|error| AnchorSetError::RevocationList {
-                    set: set.to_owned(),
-                    path: path.clone(),
-                    error,
-                })?);
-            }
-        }
-    }
-    Ok(RevocationLists::new(mode, lists))
 }
 
 #[cfg(test)]

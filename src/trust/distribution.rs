@@ -159,6 +159,11 @@ impl DistributionPoints {
         Self { fetching, authorities, places, changing: Mutex::new(()), room }
     }
 
+    /// How lists are fetched.
+    pub(super) fn fetching(&self) -> &ListFetching {
+        &self.fetching
+    }
+
     /// Changes the places.
     fn change<T>(&self, change: impl FnOnce(&mut BTreeMap<String, Place>) -> T) -> T {
         let _one_at_a_time = self.changing.lock().unwrap_or_else(PoisonError::into_inner);

@@ -13,7 +13,7 @@ mod room;
 #[cfg(feature = "server")]
 mod status;
 
-pub use anchors::{AnchorSet, AnchorSetError, AnchorSets};
+pub use anchors::{AnchorOrigin, AnchorSet, AnchorSetError, AnchorSets, StoredAnchors};
 pub use current::CurrentAnchors;
 pub use distribution::{ListAsk, ListFetching, ListProblem};
 pub use judgement::{PeerTrust, TrustError, TrustedCertificate};

@@ -162,6 +162,11 @@ impl OcspStatuses {
         Self { asking, authorities, entries: Cache::new(REMEMBERED), room: Room::new(MOST_QUESTIONS, MOST_TO_ONE) }
     }
 
+    /// How is asked.
+    pub(super) fn asking(&self) -> &OcspAsking {
+        &self.asking
+    }
+
     /// Takes over what was said before a reload, as far as the issuer is one of the authorities that are there now, or one that they have
     /// signed. A question that is under way just now is due, and put again.
     pub(super) fn inherit(&self, before: &Self) {

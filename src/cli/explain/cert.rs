@@ -11,7 +11,7 @@ use serde_json::json;
 use super::super::cert::date;
 use super::super::{ConfigArgument, print};
 use super::Lines;
-use crate::app::{fetch_lists, open_store};
+use crate::app::{fetch_lists, load_stored_anchors, open_store};
 use crate::clients::{Authentication, Client, Published};
 use crate::config::Loaded;
 use crate::domain::{ClientId, Clock as _, SystemClock, Timestamp};
@@ -20,7 +20,7 @@ use crate::pki::ocsp::OcspStatus;
 use crate::pki::{Certificate, DistinguishedName, pem};
 use crate::store::Store;
 use crate::trust::revocation::RevocationRules;
-use crate::trust::{AnchorSet, AnchorSets, OcspKnowledge, RevocationMode};
+use crate::trust::{AnchorOrigin, AnchorSet, AnchorSets, OcspKnowledge, RevocationMode, StoredAnchors};
 
 const DAY_SECONDS: u64 = 86_400;
 /// Rules read at once.
@@ -50,7 +50,7 @@ impl Cert {
         let loaded = self.config.load()?;
         let now = SystemClock::new().now()?;
         let chain = pem::load_certificates(&self.file)?;
-        let (certificate, above) = chain.split_first().context("no certificate")?;
+        let (certificate, _) = chain.split_first().context("no certificate")?;
         let mut lines = Lines::default();
         lines.heading("certificate");
         lines.say("from", format!("{} (a file: nobody has shown that he holds the key)", self.file.display()));
@@ -68,7 +68,12 @@ impl Cert {
                 Some(Client::from_record(&record)?)
             }
         };
-        self.judge(&mut lines, &loaded, certificate, above, client.as_ref(), now).await?;
+        let stored = match &store {
+            Some(store) if loaded.settings.anchor_set.values().any(|set| set.stored) => load_stored_anchors(store).await?,
+            _ => StoredAnchors::default(),
+        };
+        let sets = AnchorSets::load(&loaded.settings.anchor_set, &loaded.base_dir, Some(&stored)).context("[anchor_set]")?;
+        self.judge(&mut lines, &loaded, sets, &chain, client.as_ref(), now).await?;
         revocation(&mut lines, store.as_ref(), certificate).await?;
         if let Some(client) = &client {
             registration(&mut lines, client, certificate, now);
@@ -86,12 +91,12 @@ impl Cert {
         &self,
         lines: &mut Lines,
         loaded: &Loaded,
-        certificate: &Certificate,
-        above: &[Certificate],
+        sets: AnchorSets,
+        shown: &[Certificate],
         client: Option<&Client>,
         now: Timestamp,
     ) -> anyhow::Result<()> {
-        let sets = AnchorSets::load(&loaded.settings.anchor_set, &loaded.base_dir).context("[anchor_set]")?;
+        let (certificate, above) = shown.split_first().context("no certificate")?;
         let chain: Vec<_> = above.iter().map(|certificate| certificate.der().clone()).collect();
         let sets = fetch_lists(loaded, sets, certificate, &chain).await?.load().clone();
         let mut names: BTreeSet<&str> = self.anchors.iter().map(String::as_str).collect();
@@ -211,12 +216,21 @@ fn verdict(set: &AnchorSet, certificate: &Certificate, above: &[Certificate], no
                     format!("known until {} not to be revoked", until.map(date).unwrap_or_default())
                 }
             };
+            let origins: Vec<_> = set.origins(path.anchor()).iter().map(origin).collect();
             format!(
-                "accepted by `{subject}` (SPKI SHA-256 {}), every date on the path holds until {until}, {listed}",
-                path.anchor().to_hex()
+                "accepted by `{subject}` (SPKI SHA-256 {}, from {}), every date on the path holds until {until}, {listed}",
+                path.anchor().to_hex(),
+                origins.join(" and ")
             )
         }
         Err(error) => format!("refused: {}: {error}", error.reason()),
+    }
+}
+
+fn origin(origin: &AnchorOrigin) -> String {
+    match origin {
+        AnchorOrigin::File(file) => format!("`{}`", file.display()),
+        AnchorOrigin::Store => "the store".to_owned(),
     }
 }
 

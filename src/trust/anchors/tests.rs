@@ -26,6 +26,49 @@ fn a_reload_keeps_what_it_does_not_change() {
     assert_eq!(renamed.hints().keys().collect::<Vec<_>>(), ["uno"]);
 }
 
+/// Anchors of the store go to sets that may have them, change nothing of others, and are not taken for those of files.
+#[test]
+fn anchors_of_the_store_need_consent() {
+    let (a, b, c) = (Authority::new("A"), Authority::new("B"), Authority::new("C"));
+    let open = |files: &[&Authority]| {
+        let files = files.iter().map(|authority| authority.certificate.clone()).collect();
+        AnchorSet::with_consent("open", files, vec![], vec![]).expect("a set")
+    };
+    let stored = |authorities: &[&Authority]| {
+        let mut stored = StoredAnchors::default();
+        for authority in authorities {
+            stored.add("open", authority.certificate.clone()).expect("an authority");
+            stored.add("closed", authority.certificate.clone()).expect("an authority");
+        }
+        stored
+    };
+    let subjects = |sets: &AnchorSets, name: &str| -> Vec<String> {
+        let set = sets.get(name).expect("a set");
+        set.anchors().certificates().map(|certificate| certificate.subject().to_string()).collect()
+    };
+    let first = AnchorSets::new([open(&[&a]), set("closed", &a)]);
+    assert!(first.take_stored() && !AnchorSets::new([set("closed", &a)]).take_stored());
+    let with = first.clone().with_stored(&stored(&[&b, &c])).expect("authorities").replacing(&first);
+    assert_eq!((subjects(&with, "open"), with.epoch()), (vec!["CN=A".into(), "CN=B".into(), "CN=C".into()], 2));
+    assert_eq!(subjects(&with, "closed"), ["CN=A"]);
+    assert!(Arc::ptr_eq(with.get("closed").expect("closed"), first.get("closed").expect("closed")));
+    let origins =
+        |sets: &AnchorSets, authority: &Authority| sets.get("open").expect("a set").origins(authority.certificate.spki_sha256());
+    assert_eq!((origins(&with, &b), origins(&with, &a)), (vec![AnchorOrigin::Store], vec![]));
+    let same = with.clone().with_stored(&stored(&[&b, &c])).expect("authorities").replacing(&with);
+    assert!(same.epoch() == 2 && Arc::ptr_eq(same.get("open").expect("open"), with.get("open").expect("open")));
+    let less = with.clone().with_stored(&stored(&[&c])).expect("authorities").replacing(&with);
+    assert_eq!((subjects(&less, "open"), less.epoch()), (vec!["CN=A".into(), "CN=C".into()], 3));
+    // What moves from a file to the store is another set, although the same are accepted: removed from the store, it is gone.
+    let moved =
+        AnchorSets::new([open(&[]), set("closed", &a)]).with_stored(&stored(&[&a, &c])).expect("authorities").replacing(&less);
+    assert_eq!((subjects(&moved, "open"), moved.epoch()), (vec!["CN=A".into(), "CN=C".into()], 4));
+    let gone = moved.clone().with_stored(&StoredAnchors::default()).expect("none").replacing(&moved);
+    assert_eq!(subjects(&gone, "open"), Vec::<String>::new());
+    let leaf = a.client("leaf").certificate;
+    assert!(StoredAnchors::default().add("open", leaf).is_err(), "no authority's");
+}
+
 /// What was joined later is in force later: nobody joins while somebody else does.
 #[test]
 fn lists_are_joined_one_after_another() {
@@ -61,7 +104,7 @@ fn files_are_read_whole_or_not_at_all() {
     }
     let load = |file: &str| {
         let settings = AnchorSetSettings { files: vec![file.into()], ..AnchorSetSettings::default() };
-        AnchorSets::load(&BTreeMap::from([("clients".to_owned(), settings)]), directory.path())
+        AnchorSets::load(&BTreeMap::from([("clients".to_owned(), settings)]), directory.path(), None)
     };
     assert_eq!(load("both.pem").expect("two authorities").get("clients").expect("the set").anchors().certificates().count(), 2);
     let table = [

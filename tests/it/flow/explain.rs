@@ -31,6 +31,7 @@ async fn a_certificate_is_explained() {
         "key            EC P-256",
         &robot.thumbprint(),
         "`clients`      accepted by",
+        ", from `client-ca.pem`), every date on the path holds until",
         anchor,
         "no rule names this certificate",
         "{\"tls_client_auth_subject_dn\":\"CN=robot,O=a/b,C=DE\"}",

@@ -31,6 +31,7 @@ mod restart;
 mod seal_keys;
 mod signing_keys;
 mod standard_clients;
+mod stored_anchors;
 mod streaming;
 mod upstream_identity;
 mod upstreams;

@@ -35,6 +35,7 @@ mod passkey;
 mod passthrough;
 mod peer;
 mod person_certificate;
+mod planted_anchor;
 mod proxy_header;
 mod proxy_protocol;
 pub mod rebinding;
