@@ -191,7 +191,7 @@ impl Add {
         let put = store.put_client(&registration.to_record(), PutMode::Add, now).await;
         store.close().await;
         match put? {
-            Put::Exists => bail!("client `{}` exists: change it with `symbolon client apply`", registration.client_id),
+            Put::Exists | Put::ChangedMeanwhile => bail!("client `{}` exists: change it with `symbolon client apply`", registration.client_id),
             Put::Added | Put::Changed | Put::Unchanged => print(format!("added {}\n", registration.client_id))?,
         }
         match secret {
@@ -326,7 +326,7 @@ impl Apply {
             let word = match put {
                 Put::Added => "added",
                 Put::Changed => "changed",
-                Put::Unchanged | Put::Exists => "unchanged",
+                Put::Unchanged | Put::Exists | Put::ChangedMeanwhile => "unchanged",
             };
             print(format!("{}{word} {client_id}\n", if self.dry_run { "would be " } else { "" }))?;
             for line in difference.iter().filter(|_| self.dry_run) {
