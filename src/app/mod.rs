@@ -44,11 +44,10 @@ use front::{Front, Health};
 use listener::{Listener, Service};
 use revocation_lists::ListFetcher;
 
-pub use client_authentication::fetches;
 pub use control::{ControlError, Question, ask};
 pub use identity::{OpenPeople, open_people};
 pub use revocation_lists::fetch_lists;
-pub use server::{master_keys, open_store};
+pub use server::{master_keys, open_store, registration_rules};
 
 /// What this process is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,6 +6,7 @@
 //! ```
 
 mod account;
+pub mod administration;
 pub mod assertion_issuers;
 pub mod authorization;
 pub mod client_auth;
