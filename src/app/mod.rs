@@ -1,5 +1,6 @@
 //! The composition root: from a configuration to listeners, servers, background tasks, reload and shutdown.
 
+mod administration;
 mod client_authentication;
 mod connection;
 mod control;
@@ -40,6 +41,7 @@ use crate::telemetry::audit::AuditSink;
 use crate::telemetry::metrics;
 use crate::trust::{AnchorSets, CurrentAnchors};
 use crate::web::{Edge, Web};
+use administration::AdminService;
 use front::{Front, Health};
 use listener::{Listener, Service};
 use revocation_lists::ListFetcher;
@@ -94,6 +96,7 @@ impl App {
         }
         proxies::check_apart(settings, &anchors.load())?;
         let serves = |service| listeners.iter().any(|listener| listener.services.contains(&service));
+        administration::check_place(serves(Service::Admin), serves(Service::AuthorizationServer))?;
         check_role(role, &serves)?;
         let audit = AuditSink::start(&settings.audit, base).context("[audit]")?;
         let server = if serves(Service::AuthorizationServer) {
@@ -127,9 +130,14 @@ impl App {
             sealing: sealing.clone(),
         };
         let web = match &self.server {
-            Some((server, _)) => Some(Edge::new(Arc::new(Web::new(server.clone(), &self.loaded).context("[pages]")?))),
+            Some((server, _)) => Some(Arc::new(Web::new(server.clone(), &self.loaded).context("[pages]")?)),
             None => None,
         };
+        let admin = match &web {
+            Some(web) => AdminService::build(&self.loaded, web)?,
+            None => None,
+        };
+        let web = web.map(Edge::new);
         let own: Vec<_> = self.listeners.iter().filter_map(|listener| listener.tls.clone()).collect();
         if let Some(stapler) = stapling::Stapler::build(&self.loaded, own, self.clock.clone())? {
             tasks::until(&stop, &background, stapler.run());
@@ -162,6 +170,7 @@ impl App {
                 server: web.clone().filter(|_| has(Service::AuthorizationServer)),
                 gateway: self.gateway.clone().filter(|_| has(Service::Gateway)),
                 forward_auth: self.gateway.clone().filter(|_| has(Service::ForwardAuth)),
+                admin: admin.clone().filter(|_| has(Service::Admin)),
                 metrics: has(Service::Metrics).then(|| health.clone()),
                 lists: self.lists.clone(),
             };
@@ -234,6 +243,7 @@ pub fn check(loaded: &Loaded) -> anyhow::Result<()> {
         listener::proxy_protocol(written)?;
     }
     proxies::check_apart(settings, &anchors.load())?;
+    administration::check_place(serves(ServiceSetting::Admin), serves(ServiceSetting::AuthorizationServer))?;
     if serves(ServiceSetting::AuthorizationServer) {
         server::check(loaded)?;
     }

@@ -184,6 +184,7 @@ pub fn check(loaded: &Loaded) -> anyhow::Result<()> {
     let randomness: Arc<dyn Randomness> = Arc::new(SystemRandomness);
     outbound(loaded, clock.clone()).context("[outbound]")?;
     super::identity_providers::build(loaded, &checked.issuer, &clock, &randomness)?;
+    super::administration::checked(loaded, &checked.issuer)?;
     master_keys(loaded).map(drop)
 }
 
