@@ -23,6 +23,7 @@
 //! |---|---|
 //! | `cli` | one file per command |
 //! | `app` | the composition root: configuration → servers, listeners, tasks, reload, shutdown |
+//! | `admin` | the administration API: what the command line does, over HTTP |
 //! | `web` | the authorization server over HTTP: `router` is the table of contents |
 //! | `gateway` | proxying: routes, strip, assert, forward |
 //! | `oauth` | the authorization server: one file per endpoint, `grant/`, `client_auth/` |
@@ -123,7 +124,7 @@
 //! | RFC 9440 (Client-Cert) | `gateway::certificate_header`, [`pki::proxy_header`] | `tests/it/spec/rfc9440.rs`, `tests/it/threat/proxy_header.rs` |
 //! | RFC 9449 (DPoP) | [`binding::dpop`], `oauth::dpop`, [`resource`] | `tests/it/spec/rfc9449.rs` |
 //! | RFC 9470 (step-up) | [`resource`] | `tests/it/spec/rfc9470.rs` |
-//! | RFC 9728 (protected resource metadata) | `gateway::metadata`, [`resource`] | `tests/it/spec/rfc9728.rs` |
+//! | RFC 9728 (protected resource metadata) | `gateway::metadata`, `admin::metadata`, [`resource`] | `tests/it/spec/rfc9728.rs`, `tests/it/flow/administration.rs` |
 //! | RFC 8265 (usernames, passwords), 9106 (Argon2) | `identity`, `seal` | beside the code; `tests/it/threat/sign_in.rs` |
 //! | OpenID Connect Core, Discovery, Form Post Response Mode | `oauth::authorization`, `oidc`, `oauth::userinfo`, `web::form_post` | `tests/it/spec/oidc_core.rs`, `oidc_discovery.rs` |
 //! | OpenID Connect Core §3.1, RP-Initiated and Back-Channel Logout, as a relying party | `relying_party`, `gateway::session` | `tests/it/flow/browser_session.rs`, `tests/it/threat/browser_session.rs`; beside the code |
@@ -135,6 +136,8 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "server")]
+pub mod admin;
 #[cfg(feature = "server")]
 pub mod app;
 #[cfg(feature = "server")]

@@ -61,7 +61,7 @@ pub fn anonymous_limits(settings: &LimitSettings) -> anyhow::Result<ThrottleLimi
 }
 
 /// Whether `[outbound]` lets anything be fetched.
-pub fn fetches(settings: &OutboundSettings) -> bool {
+pub(super) fn fetches(settings: &OutboundSettings) -> bool {
     settings.public_roots || !settings.ca_files.is_empty()
 }
 

@@ -1,10 +1,11 @@
-//! What answers on a listener: the authorization server, the gateway, or the process's own health and metrics.
+//! What answers on a listener: the authorization server, its administration API, the gateway, or the process's own health and metrics.
 
 use std::sync::Arc;
 
 use axum::body::Body;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 
+use super::administration::AdminService;
 use super::proxies::{Neighbour, Proxies};
 use super::revocation_lists::ListFetcher;
 use super::sealing::Sealing;
@@ -24,6 +25,8 @@ pub struct Front {
     pub gateway: Option<Arc<Gateway>>,
     /// The gateway, for the questions of proxies in front.
     pub forward_auth: Option<Arc<Gateway>>,
+    /// The administration API, for its own authority and paths.
+    pub admin: Option<AdminService>,
     /// `/metrics`, `/livez`, `/readyz`.
     pub metrics: Option<Health>,
     /// Fetches revocation lists, where an anchor set asks for it.
@@ -117,6 +120,17 @@ impl Front {
                 client
             }
         };
+        let (request, admin) = match &self.admin {
+            Some(admin) => {
+                let (head, body) = request.into_parts();
+                let is_for_admin = admin.serves(&head);
+                (Request::from_parts(head, body), Some(admin).filter(|_| is_for_admin))
+            }
+            None => (request, None),
+        };
+        if let Some(admin) = admin {
+            return Box::pin(admin.edge.answer(request.map(Body::new), peer)).await;
+        }
         let (request, gateway) = match &self.gateway {
             Some(gateway) if self.server.is_some() => {
                 let (head, body) = request.into_parts();
@@ -130,10 +144,12 @@ impl Front {
             // In a box: it is several kilobytes, and what holds it is moved with each request, also with those of the server.
             return Box::pin(gateway.handle(request, peer.facts(), peer.trust(), &policies)).await.map(Body::new);
         }
-        match (&self.server, &self.metrics) {
-            (Some(server), _) => server.answer(request.map(Body::new), peer).await,
-            (None, Some(health)) => health.answer(&request).await,
-            (None, None) => text(StatusCode::NOT_FOUND, "nothing is served here\n"),
+        match (&self.server, &self.metrics, &self.admin) {
+            (Some(server), ..) => server.answer(request.map(Body::new), peer).await,
+            (None, Some(health), _) => health.answer(&request).await,
+            // Whoever misses the API's own place is told so as the API tells it.
+            (None, None, Some(admin)) => Box::pin(admin.nowhere.answer(request.map(Body::new), peer)).await,
+            (None, None, None) => text(StatusCode::NOT_FOUND, "nothing is served here\n"),
         }
     }
 }

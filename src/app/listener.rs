@@ -101,6 +101,8 @@ pub enum Service {
     Gateway,
     /// `/metrics`, `/livez`, `/readyz`.
     Metrics,
+    /// The administration API.
+    Admin,
     /// The gateway's word to proxies in front.
     ForwardAuth,
 }
@@ -216,6 +218,7 @@ const fn service(written: &ServiceSetting) -> Service {
         ServiceSetting::AuthorizationServer => Service::AuthorizationServer,
         ServiceSetting::Gateway => Service::Gateway,
         ServiceSetting::Metrics => Service::Metrics,
+        ServiceSetting::Admin => Service::Admin,
         ServiceSetting::ForwardAuth => Service::ForwardAuth,
     }
 }

@@ -1,5 +1,6 @@
 //! The composition root: from a configuration to listeners, servers, background tasks, reload and shutdown.
 
+mod administration;
 mod client_authentication;
 mod connection;
 mod control;
@@ -41,16 +42,16 @@ use crate::telemetry::audit::AuditSink;
 use crate::telemetry::metrics;
 use crate::trust::{AnchorSets, CurrentAnchors};
 use crate::web::{Edge, Web};
+use administration::AdminService;
 use front::{Front, Health};
 use listener::{Listener, Service};
 use revocation_lists::ListFetcher;
 use stored_anchors::StoredTrust;
 
-pub use client_authentication::fetches;
 pub use control::{ControlError, Question, ask};
 pub use identity::{OpenPeople, open_people};
 pub use revocation_lists::fetch_lists;
-pub use server::{master_keys, open_store};
+pub use server::{master_keys, open_store, registration_rules};
 pub use stored_anchors::{check_stored, load_stored_anchors};
 
 /// What this process is.
@@ -99,6 +100,7 @@ impl App {
         }
         proxies::check_apart(settings, &anchors.load())?;
         let serves = |service| listeners.iter().any(|listener| listener.services.contains(&service));
+        administration::check_place(serves(Service::Admin), serves(Service::AuthorizationServer))?;
         check_role(role, &serves)?;
         let audit = AuditSink::start(&settings.audit, base).context("[audit]")?;
         let server = if serves(Service::AuthorizationServer) {
@@ -148,9 +150,14 @@ impl App {
             sealing: sealing.clone(),
         };
         let web = match &self.server {
-            Some((server, _)) => Some(Edge::new(Arc::new(Web::new(server.clone(), &self.loaded).context("[pages]")?))),
+            Some((server, _)) => Some(Arc::new(Web::new(server.clone(), &self.loaded).context("[pages]")?)),
             None => None,
         };
+        let admin = match &web {
+            Some(web) => AdminService::build(&self.loaded, web)?,
+            None => None,
+        };
+        let web = web.map(Edge::new);
         let own: Vec<_> = self.listeners.iter().filter_map(|listener| listener.tls.clone()).collect();
         if let Some(stapler) = stapling::Stapler::build(&self.loaded, own, self.clock.clone())? {
             tasks::until(&stop, &background, stapler.run());
@@ -179,6 +186,7 @@ impl App {
                 server: web.clone().filter(|_| has(Service::AuthorizationServer)),
                 gateway: self.gateway.clone().filter(|_| has(Service::Gateway)),
                 forward_auth: self.gateway.clone().filter(|_| has(Service::ForwardAuth)),
+                admin: admin.clone().filter(|_| has(Service::Admin)),
                 metrics: has(Service::Metrics).then(|| health.clone()),
                 lists: self.lists.clone(),
             };
@@ -252,6 +260,7 @@ pub fn check(loaded: &Loaded) -> anyhow::Result<()> {
         listener::proxy_protocol(written)?;
     }
     proxies::check_apart(settings, &anchors.load())?;
+    administration::check_place(serves(ServiceSetting::Admin), serves(ServiceSetting::AuthorizationServer))?;
     if serves(ServiceSetting::AuthorizationServer) {
         server::check(loaded)?;
     }

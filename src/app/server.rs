@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, bail};
 use arc_swap::ArcSwap;
 
-use super::client_authentication::{anonymous_limits, assertion_rules, outbound, throttle_limits};
+use super::client_authentication::{anonymous_limits, assertion_rules, fetches, outbound, throttle_limits};
 use super::tasks::load_rules;
 use crate::binding::dpop::{Dpop, DpopChecked, Nonces};
 use crate::clients::{ClientKeys, Clients, Profile};
@@ -15,6 +15,7 @@ use crate::domain::{ClientId, Clock, Issuer, Lifetime, Randomness, SystemClock};
 use crate::identity::Guesses;
 use crate::jose::random::SystemRandomness;
 use crate::keys::{Keeper, KeyPlan};
+use crate::oauth::administration::RegistrationRules;
 use crate::oauth::assertion_issuers::AssertionIssuers;
 use crate::oauth::authorization::Lifetimes;
 use crate::oauth::client_auth::{AssertionRules, Throttle, ThrottleLimits};
@@ -71,6 +72,18 @@ pub async fn open_store(loaded: &Loaded, clock: &dyn Clock, randomness: &dyn Ran
     let masters = Arc::new(master_keys(loaded)?);
     let (settings, base) = (&loaded.settings, loaded.base_dir.as_path());
     Store::open(&settings.store, base, masters, randomness, clock.now()?).await.context("[store]")
+}
+
+/// What operators may register, on the command line and over HTTP. `place` is what people are told to add what is missing to.
+pub fn registration_rules(loaded: &Loaded, place: String) -> anyhow::Result<RegistrationRules> {
+    let settings = &loaded.settings;
+    let keys = KeyPlan::of(settings).context("[signing]")?;
+    Ok(RegistrationRules {
+        resources: Resources::from_settings(&settings.resource, &keys)?,
+        anchor_sets: settings.anchor_set.keys().cloned().collect(),
+        fetches: fetches(&settings.outbound),
+        place,
+    })
 }
 
 /// The authorization server's sections, checked.
@@ -171,6 +184,7 @@ pub fn check(loaded: &Loaded) -> anyhow::Result<()> {
     let randomness: Arc<dyn Randomness> = Arc::new(SystemRandomness);
     outbound(loaded, clock.clone()).context("[outbound]")?;
     super::identity_providers::build(loaded, &checked.issuer, &clock, &randomness)?;
+    super::administration::checked(loaded, &checked.issuer)?;
     master_keys(loaded).map(drop)
 }
 

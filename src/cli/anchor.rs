@@ -10,7 +10,6 @@ use super::{ConfigArgument, print};
 use crate::app::{check_stored, open_store};
 use crate::config::Loaded;
 use crate::domain::{Clock as _, SystemClock, Thumbprint, ThumbprintError, Timestamp};
-use crate::event::OperatorKind;
 use crate::jose::random::SystemRandomness;
 use crate::pki::{Certificate, pem};
 use crate::store::{AnchorAdded, AnchorRecord, AnchorRow, MOST_ANCHORS, Store};
@@ -146,7 +145,7 @@ impl Add {
         let mut told = String::new();
         for certificate in certificates {
             let record = AnchorRecord { certificate: certificate.clone(), label: self.label.clone(), added: now };
-            let done = match store.add_anchor(&self.set, &record, OperatorKind::CommandLine).await? {
+            let done = match store.add_anchor(&self.set, &record).await? {
                 AnchorAdded::Now => "added",
                 AnchorAdded::Instead => "added in place of another certificate of this key:",
                 AnchorAdded::Already => "already there:",
@@ -242,9 +241,7 @@ impl Remove {
         };
         let Some(row) = own.into_iter().find(is_meant) else { bail!("{}", self.absent(&rows)) };
         let key: Thumbprint = row.spki.parse().with_context(|| format!("table anchor: key `{}`", row.spki))?;
-        let Some(removed) = store.remove_anchor(&self.set, &key, OperatorKind::CommandLine, now).await? else {
-            bail!("{}", self.absent(&rows))
-        };
+        let Some(removed) = store.remove_anchor(&self.set, &key, now).await? else { bail!("{}", self.absent(&rows)) };
         let left = match removed.left {
             0 => {
                 format!("[anchor_set.{}] has none left in the store: without authorities in files it accepts nobody\n", self.set)

@@ -8,13 +8,12 @@ use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 
 use super::{ConfigArgument, print};
-use crate::app::{fetches, open_store};
-use crate::clients::{Authentication, Client as Registration, Published, RegisteredCertificate, generate_secret, removal_window};
+use crate::app::{open_store, registration_rules};
+use crate::clients::{Client as Registration, RegisteredCertificate, generate_secret, removal_window};
 use crate::config::Loaded;
 use crate::domain::{ClientId, Clock as _, Lifetime, SystemClock};
 use crate::jose::random::SystemRandomness;
-use crate::keys::KeyPlan;
-use crate::oauth::resources::{LONGEST_LIFETIME_SECONDS, Resources};
+use crate::oauth::resources::LONGEST_LIFETIME_SECONDS;
 use crate::pki::pem;
 use crate::store::{ClientRecord, Put, PutMode, SecretRecord, Store};
 
@@ -191,7 +190,9 @@ impl Add {
         let put = store.put_client(&registration.to_record(), PutMode::Add, now).await;
         store.close().await;
         match put? {
-            Put::Exists => bail!("client `{}` exists: change it with `symbolon client apply`", registration.client_id),
+            Put::Exists | Put::ChangedMeanwhile => {
+                bail!("client `{}` exists: change it with `symbolon client apply`", registration.client_id)
+            }
             Put::Added | Put::Changed | Put::Unchanged => print(format!("added {}\n", registration.client_id))?,
         }
         match secret {
@@ -326,7 +327,7 @@ impl Apply {
             let word = match put {
                 Put::Added => "added",
                 Put::Changed => "changed",
-                Put::Unchanged | Put::Exists => "unchanged",
+                Put::Unchanged | Put::Exists | Put::ChangedMeanwhile => "unchanged",
             };
             print(format!("{}{word} {client_id}\n", if self.dry_run { "would be " } else { "" }))?;
             for line in difference.iter().filter(|_| self.dry_run) {
@@ -427,26 +428,8 @@ fn read_json(file: &Path) -> anyhow::Result<Value> {
 ///
 /// `secret` is what is kept of the client's secret already.
 fn checked(loaded: &Loaded, document: &Value, secret: Option<&SecretRecord>) -> anyhow::Result<Registration> {
-    let registration = Registration::from_metadata_keeping(document.to_string().as_bytes(), None, secret)?;
-    let publishes = matches!(
-        registration.authentication,
-        Authentication::PrivateKeyJwt { keys: Published::At(_), .. } | Authentication::SelfSignedTlsClientAuth(Published::At(_))
-    );
-    if publishes && !fetches(&loaded.settings.outbound) {
-        bail!(
-            "`jwks_uri` cannot be fetched: name whom to trust in [outbound] of {} (`ca_files` or `public_roots`)",
-            loaded.file.display()
-        );
-    }
-    let keys = KeyPlan::of(&loaded.settings).context("[signing]")?;
-    let resources = Resources::from_settings(&loaded.settings.resource, &keys)?;
-    if let Some(unknown) = registration.resources.iter().find(|identifier| resources.get(identifier).is_none()) {
-        bail!("resource `{unknown}` is not configured: add a [[resource]] with this identifier to {}", loaded.file.display());
-    }
-    if let Some(unknown) = registration.anchor_set.as_ref().filter(|name| !loaded.settings.anchor_set.contains_key(*name)) {
-        bail!("anchor set `{unknown}` is not configured: add [anchor_set.{unknown}] to {}", loaded.file.display());
-    }
-    Ok(registration)
+    let rules = registration_rules(loaded, loaded.file.display().to_string())?;
+    Ok(rules.check(document.to_string().as_bytes(), None, secret)?)
 }
 
 pub(super) async fn open(loaded: &Loaded) -> anyhow::Result<Store> {

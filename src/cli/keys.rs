@@ -124,14 +124,7 @@ async fn list(opened: &Opened) -> anyhow::Result<()> {
 impl Rotate {
     async fn run(self) -> anyhow::Result<()> {
         let opened = Opened::of(&self.config).await?;
-        let algorithm = self.algorithm.unwrap_or(opened.plan.default);
-        if !opened.plan.algorithms.contains(&algorithm) {
-            let kept: Vec<_> = opened.plan.algorithms.iter().map(|algorithm| algorithm.name()).collect();
-            bail!("no keys are kept for {algorithm}: the configuration names {}", kept.join(", "));
-        }
-        // What is due by the clock comes first; above all the first key of an algorithm.
-        opened.keeper().keep(&opened.plan, opened.now).await?;
-        let next = opened.keeper().rotate(algorithm, self.now, opened.now).await?;
+        let next = opened.keeper().rotate_planned(&opened.plan, self.algorithm, self.now, opened.now).await?;
         opened.store.close().await;
         if self.now {
             return print(format!("{} signs from now on\n", next.key_id));

@@ -8,17 +8,13 @@ use clap::{Args, ValueEnum};
 use super::cert::date;
 use super::{ConfigArgument, print};
 use crate::app::open_store;
-use crate::clients::session_window;
-use crate::domain::{Clock as _, RevocationRule, RuleKind, SystemClock, Thumbprint, ThumbprintError, Timestamp};
-use crate::event::{AuditEvent, Trailed};
+use crate::domain::{Clock as _, RevocationRule, RuleKind, SystemClock, Thumbprint, ThumbprintError};
 use crate::jose::random::SystemRandomness;
+use crate::oauth::administration::{FOR_EVER, NamedCertificates};
 use crate::pki::crl::Serial;
-use crate::pki::{Certificate, DistinguishedName, pem};
-use crate::store::{CertificateRule, NewRule, Store, always};
-use crate::trust::revocation::{certificate_value, serial_value};
+use crate::pki::{DistinguishedName, pem};
+use crate::store::{CertificateRule, Store};
 
-/// When no certificate says until when it could be used: the last second of the year 9999 (RFC 5280 §4.1.2.5).
-const FOR_EVER: Timestamp = Timestamp::from_seconds(253_402_300_799);
 /// Rules read at once.
 const PAGE: i64 = 1_000;
 
@@ -117,38 +113,25 @@ fn key(text: &str) -> Result<Thumbprint, ThumbprintError> {
     }
 }
 
-/// A rule's kind and value, and until when there can be such a certificate.
-struct Named {
-    kind: RuleKind,
-    value: String,
-    until: Timestamp,
-}
-
 impl Which {
-    fn named(&self) -> anyhow::Result<Named> {
-        let for_ever = |kind, value| Named { kind, value, until: FOR_EVER };
+    fn named(&self) -> anyhow::Result<NamedCertificates> {
         if let Some(file) = &self.file {
             let chain = pem::load_certificates(file)?;
-            return named(chain.first().context("no certificate")?, self.by);
+            let kind = match self.by {
+                By::Thumbprint => RuleKind::Certificate,
+                By::Serial => RuleKind::CertificateSerial,
+                By::Key => RuleKind::CertificateKey,
+            };
+            let named = NamedCertificates::of(chain.first().context("no certificate")?, kind);
+            return named.context("its serial number is longer than twenty octets");
         }
         Ok(match (self.thumbprint, self.serial, &self.issuer, self.key) {
-            (Some(thumbprint), ..) => for_ever(RuleKind::Certificate, thumbprint.to_string()),
-            (None, Some(serial), Some(issuer), _) => for_ever(RuleKind::CertificateSerial, serial_value(serial, issuer)),
-            (None, None, _, Some(key)) => for_ever(RuleKind::CertificateKey, key.to_string()),
+            (Some(thumbprint), ..) => NamedCertificates::by_thumbprint(&thumbprint),
+            (None, Some(serial), Some(issuer), _) => NamedCertificates::by_serial(serial, issuer),
+            (None, None, _, Some(key)) => NamedCertificates::by_key(&key),
             _ => bail!("name a file, a thumbprint, a serial number with its issuer, or a key"),
         })
     }
-}
-
-fn named(certificate: &Certificate, by: By) -> anyhow::Result<Named> {
-    let (kind, until) = match by {
-        By::Thumbprint => (RuleKind::Certificate, certificate.not_after()),
-        // A renewed one may have them too.
-        By::Serial => (RuleKind::CertificateSerial, FOR_EVER),
-        By::Key => (RuleKind::CertificateKey, FOR_EVER),
-    };
-    let value = certificate_value(kind, certificate).context("its serial number is longer than twenty octets")?;
-    Ok(Named { kind, value, until })
 }
 
 async fn open(config: &ConfigArgument) -> anyhow::Result<Store> {
@@ -157,18 +140,9 @@ async fn open(config: &ConfigArgument) -> anyhow::Result<Store> {
 
 impl Revoke {
     pub async fn run(self) -> anyhow::Result<()> {
-        let Named { kind, value, until } = self.which.named()?;
+        let named = self.which.named()?;
         let store = open(&self.config).await?;
-        let now = SystemClock::new().now()?;
-        // A certificate does not come back: what another replica issues before it hears of the rule is hit too.
-        let window = always(until.max(now).plus(crate::oauth::BEYOND_EXPIRY));
-        let rule = NewRule { kind, value: value.clone(), window };
-        let event = match value.parse() {
-            Ok(certificate) if kind == RuleKind::Certificate => AuditEvent::CertificateRevoked { certificate, note: self.note },
-            _ => AuditEvent::CertificatesRevoked { kind, value: value.clone(), note: self.note },
-        };
-        let trailed = Trailed { time: now, event };
-        let revoked = store.revoke_certificates(&rule, session_window(now), &trailed).await;
+        let revoked = named.revoke(&store, self.note, SystemClock::new().now()?).await;
         store.close().await;
         print(told("revoked", &revoked?))
     }
@@ -176,15 +150,13 @@ impl Revoke {
 
 impl Restore {
     pub async fn run(self) -> anyhow::Result<()> {
-        let Named { kind, value, .. } = self.which.named()?;
+        let named = self.which.named()?;
         let store = open(&self.config).await?;
-        let event = AuditEvent::CertificatesRestored { kind, value: value.clone(), note: self.note };
-        let trailed = Trailed { time: SystemClock::new().now()?, event };
-        let restored = store.restore_certificates(kind, &value, &trailed).await;
+        let restored = named.restore(&store, self.note, SystemClock::new().now()?).await;
         store.close().await;
         match restored? {
             Some(rules) => print(told("restored", &rules)),
-            None => bail!("no rule in force revokes {} {value}: see `symbolon cert list-revoked`", word(kind)),
+            None => bail!("no rule in force revokes {} {}: see `symbolon cert list-revoked`", word(named.kind), named.value),
         }
     }
 }

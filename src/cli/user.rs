@@ -8,12 +8,12 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 use zeroize::Zeroizing;
 
-use super::user_account::{self, UnlinkAccount};
-use super::user_certificate::{self, LinkCertificate, UnlinkCertificate};
-use super::user_passkey::{self, RemovePasskey};
+use super::user_account::UnlinkAccount;
+use super::user_certificate::{LinkCertificate, UnlinkCertificate};
+use super::user_passkey::RemovePasskey;
 use super::{ConfigArgument, print};
 use crate::app::{OpenPeople, open_people};
 use crate::clients::removal_window;
@@ -270,26 +270,11 @@ impl Named {
         let open = open(&self.config.load()?).await?;
         let found = async {
             let person = named(&open, &self.username).await?;
-            let certificates = user_certificate::listed(&open, &person.subject).await?;
-            let passkeys = user_passkey::listed(&open, &person.subject).await?;
-            let linked = user_account::listed(&open, &person.subject).await?;
-            anyhow::Ok((person, certificates, passkeys, linked))
+            anyhow::Ok(open.people.described(&person).await?)
         };
         let found = found.await;
         open.close().await;
-        let (person, certificates, passkeys, linked) = found?;
-        let mut shown = match serde_json::to_value(&person.claims)? {
-            Value::Object(claims) => claims,
-            _ => Map::new(),
-        };
-        shown.insert("sub".into(), json!(person.subject));
-        shown.insert("state".into(), json!(person.state.name()));
-        shown.insert("password".into(), json!(person.has_password));
-        shown.insert("created".into(), json!(person.created));
-        shown.insert("certificates".into(), certificates);
-        shown.insert("passkeys".into(), passkeys);
-        shown.insert("linked_accounts".into(), linked);
-        print(format!("{:#}\n", Value::Object(shown)))
+        print(format!("{:#}\n", Value::Object(found?)))
     }
 
     async fn remove_second_factor(self) -> anyhow::Result<()> {

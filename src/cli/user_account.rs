@@ -2,12 +2,10 @@
 
 use anyhow::{Context as _, bail};
 use clap::Args;
-use serde_json::{Value, json};
 
 use super::user::{named, now, open};
 use super::{ConfigArgument, print};
-use crate::app::OpenPeople;
-use crate::domain::{AccountLinkId, Subject};
+use crate::domain::AccountLinkId;
 use crate::store::Unlinked;
 
 /// Take an account at another provider away from a person, and end their sessions
@@ -38,17 +36,4 @@ impl UnlinkAccount {
             }
         }
     }
-}
-
-/// A person's accounts at other providers, for `symbolon user show`.
-pub async fn listed(open: &OpenPeople, subject: &Subject) -> anyhow::Result<Value> {
-    let links = open.people.linked_accounts(subject).await?;
-    let shown = links.iter().map(|link| {
-        let label = &link.label;
-        json!({
-            "link": link.link, "provider": label.provider, "issuer": label.issuer, "sub": label.sub, "title": label.title,
-            "created": link.created,
-        })
-    });
-    Ok(shown.collect())
 }

@@ -4,12 +4,10 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, bail};
 use clap::Args;
-use serde_json::{Value, json};
 
 use super::user::{named, now, open};
 use super::{ConfigArgument, print};
-use crate::app::OpenPeople;
-use crate::domain::{CertificateLinkId, Subject};
+use crate::domain::CertificateLinkId;
 use crate::identity::KnownBy;
 use crate::pki::pem;
 use crate::store::{Linked, Unlinked, Unlinking};
@@ -99,14 +97,4 @@ impl UnlinkCertificate {
             }
         }
     }
-}
-
-/// A person's certificates, for `symbolon user show`.
-pub async fn listed(open: &OpenPeople, subject: &Subject) -> anyhow::Result<Value> {
-    let links = open.people.certificates(subject).await?;
-    let shown = links.iter().map(|link| {
-        let label = &link.label;
-        json!({ "link": link.link, "by": label.by, "title": label.title, "not_after": label.not_after, "created": link.created })
-    });
-    Ok(shown.collect())
 }

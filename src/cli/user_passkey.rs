@@ -2,12 +2,10 @@
 
 use anyhow::{Context as _, bail};
 use clap::Args;
-use serde_json::{Value, json};
 
 use super::user::{named, now, open};
 use super::{ConfigArgument, print};
-use crate::app::OpenPeople;
-use crate::domain::{PasskeyId, Subject};
+use crate::domain::PasskeyId;
 use crate::store::{Unlinked, Unlinking};
 
 /// Take a passkey away from a person, and end their sessions
@@ -38,19 +36,4 @@ impl RemovePasskey {
             }
         }
     }
-}
-
-/// A person's passkeys, for `symbolon user show`.
-pub async fn listed(open: &OpenPeople, subject: &Subject) -> anyhow::Result<Value> {
-    let passkeys = open.people.passkeys(subject).await?;
-    let shown = passkeys.iter().map(|one| {
-        json!({
-            "passkey": one.passkey,
-            "name": one.name,
-            "synchronised": one.is_synchronised,
-            "created": one.created,
-            "used": one.used,
-        })
-    });
-    Ok(shown.collect())
 }

@@ -13,7 +13,7 @@ pub struct ListenerSettings {
     pub name: String,
     /// `IP:PORT`.
     pub address: SocketAddr,
-    /// What is served here: `authorization_server`, `gateway`, `metrics`; or `forward_auth` alone.
+    /// What is served here: `authorization_server`, `gateway`, `metrics`, `admin`; or `forward_auth` alone.
     pub services: Vec<ServiceSetting>,
     /// Where a client's certificate comes from.
     #[serde(default)]
@@ -61,6 +61,8 @@ pub enum ServiceSetting {
     Gateway,
     /// Prometheus metrics at `/metrics`.
     Metrics,
+    /// The administration API of `[admin]`, where this process is an authorization server.
+    Admin,
     /// The gateway's word to proxies that forward by themselves, whether a request of their clients may go on: for the proxies of
     /// `trusted_proxy` alone, on a listener of its own.
     ForwardAuth,

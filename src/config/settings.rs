@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 pub use super::listener::*;
 
+mod admin;
 mod assertion_issuer;
 mod authorization;
 mod browser_session;
@@ -22,6 +23,7 @@ mod registration;
 mod resource;
 mod route;
 
+pub use admin::AdminSettings;
 pub use assertion_issuer::{AssertionIssuerSettings, AssertionSubjectSettings};
 pub use authorization::{AuthorizationSettings, ProfileSetting};
 pub use browser_session::BrowserSessionSettings;
@@ -72,6 +74,8 @@ pub struct Settings {
     pub authorization: AuthorizationSettings,
     /// Clients that register themselves.
     pub registration: RegistrationSettings,
+    /// The administration API.
+    pub admin: AdminSettings,
     /// Signing keys of the authorization server.
     pub signing: SigningSettings,
     /// Who may follow the revocation feed.

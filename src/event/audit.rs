@@ -57,18 +57,12 @@ pub enum SessionEnd {
     AccountUnlinked,
     /// The certificate by which the person signed in was revoked.
     CertificateRevoked,
+    /// An operator ended the person's sessions.
+    EndedByOperator,
     /// An operator keeps the person out.
     AccountDisabled,
     /// The account was removed.
     AccountRemoved,
-}
-
-/// Who changed the control plane.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum OperatorKind {
-    /// Whoever ran the command line.
-    CommandLine,
 }
 
 /// One line of the audit trail: when, and what.
@@ -79,6 +73,36 @@ pub struct Trailed {
     /// What happened.
     #[serde(flatten)]
     pub event: AuditEvent,
+}
+
+impl Trailed {
+    /// The line of the audit trail for what an administrator changed: as ever, with a member `by`. Nobody's changes have none.
+    ///
+    /// # Errors
+    /// When the event has no form in JSON.
+    pub fn line(&self, by: Option<&Administrator>) -> serde_json::Result<String> {
+        #[derive(Serialize)]
+        struct By<'a> {
+            #[serde(flatten)]
+            trailed: &'a Trailed,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            by: Option<&'a Administrator>,
+        }
+        serde_json::to_string(&By { trailed: self, by })
+    }
+}
+
+/// Who changed something over HTTP: what the access token of the request says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Administrator {
+    /// The token's `client_id`.
+    pub client_id: ClientId,
+    /// The token's `sub`: a person's, or the client's own.
+    pub subject: Subject,
+    /// The token's `jti`.
+    pub token_id: Option<TokenId>,
+    /// The request.
+    pub request_id: RequestId,
 }
 
 /// What a token was issued in exchange for (RFC 8693): every hop with the key that it was bound to.
@@ -243,6 +267,8 @@ pub enum AuditEvent {
     },
     /// A token was revoked by the client it was issued to. Commits with the rule.
     TokenRevoked { request_id: RequestId, client_id: ClientId, token_id: TokenId },
+    /// Tokens were revoked by the operator: one, or those of a grant, a client or a subject. Commits with the rules.
+    TokensRevoked { kind: RuleKind, value: String, note: Option<String> },
     /// A certificate was revoked by the operator. Commits with the rule.
     CertificateRevoked { certificate: Thumbprint, note: Option<String> },
     /// Certificates were revoked by their key, or by number and issuer. Commits with the rules.
@@ -250,9 +276,9 @@ pub enum AuditEvent {
     /// A revocation of certificates was taken back. Commits with the rules.
     CertificatesRestored { kind: RuleKind, value: String, note: Option<String> },
     /// An authority was added to an anchor set: its key, and the certificate that has it. Commits with it.
-    AnchorAdded { anchor_set: String, anchor: Thumbprint, certificate: Thumbprint, subject: String, by: OperatorKind },
+    AnchorAdded { anchor_set: String, anchor: Thumbprint, certificate: Thumbprint, subject: String },
     /// An authority was removed from an anchor set. Commits with the removal.
-    AnchorRemoved { anchor_set: String, anchor: Thumbprint, by: OperatorKind },
+    AnchorRemoved { anchor_set: String, anchor: Thumbprint },
     /// A client was registered. Commits with the registration.
     ClientAdded { client_id: ClientId },
     /// A registration was changed. Commits with the change.

@@ -135,6 +135,8 @@ reasons! {
     AssertionReplayed = "assertion_replayed";
     /// The client exists but has been revoked by a rule.
     ClientRevoked = "client_revoked";
+    /// There is a client of this name already.
+    ClientExists = "client_exists";
     /// The registration does not allow what was asked.
     ClientNotAllowed = "client_not_allowed";
 
@@ -153,6 +155,8 @@ reasons! {
     BodyIncomplete = "body_incomplete";
     /// The method is not one this resource knows.
     MethodNotAllowed = "method_not_allowed";
+    /// What the request goes by is not so any more (RFC 9110 §13.1), or it names a precondition where none is taken.
+    PreconditionFailed = "precondition_failed";
     /// No resource at this path.
     NotFound = "not_found";
     /// The request is ambiguous: `Host`, target or framing that two programs could read differently.
@@ -171,6 +175,10 @@ reasons! {
     BindingRequired = "binding_required";
     /// The caller may not introspect tokens of this audience.
     IntrospectionNotAllowed = "introspection_not_allowed";
+    /// There is no such signing key.
+    SigningKeyUnknown = "signing_key_unknown";
+    /// There is no such revocation rule, or it is not in force.
+    RevocationRuleUnknown = "revocation_rule_unknown";
     /// A client asked to revoke a token that is not its own.
     RevocationNotAllowed = "revocation_not_allowed";
 

@@ -1,38 +1,21 @@
 //! What the gateway says about the resources behind it, to anybody (RFC 9728).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use serde::Serialize;
 use url::Url;
 
 use super::Route;
 use super::route::RouteHost;
 use crate::binding::Policy;
+use crate::resource::{ResourceMetadata, WELL_KNOWN};
 use crate::wire::{Authority, Target};
-
-/// Where metadata lie, before the path of the resource (RFC 9728 §3).
-pub const WELL_KNOWN: &str = "/.well-known/oauth-protected-resource";
 
 /// The metadata of every resource whose identifier is a URL on the host of its route.
 #[derive(Debug, Default)]
 pub struct PublishedMetadata {
     /// By authority and path.
     documents: BTreeMap<(String, String), Bytes>,
-}
-
-/// One document (RFC 9728 §2).
-#[derive(Debug, Serialize)]
-struct Document<'a> {
-    resource: &'a str,
-    authorization_servers: BTreeSet<&'a str>,
-    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
-    scopes_supported: BTreeSet<&'a str>,
-    bearer_methods_supported: [&'static str; 1],
-    tls_client_certificate_bound_access_tokens: bool,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    dpop_signing_alg_values_supported: Vec<&'static str>,
-    dpop_bound_access_tokens_required: bool,
 }
 
 /// Where the metadata of the resource `audience` lie, as authority and path, where that is on the host of its route.
@@ -91,7 +74,7 @@ fn document(routes: &[&Route]) -> Option<Bytes> {
             algorithms.push(algorithm.name());
         }
     }
-    let document = Document {
+    let document = ResourceMetadata {
         resource: protections().next()?.requirements.audience.as_str(),
         authorization_servers: protections()
             .flat_map(|protection| &protection.issuers)

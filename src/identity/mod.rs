@@ -22,6 +22,7 @@ mod at_provider;
 mod certificate;
 mod claims;
 mod cookie;
+mod described;
 mod fault;
 mod form;
 mod fresh;

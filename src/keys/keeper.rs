@@ -166,6 +166,27 @@ impl Keeper<'_> {
         }
     }
 
+    /// Rotates the key of an algorithm of the plan, as an operator does; without one, that of access tokens.
+    ///
+    /// # Errors
+    /// [`KeysError::Unplanned`], or when the store fails.
+    pub async fn rotate_planned(
+        &self,
+        plan: &KeyPlan,
+        algorithm: Option<Algorithm>,
+        at_once: bool,
+        now: Timestamp,
+    ) -> Result<KeyLife, KeysError> {
+        let algorithm = algorithm.unwrap_or(plan.default);
+        if !plan.algorithms.contains(&algorithm) {
+            let kept: Vec<_> = plan.algorithms.iter().map(|algorithm| algorithm.name()).collect();
+            return Err(KeysError::Unplanned { algorithm, kept: kept.join(", ") });
+        }
+        // What is due by the clock comes first; above all the first key of an algorithm.
+        self.keep(plan, now).await?;
+        self.rotate(algorithm, at_once, now).await
+    }
+
     /// Publishes a next key for an algorithm, unless there is one; it signs as soon as every verifier has had time to see it. `at_once`: it
     /// signs now, and verifiers that do not fetch keys for an unknown `kid` refuse its tokens until they do.
     pub async fn rotate(&self, algorithm: Algorithm, at_once: bool, now: Timestamp) -> Result<KeyLife, KeysError> {

@@ -99,6 +99,14 @@ pub enum KeysError {
     /// No key of this algorithm is current.
     #[error("no signing key for {0} is current: start `symbolon serve` once to make one")]
     Absent(Algorithm),
+    /// The plan has no keys for this algorithm.
+    #[error("no keys are kept for {algorithm}: the configuration names {kept}")]
+    Unplanned {
+        /// What was asked for.
+        algorithm: Algorithm,
+        /// What there is.
+        kept: String,
+    },
     /// A stored key is not what its row says.
     #[error("the stored signing key {key_id} is not what its row says ({problem}): restore a backup")]
     Corrupt {
@@ -116,6 +124,7 @@ impl KeysError {
             Self::Store(error) => error.reason(),
             Self::Make(error) => error.reason(),
             Self::Absent(_) => Reason::SigningKeyAbsent,
+            Self::Unplanned { .. } => Reason::ParameterMalformed,
             Self::Corrupt { .. } => Reason::Defect,
         }
     }

@@ -6,6 +6,7 @@
 //! ```
 
 mod account;
+pub mod administration;
 pub mod assertion_issuers;
 pub mod authorization;
 pub mod client_auth;
@@ -27,6 +28,7 @@ mod person;
 mod person_certificate;
 pub mod pkce;
 pub mod profiles;
+pub mod protected_resource;
 pub mod registration;
 pub mod registration_token;
 mod replay;

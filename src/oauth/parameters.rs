@@ -63,6 +63,11 @@ impl Parameters {
         self.0.retain(|(seen, _)| seen != name);
     }
 
+    /// Every name, in the order they came.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|(name, _)| name.as_str())
+    }
+
     /// The value of a parameter. A parameter without value counts as omitted (RFC 6749 §3.2).
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(seen, value)| seen == name && !value.is_empty()).map(|(_, value)| value.as_str())

@@ -123,6 +123,11 @@ impl Resources {
         self.configured.get(identifier)
     }
 
+    /// Every identifier, in no order.
+    pub fn identifiers(&self) -> impl Iterator<Item = &str> {
+        self.configured.keys().map(String::as_str)
+    }
+
     /// The identifier of the resource that this names, by its identifier or by a value of `aud`.
     pub fn identifier_of(&self, name: &str) -> Option<&str> {
         let has_audience = |resource: &&Arc<Resource>| resource.audiences.iter().any(|audience| audience.as_str() == name);

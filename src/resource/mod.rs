@@ -16,6 +16,7 @@ mod metadata;
 mod moment;
 mod present;
 mod protection;
+mod published;
 mod revocation;
 mod verify;
 
@@ -34,6 +35,7 @@ pub use metadata::{AuthorizationServer, Metadata, MetadataError};
 pub use moment::Moment;
 pub use present::{PresentError, Presented, PresentedToken, Scheme, present};
 pub use protection::{AcceptedIssuer, Denied, Granted, Protection, Refusal};
+pub use published::{ResourceMetadata, WELL_KNOWN};
 pub use revocation::{Revocations, Staleness};
 pub use verify::{Source, TokenVerifier, Verification, VerifiedToken, VerifyError};
 

@@ -153,7 +153,7 @@ impl Store {
     /// Makes an account, with its event (`account_added`). Its key must be stored already.
     pub async fn add_account(&self, new: &NewAccount<'_>, key: &PersonKey, now: Timestamp) -> Result<Added, StoreError> {
         // The lock of the control plane: between the look for the name and the insertion nobody adds one.
-        let mut unit = NumberedWork::begin(&self.inner.db).await?;
+        let mut unit = NumberedWork::begin(self).await?;
         let added = self.add_within(&mut unit, new, key, now).await?;
         if added == Added::Added {
             unit.commit_numbered(self).await?;
@@ -197,7 +197,7 @@ impl Store {
         key: &PersonKey,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
-        let (row, mut unit) = (subject.as_str(), NumberedWork::begin(&self.inner.db).await?);
+        let (row, mut unit) = (subject.as_str(), NumberedWork::begin(self).await?);
         let (statement, sealed, event) = match change {
             AccountChange::Profile(profile) => {
                 let event = AuditEvent::AccountChanged { subject: subject.clone() };
@@ -226,14 +226,14 @@ impl Store {
     pub async fn rehash_password(&self, account: &AccountRecord, hash: &str, key: &PersonKey) -> Result<(), StoreError> {
         let row = account.subject.as_str();
         let sealed = self.seal_for(key, &PASSWORD, row, hash.as_bytes())?;
-        let mut work = Work::begin(&self.inner.db).await?;
+        let mut work = Work::begin(self).await?;
         within!(&mut work, execute: sqlx::query(REHASH).bind(row).bind(&account.password).bind(&sealed))?;
         work.commit().await
     }
 
     /// Lets a person sign in again, with its event (`account_enabled`); gives whether there is such an account.
     pub async fn enable_account(&self, subject: &Subject, now: Timestamp) -> Result<bool, StoreError> {
-        let mut work = Work::begin(&self.inner.db).await?;
+        let mut work = Work::begin(self).await?;
         let state = AccountState::Active.name();
         let changed = within!(&mut work, execute: sqlx::query(SET_STATE).bind(subject.as_str()).bind(state).bind(now.seconds()))?;
         if changed == 0 {
@@ -253,7 +253,7 @@ impl Store {
         window: RuleWindow,
         now: Timestamp,
     ) -> Result<Option<Ended>, StoreError> {
-        let mut unit = NumberedWork::begin(&self.inner.db).await?;
+        let mut unit = NumberedWork::begin(self).await?;
         let state = AccountState::Disabled.name();
         let changed =
             within!(&mut unit.work, execute: sqlx::query(SET_STATE).bind(subject.as_str()).bind(state).bind(now.seconds()))?;
@@ -272,7 +272,7 @@ impl Store {
     /// Removes an account with its sessions and, by a rule, revokes the person's tokens, with its event (`account_removed`). Gives
     /// whether there was one. The person's key is to be deleted first.
     pub async fn remove_account(&self, subject: &Subject, window: RuleWindow, now: Timestamp) -> Result<bool, StoreError> {
-        let mut unit = NumberedWork::begin(&self.inner.db).await?;
+        let mut unit = NumberedWork::begin(self).await?;
         // The account first: whoever redeems a code meanwhile has committed by now, or finds nobody.
         let state = AccountState::Disabled.name();
         within!(&mut unit.work, execute: sqlx::query(SET_STATE).bind(subject.as_str()).bind(state).bind(now.seconds()))?;

@@ -91,7 +91,7 @@ impl Store {
         let (link, subject) = (new.link.as_str(), new.subject);
         let sealed = self.seal_for(key, &ACCOUNT_CERTIFICATE, link, new.label)?;
         // The lock of the control plane: between the look and the insertion nobody links.
-        let mut unit = NumberedWork::begin(&self.inner.db).await?;
+        let mut unit = NumberedWork::begin(self).await?;
         let (session, known_by, most) = (new.session, new.known_by.as_bytes(), new.most);
         let adding = Adding { subject, session, known_by, purpose: MATCH, whose: WHOSE, count: COUNT, most };
         let index = match self.may_add(&mut unit, &adding).await? {

@@ -9,7 +9,7 @@ use super::sealed::ANCHOR;
 use super::work::{NumberedWork, within};
 use super::{ChangeKind, Store, StoreError};
 use crate::domain::{Thumbprint, Timestamp};
-use crate::event::{AuditEvent, OperatorKind, Trailed};
+use crate::event::{AuditEvent, Trailed};
 use crate::jose::base64url;
 use crate::pki::Certificate;
 
@@ -83,7 +83,7 @@ impl Store {
     ///
     /// # Errors
     /// When the database does not answer; nothing was changed then.
-    pub async fn add_anchor(&self, set: &str, record: &AnchorRecord, by: OperatorKind) -> Result<AnchorAdded, StoreError> {
+    pub async fn add_anchor(&self, set: &str, record: &AnchorRecord) -> Result<AnchorAdded, StoreError> {
         let certificate = &record.certificate;
         let spki = certificate.spki_sha256().to_string();
         let content = Sealed {
@@ -94,7 +94,7 @@ impl Store {
         let content = serde_json::to_vec(&content).map_err(|error| StoreError::Defect(format!("an anchor: {error}")))?;
         let sealed = self.seal(&ANCHOR, &row_name(set, &spki), &content)?;
         // The lock of the control plane: between the look and the writing nobody adds or removes.
-        let mut unit = NumberedWork::begin(&self.inner.db).await?;
+        let mut unit = NumberedWork::begin(self).await?;
         let known: Option<(Vec<u8>,)> = within!(&mut unit.work, fetch_optional: sqlx::query_as(ONE).bind(set).bind(&spki))?;
         let added = match known.map(|(known,)| self.open_anchor(set, &spki, &known)) {
             Some(Ok(known)) if known.certificate == *certificate => return Ok(AnchorAdded::Already),
@@ -112,7 +112,6 @@ impl Store {
             anchor: certificate.spki_sha256(),
             certificate: certificate.thumbprint(),
             subject: certificate.subject().to_string(),
-            by,
         };
         unit.commit(self, &Trailed { time: record.added, event }).await?;
         Ok(added)
@@ -126,16 +125,15 @@ impl Store {
         &self,
         set: &str,
         anchor: &Thumbprint,
-        by: OperatorKind,
         now: Timestamp,
     ) -> Result<Option<AnchorRemoved>, StoreError> {
-        let mut unit = NumberedWork::begin(&self.inner.db).await?;
+        let mut unit = NumberedWork::begin(self).await?;
         if within!(&mut unit.work, execute: sqlx::query(DELETE).bind(set).bind(anchor.to_string()))? == 0 {
             return Ok(None);
         }
         let (left,): (i64,) = within!(&mut unit.work, fetch_one: sqlx::query_as(COUNT).bind(set))?;
         unit.record_change(ChangeKind::Anchor, set, now).await?;
-        let event = AuditEvent::AnchorRemoved { anchor_set: set.to_owned(), anchor: *anchor, by };
+        let event = AuditEvent::AnchorRemoved { anchor_set: set.to_owned(), anchor: *anchor };
         unit.commit(self, &Trailed { time: now, event }).await?;
         Ok(Some(AnchorRemoved { left }))
     }
@@ -173,7 +171,7 @@ pub(super) const TRIAL: super::trial::Trial = super::trial::Trial {
         Box::pin(async move {
             let certificate = crate::pki::fixture::Authority::new(&mark.name).certificate;
             let record = AnchorRecord { certificate, label: mark.secret.clone(), added: super::trial::NOW };
-            let added = store.add_anchor(&mark.name, &record, OperatorKind::CommandLine).await;
+            let added = store.add_anchor(&mark.name, &record).await;
             assert_eq!(added.expect("answered"), AnchorAdded::Now);
         })
     },

@@ -23,7 +23,7 @@ impl Store {
 
     /// Notes that events were copied. A crash in between copies them twice, never not at all.
     pub async fn mark_relayed(&self, events: &[PendingEvent], now: Timestamp) -> Result<(), StoreError> {
-        let mut work = Work::begin(&self.inner.db).await?;
+        let mut work = Work::begin(self).await?;
         for event in events {
             within!(&mut work, execute: sqlx::query(MARK).bind(event.id).bind(now.seconds()))?;
         }
@@ -32,7 +32,7 @@ impl Store {
 
     /// Deletes at most `batch` events that were copied before `before`; gives how many.
     pub async fn delete_relayed_events(&self, before: Timestamp, batch: u32) -> Result<u64, StoreError> {
-        let mut work = Work::begin(&self.inner.db).await?;
+        let mut work = Work::begin(self).await?;
         let deleted = within!(&mut work, execute: sqlx::query(DELETE).bind(before.seconds()).bind(i64::from(batch)))?;
         work.commit().await?;
         Ok(deleted)

@@ -91,7 +91,7 @@ impl Store {
     pub async fn issue_code(&self, code: &NewCode<'_>, finishes: &Finishes<'_>, event: &Trailed) -> Result<Finished, StoreError> {
         let index = self.inner.ring.blind_index(PURPOSE, code.code.as_bytes());
         let sealed = self.seal(&AUTHORIZATION_CODE, &row_name(&index), code.state)?;
-        let mut work = Work::begin(&self.inner.db).await?;
+        let mut work = Work::begin(self).await?;
         // The session first, here as in redemptions and ends of sessions: nobody waits in a circle.
         if let Some((session_id, client_id)) = code.session
             && !logout_notice::remember(&mut work, session_id, client_id).await?
@@ -113,7 +113,7 @@ impl Store {
 
     /// Finishes an authorization without a code: it was denied.
     pub async fn end_authorization(&self, finishes: &Finishes<'_>, event: &Trailed) -> Result<Finished, StoreError> {
-        let mut work = Work::begin(&self.inner.db).await?;
+        let mut work = Work::begin(self).await?;
         if self.finish(&mut work, finishes).await? == Finished::Before {
             return Ok(Finished::Before);
         }
@@ -174,7 +174,7 @@ impl Store {
         let session = family.and_then(|family| family.session);
         let subject = family.map(|family| family.subject);
         let family = family.map(|family| self.prepare_family(family)).transpose()?;
-        let mut work = Work::begin(&self.inner.db).await?;
+        let mut work = Work::begin(self).await?;
         if let Some(ended) = ended_meanwhile(&mut work, subject, session).await? {
             return Ok(ended);
         }
@@ -203,7 +203,7 @@ impl Store {
 
     /// Deletes at most `batch` codes that need not be remembered at `now`; gives how many.
     pub async fn delete_expired_codes(&self, now: Timestamp, batch: u32) -> Result<u64, StoreError> {
-        let mut work = Work::begin(&self.inner.db).await?;
+        let mut work = Work::begin(self).await?;
         let deleted = within!(&mut work, execute: sqlx::query(DELETE_EXPIRED).bind(now.seconds()).bind(i64::from(batch)))?;
         work.commit().await?;
         Ok(deleted)

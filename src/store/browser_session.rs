@@ -168,7 +168,7 @@ impl Store {
     ) -> Result<Option<Ended>, StoreError> {
         let (subject, now) = (new.subject, event.time);
         let sealed = self.seal_for(key, &BROWSER_SESSION, new.session_id.as_str(), new.state)?;
-        let mut unit = NumberedWork::begin(&self.inner.db).await?;
+        let mut unit = NumberedWork::begin(self).await?;
         if !may_sign_in(&mut unit.work, new).await? {
             return Ok(None);
         }
@@ -211,7 +211,7 @@ impl Store {
         let [itself, key_of, serial] = self.certificate_indexes(new.certificate);
         let sealed = self.seal_for(key, &BROWSER_SESSION, new.session_id.as_str(), new.state)?;
         // The lock of the control plane: whoever makes a rule on certificates waits, or is waited for.
-        let mut unit = NumberedWork::begin(&self.inner.db).await?;
+        let mut unit = NumberedWork::begin(self).await?;
         if !may_sign_in(&mut unit.work, new).await? {
             return Ok(false);
         }
@@ -237,7 +237,7 @@ impl Store {
     /// account is active; when not, nothing was written.
     pub async fn renew_session_secret(&self, new: &NewSession<'_>, key: &PersonKey, now: Timestamp) -> Result<bool, StoreError> {
         let sealed = self.seal_for(key, &BROWSER_SESSION, new.session_id.as_str(), new.state)?;
-        let mut work = Work::begin(&self.inner.db).await?;
+        let mut work = Work::begin(self).await?;
         if !may_sign_in(&mut work, new).await? {
             return Ok(false);
         }
@@ -281,7 +281,7 @@ impl Store {
 
     /// Notes that a session was used.
     pub async fn touch_session(&self, session_id: &SessionId, now: Timestamp) -> Result<(), StoreError> {
-        let mut work = Work::begin(&self.inner.db).await?;
+        let mut work = Work::begin(self).await?;
         within!(&mut work, execute: sqlx::query(TOUCH).bind(session_id.as_str()).bind(now.seconds()))?;
         work.commit().await
     }
@@ -308,7 +308,7 @@ impl Store {
     }
 
     async fn end_sessions(&self, which: Which<'_>, ending: &Ending) -> Result<Ended, StoreError> {
-        let mut unit = NumberedWork::begin(&self.inner.db).await?;
+        let mut unit = NumberedWork::begin(self).await?;
         let ended = end(&mut unit, which, ending).await?;
         if !ended.sessions.is_empty() {
             unit.commit_numbered(self).await?;

@@ -47,7 +47,7 @@ impl Store {
     /// Takes note of a certificate before a token is bound to it. Whoever makes a rule on keys or numbers waits for it or is waited for:
     /// either the rule finds the certificate, or the certificate finds the rule.
     pub async fn note_certificate(&self, seen: &SeenCertificate) -> Result<Noted, StoreError> {
-        let mut unit = NumberedWork::begin(&self.inner.db).await?;
+        let mut unit = NumberedWork::begin(self).await?;
         let (key, serial) = (digest(&seen.key), seen.serial.as_deref().map(digest).unwrap_or_default());
         let rules: Vec<(String, String)> = within!(&mut unit.work, fetch_all: sqlx::query_as(SEVERAL))?;
         if rules.iter().any(|(_, value)| [&key, &serial].contains(&&digest(value))) {
@@ -86,7 +86,7 @@ impl Store {
             return Ok(vec![known]);
         }
         let because = format!("{}:{}", rule.kind, rule.value);
-        let mut unit = NumberedWork::begin(&self.inner.db).await?;
+        let mut unit = NumberedWork::begin(self).await?;
         let mut written = vec![write(&mut unit, rule, None, event.time).await?];
         if let Some(find) = find {
             let hit: Vec<(String,)> = within!(&mut unit.work, fetch_all: sqlx::query_as(find).bind(digest(&rule.value)))?;
@@ -119,7 +119,7 @@ impl Store {
         event: &Trailed,
     ) -> Result<Option<Vec<RevocationRule>>, StoreError> {
         let because = format!("{kind}:{value}");
-        let mut unit = NumberedWork::begin(&self.inner.db).await?;
+        let mut unit = NumberedWork::begin(self).await?;
         let rows: Vec<Row> = within!(&mut unit.work, fetch_all:
             sqlx::query_as(IN_FORCE).bind(kind.name()).bind(value).bind(&because))?;
         let rules = rows.into_iter().map(from_row).collect::<Result<Vec<_>, _>>()?;
@@ -161,7 +161,7 @@ impl Store {
 
     /// Forgets at most `batch` certificates that no living token can be bound to at `now`; gives how many.
     pub async fn forget_certificates(&self, now: Timestamp, batch: u32) -> Result<u64, StoreError> {
-        let mut work = Work::begin(&self.inner.db).await?;
+        let mut work = Work::begin(self).await?;
         let deleted = within!(&mut work, execute: sqlx::query(FORGET).bind(now.seconds()).bind(i64::from(batch)))?;
         work.commit().await?;
         Ok(deleted)

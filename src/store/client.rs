@@ -58,11 +58,13 @@ type Row = (String, String, Option<Vec<u8>>);
 
 /// Whether an existing registration may be changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PutMode {
+pub enum PutMode<'a> {
     /// Only a new client.
     Add,
     /// A new client, or other metadata for a known one.
     AddOrChange,
+    /// Other metadata for a known one, if this is what is registered still.
+    Change(&'a ClientRecord),
 }
 
 /// What became of a registration.
@@ -76,6 +78,8 @@ pub enum Put {
     Unchanged,
     /// The name is taken, and only a new client was wanted; nothing was written.
     Exists,
+    /// Something else is registered by now than what was to be changed, or nothing; nothing was written.
+    ChangedMeanwhile,
 }
 
 /// What became of a change of secrets.
@@ -91,6 +95,12 @@ impl Store {
     /// Every client, by name.
     pub async fn clients(&self) -> Result<Vec<ClientRecord>, StoreError> {
         let rows: Vec<Row> = read!(&self.inner.db, fetch_all: sqlx::query_as(ALL))?;
+        rows.into_iter().map(|row| self.client_record(row)).collect()
+    }
+
+    /// At most `limit` clients after a name, in the order of names.
+    pub async fn clients_after(&self, after: &str, limit: i64) -> Result<Vec<ClientRecord>, StoreError> {
+        let rows: Vec<Row> = read!(&self.inner.db, fetch_all: sqlx::query_as(PAGE).bind(after).bind(limit))?;
         rows.into_iter().map(|row| self.client_record(row)).collect()
     }
 
@@ -111,8 +121,8 @@ impl Store {
     }
 
     /// Writes a registration with its secret, its change and its event (`client_added` or `client_changed`) in one transaction.
-    pub async fn put_client(&self, client: &ClientRecord, mode: PutMode, now: Timestamp) -> Result<Put, StoreError> {
-        let mut unit = NumberedWork::begin(&self.inner.db).await?;
+    pub async fn put_client(&self, client: &ClientRecord, mode: PutMode<'_>, now: Timestamp) -> Result<Put, StoreError> {
+        let mut unit = NumberedWork::begin(self).await?;
         let (put, event) = self.write_client(&mut unit, client, mode, now).await?;
         if let Some(event) = event {
             unit.commit(self, &event).await?;
@@ -125,12 +135,17 @@ impl Store {
         &self,
         unit: &mut NumberedWork,
         client: &ClientRecord,
-        mode: PutMode,
+        mode: PutMode<'_>,
         now: Timestamp,
     ) -> Result<(Put, Option<Trailed>), StoreError> {
         let client_id = client.client_id.as_str();
         let known: Option<Row> = within!(&mut unit.work, fetch_optional: sqlx::query_as(ONE).bind(client_id))?;
         let known = known.map(|row| self.client_record(row)).transpose()?;
+        if let PutMode::Change(expected) = mode
+            && known.as_ref() != Some(expected)
+        {
+            return Ok((Put::ChangedMeanwhile, None));
+        }
         let (put, statement, event) = match &known {
             None => (Put::Added, INSERT, AuditEvent::ClientAdded { client_id: client.client_id.clone() }),
             Some(_) if mode == PutMode::Add => return Ok((Put::Exists, None)),
@@ -160,7 +175,7 @@ impl Store {
         next: &SecretRecord,
         event: &Trailed,
     ) -> Result<SecretReplaced, StoreError> {
-        let mut unit = NumberedWork::begin(&self.inner.db).await?;
+        let mut unit = NumberedWork::begin(self).await?;
         let row: Option<Row> = within!(&mut unit.work, fetch_optional: sqlx::query_as(ONE).bind(client_id.as_str()))?;
         let found = row.map(|row| self.client_record(row)).transpose()?.and_then(|record| record.secret);
         if found.as_ref() != Some(known) {
@@ -185,7 +200,7 @@ impl Store {
         window: RuleWindow,
         now: Timestamp,
     ) -> Result<Option<Vec<RevocationRule>>, StoreError> {
-        let mut unit = NumberedWork::begin(&self.inner.db).await?;
+        let mut unit = NumberedWork::begin(self).await?;
         let removed = within!(&mut unit.work, execute: sqlx::query(DELETE).bind(client_id.as_str()))?;
         if removed == 0 {
             return Ok(None);
@@ -216,6 +231,9 @@ impl Store {
 
 const ALL: &str = "SELECT client.client_id, client.metadata, client_secret.secret_sealed FROM client \
      LEFT JOIN client_secret ON client_secret.client_id = client.client_id ORDER BY client.client_id";
+const PAGE: &str = "SELECT client.client_id, client.metadata, client_secret.secret_sealed FROM client \
+     LEFT JOIN client_secret ON client_secret.client_id = client.client_id \
+     WHERE client.client_id > $1 ORDER BY client.client_id LIMIT $2";
 const ONE: &str = "SELECT client.client_id, client.metadata, client_secret.secret_sealed FROM client \
      LEFT JOIN client_secret ON client_secret.client_id = client.client_id WHERE client.client_id = $1";
 const PUT_SECRET: &str = "INSERT INTO client_secret (client_id, secret_sealed, changed) VALUES ($1, $2, $3) \

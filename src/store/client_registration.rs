@@ -50,7 +50,7 @@ impl Store {
         most: u32,
         now: Timestamp,
     ) -> Result<Registered, StoreError> {
-        let mut unit = NumberedWork::begin(&self.inner.db).await?;
+        let mut unit = NumberedWork::begin(self).await?;
         let (count,): (i64,) = within!(&mut unit.work, fetch_one: sqlx::query_as(COUNT))?;
         if count >= i64::from(most) {
             return Ok(Registered::TooMany);
@@ -76,7 +76,7 @@ impl Store {
         next: &ClientRecord,
         now: Timestamp,
     ) -> Result<RegistrationReplaced, StoreError> {
-        let mut unit = NumberedWork::begin(&self.inner.db).await?;
+        let mut unit = NumberedWork::begin(self).await?;
         let mut is_its_own = false;
         for index in self.indexes(TOKEN, token.as_bytes()) {
             let row: Option<Row> = within!(&mut unit.work, fetch_optional:

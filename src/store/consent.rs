@@ -41,7 +41,7 @@ impl Store {
         client_id: &ClientId,
         allow: impl FnOnce(Option<Plaintext>) -> Result<Option<(Vec<u8>, Trailed)>, E> + Send,
     ) -> Result<bool, E> {
-        let mut work = Work::begin(&self.inner.db).await?;
+        let mut work = Work::begin(self).await?;
         // The account first, as whoever withdraws or removes does: what they ended by then is not brought back.
         if !browser_session::hold_active(&mut work, subject).await? {
             return Ok(false);
@@ -69,7 +69,7 @@ impl Store {
         window: RuleWindow,
         event: &Trailed,
     ) -> Result<Option<Vec<RevocationRule>>, StoreError> {
-        let mut unit = NumberedWork::begin(&self.inner.db).await?;
+        let mut unit = NumberedWork::begin(self).await?;
         // The account first: whoever redeems a code meanwhile has committed by now, or finds no consent.
         browser_session::hold_active(&mut unit.work, subject).await?;
         let removed = within!(&mut unit.work, execute: sqlx::query(DELETE).bind(subject.as_str()).bind(client_id.as_str()))?;

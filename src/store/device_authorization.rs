@@ -120,7 +120,7 @@ impl Store {
     pub async fn add_device_authorization(&self, new: &NewDeviceAuthorization<'_>) -> Result<DeviceAdded, StoreError> {
         let device_index = self.index(DEVICE_CODE, new.device_code.as_bytes());
         let sealed = self.seal(&DEVICE_REQUEST, &row_name(&device_index), new.request)?;
-        let mut work = Work::begin(&self.inner.db).await?;
+        let mut work = Work::begin(self).await?;
         let added = within!(&mut work, execute: sqlx::query(INSERT)
                 .bind(device_index)
                 .bind(self.index(USER_CODE, new.user_code.as_bytes()))
@@ -177,7 +177,7 @@ impl Store {
                 return Ok(Polled::TooFast);
             }
         }
-        let mut work = Work::begin(&self.inner.db).await?;
+        let mut work = Work::begin(self).await?;
         let mut polled = Polled::InTime;
         for index in self.indexes(DEVICE_CODE, device_code.as_bytes()) {
             let slowed = within!(&mut work, execute: sqlx::query(SLOW_DOWN)
@@ -203,7 +203,7 @@ impl Store {
         now: Timestamp,
         event: &Trailed,
     ) -> Result<bool, StoreError> {
-        let mut work = Work::begin(&self.inner.db).await?;
+        let mut work = Work::begin(self).await?;
         if let Some((_, session_id)) = granted
             && !browser_session::hold(&mut work, session_id).await?
         {
@@ -237,7 +237,7 @@ impl Store {
     ) -> Result<CodeSpent, StoreError> {
         let (session, subject) = (family.session, family.subject);
         let family = self.prepare_family(family)?;
-        let mut work = Work::begin(&self.inner.db).await?;
+        let mut work = Work::begin(self).await?;
         if let Some(ended) = ended_meanwhile(&mut work, Some(subject), session).await? {
             return Ok(ended);
         }
@@ -262,7 +262,7 @@ impl Store {
 
     /// Deletes at most `batch` requests that need not be remembered at `now`; gives how many.
     pub async fn delete_expired_device_authorizations(&self, now: Timestamp, batch: u32) -> Result<u64, StoreError> {
-        let mut work = Work::begin(&self.inner.db).await?;
+        let mut work = Work::begin(self).await?;
         let deleted = within!(&mut work, execute: sqlx::query(DELETE_EXPIRED).bind(now.seconds()).bind(i64::from(batch)))?;
         work.commit().await?;
         Ok(deleted)

@@ -111,7 +111,7 @@ impl Store {
 
     /// Forgets changes, at most `batch` of them, so that at least `keep` remain. Gives how many were forgotten.
     pub async fn forget_changes(&self, keep: u32, batch: u32) -> Result<u64, StoreError> {
-        let mut work = super::work::Work::begin(&self.inner.db).await?;
+        let mut work = super::work::Work::begin(self).await?;
         let (keep, batch) = (i64::from(keep.max(1)), i64::from(batch));
         let forgotten = super::work::within!(&mut work, execute: sqlx::query(FORGET_CHANGES).bind(keep).bind(batch))?;
         work.commit().await?;

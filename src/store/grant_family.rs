@@ -169,14 +169,14 @@ impl Store {
     pub async fn begin_family(&self, new: &NewFamily<'_>, event: &Trailed) -> Result<Begun, StoreError> {
         let prepared = self.prepare_family(new)?;
         let Some(parent) = new.parent else {
-            let mut work = Work::begin(&self.inner.db).await?;
+            let mut work = Work::begin(self).await?;
             prepared.insert(&mut work).await?;
             work.record_event(event).await?;
             work.commit().await?;
             return Ok(Begun::Now);
         };
         // Grants end under this lock: none does between the look and the insertion.
-        let mut unit = NumberedWork::begin(&self.inner.db).await?;
+        let mut unit = NumberedWork::begin(self).await?;
         let family = parent.family.as_str();
         let ended: Option<(i64,)> = within!(&mut unit.work, fetch_optional: sqlx::query_as(ENDED)
             .bind(family)
@@ -206,7 +206,7 @@ impl Store {
         events: &[Trailed],
     ) -> Result<Rebound, StoreError> {
         let sealed = self.seal(&GRANT_FAMILY, family.as_str(), state)?;
-        let mut work = Work::begin(&self.inner.db).await?;
+        let mut work = Work::begin(self).await?;
         let changed = within!(&mut work, execute: sqlx::query(REBIND)
             .bind(family.as_str())
             .bind(rebound)
@@ -231,7 +231,7 @@ impl Store {
         now: Timestamp,
         events: &[Trailed],
     ) -> Result<Rotated, StoreError> {
-        let mut work = Work::begin(&self.inner.db).await?;
+        let mut work = Work::begin(self).await?;
         let next = generation.saturating_add(1);
         let rotated = within!(&mut work, execute: sqlx::query(ROTATE)
             .bind(family.as_str())
@@ -256,7 +256,7 @@ impl Store {
         window: RuleWindow,
         event: &Trailed,
     ) -> Result<Vec<RevocationRule>, StoreError> {
-        let mut unit = NumberedWork::begin(&self.inner.db).await?;
+        let mut unit = NumberedWork::begin(self).await?;
         let rules = end(&mut unit, vec![family.as_str().to_owned()], window, event.time).await?;
         unit.commit(self, event).await?;
         Ok(rules)
@@ -264,7 +264,7 @@ impl Store {
 
     /// Deletes at most `batch` families that have expired at `now`; gives how many.
     pub async fn delete_expired_families(&self, now: Timestamp, batch: u32) -> Result<u64, StoreError> {
-        let mut work = Work::begin(&self.inner.db).await?;
+        let mut work = Work::begin(self).await?;
         let deleted = within!(&mut work, execute: sqlx::query(DELETE_EXPIRED).bind(now.seconds()).bind(i64::from(batch)))?;
         work.commit().await?;
         Ok(deleted)

@@ -15,14 +15,14 @@ impl Store {
     pub async fn add_interaction(&self, id: &str, state: &[u8], expires: Timestamp) -> Result<(), StoreError> {
         let index = self.inner.ring.blind_index(PURPOSE, id.as_bytes());
         let sealed = self.seal(&INTERACTION, &row_name(&index), state)?;
-        let mut work = Work::begin(&self.inner.db).await?;
+        let mut work = Work::begin(self).await?;
         within!(&mut work, execute: sqlx::query(INSERT).bind(index.as_slice()).bind(sealed).bind(expires.seconds()))?;
         work.commit().await
     }
 
     /// Replaces the state of an interaction that is under way; it ends when it would have. Gives whether it is still there.
     pub async fn change_interaction(&self, id: &str, state: &[u8]) -> Result<bool, StoreError> {
-        let mut work = Work::begin(&self.inner.db).await?;
+        let mut work = Work::begin(self).await?;
         let mut changed = 0;
         for index in self.inner.ring.blind_indexes(PURPOSE, id.as_bytes()) {
             let sealed = self.seal(&INTERACTION, &row_name(&index), state)?;
@@ -46,7 +46,7 @@ impl Store {
 
     /// Deletes at most `batch` interactions that nobody finished by `now`; gives how many.
     pub async fn delete_expired_interactions(&self, now: Timestamp, batch: u32) -> Result<u64, StoreError> {
-        let mut work = Work::begin(&self.inner.db).await?;
+        let mut work = Work::begin(self).await?;
         let deleted = within!(&mut work, execute: sqlx::query(DELETE_EXPIRED).bind(now.seconds()).bind(i64::from(batch)))?;
         work.commit().await?;
         Ok(deleted)

@@ -93,7 +93,7 @@ impl Store {
     /// Links an account elsewhere, with its event (`account_linked`).
     pub async fn link_account(&self, new: &NewAccountLink<'_>, key: &PersonKey, now: Timestamp) -> Result<Linked, StoreError> {
         // The lock of the control plane: between the look and the insertion nobody links.
-        let mut unit = NumberedWork::begin(&self.inner.db).await?;
+        let mut unit = NumberedWork::begin(self).await?;
         let linked = self.link_within(&mut unit, new, key, now).await?;
         if linked == Linked::Now {
             unit.commit_numbered(self).await?;
@@ -109,7 +109,7 @@ impl Store {
         key: &PersonKey,
         now: Timestamp,
     ) -> Result<AddedLinked, StoreError> {
-        let mut unit = NumberedWork::begin(&self.inner.db).await?;
+        let mut unit = NumberedWork::begin(self).await?;
         if self.add_within(&mut unit, new, key, now).await? == Added::NameTaken {
             return Ok(AddedLinked::NameTaken);
         }

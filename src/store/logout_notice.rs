@@ -44,7 +44,7 @@ impl Store {
 
     /// Takes a notice for one attempt until `until`, when somebody else may; `None` when another process has taken it.
     pub async fn take_logout_notice(&self, notice: &LogoutNotice, until: Timestamp) -> Result<Option<LogoutNotice>, StoreError> {
-        let mut work = Work::begin(&self.inner.db).await?;
+        let mut work = Work::begin(self).await?;
         let attempts = notice.attempts.saturating_add(1);
         let taken = within!(&mut work, execute: sqlx::query(TAKE)
             .bind(notice.session_id.as_str())
@@ -58,7 +58,7 @@ impl Store {
 
     /// Has a notice tried again at `due`.
     pub async fn postpone_logout_notice(&self, notice: &LogoutNotice, due: Timestamp) -> Result<(), StoreError> {
-        let mut work = Work::begin(&self.inner.db).await?;
+        let mut work = Work::begin(self).await?;
         within!(&mut work, execute: sqlx::query(POSTPONE)
             .bind(notice.session_id.as_str())
             .bind(notice.client_id.as_str())
@@ -68,7 +68,7 @@ impl Store {
 
     /// Forgets a notice: it was delivered, or given up, as the event says; a client that is not to be told needs none.
     pub async fn end_logout_notice(&self, notice: &LogoutNotice, event: Option<&Trailed>) -> Result<(), StoreError> {
-        let mut work = Work::begin(&self.inner.db).await?;
+        let mut work = Work::begin(self).await?;
         within!(&mut work, execute: sqlx::query(DELETE)
             .bind(notice.session_id.as_str())
             .bind(notice.client_id.as_str()))?;

@@ -16,7 +16,7 @@ use tokio::sync::watch;
 
 use crate::config::settings::StoreSettings;
 use crate::domain::{DeploymentId, Randomness, Timestamp};
-use crate::event::{AuditEvent, Trailed};
+use crate::event::{Administrator, AuditEvent, Trailed};
 use crate::seal::{KeyRing, MasterKeys};
 
 mod account;
@@ -91,6 +91,8 @@ use work::{NumberedWork, within};
 #[derive(Clone)]
 pub struct Store {
     inner: Arc<Inner>,
+    /// Who asked for what is written through this value, where an administrator did.
+    administrator: Option<Arc<Administrator>>,
 }
 
 struct Inner {
@@ -140,9 +142,15 @@ impl Store {
         let ring = Arc::new(keys.ring(now).ok_or_else(missing)?);
         let seal_keys = Mutex::new(keys.into_held());
         let committed = watch::Sender::new(0);
-        let store = Self { inner: Arc::new(Inner { db, deployment, ring, masters, seal_keys, committed }) };
+        let inner = Arc::new(Inner { db, deployment, ring, masters, seal_keys, committed });
+        let store = Self { inner, administrator: None };
         store.announce(store.sequence().await?);
         Ok(store)
+    }
+
+    /// The same store in an administrator's hands: every event that commits with a change made through it names them.
+    pub fn in_hands_of(&self, administrator: Arc<Administrator>) -> Self {
+        Self { inner: self.inner.clone(), administrator: Some(administrator) }
     }
 
     /// Which deployment this is.

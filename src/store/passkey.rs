@@ -107,7 +107,7 @@ impl Store {
         let (passkey, subject) = (new.passkey.as_str(), new.subject);
         let sealed = self.seal_for(key, &PASSKEY, passkey, new.credential)?;
         // The lock of the control plane: between the look and the insertion nobody adds one.
-        let mut unit = NumberedWork::begin(&self.inner.db).await?;
+        let mut unit = NumberedWork::begin(self).await?;
         let (session, known_by, most) = (new.session, new.credential_id, new.most);
         let adding = Adding { subject, session, known_by, purpose: CREDENTIAL, whose: WHOSE, count: COUNT, most };
         let index = match self.may_add(&mut unit, &adding).await? {
@@ -138,7 +138,7 @@ impl Store {
         now: Timestamp,
     ) -> Result<PasskeyUsed, StoreError> {
         let sealed = self.seal_for(key, &PASSKEY, record.passkey.as_str(), credential)?;
-        let mut work = Work::begin(&self.inner.db).await?;
+        let mut work = Work::begin(self).await?;
         let used = within!(&mut work, execute: sqlx::query(USE)
                 .bind(record.passkey.as_str())
                 .bind(i64::from(sign_count))
@@ -154,7 +154,7 @@ impl Store {
 
     /// Writes down that a passkey's counter did not go up (`passkey_suspected`).
     pub async fn suspect_passkey(&self, record: &PasskeyRecord, now: Timestamp) -> Result<(), StoreError> {
-        let mut work = Work::begin(&self.inner.db).await?;
+        let mut work = Work::begin(self).await?;
         let event = AuditEvent::PasskeySuspected { subject: record.subject.clone(), passkey: record.passkey.clone() };
         work.record_event(&Trailed { time: now, event }).await?;
         work.commit().await

@@ -15,7 +15,7 @@ impl Store {
     pub async fn begin_passkey_ceremony(&self, attempt: &str, state: &[u8], expires: Timestamp) -> Result<(), StoreError> {
         let index = self.index(PURPOSE, attempt.as_bytes());
         let sealed = self.seal(&PASSKEY_CEREMONY, &row_name(&index), state)?;
-        let mut work = Work::begin(&self.inner.db).await?;
+        let mut work = Work::begin(self).await?;
         within!(&mut work, execute: sqlx::query(INSERT).bind(index).bind(sealed).bind(expires.seconds()))?;
         work.commit().await
     }
@@ -28,7 +28,7 @@ impl Store {
                 sqlx::query_as(ONE).bind(index.clone()).bind(now.seconds()))?;
             let Some((sealed,)) = row else { continue };
             let state = self.unseal(&PASSKEY_CEREMONY, &row_name(&index), &sealed)?;
-            let mut work = Work::begin(&self.inner.db).await?;
+            let mut work = Work::begin(self).await?;
             let taken = within!(&mut work, execute: sqlx::query(DELETE).bind(index))?;
             work.commit().await?;
             return Ok((taken == 1).then_some(state));
@@ -38,7 +38,7 @@ impl Store {
 
     /// Deletes at most `batch` attempts that have expired at `now`; gives how many.
     pub async fn delete_expired_passkey_ceremonies(&self, now: Timestamp, batch: u32) -> Result<u64, StoreError> {
-        let mut work = Work::begin(&self.inner.db).await?;
+        let mut work = Work::begin(self).await?;
         let deleted = within!(&mut work, execute: sqlx::query(DELETE_EXPIRED).bind(now.seconds()).bind(i64::from(batch)))?;
         work.commit().await?;
         Ok(deleted)

@@ -61,7 +61,7 @@ impl PersonKeys {
                      keys, or name the right database"
                 )));
             }
-            let mut work = Work::begin(&self.db).await?;
+            let mut work = Work::begin(&*self.db).await?;
             within!(&mut work, execute: sqlx::query(INSERT_DEPLOYMENT).bind(deployment).bind(now.seconds()))?;
             known = within!(&mut work, fetch_optional: sqlx::query_as(DEPLOYMENT))?;
             work.commit().await?;
@@ -100,7 +100,7 @@ impl PersonKeys {
 
     /// Stores the key of a person who has none yet.
     pub async fn add(&self, key: &SealedPersonKey, now: Timestamp) -> Result<(), StoreError> {
-        let mut work = Work::begin(&self.db).await?;
+        let mut work = Work::begin(&*self.db).await?;
         let subject = key.subject.as_str();
         within!(&mut work, execute: sqlx::query(INSERT).bind(subject).bind(&key.sealed).bind(now.seconds()))?;
         work.commit().await
@@ -108,7 +108,7 @@ impl PersonKeys {
 
     /// Deletes the key of a person. What was sealed with it stays shut from now on.
     pub async fn delete(&self, subject: &Subject) -> Result<(), StoreError> {
-        let mut work = Work::begin(&self.db).await?;
+        let mut work = Work::begin(&*self.db).await?;
         within!(&mut work, execute: sqlx::query(DELETE).bind(subject.as_str()))?;
         work.commit().await?;
         if let Db::Sqlite { writer, .. } = &*self.db {

@@ -16,7 +16,7 @@ impl Store {
     pub async fn add_pushed_request(&self, uri: &str, state: &[u8], expires: Timestamp) -> Result<(), StoreError> {
         let index = self.inner.ring.blind_index(PURPOSE, uri.as_bytes());
         let sealed = self.seal(&PUSHED_REQUEST, &row_name(&index), state)?;
-        let mut work = Work::begin(&self.inner.db).await?;
+        let mut work = Work::begin(self).await?;
         within!(&mut work, execute: sqlx::query(INSERT).bind(index.as_slice()).bind(sealed).bind(expires.seconds()))?;
         work.commit().await
     }
@@ -35,7 +35,7 @@ impl Store {
 
     /// Deletes at most `batch` pushed requests that have expired at `now`; gives how many.
     pub async fn delete_expired_pushed_requests(&self, now: Timestamp, batch: u32) -> Result<u64, StoreError> {
-        let mut work = Work::begin(&self.inner.db).await?;
+        let mut work = Work::begin(self).await?;
         let deleted = within!(&mut work, execute: sqlx::query(DELETE_EXPIRED).bind(now.seconds()).bind(i64::from(batch)))?;
         work.commit().await?;
         Ok(deleted)

@@ -39,7 +39,7 @@ impl Store {
 
     /// Deletes at most `batch` claims that nobody needs at `now`; gives how many.
     pub async fn delete_expired_claims(&self, now: Timestamp, batch: u32) -> Result<u64, StoreError> {
-        let mut work = Work::begin(&self.inner.db).await?;
+        let mut work = Work::begin(self).await?;
         let deleted = within!(&mut work, execute: sqlx::query(DELETE_EXPIRED).bind(now.seconds()).bind(i64::from(batch)))?;
         work.commit().await?;
         Ok(deleted)

@@ -169,7 +169,7 @@ impl Store {
                 }
             }
         }
-        let mut work = Work::begin(&self.inner.db).await?;
+        let mut work = Work::begin(self).await?;
         for (row, value, sealed) in fresh {
             // None when it was written or deleted meanwhile: then it is not ours to change.
             done.rows += put(&mut work, column, row, &value, sealed).await?;

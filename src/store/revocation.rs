@@ -2,8 +2,8 @@
 
 use super::engine::read;
 use super::work::{NumberedWork, Work, within};
-use super::{ChangeKind, Store, StoreError};
-use crate::domain::{RevocationRule, RuleKind, Timestamp};
+use super::{ChangeKind, Store, StoreError, grant_family};
+use crate::domain::{ClientId, RevocationRule, RuleKind, Subject, Timestamp};
 use crate::event::Trailed;
 
 /// When a rule bites and when it can be forgotten.
@@ -37,10 +37,42 @@ impl Store {
         if let Some(known) = self.known_rule(rule).await? {
             return Ok(known);
         }
-        let mut unit = NumberedWork::begin(&self.inner.db).await?;
+        let mut unit = NumberedWork::begin(self).await?;
         let written = write(&mut unit, rule, None, event.time).await?;
         unit.commit(self, event).await?;
         Ok(written)
+    }
+
+    /// Revokes every token of a client that was issued until `window.before`, and ends its grants with what others got by them: the rule on
+    /// the client first. The client stays registered.
+    pub async fn revoke_of_client(
+        &self,
+        client_id: &ClientId,
+        window: RuleWindow,
+        event: &Trailed,
+    ) -> Result<Vec<RevocationRule>, StoreError> {
+        let mut unit = NumberedWork::begin(self).await?;
+        let rule = NewRule { kind: RuleKind::Client, value: client_id.as_str().to_owned(), window };
+        let mut rules = vec![write(&mut unit, &rule, None, event.time).await?];
+        rules.extend(grant_family::end_of_client(&mut unit, client_id, window, event.time).await?);
+        unit.commit(self, event).await?;
+        Ok(rules)
+    }
+
+    /// Revokes every token about a subject that was issued until `window.before`, and ends what they granted: the rule on the subject
+    /// first. Their sessions stay.
+    pub async fn revoke_of_subject(
+        &self,
+        subject: &Subject,
+        window: RuleWindow,
+        event: &Trailed,
+    ) -> Result<Vec<RevocationRule>, StoreError> {
+        let mut unit = NumberedWork::begin(self).await?;
+        let rule = NewRule { kind: RuleKind::Subject, value: subject.as_str().to_owned(), window };
+        let mut rules = vec![write(&mut unit, &rule, None, event.time).await?];
+        rules.extend(grant_family::end_of_subject(&mut unit, subject, window, event.time).await?);
+        unit.commit(self, event).await?;
+        Ok(rules)
     }
 
     /// The rule that says as much already, where one was made for itself.
@@ -60,7 +92,7 @@ impl Store {
 
     /// Deletes at most `batch` rules that are dead at `now`; gives how many.
     pub async fn delete_expired_rules(&self, now: Timestamp, batch: u32) -> Result<u64, StoreError> {
-        let mut work = Work::begin(&self.inner.db).await?;
+        let mut work = Work::begin(self).await?;
         let deleted = within!(&mut work, execute: sqlx::query(DELETE_EXPIRED).bind(now.seconds()).bind(i64::from(batch)))?;
         work.commit().await?;
         Ok(deleted)

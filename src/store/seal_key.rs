@@ -250,7 +250,7 @@ impl Store {
     /// [`StoreError::TooManySealKeys`] when there are too many already.
     pub async fn rotate_seal_key(&self, randomness: &dyn Randomness, now: Timestamp) -> Result<SealKeyRecord, StoreError> {
         let (masters, deployment) = (&self.inner.masters, &self.inner.deployment);
-        let mut unit = NumberedWork::begin(&self.inner.db).await?;
+        let mut unit = NumberedWork::begin(self).await?;
         let rows: Vec<Row> = within!(&mut unit.work, fetch_all: sqlx::query_as(ALL))?;
         let present = rows.iter().filter(|row| row.1 == RING).map(record).collect::<Result<Vec<_>, _>>()?;
         if present.len() >= MAX_RING_KEYS {
@@ -331,7 +331,7 @@ impl Store {
                 continue;
             }
             let until = expires.plus(BEARER_MARGIN);
-            let mut work = Work::begin(&self.inner.db).await?;
+            let mut work = Work::begin(self).await?;
             within!(&mut work, execute: sqlx::query(NOTE_BEARERS).bind(id.as_str()).bind(until.seconds()))?;
             work.commit().await?;
             let mut held = self.inner.seal_keys.lock().unwrap_or_else(PoisonError::into_inner);
@@ -344,7 +344,7 @@ impl Store {
 
     /// Notes that no row is left under a key that seals no more.
     pub(super) async fn mark_resealed(&self, id: &SealKeyId, now: Timestamp) -> Result<(), StoreError> {
-        let mut work = Work::begin(&self.inner.db).await?;
+        let mut work = Work::begin(self).await?;
         within!(&mut work, execute: sqlx::query(RESEALED).bind(id.as_str()).bind(now.seconds()))?;
         work.commit().await
     }
@@ -362,12 +362,12 @@ impl Store {
         for key in candidates {
             if rows.get(&key.id).is_some_and(|count| *count > 0) {
                 // A row came back, perhaps with a restored table: it is resealed first.
-                let mut work = Work::begin(&self.inner.db).await?;
+                let mut work = Work::begin(self).await?;
                 within!(&mut work, execute: sqlx::query(NOT_RESEALED).bind(key.id.as_str()))?;
                 work.commit().await?;
                 continue;
             }
-            let mut unit = NumberedWork::begin(&self.inner.db).await?;
+            let mut unit = NumberedWork::begin(self).await?;
             let gone = within!(&mut unit.work, execute: sqlx::query(DELETE).bind(key.id.as_str()).bind(now.seconds()))?;
             if gone == 0 {
                 continue;

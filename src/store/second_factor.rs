@@ -68,7 +68,7 @@ impl Store {
     ) -> Result<Option<Ended>, StoreError> {
         let subject = new.subject;
         let sealed = self.seal_for(key, &TOTP, subject.as_str(), new.secret)?;
-        let mut unit = NumberedWork::begin(&self.inner.db).await?;
+        let mut unit = NumberedWork::begin(self).await?;
         browser_session::hold_active(&mut unit.work, subject).await?;
         let added = within!(&mut unit.work, execute: sqlx::query(INSERT)
                 .bind(subject.as_str())
@@ -95,7 +95,7 @@ impl Store {
     /// Uses a time step up: of many who try, in this process or another, one is first; no earlier step counts from then on (RFC 6238
     /// §5.2). Gives whether it is this one.
     pub async fn use_totp_step(&self, subject: &Subject, step: i64) -> Result<bool, StoreError> {
-        let mut work = Work::begin(&self.inner.db).await?;
+        let mut work = Work::begin(self).await?;
         let used = within!(&mut work, execute: sqlx::query(USE_STEP).bind(subject.as_str()).bind(step))?;
         work.commit().await?;
         Ok(used == 1)
@@ -103,7 +103,7 @@ impl Store {
 
     /// Uses a recovery code up, with its event (`recovery_code_used`): of many who try one is first; gives whether it is this one.
     pub async fn use_recovery_code(&self, subject: &Subject, code: &str, now: Timestamp) -> Result<bool, StoreError> {
-        let mut work = Work::begin(&self.inner.db).await?;
+        let mut work = Work::begin(self).await?;
         let mut used = 0;
         for index in self.indexes(RECOVERY_CODE, code.as_bytes()) {
             used += within!(&mut work, execute: sqlx::query(USE_CODE).bind(subject.as_str()).bind(index))?;
@@ -125,7 +125,7 @@ impl Store {
 
     /// Takes a person's second factor away, with its event (`second_factor_removed`); gives whether there was one.
     pub async fn remove_second_factor(&self, subject: &Subject, now: Timestamp) -> Result<bool, StoreError> {
-        let mut work = Work::begin(&self.inner.db).await?;
+        let mut work = Work::begin(self).await?;
         if !forget(&mut work, subject).await? {
             return Ok(false);
         }

@@ -12,7 +12,7 @@ impl Store {
         randomness.fill(&mut fresh)?;
         let fresh = Redacted::new(fresh);
         let sealed = self.seal(&SECRET, name, fresh.expose())?;
-        let mut work = Work::begin(&self.inner.db).await?;
+        let mut work = Work::begin(self).await?;
         within!(&mut work, execute: sqlx::query(INSERT).bind(name).bind(&sealed))?;
         let (stored,): (Vec<u8>,) = within!(&mut work, fetch_one: sqlx::query_as(ONE).bind(name))?;
         let value = self.unseal(&SECRET, name, &stored)?;

@@ -89,7 +89,7 @@ impl Store {
     /// exactly one succeeds. Commits with its event, `signing_key_created`.
     pub async fn add_signing_key(&self, key: &SigningKeyRecord) -> Result<KeyStep, StoreError> {
         let sealed = self.seal(&SIGNING_KEY, key.key_id.as_str(), &key.private_pkcs8)?;
-        let mut unit = NumberedWork::begin(&self.inner.db).await?;
+        let mut unit = NumberedWork::begin(self).await?;
         if in_state(&mut unit, &key.algorithm, key.state).await?.is_some() {
             return Ok(KeyStep::Nothing);
         }
@@ -102,7 +102,7 @@ impl Store {
     /// Makes the next key of an algorithm the current one, and the current one retired. Commits with its event,
     /// `signing_key_activated`. Nothing is done unless `next` is still next.
     pub async fn activate_signing_key(&self, algorithm: &str, next: &KeyId, now: Timestamp) -> Result<KeyStep, StoreError> {
-        let mut unit = NumberedWork::begin(&self.inner.db).await?;
+        let mut unit = NumberedWork::begin(self).await?;
         if in_state(&mut unit, algorithm, SigningKeyState::Next).await?.as_deref() != Some(next.as_str()) {
             return Ok(KeyStep::Nothing);
         }
@@ -120,7 +120,7 @@ impl Store {
 
     /// Retires the current key of an algorithm that signs nothing any more. Commits with its event, `signing_key_retired`.
     pub async fn retire_signing_key(&self, key_id: &KeyId, now: Timestamp) -> Result<KeyStep, StoreError> {
-        let mut unit = NumberedWork::begin(&self.inner.db).await?;
+        let mut unit = NumberedWork::begin(self).await?;
         let retired = within!(&mut unit.work, execute: sqlx::query(RETIRE).bind(key_id.as_str()).bind(now.seconds()))?;
         if retired == 0 {
             return Ok(KeyStep::Nothing);
@@ -138,7 +138,7 @@ impl Store {
         before: Timestamp,
         now: Timestamp,
     ) -> Result<KeyStep, StoreError> {
-        let mut unit = NumberedWork::begin(&self.inner.db).await?;
+        let mut unit = NumberedWork::begin(self).await?;
         let deleted = within!(&mut unit.work, execute: sqlx::query(DELETE_RETIRED).bind(key_id.as_str()).bind(before.seconds()))?;
         if deleted == 0 {
             return Ok(KeyStep::Nothing);
@@ -159,7 +159,7 @@ impl Store {
         now: Timestamp,
     ) -> Result<KeyStep, StoreError> {
         let sealed = self.seal(&SIGNING_KEY, replacement.key_id.as_str(), &replacement.private_pkcs8)?;
-        let mut unit = NumberedWork::begin(&self.inner.db).await?;
+        let mut unit = NumberedWork::begin(self).await?;
         let found: Option<(String, String)> =
             within!(&mut unit.work, fetch_optional: sqlx::query_as(DELETE).bind(key_id.as_str()))?;
         let Some((algorithm, state)) = found else { return Ok(KeyStep::Nothing) };

@@ -116,7 +116,7 @@ impl Store {
         window: RuleWindow,
         now: Timestamp,
     ) -> Result<Unlinked, StoreError> {
-        let mut unit = NumberedWork::begin(&self.inner.db).await?;
+        let mut unit = NumberedWork::begin(self).await?;
         if within!(&mut unit.work, execute: sqlx::query(delete).bind(name).bind(subject.as_str()))? == 0 {
             return Ok(Unlinked::Absent);
         }

@@ -1,5 +1,6 @@
 //! A unit of work: one write transaction, on either engine.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::{Postgres, Sqlite, Transaction};
@@ -7,10 +8,16 @@ use sqlx::{Postgres, Sqlite, Transaction};
 use super::engine::{Db, answered, patience};
 use super::{ChangeKind, Store, StoreError};
 use crate::domain::Timestamp;
-use crate::event::Trailed;
+use crate::event::{Administrator, Trailed};
 
-/// The transaction itself. Dropped without a commit, it is rolled back.
-pub(super) enum Work {
+/// One write transaction, and who asked for it. Dropped without a commit, it is rolled back.
+pub(super) struct Work {
+    pub(super) transaction: Opened,
+    administrator: Option<Arc<Administrator>>,
+}
+
+/// The transaction itself.
+pub(super) enum Opened {
     /// Begun with `BEGIN IMMEDIATE`: it is the only writer from its first statement.
     Sqlite(Transaction<'static, Sqlite>),
     /// Begun at the server's default level, READ COMMITTED: later statements see what committed meanwhile.
@@ -18,21 +25,39 @@ pub(super) enum Work {
     Postgres(Transaction<'static, Postgres>, Duration),
 }
 
+/// Where a unit of work is begun: at a database, or at a store, whose administrator its events name.
+pub(super) struct Origin<'a> {
+    db: &'a Db,
+    administrator: Option<&'a Arc<Administrator>>,
+}
+
+impl<'a> From<&'a Db> for Origin<'a> {
+    fn from(db: &'a Db) -> Self {
+        Self { db, administrator: None }
+    }
+}
+
+impl<'a> From<&'a Store> for Origin<'a> {
+    fn from(store: &'a Store) -> Self {
+        Self { db: &store.inner.db, administrator: store.administrator.as_ref() }
+    }
+}
+
 /// Runs one query inside a unit of work: `within!(work, fetch_one: sqlx::query_as(SQL).bind(x))`. `execute` gives how many rows
 /// it touched.
 macro_rules! within {
     ($work:expr, execute: $query:expr) => {
-        match $work {
-            $crate::store::work::Work::Sqlite(unit) => $query.execute(&mut **unit).await.map(|done| done.rows_affected()),
-            $crate::store::work::Work::Postgres(unit, wait) => {
+        match &mut ($work).transaction {
+            $crate::store::work::Opened::Sqlite(unit) => $query.execute(&mut **unit).await.map(|done| done.rows_affected()),
+            $crate::store::work::Opened::Postgres(unit, wait) => {
                 $crate::store::engine::answered(*wait, $query.execute(&mut **unit)).await.map(|done| done.rows_affected())
             }
         }
     };
     ($work:expr, $fetch:ident: $query:expr) => {
-        match $work {
-            $crate::store::work::Work::Sqlite(unit) => $query.$fetch(&mut **unit).await,
-            $crate::store::work::Work::Postgres(unit, wait) => {
+        match &mut ($work).transaction {
+            $crate::store::work::Opened::Sqlite(unit) => $query.$fetch(&mut **unit).await,
+            $crate::store::work::Opened::Postgres(unit, wait) => {
                 $crate::store::engine::answered(*wait, $query.$fetch(&mut **unit)).await
             }
         }
@@ -41,26 +66,29 @@ macro_rules! within {
 pub(super) use within;
 
 impl Work {
-    pub(super) async fn begin(db: &Db) -> Result<Self, StoreError> {
+    pub(super) async fn begin(at: impl Into<Origin<'_>>) -> Result<Self, StoreError> {
+        let Origin { db, administrator } = at.into();
         // On the heap: the pool's machinery takes 8 KiB, which every future that may write would carry, and which would be moved with
         // requests that write nothing.
-        Ok(match db {
-            Db::Sqlite { writer, .. } => Self::Sqlite(Box::pin(writer.begin_with("BEGIN IMMEDIATE")).await?),
-            Db::Postgres(pool) => Self::Postgres(Box::pin(answered(patience(pool), pool.begin())).await?, patience(pool)),
-        })
+        let transaction = match db {
+            Db::Sqlite { writer, .. } => Opened::Sqlite(Box::pin(writer.begin_with("BEGIN IMMEDIATE")).await?),
+            Db::Postgres(pool) => Opened::Postgres(Box::pin(answered(patience(pool), pool.begin())).await?, patience(pool)),
+        };
+        Ok(Self { transaction, administrator: administrator.cloned() })
     }
 
     /// Writes an event that commits with this unit of work.
     pub(super) async fn record_event(&mut self, event: &Trailed) -> Result<(), StoreError> {
-        let line = serde_json::to_string(event).map_err(|error| StoreError::Defect(format!("an audit event: {error}")))?;
+        let line =
+            event.line(self.administrator.as_deref()).map_err(|error| StoreError::Defect(format!("an audit event: {error}")))?;
         within!(self, execute: sqlx::query(INSERT_EVENT).bind(event.time.seconds()).bind(line))?;
         Ok(())
     }
 
     pub(super) async fn commit(self) -> Result<(), StoreError> {
-        match self {
-            Self::Sqlite(transaction) => transaction.commit().await?,
-            Self::Postgres(transaction, wait) => answered(wait, transaction.commit()).await?,
+        match self.transaction {
+            Opened::Sqlite(transaction) => transaction.commit().await?,
+            Opened::Postgres(transaction, wait) => answered(wait, transaction.commit()).await?,
         }
         Ok(())
     }
@@ -78,8 +106,8 @@ pub(super) struct NumberedWork {
 }
 
 impl NumberedWork {
-    pub(super) async fn begin(db: &Db) -> Result<Self, StoreError> {
-        let mut work = Work::begin(db).await?;
+    pub(super) async fn begin(at: impl Into<Origin<'_>>) -> Result<Self, StoreError> {
+        let mut work = Work::begin(at).await?;
         let (last,): (i64,) = within!(&mut work, fetch_one: sqlx::query_as(LOCK_COUNTER))?;
         Ok(Self { work, first: last, last })
     }
@@ -107,7 +135,7 @@ impl NumberedWork {
         }
         let last = self.last;
         within!(&mut self.work, execute: sqlx::query(SET_COUNTER).bind(last))?;
-        if let Work::Postgres(transaction, wait) = &mut self.work {
+        if let Opened::Postgres(transaction, wait) = &mut self.work.transaction {
             // Delivered at the commit, to every replica that listens.
             let notify = sqlx::query(NOTIFY).bind(super::feed::CHANNEL).bind(last.to_string());
             answered(*wait, notify.execute(&mut **transaction)).await?;

@@ -69,33 +69,51 @@ pub async fn get_put_or_delete() -> WebError {
     WebError::MethodNotAllowed("GET, HEAD, PUT, DELETE")
 }
 
-/// The authorization server over HTTP: its routes, and what happens around every one of them.
+/// The authorization server over HTTP, or its administration API: its routes, and what happens around every one of them.
 ///
 /// Not a layer of the router: that would box and clone itself and the endpoint for each request.
 #[derive(Clone, Debug)]
 pub struct Edge {
     web: Arc<Web>,
     router: Router,
+    surface: Surface,
+}
+
+/// What stands behind an edge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Surface {
+    /// The endpoints of the authorization server, told apart by their paths.
+    AuthorizationServer,
+    /// The administration API: none of those is here, whatever a path says.
+    Admin,
 }
 
 impl Edge {
     /// Puts the routes behind the edge.
     pub fn new(web: Arc<Web>) -> Self {
-        Self { router: router(web.clone()), web }
+        Self { router: router(web.clone()), web, surface: Surface::AuthorizationServer }
+    }
+
+    /// Puts the routes of the administration API behind the same edge.
+    pub const fn of_admin(web: Arc<Web>, router: Router) -> Self {
+        Self { web, router, surface: Surface::Admin }
     }
 
     /// Answers one request that came on the connection of `peer`.
     pub async fn answer(&self, request: Request<Body>, peer: Arc<Peer>) -> Response {
-        every_request(&self.web, &self.router, peer, request).await
+        every_request(&self.web, &self.router, self.surface, peer, request).await
     }
 }
 
-async fn every_request(web: &Web, router: &Router, peer: Arc<Peer>, request: Request<Body>) -> Response {
+async fn every_request(web: &Web, router: &Router, surface: Surface, peer: Arc<Peer>, request: Request<Body>) -> Response {
     let started = web.server.clock.monotonic();
     let Ok(request_id) = RequestId::random(&*web.server.randomness) else {
         return WebError::Oauth(OauthError::Failed(Fault::Unavailable(Reason::RandomnessUnavailable))).into_response();
     };
-    let endpoint = Endpoint::of(request.uri().path(), web.server.issuer.path());
+    let endpoint = match surface {
+        Surface::AuthorizationServer => Endpoint::of(request.uri().path(), web.server.issuer.path()),
+        Surface::Admin => Endpoint::Admin,
+    };
     let (head, body) = request.into_parts();
     let target = wire::inspect(&head, web.max_headers).map_err(|_| WebError::Ambiguous);
     let target = target.and_then(|target| peer.facts().check_header().map(|()| target).map_err(|_| WebError::ProxyHeader));
@@ -133,6 +151,11 @@ async fn every_request(web: &Web, router: &Router, peer: Arc<Peer>, request: Req
     };
     if let Some(shared) = &shared {
         shared.give(&mut response);
+    }
+    if surface == Surface::Admin
+        && let Some(rejected) = response.extensions().get::<Rejected>().cloned()
+    {
+        rejected.tell_request(&mut response, &request_id);
     }
     finish(&mut response, &request_id, strict_transport);
     record(web, &peer, &response, &request_id, endpoint.name());

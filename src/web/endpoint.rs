@@ -46,6 +46,8 @@ pub enum Endpoint {
     Account,
     /// `/assets/`.
     Assets,
+    /// The administration API.
+    Admin,
     /// `/livez`, `/readyz`.
     Health,
     /// `/.well-known/`.
@@ -55,7 +57,7 @@ pub enum Endpoint {
 }
 
 impl Endpoint {
-    const COUNT: usize = 20;
+    const COUNT: usize = 21;
 
     /// The endpoint at a path of a server whose issuer has the path `base`.
     pub fn of(request_path: &str, base: &str) -> Self {
@@ -122,6 +124,7 @@ impl Endpoint {
             Self::EndSession => "end_session",
             Self::Account => "account",
             Self::Assets => "assets",
+            Self::Admin => "admin",
             Self::Health => "health",
             Self::Metadata => "metadata",
             Self::Other => "other",

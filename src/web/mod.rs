@@ -14,6 +14,7 @@ mod assets;
 pub mod authorization;
 mod certificate_pages;
 mod certificate_sign_in;
+pub mod challenge;
 mod colour;
 mod consent;
 mod cors;

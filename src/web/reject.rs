@@ -1,5 +1,7 @@
 //! The only place in the authorization server that turns errors into HTTP.
 
+mod administration;
+
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderName, HeaderValue, StatusCode, header};
@@ -10,6 +12,7 @@ use crate::binding::dpop::DPOP_NONCE;
 use crate::domain::{ClientId, ClockUnreadable};
 use crate::event::Reason;
 use crate::identity::{self, FormForeign, PasswordRefused, PersonError, SignInError, Stale};
+use crate::oauth::administration::AdministrationError;
 use crate::oauth::error::{ErrorCode, Fault, OauthError, Refusal};
 use crate::seal::PasswordError;
 
@@ -52,6 +55,8 @@ pub enum WebError {
     ProxyHeader,
     /// A page for people said no, or could not.
     Person(PersonRefusal),
+    /// The administration API said no.
+    Administration(AdministrationError),
 }
 
 /// Why a person was not served what they asked for.
@@ -154,6 +159,12 @@ impl From<OauthError> for WebError {
     }
 }
 
+impl From<AdministrationError> for WebError {
+    fn from(error: AdministrationError) -> Self {
+        Self::Administration(error)
+    }
+}
+
 impl From<ExtractError> for WebError {
     fn from(error: ExtractError) -> Self {
         Self::Extract(error)
@@ -228,6 +239,7 @@ pub fn rejection_of(error: &WebError) -> Rejection {
             )
         },
         WebError::Person(refusal) => person_rejection_of(refusal),
+        WebError::Administration(error) => administration::rejection_of(error),
     }
 }
 
@@ -550,6 +562,18 @@ mod tests {
                 PersonRefusal::AccountGone,
             ]
             .map(WebError::Person),
+        );
+        errors.extend(
+            [
+                AdministrationError::Unknown { what: "client", reason: Reason::ClientUnknown },
+                AdministrationError::ClientExists,
+                AdministrationError::ChangedMeanwhile,
+                AdministrationError::Precondition,
+                AdministrationError::ContentType,
+                AdministrationError::Registration { description: "why".into(), reason: Reason::ParameterMalformed },
+                AdministrationError::invalid("why"),
+            ]
+            .map(WebError::Administration),
         );
         let table: Vec<String> = errors
             .iter()

@@ -8,14 +8,15 @@ use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use http::{HeaderMap, HeaderValue, Method, Request, Uri, header};
 
+use super::challenge::{challenge, put_nonce};
 use super::edge::{no_store, no_store_json};
-use super::reject::{Rejected, Rejection, WebError, respond};
+use super::reject::WebError;
 use super::{Peer, Web, extract};
 use crate::binding::Presenter;
-use crate::binding::dpop::{self, DPOP_NONCE};
+use crate::binding::dpop;
 use crate::domain::Scope;
-use crate::oauth::error::OauthError;
-use crate::oauth::userinfo::{Denied, Userinfo, UserinfoError, UserinfoRequest};
+use crate::oauth::protected_resource::{Denied, ResourceError, ResourceRequest};
+use crate::oauth::userinfo::Userinfo;
 use crate::resource::{self, PresentError, Presented, Terms};
 
 /// Tells about the person whom the access token speaks of.
@@ -27,7 +28,7 @@ pub async fn serve(
     let (method, headers) = (request.method().clone(), request.headers().clone());
     let presented = presented(&web, request).await?;
     let certificate = peer.facts().peer.as_ref().ok().and_then(Option::as_deref);
-    let asked = UserinfoRequest {
+    let asked = ResourceRequest {
         method: method.as_str(),
         presented,
         proof: dpop::presented(&headers),
@@ -35,8 +36,8 @@ pub async fn serve(
     };
     let (userinfo, nonce) = match web.server.userinfo(asked).await {
         Ok(told) => told,
-        Err(UserinfoError::Failed(fault)) => return Err(OauthError::Failed(fault).into()),
-        Err(UserinfoError::Denied(denied)) => return Ok(challenge(&web, denied)),
+        Err(ResourceError::Failed(error)) => return Err(error.into()),
+        Err(ResourceError::Denied(denied)) => return Ok(refuse(&web, denied)),
     };
     let mut response = match userinfo {
         Userinfo::Plain(members) => no_store_json(&members, 512),
@@ -65,30 +66,10 @@ async fn presented(web: &Web, request: Request<Body>) -> Result<Result<Presented
 }
 
 /// RFC 6750 §3, RFC 9449 §7.1.
-fn challenge(web: &Web, denied: Denied) -> Response {
+fn refuse(web: &Web, denied: Denied) -> Response {
     let Some(audience) = web.server.resources.userinfo() else { return WebError::defect().into_response() };
     let scopes: Scope = "openid".parse().unwrap_or_default();
     let algorithms = web.server.dpop.rules().algorithms.as_slice();
     let terms = Terms { audience, scopes: &scopes, bearer: true, dpop: Some(algorithms), step_up: None, resource_metadata: None };
-    let rejection = Rejection {
-        status: denied.answer.status(),
-        error: denied.answer.error(),
-        description: denied.answer.description().to_owned(),
-        header: None,
-        reason: denied.reason,
-        body_unread: false,
-    };
-    let mut response = respond(&rejection);
-    for challenge in denied.answer.challenges(denied.scheme, &terms) {
-        response.headers_mut().append(header::WWW_AUTHENTICATE, challenge);
-    }
-    put_nonce(&mut response, denied.dpop_nonce);
-    response.extensions_mut().insert(Rejected { rejection, client_id: None });
-    response
-}
-
-fn put_nonce(response: &mut Response, nonce: Option<String>) {
-    if let Some(nonce) = nonce.and_then(|nonce| HeaderValue::try_from(nonce).ok()) {
-        response.headers_mut().insert(DPOP_NONCE, nonce);
-    }
+    challenge(denied, &terms)
 }

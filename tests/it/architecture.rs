@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 const FLOORS: &[&[&str]] = &[
     &["cli"],
     &["app"],
+    &["admin"],
     &["web", "gateway"],
     &["oauth"],
     &["oidc"],

@@ -22,6 +22,53 @@ on_both_engines! {
         assert_eq!(events(&store).await, ["client_added", "client_changed", "client_added"]);
     }
 
+    async fn a_registration_is_changed_if_it_is_the_known_one(place: &Place) {
+        let store = place.open().await;
+        let (first, second) = (client("alice", r#"{"scope":"read"}"#), client("alice", r#"{"scope":"write"}"#));
+        let put = async |to: &ClientRecord, from| store.put_client(to, PutMode::Change(from), NOW).await.expect("put");
+        assert_eq!(put(&first, &first).await, Put::ChangedMeanwhile, "there is none");
+        assert_eq!(store.put_client(&first, PutMode::Add, NOW).await.expect("put"), Put::Added);
+        assert_eq!(put(&second, &second).await, Put::ChangedMeanwhile, "it is another one");
+        assert_eq!(put(&first, &first).await, Put::Unchanged);
+        assert_eq!(put(&second, &first).await, Put::Changed);
+        assert_eq!(put(&first, &first).await, Put::ChangedMeanwhile, "it was");
+        assert_eq!(events(&store).await, ["client_added", "client_changed"]);
+    }
+
+    async fn clients_come_in_pages(place: &Place) {
+        let store = place.open().await;
+        for name in ["b", "a", "c"] {
+            store.put_client(&client(name, "{}"), PutMode::Add, NOW).await.expect("put");
+        }
+        let page = async |after: &str| -> Vec<String> {
+            let page = store.clients_after(after, 2).await.expect("a page");
+            page.into_iter().map(|client| client.client_id.to_string()).collect()
+        };
+        assert_eq!((page("").await, page("b").await), (vec!["a".to_owned(), "b".to_owned()], vec!["c".to_owned()]));
+        assert!(page("c").await.is_empty());
+    }
+
+    async fn a_change_names_the_administrator_who_asked_for_it(place: &Place) {
+        use crate::event::Administrator;
+        let store = place.open().await;
+        let administrator = Administrator {
+            client_id: id("operator"),
+            subject: "somebody".parse().expect("a subject"),
+            token_id: Some("token".parse().expect("an id")),
+            request_id: "request".parse().expect("an id"),
+        };
+        let theirs = store.in_hands_of(std::sync::Arc::new(administrator));
+        theirs.put_client(&client("alice", "{}"), PutMode::Add, NOW).await.expect("put");
+        store.put_client(&client("bob", "{}"), PutMode::Add, NOW).await.expect("put");
+        let lines = store.pending_events(10).await.expect("events");
+        let by: Vec<serde_json::Value> =
+            lines.iter().map(|event| serde_json::from_str::<serde_json::Value>(&event.line).expect("JSON")["by"].clone()).collect();
+        let told = serde_json::json!({
+            "client_id": "operator", "subject": "somebody", "token_id": "token", "request_id": "request",
+        });
+        assert_eq!(by, [told, serde_json::Value::Null]);
+    }
+
     async fn a_secret_lives_and_goes_with_its_registration(place: &Place) {
         let store = place.open().await;
         let with = |secret: Option<&str>| ClientRecord {

@@ -1,5 +1,6 @@
 //! Journeys, in numbered steps.
 
+mod administration;
 mod another_issuer;
 mod assertion;
 mod browser;

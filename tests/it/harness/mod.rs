@@ -22,10 +22,12 @@
 //! - [`Prover`]: a client's DPoP key, and proofs of every kind, also bad ones.
 //! - [`proxy::Proxy`]: nginx, HAProxy or Apache, where they are installed.
 //! - [`chromium::Chromium`]: a real browser, by keyboard, with pictures.
+//! - [`administration`]: the administration API, and whoever may use it.
 //! - [`Upstream`]: records every byte it receives.
 
 #![allow(unused_imports, reason = "the harness offers more than one file uses")]
 
+pub mod administration;
 pub mod app;
 pub mod assertion;
 pub mod authority;

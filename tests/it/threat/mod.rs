@@ -3,6 +3,7 @@
 //! Each test asserts the public answer, the private reason, that the upstream got no byte, and that the same request with the one
 //! thing corrected goes through.
 
+mod administration;
 mod ambiguous_request;
 mod authorization;
 mod blamed_upstream;
