@@ -8,6 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
@@ -140,7 +142,10 @@ impl Control {
             Question::Explain { request_id } => self
                 .audit
                 .recent(&request_id)
-                .map(|event| json!(event))
+                .map(|refusal| {
+                    let chain: Vec<String> = refusal.chain.iter().map(|der| STANDARD.encode(der)).collect();
+                    json!({ "event": refusal.event, "chain": chain })
+                })
                 .ok_or_else(|| format!("request `{request_id}` is not among the recent ones; the audit trail keeps them all")),
         }
     }

@@ -7,7 +7,7 @@ use super::reject::{Doing, Rejection};
 use crate::domain::{Clock, Timestamp};
 use crate::event::{AccessDecision, AuditEvent, Reason, Trailed};
 use crate::resource::{Denied, Granted, Refusal, Source, VerifyError};
-use crate::telemetry::audit::{AuditSink, AuditUnavailable, Reservation};
+use crate::telemetry::audit::{AuditSink, AuditUnavailable, Reservation, Shown};
 use crate::telemetry::metrics::{DECISION_SECONDS, DECISIONS, DENIALS, INTROSPECTIONS, UPSTREAM_SECONDS};
 use crate::token::TokenFacts;
 
@@ -69,7 +69,14 @@ pub fn count_introspection(server: &str, verdict: &Result<Granted, Denied>) {
 }
 
 /// Tells of a request that was not admitted. When the queue is full the event is lost and counted: refusing needs no leave.
-pub fn refused(sink: &AuditSink, clock: &dyn Clock, mut decision: AccessDecision, rejection: &Rejection, status: u16) {
+pub fn refused(
+    sink: &AuditSink,
+    clock: &dyn Clock,
+    mut decision: AccessDecision,
+    rejection: &Rejection,
+    status: u16,
+    shown: Option<Shown<'_>>,
+) {
     let reason = rejection.reason();
     let route = decision.route.as_deref().unwrap_or(NO_ROUTE).to_owned();
     let outcome = match rejection.doing() {
@@ -87,7 +94,7 @@ pub fn refused(sink: &AuditSink, clock: &dyn Clock, mut decision: AccessDecision
     // Anybody can be refused, as often as he likes: what he writes into the trail is bounded.
     shorten(&mut decision.method, REFUSED_METHOD_BYTES);
     shorten(&mut decision.path, REFUSED_PATH_BYTES);
-    let _ = sink.record_refusal(trailed(clock, decision));
+    let _ = sink.record_refusal(&trailed(clock, decision), shown);
 }
 
 fn shorten(text: &mut String, bytes: usize) {

@@ -422,7 +422,7 @@ impl Gateway {
         let Ok(request_id) = RequestId::random(self.randomness.as_ref()) else {
             let rejection = Rejection::from(RandomnessUnavailable);
             let status = rejection.status().as_u16();
-            decision::refused(&self.audit, self.clock.as_ref(), AccessDecision::default(), &rejection, status);
+            decision::refused(&self.audit, self.clock.as_ref(), AccessDecision::default(), &rejection, status, None);
             return Err(Box::new(rejection.into_response(None, None, unread, Form::Json)));
         };
         let form = Form::wanted(request.headers());
@@ -455,7 +455,8 @@ impl Gateway {
     fn reject(&self, rejection: Rejection, case: &mut Case<'_>) -> Response<Body> {
         let terms = case.route.as_ref().map(|route| route.protection.terms());
         let decision = std::mem::take(&mut case.decision);
-        decision::refused(&self.audit, self.clock.as_ref(), decision, &rejection, rejection.status().as_u16());
+        let shown = case.connection.peer.as_ref().ok().and_then(Option::as_ref).map(|certificate| certificate.shown());
+        decision::refused(&self.audit, self.clock.as_ref(), decision, &rejection, rejection.status().as_u16(), shown);
         rejection.into_response(Some(&case.request_id), terms.as_ref(), case.unread, case.form)
     }
 }

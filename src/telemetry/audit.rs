@@ -27,7 +27,9 @@ use crate::event::{Reason, Trailed};
 use crate::telemetry::metrics::AUDIT_EVENTS;
 
 use recent::Recent;
+pub use recent::RecentRefusal;
 pub use reservation::Reservation;
+use rustls::pki_types::CertificateDer;
 
 use target::Target;
 use writer::Writer;
@@ -96,20 +98,32 @@ enum Message {
 struct Encoded {
     line: Vec<u8>,
     refused: Option<RequestId>,
+    /// What the peer of a refused request has shown.
+    shown: recent::Chain,
+}
+
+/// The certificate that the peer of a request has shown, and what it sent after that.
+#[derive(Clone, Copy, Debug)]
+pub struct Shown<'a> {
+    /// Its own.
+    pub leaf: &'a CertificateDer<'static>,
+    /// Perhaps intermediates, perhaps anything.
+    pub chain: &'a [CertificateDer<'static>],
 }
 
 impl Encoded {
     /// Room for most events, in bytes.
     const USUAL: usize = 768;
 
-    fn new(event: &Trailed) -> Result<Self, AuditUnavailable> {
+    fn new(event: &Trailed, shown: Option<Shown<'_>>) -> Result<Self, AuditUnavailable> {
         let mut line = Vec::with_capacity(Self::USUAL);
         serde_json::to_writer(&mut line, event).map_err(|error| {
             tracing::error!(%error, "an audit event cannot be written as JSON");
             AuditUnavailable::Unwritable
         })?;
         line.push(b'\n');
-        Ok(Self { line, refused: event.event.refused_request().cloned() })
+        let shown = shown.map(|shown| [shown.leaf].into_iter().chain(shown.chain).cloned().collect()).unwrap_or_default();
+        Ok(Self { line, refused: event.event.refused_request().cloned(), shown })
     }
 }
 
@@ -159,6 +173,10 @@ impl AuditSink {
     /// # Errors
     /// When it was not taken; what it speaks of must not happen then.
     pub fn record(&self, event: Trailed) -> Result<(), AuditUnavailable> {
+        self.put(&event, None)
+    }
+
+    fn put(&self, event: &Trailed, shown: Option<Shown<'_>>) -> Result<(), AuditUnavailable> {
         let taken = match self.state.failing.load(Ordering::Acquire) {
             true => Err(AuditUnavailable::Failing),
             false => self
@@ -168,7 +186,7 @@ impl AuditSink {
                     mpsc::error::TrySendError::Full(()) => AuditUnavailable::QueueFull,
                     mpsc::error::TrySendError::Closed(()) => AuditUnavailable::Closed,
                 })
-                .and_then(|place| Encoded::new(&event).map(|event| place.send(Message::Event(event)))),
+                .and_then(|place| Encoded::new(event, shown).map(|event| place.send(Message::Event(event)))),
         };
         if taken.is_err() {
             self.state.refused.fetch_add(1, Ordering::Relaxed);
@@ -178,17 +196,18 @@ impl AuditSink {
     }
 
     /// Puts the event of a refusal in the queue, if less than half of it is taken: anybody can be refused as often as he likes, and
-    /// must not be able to keep out the events without which nothing is issued or admitted.
+    /// must not be able to keep out the events without which nothing is issued or admitted. What the peer has shown is remembered for a while
+    /// with the event, and not written.
     ///
     /// # Errors
     /// When it was not taken. The refusal stands; the event is counted as refused.
-    pub fn record_refusal(&self, event: Trailed) -> Result<(), AuditUnavailable> {
+    pub fn record_refusal(&self, event: &Trailed, shown: Option<Shown<'_>>) -> Result<(), AuditUnavailable> {
         if self.queue.capacity() * 2 <= self.queue.max_capacity() {
             self.state.refused.fetch_add(1, Ordering::Relaxed);
             AUDIT_EVENTS.with(["refused"]).increment(1);
             return Err(AuditUnavailable::QueueFull);
         }
-        self.record(event)
+        self.put(event, shown)
     }
 
     /// Puts a line in the queue that tells of an event which has committed already; waits for room.
@@ -199,8 +218,8 @@ impl AuditSink {
         self.queue.send(Message::Line(line)).await.map_err(|_| AuditUnavailable::Closed)
     }
 
-    /// What the trail says of a request that was refused a short while ago, by the id the caller was told.
-    pub fn recent(&self, request_id: &str) -> Option<serde_json::Value> {
+    /// What the trail says of a request that was refused a short while ago, by the id the caller was told, and what was shown with it.
+    pub fn recent(&self, request_id: &str) -> Option<RecentRefusal> {
         self.state.recent.find(request_id)
     }
 

@@ -8,6 +8,8 @@ use crate::domain::Thumbprint;
 use crate::event::Reason;
 use crate::pki::proxy_header::HeaderError;
 use crate::pki::{Certificate, CertificateError};
+#[cfg(feature = "server")]
+use crate::telemetry::audit::Shown;
 
 /// A certificate whose key the peer has shown to hold. Nothing says who signed it or whether it is in date.
 ///
@@ -191,6 +193,12 @@ impl PeerCertificate {
     /// What the peer sent after its certificate: perhaps intermediates, perhaps anything.
     pub fn chain(&self) -> &[CertificateDer<'static>] {
         &self.chain
+    }
+
+    /// All of it, for the memory of refusals.
+    #[cfg(feature = "server")]
+    pub(crate) fn shown(&self) -> Shown<'_> {
+        Shown { leaf: self.leaf.der(), chain: &self.chain }
     }
 
     /// How the peer has shown that it holds the key.

@@ -185,7 +185,8 @@ fn finish(response: &mut Response, request_id: &RequestId, strict_transport: boo
 fn record(web: &Web, peer: &Peer, response: &Response, request_id: &RequestId, endpoint: &'static str) {
     let Some(rejected) = response.extensions().get::<Rejected>() else { return };
     let rejection = &rejected.rejection;
-    let certificate = peer.facts().peer.as_ref().ok().and_then(Option::as_ref).map(|certificate| certificate.thumbprint());
+    let shown = peer.facts().peer.as_ref().ok().and_then(Option::as_ref);
+    let certificate = shown.map(|certificate| certificate.thumbprint());
     metrics::REFUSALS.with([endpoint, rejection.reason.code()]).increment(1);
     tracing::info!(%request_id, endpoint, reason = %rejection.reason, status = rejection.status.as_u16(), "refused");
     let Ok(time) = web.server.clock.now() else { return };
@@ -200,7 +201,7 @@ fn record(web: &Web, peer: &Peer, response: &Response, request_id: &RequestId, e
         reason: rejection.reason,
         status: rejection.status.as_u16(),
     };
-    let _ = web.server.audit.record_refusal(Trailed { time, event });
+    let _ = web.server.audit.record_refusal(&Trailed { time, event }, shown.map(|certificate| certificate.shown()));
 }
 
 /// HSTS is for names that a browser will come back to: not for localhost and IP literals (RFC 6797 §8.1.1).

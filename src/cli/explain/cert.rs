@@ -48,19 +48,43 @@ pub struct Cert {
 impl Cert {
     pub async fn run(self) -> anyhow::Result<ExitCode> {
         let loaded = self.config.load()?;
-        let now = SystemClock::new().now()?;
         let chain = pem::load_certificates(&self.file)?;
-        let (certificate, _) = chain.split_first().context("no certificate")?;
+        let from = format!("{} (a file: nobody has shown that he holds the key)", self.file.display());
+        let asked = Asked { loaded: &loaded, client: self.client.as_ref(), anchors: &self.anchors };
         let mut lines = Lines::default();
+        asked.explain(&mut lines, &from, &chain).await?;
+        print(lines.0)?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Whom a certificate is put beside.
+pub(super) struct Asked<'a> {
+    pub(super) loaded: &'a Loaded,
+    /// The client whose registration it may be.
+    pub(super) client: Option<&'a ClientId>,
+    /// The anchor sets; none: every one that the configuration has.
+    pub(super) anchors: &'a [String],
+}
+
+impl Asked<'_> {
+    /// Everything that can be told of a certificate, and of what came with it: `chain` begins with it.
+    pub(super) async fn explain(&self, lines: &mut Lines, from: &str, chain: &[Certificate]) -> anyhow::Result<()> {
+        let loaded = self.loaded;
+        let now = SystemClock::new().now()?;
+        let (certificate, above) = chain.split_first().context("no certificate")?;
         lines.heading("certificate");
-        lines.say("from", format!("{} (a file: nobody has shown that he holds the key)", self.file.display()));
-        describe(&mut lines, certificate, now);
+        lines.say("from", from);
+        describe(lines, certificate, now);
+        for above in above {
+            lines.say("came with", format!("{} (SPKI SHA-256 {})", above.subject(), above.spki_sha256().to_hex()));
+        }
 
         let store = match &loaded.settings.issuer {
             Some(_) => Some(open_store(&loaded, &SystemClock::new(), &SystemRandomness).await?),
             None => None,
         };
-        let client = match (&self.client, &store) {
+        let client = match (self.client, &store) {
             (None, _) => None,
             (Some(_), None) => anyhow::bail!("{} is no authorization server's: it knows no clients", loaded.file.display()),
             (Some(client_id), Some(store)) => {
@@ -73,29 +97,28 @@ impl Cert {
             _ => StoredAnchors::default(),
         };
         let sets = AnchorSets::load(&loaded.settings.anchor_set, &loaded.base_dir, Some(&stored)).context("[anchor_set]")?;
-        self.judge(&mut lines, &loaded, sets, &chain, client.as_ref(), now).await?;
-        revocation(&mut lines, store.as_ref(), certificate).await?;
+        self.judge(lines, sets, chain, client.as_ref(), now).await?;
+        revocation(lines, store.as_ref(), certificate).await?;
         if let Some(client) = &client {
-            registration(&mut lines, client, certificate, now);
+            registration(lines, client, certificate, now);
         }
-        accepting(&mut lines, certificate);
+        accepting(lines, certificate);
         if let Some(store) = store {
             store.close().await;
         }
-        print(lines.0)?;
-        Ok(ExitCode::SUCCESS)
+        Ok(())
     }
 
     /// Every set that is named, one after the other: all that apply at once must accept.
     async fn judge(
         &self,
         lines: &mut Lines,
-        loaded: &Loaded,
         sets: AnchorSets,
         shown: &[Certificate],
         client: Option<&Client>,
         now: Timestamp,
     ) -> anyhow::Result<()> {
+        let loaded = self.loaded;
         let (certificate, above) = shown.split_first().context("no certificate")?;
         let chain: Vec<_> = above.iter().map(|certificate| certificate.der().clone()).collect();
         let sets = fetch_lists(loaded, sets, certificate, &chain).await?.load().clone();

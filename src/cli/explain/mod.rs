@@ -1,14 +1,14 @@
 //! `symbolon explain`: why was I refused?
 
 mod cert;
+mod request;
 mod token;
 
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
-use super::{ConfigArgument, control};
-use crate::app::Question;
+use super::ConfigArgument;
 use crate::pki::name::must_be_hex;
 
 /// Say why a request, a certificate or a token was refused
@@ -16,6 +16,7 @@ use crate::pki::name::must_be_hex;
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 #[command(after_help = "Examples:
   symbolon explain 3q2-7wAAAAAAAAAAAAAAAA --config gateway.toml
+  symbolon explain 3q2-7wAAAAAAAAAAAAAAAA --event | jq .reason
   symbolon explain cert alice.pem --client alice
   symbolon explain token --cert alice.pem < token.txt")]
 pub struct Explain {
@@ -24,6 +25,9 @@ pub struct Explain {
     /// The X-Request-Id that the caller was told: a running process is asked about it
     #[arg(allow_hyphen_values = true, required = true)]
     request_id: Option<String>,
+    /// Tell the event alone, as JSON, and nothing of the certificate
+    #[arg(long)]
+    event: bool,
     #[command(flatten)]
     config: ConfigArgument,
 }
@@ -41,7 +45,7 @@ impl Explain {
         match (self.what, self.request_id) {
             (Some(What::Cert(cert)), _) => cert.run().await,
             (Some(What::Token(token)), _) => token.run().await,
-            (None, Some(request_id)) => control::tell(self.config, Question::Explain { request_id }).await,
+            (None, Some(request_id)) => request::explain(&self.config, request_id, self.event).await,
             (None, None) => anyhow::bail!("name a request, `cert` or `token`"),
         }
     }

@@ -38,7 +38,7 @@ impl Reservation {
     /// Puts the event in the place that was kept for it.
     pub fn record(self, event: Trailed) {
         // One that cannot be written has been told of in the log.
-        if let Ok(event) = Encoded::new(&event) {
+        if let Ok(event) = Encoded::new(&event, None) {
             self.0.send(Message::Event(event));
         }
     }

@@ -145,7 +145,7 @@ async fn refusals_leave_half_of_the_queue_free() {
     let held = gate.lock().unwrap();
     let refused = (0..1_000).find_map(|_| {
         std::thread::sleep(Duration::from_millis(1));
-        sink.record_refusal(event("mallory")).err()
+        sink.record_refusal(&event("mallory"), None).err()
     });
     assert_eq!(refused, Some(AuditUnavailable::QueueFull));
     for _ in 0..4 {

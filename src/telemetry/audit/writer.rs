@@ -85,7 +85,7 @@ impl Writer {
         match message {
             Message::Event(event) => {
                 if let Some(request_id) = event.refused {
-                    self.state.recent.remember(request_id.as_str(), event.line.trim_ascii_end());
+                    self.state.recent.remember(request_id.as_str(), event.line.trim_ascii_end(), event.shown);
                 }
                 self.pending.extend_from_slice(&event.line);
                 self.pending_events += 1;

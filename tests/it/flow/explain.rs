@@ -179,3 +179,79 @@ async fn refusals_are_remembered_up_to_a_bound() {
     assert!(explain(more.last().expect("one")).await.ok().contains("token_absent"));
     assert!(explain(&first[REMEMBERED]).await.failed().contains("is not among the recent ones"));
 }
+
+/// By the id that the caller was told, a running process says what was shown and whence, and the command judges it anew: chain, subject, dates,
+/// revocation, what the token is bound to, and what registration would have accepted it.
+#[tokio::test]
+async fn a_refused_request_is_explained_with_its_certificate() {
+    let stack = Stack::start().await;
+    let explain = async |arguments: &[&str]| symbolon(stack.dir.path(), &[&["explain"], arguments].concat()).await;
+    let refused = async |answer: crate::harness::Answer, status: u16| {
+        assert_eq!(answer.status, status, "{}", answer.text());
+        let id = answer.request_id().to_owned();
+        stack.reason_of(&id).await;
+        id
+    };
+    let contains = |said: &str, all: &[&str]| {
+        for expected in all {
+            assert!(said.contains(expected), "{expected} is not in\n{said}");
+        }
+    };
+
+    // Somebody else's token at the gateway.
+    let token = stack.token(&stack.alice).await;
+    let id = refused(stack.at_gateway(&stack.mallory, &token).await, 401).await;
+    let said = explain(&[&id, "--config", "gateway.toml"]).await.ok();
+    let (alice, mallory) = (stack.alice.thumbprint(), stack.mallory.thumbprint());
+    contains(
+        &said,
+        &[
+            "refused        binding_certificate_mismatch (status 401)",
+            &format!("cnf x5t#S256   {alice}"),
+            &format!("shown        {mallory}, another"),
+            "from           the handshake",
+            "CN=mallory",
+            "/CN=mallory",
+            "2.5.4.3=mallory",
+            "not after",
+            "`clients`      accepted by `CN=Client CA` (SPKI SHA-256 ",
+            "revocation is not looked at",
+            "{\"tls_client_auth_subject_dn\":\"CN=mallory\"}",
+        ],
+    );
+    assert!(!said.contains(&token));
+    let event: serde_json::Value =
+        serde_json::from_str(&explain(&[&id, "--event", "--config", "gateway.toml"]).await.ok()).expect("JSON alone");
+    assert_eq!(event["reason"], "binding_certificate_mismatch");
+
+    // At the token endpoint: an intermediate that nobody signed, and the matcher that fails, with what came after the certificate.
+    let other = Authority::new("Other").intermediate("Between");
+    let stranger = other.issue(Leaf::client("alice"));
+    let form = [("grant_type", "client_credentials"), ("client_id", "alice")];
+    let id = refused(stack.post(&stranger, "/token", &form).await, 401).await;
+    let said = explain(&[&id]).await.ok();
+    contains(&said, &["came with      CN=Between (SPKI SHA-256 ", "`clients`      refused: certificate_unknown_issuer: "]);
+    let robot = stack.client_ca.issue(Leaf::client("robot"));
+    let id = refused(stack.post(&robot, "/token", &form).await, 401).await;
+    let said = explain(&[&id]).await.ok();
+    contains(
+        &said,
+        &[
+            "refused        certificate_subject_mismatch",
+            "client `alice`",
+            "refused: certificate_subject_mismatch: the certificate's subject is `CN=robot`",
+            "{\"tls_client_auth_subject_dn\":\"CN=robot\"}",
+            "no rule names this certificate",
+        ],
+    );
+    // Judged as things are now.
+    robot.write(stack.dir.path());
+    symbolon(stack.dir.path(), &["cert", "revoke", "robot.pem"]).await.ok();
+    contains(&explain(&[&id]).await.ok(), &["refused        certificate_subject_mismatch", "refused: certificate_revoked"]);
+
+    // Nothing shown.
+    let answer = stack.nobody().send(&stack.gateway_authority, &Call::get("/accounts").bearer(&token)).await;
+    let id = refused(answer, 401).await;
+    let said = explain(&[&id, "--config", "gateway.toml"]).await.ok();
+    contains(&said, &[&format!("cnf x5t#S256   {alice}"), "shown        nothing", "none was shown"]);
+}
