@@ -195,11 +195,11 @@ impl Connection {
             // Whoever says nothing is told nothing.
             let Ok(Ok((bytes, name))) = said else { return };
             read = bytes;
-            if let Some(upstream) = name.and_then(|name| passthrough.find(&name)) {
+            if let Some((name, upstream)) = name.and_then(|name| passthrough.find(&name).map(|found| (name, found))) {
                 metrics::HANDSHAKES.with([&*self.listener, "passed_on"].map(str::to_owned)).increment(1);
                 // Gone already, if it has no address.
                 let Ok(reached) = socket.local_addr() else { return };
-                let ends = Ends { client: peer_address, reached };
+                let ends = Ends { client: peer_address, reached, server_name: &name };
                 return tokio::select! {
                     end = Box::pin(passthrough.carry(Replayed::new(read, socket), &upstream, ends)) => {
                         tracing::debug!(listener = %self.listener, %end, "connection that was passed on ended");
