@@ -9,5 +9,5 @@ mod reason;
 #[cfg(test)]
 mod tests;
 
-pub use audit::{AccessDecision, AuditEvent, CertificateOrigin, Exchanged, SessionEnd, TokenFormat, Trailed};
+pub use audit::{AccessDecision, AuditEvent, CertificateOrigin, Exchanged, SessionEnd, TcpDecision, TokenFormat, Trailed};
 pub use reason::Reason;

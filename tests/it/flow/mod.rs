@@ -32,5 +32,6 @@ mod seal_keys;
 mod signing_keys;
 mod standard_clients;
 mod streaming;
+mod tcp_route;
 mod upstream_identity;
 mod upstreams;
