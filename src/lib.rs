@@ -85,6 +85,13 @@
 //!   gateway  strip       what a client may not say                       -> Stripped<Request>
 //!   gateway  assert      the gateway's signed word
 //!   gateway  forward     (Stripped<Request>, Admission, Upstream)        -> Response
+//!
+//! connection of a TCP route, which has no token
+//!   tls      accept      under the policy of its server name             -> PeerCertificate?
+//!   trust    judge       against every set that applies, now             -> Condition
+//!   resource rest_on     for as long as certificate and rules stand      -> Standing
+//!   gateway  connect     nothing is connected to before                  -> Outbound
+//!   gateway  join        bytes both ways, until it stands no more
 //! ```
 //!
 //! # Standards
@@ -121,6 +128,7 @@
 //! | RFC 9701 (signed introspection) | `oauth::introspect`, [`resource`] | `tests/it/spec/rfc9701.rs` |
 //! | FAPI 2.0 Security Profile, Message Signing | `oauth::profiles`, `clients` | `tests/it/spec/fapi2` |
 //! | RFC 6797 (HSTS), Fetch §3.2 (CORS), at the gateway | `gateway::answer_rules` | `tests/it/threat/route_limits.rs` |
+//! | RFC 7301 (ALPN), PROXY protocol version 2, RFC 8446 §6.1 (truncation), at TCP routes | `gateway::tcp`, `wire::proxy_protocol` | `tests/it/flow/tcp_route.rs`, `tests/it/threat/tcp_route.rs` |
 //! | RFC 9440 (Client-Cert) | `gateway::certificate_header`, [`pki::proxy_header`] | `tests/it/spec/rfc9440.rs`, `tests/it/threat/proxy_header.rs` |
 //! | RFC 9449 (DPoP) | [`binding::dpop`], `oauth::dpop`, [`resource`] | `tests/it/spec/rfc9449.rs` |
 //! | RFC 9470 (step-up) | [`resource`] | `tests/it/spec/rfc9470.rs` |

@@ -25,8 +25,10 @@ use super::patience::{Movement, Patient, WRITE_STALL};
 use super::proxied::origin;
 use super::proxies::Neighbour;
 use crate::config::settings::LimitSettings;
+use crate::gateway::tcp::Arrived;
 use crate::gateway::{Tunnel, TunnelSlot};
 use crate::telemetry::metrics;
+use crate::tls::AcceptError;
 use crate::web::Peer;
 use crate::wire::Arriving;
 use crate::wire::proxy_protocol::Origin;
@@ -45,6 +47,9 @@ const QUIET: Duration = Duration::from_secs(1);
 
 /// How long to wait after the system refused to accept, for instance for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// How long before the end of a shutdown streams are cut that have not ended: what is said of them is still written down.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// What stands where the address of a peer would: one at a Unix socket has none.
 const NO_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
@@ -195,11 +200,11 @@ impl Connection {
             // Whoever says nothing is told nothing.
             let Ok(Ok((bytes, name))) = said else { return };
             read = bytes;
-            if let Some(upstream) = name.and_then(|name| passthrough.find(&name)) {
+            if let Some((name, upstream)) = name.and_then(|name| passthrough.find(&name).map(|found| (name, found))) {
                 metrics::HANDSHAKES.with([&*self.listener, "passed_on"].map(str::to_owned)).increment(1);
                 // Gone already, if it has no address.
                 let Ok(reached) = socket.local_addr() else { return };
-                let ends = Ends { client: peer_address, reached };
+                let ends = Ends { client: peer_address, reached, server_name: &name };
                 return tokio::select! {
                     end = Box::pin(passthrough.carry(Replayed::new(read, socket), &upstream, ends)) => {
                         tracing::debug!(listener = %self.listener, %end, "connection that was passed on ended");
@@ -208,18 +213,25 @@ impl Connection {
                 };
             }
         }
-        self.shake_hands(tls, Replayed::new(read, socket), peer_address, Neighbour::Address(neighbour)).await;
+        let reached = socket.local_addr().unwrap_or(NO_ADDRESS);
+        self.shake_hands(tls, Replayed::new(read, socket), (peer_address, reached), Neighbour::Address(neighbour)).await;
     }
 
     /// The same for one that came by the Unix socket, where nothing is passed on unread.
     async fn run_unix(self, socket: UnixStream) {
         if let Some(tls) = &self.tls {
-            Box::pin(self.shake_hands(tls, socket, NO_ADDRESS, Neighbour::UnixSocket)).await;
+            Box::pin(self.shake_hands(tls, socket, (NO_ADDRESS, NO_ADDRESS), Neighbour::UnixSocket)).await;
         }
     }
 
-    async fn shake_hands<S>(&self, tls: &ListenerTls, socket: S, peer_address: SocketAddr, neighbour: Neighbour)
-    where
+    /// Shakes hands with who comes from the first address and has reached the second.
+    async fn shake_hands<S>(
+        &self,
+        tls: &ListenerTls,
+        socket: S,
+        (peer_address, reached): (SocketAddr, SocketAddr),
+        neighbour: Neighbour,
+    ) where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let accepted = tokio::select! {
@@ -233,12 +245,40 @@ impl Connection {
                 metrics::HANDSHAKES.with([&*self.listener, outcome].map(str::to_owned)).increment(1);
                 let http2 = accepted.facts.alpn.as_deref() == Some(b"h2");
                 let peer = Arc::new(Peer::new(Arc::new(accepted.facts), tls.policies.clone()));
+                if peer.facts().policy.tcp_route().is_some() {
+                    return Box::pin(self.lead(accepted.stream, &peer, reached)).await;
+                }
                 Box::pin(self.serve(accepted.stream, Some((peer, neighbour)), http2)).await;
             }
             Err(error) => {
                 metrics::HANDSHAKES.with([&*self.listener, error.label()].map(str::to_owned)).increment(1);
                 tracing::info!(listener = %self.listener, %peer_address, reason = error.label(), %error, "handshake failed");
+                if let (AcceptError::CertificateAbsent { policy, server_name, .. }, Some(gateway)) = (&error, &self.front.gateway)
+                {
+                    gateway.certificate_absent(policy, server_name.as_deref(), peer_address);
+                }
             }
+        }
+    }
+
+    /// One of a host that is not for HTTP.
+    async fn lead<S>(&self, stream: S, peer: &Peer, reached: SocketAddr)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let Some(gateway) = &self.front.gateway else { return };
+        if let (Some(lists), Some(trust)) = (&self.front.lists, peer.trust()) {
+            lists.ready(trust).await;
+        }
+        let arrived = Arrived { connection: peer.facts(), trust: peer.trust(), reached };
+        let bound = Duration::from_secs(self.limits.shutdown_seconds.into()).saturating_sub(LAST_WORDS);
+        let late = async {
+            self.stop.cancelled().await;
+            tokio::time::sleep(bound).await;
+        };
+        tokio::select! {
+            () = gateway.carry(stream, arrived) => {}
+            () = late => {}
         }
     }
 

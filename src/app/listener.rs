@@ -208,6 +208,9 @@ pub fn policies(
     if names_mode && !serves(ServiceSetting::Gateway) && !serves(ServiceSetting::ForwardAuth) {
         bail!("listener `{}`: `certificate_mode` is for the gateway, which is not served here: take it away", written.name);
     }
+    if written.host.iter().any(|host| host.tcp_route.is_some()) && !serves(ServiceSetting::Gateway) {
+        bail!("listener `{}`: `tcp_route` is for the gateway, which is not served here: take it away", written.name);
+    }
     let policies = PolicySet::load(written, base, &anchors.hints(), previous, epoch, clock)
         .with_context(|| format!("listener `{}`", written.name))?;
     Ok(Some(policies))

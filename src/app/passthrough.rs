@@ -15,8 +15,8 @@ use tokio::net::TcpStream;
 
 use crate::config::settings::ListenerSettings;
 use crate::domain::Clock;
-use crate::gateway::tunnel::{TunnelEnd, join};
-use crate::wire::proxy_protocol;
+use crate::gateway::tunnel::{SILENCE, TunnelEnd, join};
+use crate::wire::proxy_protocol::{self, About};
 
 /// The longest time to connect to the other side.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -50,13 +50,15 @@ enum Announced {
     Yes,
 }
 
-/// Whose a connection is, and where it has come to.
+/// Whose a connection is, where it has come to, and what for.
 #[derive(Clone, Copy, Debug)]
-pub struct Ends {
+pub struct Ends<'a> {
     /// The client.
     pub client: SocketAddr,
     /// Our address.
     pub reached: SocketAddr,
+    /// The server name that it asks for.
+    pub server_name: &'a str,
 }
 
 impl Passthrough {
@@ -108,10 +110,10 @@ impl Passthrough {
     }
 
     /// Carries a connection whose client has said `hello`, until one of its ends comes.
-    pub async fn carry(&self, client: Replayed, to: &Destination, ends: Ends) -> TunnelEnd {
+    pub async fn carry(&self, client: Replayed, to: &Destination, ends: Ends<'_>) -> TunnelEnd {
         let connected = tokio::time::timeout(CONNECT, to.connect(ends)).await;
         match connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
-            Ok(socket) => join(client, socket, self.clock.clone()).await,
+            Ok(socket) => join(client, socket, SILENCE, self.clock.clone()).await,
             Err(error) => {
                 tracing::warn!(upstream = to.upstream, %error, "cannot pass a connection on");
                 error.into()
@@ -121,11 +123,12 @@ impl Passthrough {
 }
 
 impl Destination {
-    async fn connect(&self, ends: Ends) -> io::Result<TcpStream> {
+    async fn connect(&self, ends: Ends<'_>) -> io::Result<TcpStream> {
         let mut socket = TcpStream::connect(&self.upstream).await?;
         socket.set_nodelay(true)?;
         if self.announced == Announced::Yes {
-            socket.write_all(&proxy_protocol::header(ends.client, ends.reached)).await?;
+            let about = About { authority: Some(ends.server_name), ..About::default() };
+            socket.write_all(&proxy_protocol::header(ends.client, ends.reached, &about)).await?;
         }
         Ok(socket)
     }

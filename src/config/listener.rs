@@ -192,6 +192,13 @@ pub struct HostSettings {
     /// issuer's certificate must follow in `certificate_file`. The responder may lie anywhere; limits are those of `[outbound]`.
     #[serde(default)]
     pub ocsp_stapling: bool,
+    /// The `[[tcp_route]]` that connections under these names take: no HTTP is spoken on them. Each of `names` must be a name then, and
+    /// `client_certificate` must ask.
+    pub tcp_route: Option<String>,
+    /// Protocols that clients may agree on (ALPN, RFC 7301) where there is a `tcp_route`: `postgresql`, for instance. A client that offers
+    /// others alone fails its handshake, so that no browser can be led here; one that offers none is served.
+    #[serde(default)]
+    pub alpn: Vec<String>,
     /// Protocol versions and cipher suites.
     #[serde(default)]
     pub suites: SuiteProfileSetting,

@@ -22,6 +22,7 @@ mod passkey;
 mod registration;
 mod resource;
 mod route;
+mod tcp_route;
 
 pub use admin::AdminSettings;
 pub use assertion_issuer::{AssertionIssuerSettings, AssertionSubjectSettings};
@@ -39,6 +40,7 @@ pub use registration::{
 };
 pub use resource::ResourceSettings;
 pub use route::*;
+pub use tcp_route::TcpRouteSettings;
 
 /// The whole file. `symbolon serve` and `symbolon gateway` read the same shape; each ignores nothing and uses what it needs.
 /// Paths are relative to the directory of the file.
@@ -100,6 +102,8 @@ pub struct Settings {
     pub authorization_server: BTreeMap<String, AuthorizationServerSettings>,
     /// What the gateway protects.
     pub route: Vec<RouteSettings>,
+    /// Where connections go that are not HTTP.
+    pub tcp_route: Vec<TcpRouteSettings>,
     /// Places that have moved.
     pub redirect: Vec<RedirectSettings>,
     /// Limits on everything a peer can send or hold open.

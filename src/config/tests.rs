@@ -337,6 +337,7 @@ assertion_issuer = []  # default
 identity_provider = []  # default
 authorization_server = {}  # default
 route = []  # default
+tcp_route = []  # default
 redirect = []  # default
 
 [store]
@@ -371,6 +372,8 @@ client_certificate = "request"  # symbolon.toml:20
 anchor_set = "clients"  # symbolon.toml:21
 # certificate_mode is not set
 ocsp_stapling = false  # default
+# tcp_route is not set
+alpn = []  # default
 suites = "default"  # default
 
 [anchor_set.clients]

@@ -183,12 +183,35 @@ pub struct AccessDecision {
     pub status: u16,
 }
 
+/// The facts of one decision about a connection that is not HTTP. Allow and deny carry the same fields; an absent one was not known yet.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct TcpDecision {
+    /// What the connection is called: in the log, in this trail, and to an upstream that gets a PROXY protocol header.
+    pub request_id: Option<RequestId>,
+    /// The name of the route.
+    pub route: String,
+    /// The server name that the client asked for.
+    pub server_name: Option<String>,
+    /// Who connected.
+    pub peer_address: Option<SocketAddr>,
+    /// The SHA-256 thumbprint of the certificate that was shown.
+    pub certificate: Option<Thumbprint>,
+    /// Where it came from; absent where the client has shown none.
+    pub certificate_origin: Option<CertificateOrigin>,
+    /// Where it was led.
+    pub upstream: Option<String>,
+    /// Why it was not; absent when it was.
+    pub reason: Option<Reason>,
+}
+
 impl AuditEvent {
-    /// The request that this event refuses, if it refuses one.
+    /// The request or connection that this event refuses, if it refuses one.
     pub fn refused_request(&self) -> Option<&RequestId> {
         match self {
             Self::RequestRefused { request_id, .. } => Some(request_id),
             Self::TokenIntrospected { request_id, reason: Some(_), .. } => Some(request_id),
+            Self::TcpConnection(decision) if decision.reason.is_some() => decision.request_id.as_ref(),
+            Self::TcpConnectionEnded { request_id, reason: Some(_), .. } => Some(request_id),
             Self::Access(decision) if decision.reason.is_some() => decision.request_id.as_ref(),
             _ => None,
         }
@@ -382,6 +405,10 @@ pub enum AuditEvent {
     },
     /// A protected resource decided about a request.
     Access(AccessDecision),
+    /// The gateway decided about a connection of a TCP route.
+    TcpConnection(TcpDecision),
+    /// A connection of a TCP route that had been let through ended: because both sides had said all, or for this reason.
+    TcpConnectionEnded { request_id: RequestId, route: String, reason: Option<Reason> },
     /// The configuration, or files it names, were read again and are in force.
     Reloaded { what: String },
     /// A reload failed; the old state stays in force.

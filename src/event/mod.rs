@@ -9,5 +9,7 @@ mod reason;
 #[cfg(test)]
 mod tests;
 
-pub use audit::{AccessDecision, Administrator, AuditEvent, CertificateOrigin, Exchanged, SessionEnd, TokenFormat, Trailed};
+pub use audit::{
+    AccessDecision, Administrator, AuditEvent, CertificateOrigin, Exchanged, SessionEnd, TcpDecision, TokenFormat, Trailed,
+};
 pub use reason::Reason;

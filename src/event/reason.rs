@@ -560,6 +560,12 @@ reasons! {
     UpstreamMalformed = "upstream_malformed";
     /// Every upstream of the route is set aside: they have failed again and again, or their health check does.
     UpstreamSetAside = "upstream_set_aside";
+    /// Nothing was said on a connection of a TCP route for longer than it may be silent.
+    StreamIdle = "stream_idle";
+    /// One side of a connection of a TCP route broke it off, the client perhaps without the end that TLS has for it.
+    StreamBroken = "stream_broken";
+    /// The process stopped while a connection of a TCP route was open.
+    StreamStopped = "stream_stopped";
     /// The issuer's keys could not be fetched.
     IssuerKeysUnavailable = "issuer_keys_unavailable";
     /// Introspection did not answer.

@@ -5,6 +5,7 @@ mod fields;
 mod route;
 mod server;
 mod session;
+mod tcp;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -17,6 +18,7 @@ use self::route::{build_route, dpop_acceptance};
 pub(super) use self::server::Server;
 use self::server::build_server;
 use self::session::{build_sessions, of_route};
+use self::tcp::build_tcp_routes;
 use super::Gateway;
 use super::assertion::{Asserter, MAX_LIFETIME, Style};
 use super::certificate::VERIFY;
@@ -157,7 +159,7 @@ impl Gateway {
         let servers = settings
             .authorization_server
             .iter()
-            .map(|(name, server)| Ok((name.as_str(), build_server(name, server, &settings.route, &surroundings)?)))
+            .map(|(name, server)| Ok((name.as_str(), build_server(name, server, settings, &surroundings)?)))
             .collect::<Result<BTreeMap<_, _>, BuildError>>()?;
         let kinds = build_sessions(&settings.gateway, &servers, &surroundings)?;
         let dpop = dpop_acceptance(settings, &surroundings)?;
@@ -178,6 +180,7 @@ impl Gateway {
             let (host, path, reach) = (route.host.as_str(), route.path.as_str(), reach(route.path_match));
             routes.push((RoutePlace { host, path, reach, conditions: built.conditions.clone() }, built));
         }
+        let tcp_routes = build_tcp_routes(settings, &servers, &names, &surroundings)?;
         let redirects = settings.redirect.iter().map(|written| {
             let (host, path) = (written.host.as_str(), written.path.as_str());
             let redirect = Redirect::new(format!("{host}{path}"), path, &written.to, written.status)
@@ -202,6 +205,7 @@ impl Gateway {
         let metadata = PublishedMetadata::new(hosts.iter().map(|(host, route)| (host, *route)));
         Ok(Self {
             routes: RouteTable::new(routes)?,
+            tcp_routes,
             metadata,
             redirects: RouteTable::new(redirects).map_err(BuildError::Redirects)?,
             reserved: Arc::new(Reserved::new(own.iter().chain([asserter.header()])).matching(&matched)),

@@ -90,6 +90,36 @@ impl Condition for Judge {
     }
 }
 
+/// That a certificate is accepted by every one of these sets, without any token: no set accepts nobody.
+pub(super) fn accepted(trust: &Arc<PeerTrust>, sets: Vec<Box<str>>, anchors: &Arc<CurrentAnchors>) -> Arc<dyn Condition> {
+    let (trust, anchors) = (Arc::clone(trust), Arc::clone(anchors));
+    Arc::new(Judge { trust, sets, wants_sets: WantsSets::Yes, anchors, revocations: None })
+}
+
+/// That no rule of an authorization server revokes a certificate.
+#[derive(Debug)]
+struct Unrevoked {
+    trust: Arc<PeerTrust>,
+    revocations: Arc<Revocations>,
+}
+
+impl Condition for Unrevoked {
+    fn standing(&self, _now: Timestamp) -> Result<Timestamp, Reason> {
+        let leaf = self.trust.peer().leaf();
+        self.revocations.rules().check_certificate(leaf).map_err(|revoked| revoked.reason())?;
+        Ok(leaf.not_after())
+    }
+
+    fn subscribe(&self) -> watch::Receiver<()> {
+        self.revocations.subscribe()
+    }
+}
+
+/// That none of these rules revokes a certificate.
+pub(super) fn unrevoked(trust: &Arc<PeerTrust>, revocations: &Arc<Revocations>) -> Arc<dyn Condition> {
+    Arc::new(Unrevoked { trust: Arc::clone(trust), revocations: Arc::clone(revocations) })
+}
+
 /// What the connection's certificate is worth by every anchor set that applies; without any, it is worth nothing.
 pub(super) fn worth(
     admission: &Admission,
@@ -101,7 +131,7 @@ pub(super) fn worth(
 ) -> Verdict {
     let judge = trust.map(|trust| Judge {
         trust: Arc::clone(trust),
-        sets: sets(route, connection),
+        sets: sets(route.anchor_set.as_ref(), connection),
         wants_sets: WantsSets::Yes,
         anchors: Arc::clone(anchors),
         revocations: admission.revocations().map(Arc::clone),
@@ -120,7 +150,7 @@ pub(super) fn bound(
     now: Timestamp,
 ) -> Bound {
     let (Some(trust), Some(named)) = (trust, rests_on) else { return Bound::No };
-    let sets = sets(route, connection);
+    let sets = sets(route.anchor_set.as_ref(), connection);
     if !sets.is_empty() || !named.matches(&trust.peer().thumbprint()) {
         return Bound::No;
     }
@@ -135,8 +165,8 @@ pub(super) fn bound(
 }
 
 /// The names of the anchor sets that apply.
-fn sets(route: &Route, connection: &ConnectionFacts) -> Vec<Box<str>> {
-    connection.policy.anchor_sets().iter().chain(&route.anchor_set).map(|name| name.as_str().into()).collect()
+pub(super) fn sets(of_route: Option<&String>, connection: &ConnectionFacts) -> Vec<Box<str>> {
+    connection.policy.anchor_sets().iter().chain(of_route).map(|name| name.as_str().into()).collect()
 }
 
 /// Whether a route is for good certificates alone, whosever they are.
@@ -167,7 +197,7 @@ pub(super) fn judge(
     if mode == CertificateMode::Bound && rests_on.is_none() && rules.is_empty() {
         return Ok((admission, None));
     }
-    let sets = sets(route, connection);
+    let sets = sets(route.anchor_set.as_ref(), connection);
     let of_session = rests_on.filter(|named| admission.facts().certificate() != Some(named));
     // Of a thumbprint alone there are neither authority nor dates: it does where none are asked for. A rule that revokes it hits the token.
     if let (None, Some(told), Some(named)) = (trust, &connection.peer_thumbprint, admission.facts().certificate())

@@ -15,6 +15,8 @@
 //!
 //! [`Gateway::judge`] tells the same story to a proxy in front, up to the assertion, and leaves the forwarding to that.
 //!
+//! [`Gateway::carry`] is a connection that is not HTTP, and has no token: its certificate decides alone.
+//!
 //! It knows no room of the authorization server and needs no database: it is a client of authorization servers.
 
 pub mod address;
@@ -39,12 +41,14 @@ pub mod reject;
 pub mod route;
 pub mod session;
 pub mod strip;
+pub mod tcp;
 pub mod template;
 pub mod tunnel;
 pub mod upstream;
 pub mod upstreams;
 mod visit;
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 
@@ -82,6 +86,7 @@ use reject::{Doing, Form, Rejection, Unread};
 use route::{Asking, Rewrite, RouteError, RouteTable};
 use session::{Sessions, Visitor};
 use strip::Reserved;
+use tcp::TcpRoute;
 use template::Template;
 use tunnel::{NoBody, Upgrade};
 use upstreams::Upstreams;
@@ -159,6 +164,7 @@ impl Route {
 #[derive(Debug)]
 pub struct Gateway {
     routes: RouteTable<Route>,
+    tcp_routes: BTreeMap<String, Arc<TcpRoute>>,
     redirects: RouteTable<Redirect>,
     reserved: Arc<Reserved>,
     /// What requests that proxies ask about must not have, and every word to a proxy has.
@@ -233,6 +239,9 @@ impl Gateway {
             return Err("the keys of an authorization server have not been fetched yet");
         }
         if self.routes.routes().any(|route| route.protection.check_revocations(moment).is_err()) {
+            return Err("a revocation feed has not been heard for too long");
+        }
+        if self.tcp_routes.values().flat_map(|route| &route.revocations).any(|check| check.check_age(moment).is_err()) {
             return Err("a revocation feed has not been heard for too long");
         }
         Ok(())

@@ -4,8 +4,10 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use super::assertion::Style;
+use super::certificate_rule::CertificateRules;
 use super::limits::PerCaller;
 use super::session::{CertificateRule, PATH};
+use super::tcp::{TcpRoute, TcpUpstream};
 use super::{Gateway, JWKS_PATH, POMERIUM_JWKS_PATH, Route};
 use crate::binding::Policy;
 use crate::tls::CertificateMode;
@@ -21,6 +23,10 @@ impl Gateway {
             for (what, value) in requirements(route) {
                 let _ = writeln!(text, "  {what:<11} {value}");
             }
+            text.push('\n');
+        }
+        for route in self.tcp_routes.values() {
+            text.push_str(&of_tcp_route(route));
             text.push('\n');
         }
         text.push_str("Reachable without proof of a key:\n");
@@ -157,8 +163,14 @@ fn requirements(route: &Route) -> Vec<(&'static str, String)> {
         let age = step_up.max_age.map(|age| format!("at most {} seconds ago", age.seconds()));
         lines.push(("sign-in", acr.into_iter().chain(age).collect::<Vec<_>>().join(", ")));
     }
-    let rules = &route.certificate_rules;
+    lines.extend(certificate_lines(&route.certificate_rules));
+    lines
+}
+
+/// What is asked of certificates beside that they are good.
+fn certificate_lines(rules: &CertificateRules) -> Vec<(&'static str, String)> {
     let any = |values: Vec<String>| values.join(" or ");
+    let mut lines = Vec::new();
     if !rules.names.is_empty() {
         lines.push(("named", any(rules.names.iter().map(ToString::to_string).collect())));
     }
@@ -169,4 +181,31 @@ fn requirements(route: &Route) -> Vec<(&'static str, String)> {
         lines.push(("with key", any(rules.keys.iter().map(ToString::to_string).collect())));
     }
     lines
+}
+
+/// A route that is not for HTTP: its certificate is all that a client has there.
+fn of_tcp_route(route: &TcpRoute) -> String {
+    let places: Vec<_> = route.places.iter().map(|place| format!("tls://{}", place.name)).collect();
+    let mut text = format!("{}  {}\n", route.name, places.join(", "));
+    let list = |values: Vec<String>| if values.is_empty() { "any".to_owned() } else { values.join(", ") };
+    let mut lines = vec![("proof", "of the certificate's key, in the handshake; there is no token".to_owned())];
+    for place in &route.places {
+        let sets = place.anchor_sets.iter().map(|set| format!("`{set}`")).collect::<Vec<_>>().join(" and ");
+        lines.push(("certificate", format!("a good one from everybody at {}, by {sets}", place.name)));
+    }
+    lines.extend(certificate_lines(&route.certificate_rules));
+    let feeds = route.revocations.len();
+    lines.push(("revocation", format!("lists and OCSP as the sets say; rules of {feeds} authorization servers")));
+    lines.push(("addresses", list(route.addresses.iter().map(ToString::to_string).collect())));
+    let tls = |upstream: &TcpUpstream| if upstream.tls.is_some() { " (TLS)" } else { "" };
+    let members = route.upstreams.members().map(|(one, _)| format!("{}{}", one.place, tls(one)));
+    lines.push(("upstreams", members.collect::<Vec<_>>().join(", ")));
+    if let Some(concurrency) = &route.concurrency {
+        lines.push(("at once", format!("{} connections", concurrency.all)));
+    }
+    lines.push(("silence", format!("{} seconds at most", route.idle.as_secs())));
+    for (what, value) in lines {
+        let _ = writeln!(text, "  {what:<11} {value}");
+    }
+    text
 }

@@ -20,8 +20,8 @@ use crate::resource::{Admission, AdmissionEnded};
 
 /// How long the upstream may take to switch once it has agreed.
 const SWITCH: Duration = Duration::from_secs(10);
-/// The longest silence in both directions.
-const SILENCE: Duration = Duration::from_secs(600);
+/// The longest silence in both directions, where nothing else is written.
+pub const SILENCE: Duration = Duration::from_secs(600);
 /// Bytes under way in each direction.
 const BUFFER_BYTES: usize = 16_384;
 
@@ -136,13 +136,14 @@ async fn carry(client: impl AsyncRead + AsyncWrite + Unpin, upstream: OnUpgrade,
         Ok(Err(error)) => return io::Error::other(error).into(),
         Err(_) => return io::Error::from(io::ErrorKind::TimedOut).into(),
     };
-    join(client, TokioIo::new(upstream), clock).await
+    join(client, TokioIo::new(upstream), SILENCE, clock).await
 }
 
-/// Carries bytes both ways between two connections, until both have said all, one breaks off, or nothing is said for ten minutes.
+/// Carries bytes both ways between two connections, until both have said all, one breaks off, or nothing is said for too long.
 pub async fn join(
     client: impl AsyncRead + AsyncWrite + Unpin,
     upstream: impl AsyncRead + AsyncWrite + Unpin,
+    patience: Duration,
     clock: Arc<dyn Clock>,
 ) -> TunnelEnd {
     let (from_client, to_client) = split(client);
@@ -154,13 +155,13 @@ pub async fn join(
             Ok(_) => TunnelEnd::Closed,
             Err(error) => error.into(),
         },
-        () = silence(&progress) => TunnelEnd::Silence,
+        () = silence(&progress, patience) => TunnelEnd::Silence,
     }
 }
 
-async fn silence(progress: &Progress) {
+async fn silence(progress: &Progress, patience: Duration) {
     loop {
-        let left = SILENCE.saturating_sub(progress.idle());
+        let left = patience.saturating_sub(progress.idle());
         if left.is_zero() {
             return;
         }

@@ -36,10 +36,22 @@ pub enum Outcome {
     Failed,
 }
 
+/// What tells upstreams apart in the log.
+pub trait Named {
+    /// `HOST[:PORT]`.
+    fn name(&self) -> &str;
+}
+
+impl Named for Upstream {
+    fn name(&self) -> &str {
+        self.authority().as_str()
+    }
+}
+
 /// The upstreams of a route.
 #[derive(Debug)]
-pub struct Upstreams {
-    members: Vec<Member>,
+pub struct Upstreams<U = Upstream> {
+    members: Vec<Member<U>>,
     /// Indices of members, each as often as its weight says, evenly spread.
     schedule: Vec<usize>,
     turn: AtomicUsize,
@@ -48,8 +60,8 @@ pub struct Upstreams {
 }
 
 #[derive(Debug)]
-struct Member {
-    upstream: Upstream,
+struct Member<U> {
+    upstream: U,
     weight: u32,
     failures: AtomicU32,
     /// Monotonic milliseconds; 0 when it is not set aside.
@@ -60,10 +72,10 @@ struct Member {
 
 /// The upstream whose turn it is. Dropped without a word of what came of it, it is as if it had not been chosen.
 #[derive(Debug)]
-pub struct Chosen<'a> {
+pub struct Chosen<'a, U = Upstream> {
     index: usize,
-    upstreams: &'a Upstreams,
-    member: &'a Member,
+    upstreams: &'a Upstreams<U>,
+    member: &'a Member<U>,
     trial: Option<Trial>,
 }
 
@@ -74,7 +86,7 @@ struct Trial {
     is: u64,
 }
 
-impl Drop for Chosen<'_> {
+impl<U> Drop for Chosen<'_, U> {
     fn drop(&mut self) {
         if let Some(Trial { was, is }) = self.trial {
             // Unless somebody has reported meanwhile.
@@ -90,9 +102,9 @@ enum Takes {
     One(Trial),
 }
 
-impl<'a> Chosen<'a> {
+impl<'a, U: Named> Chosen<'a, U> {
     /// The upstream.
-    pub const fn upstream(&self) -> &'a Upstream {
+    pub const fn upstream(&self) -> &'a U {
         &self.member.upstream
     }
 
@@ -109,7 +121,7 @@ impl<'a> Chosen<'a> {
             Outcome::Answered => {
                 self.member.failures.store(0, Ordering::Relaxed);
                 if self.member.rests_until.swap(0, Ordering::Relaxed) != 0 {
-                    tracing::info!(upstream = %self.member.upstream.authority(), "upstream answers again");
+                    tracing::info!(upstream = self.member.upstream.name(), "upstream answers again");
                 }
             }
             Outcome::Failed => {
@@ -117,7 +129,7 @@ impl<'a> Chosen<'a> {
                 if failures >= limit {
                     self.member.rests_until.store(self.upstreams.rest_ends(), Ordering::Relaxed);
                     if failures == limit {
-                        tracing::warn!(upstream = %self.member.upstream.authority(), failures, "upstream set aside");
+                        tracing::warn!(upstream = self.member.upstream.name(), failures, "upstream set aside");
                     }
                 }
             }
@@ -125,11 +137,11 @@ impl<'a> Chosen<'a> {
     }
 }
 
-impl Upstreams {
+impl<U: Named> Upstreams<U> {
     /// With these weights, all of them well. `members` must not be empty; a weight of 0 is one of 1.
-    pub fn new(members: Vec<(Upstream, u32)>, rules: HealthRules, clock: Arc<dyn Clock>) -> Self {
+    pub fn new(members: Vec<(U, u32)>, rules: HealthRules, clock: Arc<dyn Clock>) -> Self {
         let weights: Vec<u32> = members.iter().map(|(_, weight)| (*weight).max(1)).collect();
-        let member = |(upstream, weight): (Upstream, u32)| Member {
+        let member = |(upstream, weight): (U, u32)| Member {
             upstream,
             weight: weight.max(1),
             failures: AtomicU32::new(0),
@@ -146,7 +158,7 @@ impl Upstreams {
     }
 
     /// The next whose turn it is, that was not tried for this request and is not set aside.
-    pub fn choose(&self, tried: &[usize]) -> Option<Chosen<'_>> {
+    pub fn choose(&self, tried: &[usize]) -> Option<Chosen<'_, U>> {
         let length = self.schedule.len();
         // Who is tried again has had its turn.
         let start = match (length, tried) {
@@ -172,7 +184,7 @@ impl Upstreams {
     }
 
     /// Whether a member may have a request now. One that has rested gets a single one, until that is answered.
-    fn takes(&self, member: &Member) -> Option<Takes> {
+    fn takes(&self, member: &Member<U>) -> Option<Takes> {
         if member.unwell.load(Ordering::Relaxed) {
             return None;
         }
@@ -197,7 +209,7 @@ impl Upstreams {
     }
 
     /// Each upstream with its weight.
-    pub fn members(&self) -> impl Iterator<Item = (&Upstream, u32)> {
+    pub fn members(&self) -> impl Iterator<Item = (&U, u32)> {
         self.members.iter().map(|member| (&member.upstream, member.weight))
     }
 
@@ -205,7 +217,9 @@ impl Upstreams {
     pub const fn rules(&self) -> &HealthRules {
         &self.rules
     }
+}
 
+impl Upstreams {
     /// Asks each upstream for the path of its health check: for ever, or not at all where there is none.
     pub async fn watch(&self) {
         let Some((path, every)) = &self.rules.check else { return };
@@ -214,7 +228,7 @@ impl Upstreams {
     }
 }
 
-impl Member {
+impl Member<Upstream> {
     async fn watch(&self, path: &PathAndQuery, every: Duration) {
         loop {
             let well = self.upstream.is_well(path, every).await;

@@ -295,33 +295,78 @@ impl Admission {
     pub fn ended(&self, clock: Arc<dyn Clock>) -> impl Future<Output = AdmissionEnded> + Send + use<> {
         let admission = self.clone();
         async move {
-            let mut revoked = admission.grounds.revocations.as_ref().map(|revocations| revocations.subscribe());
-            let mut changed: Vec<_> = admission.conditions.iter().map(|condition| condition.subscribe()).collect();
-            loop {
-                if let Err(ended) = admission.standing(clock.as_ref()) {
-                    return ended;
-                }
-                let Ok(now) = clock.now() else { return AdmissionEnded::Clock };
-                let left = Duration::from_secs(admission.grounds.deadline.seconds_since(now));
-                let condition = admission.conditions.iter().filter_map(|condition| condition.standing(now).ok()).min();
-                // The last second of a certificate still belongs to it.
-                let left = condition.map_or(left, |until| left.min(Duration::from_secs(until.seconds_since(now) + 1)));
-                tokio::select! {
-                    () = tokio::time::sleep(left.min(LOOK_AGAIN)) => {}
-                    () = rings(&mut revoked) => {}
-                    () = any_rings(&mut changed) => {}
-                }
-            }
+            let mut bells = bells(&admission.conditions);
+            bells.extend(admission.grounds.revocations.as_ref().map(|revocations| revocations.subscribe()));
+            until_ended(bells, Arc::clone(&clock), |now| {
+                admission.standing(clock.as_ref())?;
+                Ok(last_second(&admission.conditions, now)?
+                    .map_or(admission.grounds.deadline, |until| until.min(admission.grounds.deadline)))
+            })
+            .await
         }
     }
 }
 
-/// Completes at the next ring; never where there is no bell.
-async fn rings(bell: &mut Option<watch::Receiver<()>>) {
-    match bell {
-        // The sender lives as long as the admission.
-        Some(bell) => drop(bell.changed().await),
-        None => std::future::pending().await,
+/// Leave to be served that rests on conditions alone, where there is no token: a certificate that is good, for a connection that is not
+/// HTTP. Made only while all of them hold; it ends when one of them does not any more.
+#[derive(Clone, Debug)]
+pub struct Standing {
+    conditions: Vec<Arc<dyn Condition>>,
+}
+
+impl Standing {
+    /// Leave that rests on the first condition, and on the others.
+    ///
+    /// # Errors
+    /// Why one of them does not hold at `now`.
+    pub fn rest_on(first: Arc<dyn Condition>, others: Vec<Arc<dyn Condition>>, now: Timestamp) -> Result<Self, Reason> {
+        let conditions: Vec<_> = std::iter::once(first).chain(others).collect();
+        conditions.iter().try_for_each(|condition| condition.standing(now).map(|_| ()))?;
+        Ok(Self { conditions })
+    }
+
+    /// Completes when it ends.
+    pub fn ended(&self, clock: Arc<dyn Clock>) -> impl Future<Output = AdmissionEnded> + Send + use<> {
+        let conditions = self.conditions.clone();
+        async move {
+            let bells = bells(&conditions);
+            until_ended(bells, clock, |now| Ok(last_second(&conditions, now)?.unwrap_or(now))).await
+        }
+    }
+}
+
+/// The second at which the first of some conditions does not hold any more, if nothing changes before: the last second of a certificate
+/// still belongs to it.
+fn last_second(conditions: &[Arc<dyn Condition>], now: Timestamp) -> Result<Option<Timestamp>, AdmissionEnded> {
+    let mut first: Option<Timestamp> = None;
+    for condition in conditions {
+        let until = condition.standing(now).map_err(|reason| condition.ended(reason))?.plus(Lifetime::from_seconds(1));
+        first = Some(first.map_or(until, |first| first.min(until)));
+    }
+    Ok(first)
+}
+
+fn bells(conditions: &[Arc<dyn Condition>]) -> Vec<watch::Receiver<()>> {
+    conditions.iter().map(|condition| condition.subscribe()).collect()
+}
+
+/// Completes when what is asked for stands no more. `standing` says until when it stands at the latest, and is asked again then, whenever
+/// a bell rings, and now and then.
+async fn until_ended(
+    mut bells: Vec<watch::Receiver<()>>,
+    clock: Arc<dyn Clock>,
+    standing: impl Fn(Timestamp) -> Result<Timestamp, AdmissionEnded> + Send,
+) -> AdmissionEnded {
+    loop {
+        let Ok(now) = clock.now() else { return AdmissionEnded::Clock };
+        let left = match standing(now) {
+            Ok(until) => Duration::from_secs(until.seconds_since(now).max(1)),
+            Err(ended) => return ended,
+        };
+        tokio::select! {
+            () = tokio::time::sleep(left.min(LOOK_AGAIN)) => {}
+            () = any_rings(&mut bells) => {}
+        }
     }
 }
 

@@ -22,7 +22,9 @@ mod verify;
 
 use std::time::Duration;
 
-pub use admission::{Admission, AdmissionEnded, AdmitError, ClaimRule, Condition, Requirements, RevocationCheck, StepUp, admit};
+pub use admission::{
+    Admission, AdmissionEnded, AdmitError, ClaimRule, Condition, Requirements, RevocationCheck, Standing, StepUp, admit,
+};
 pub use assertion::{
     ASSERTION_TYPE, AssertedService, AssertionError, AssertionLayer, AssertionVerifier, ExpectedAssertion, VerifiedAssertion,
 };

@@ -70,6 +70,7 @@ impl Server {
             certificate_source: crate::tls::CertificateSource::Handshake,
             anchor_sets: vec![],
             certificate_mode: None,
+            tcp: None,
             mark: [0; 32],
             hints: vec![],
             suites: SuiteProfile::Default,

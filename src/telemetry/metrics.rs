@@ -191,6 +191,9 @@ registry! {
         "Time that the gateway took to decide, by route." FAST_BUCKETS;
     UPSTREAM_SECONDS: Seconds = "symbolon_gateway_upstream_seconds" ["route"]
         "Time until an upstream's response head, by route." SLOW_BUCKETS;
+    STREAMS: Gauge = "symbolon_gateway_streams" ["route"] "Connections of TCP routes that are open, by route.";
+    STREAM_ENDS: Counter = "symbolon_gateway_stream_ends_total" ["route", "reason"]
+        "Ends of connections of TCP routes, by route and private reason; closed: both sides had said all.";
     ISSUER_KEY_FETCHES: Counter = "symbolon_issuer_key_fetches_total" ["authorization_server", "outcome"]
         "Fetches of an issuer's keys: ok, failed.";
     INTROSPECTIONS: Counter = "symbolon_introspections_total" ["authorization_server", "outcome"]

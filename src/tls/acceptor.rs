@@ -185,6 +185,17 @@ pub enum AcceptError {
     /// The handshake failed: no common version or suite, a required certificate missing, possession not shown.
     #[error("the handshake failed: {0}")]
     Handshake(#[source] std::io::Error),
+    /// The host demands a certificate, and the client has shown none.
+    #[error("the handshake failed: {error}")]
+    CertificateAbsent {
+        /// The policy of the host.
+        policy: Arc<HostPolicy>,
+        /// The server name that the client asked for.
+        server_name: Option<String>,
+        /// As rustls says it.
+        #[source]
+        error: std::io::Error,
+    },
     /// A finished handshake that names no version: a bug.
     #[error("the handshake finished without a protocol version")]
     Version,
@@ -199,7 +210,7 @@ impl AcceptError {
             Self::Closing => "closing",
             Self::ClientHello(_) => "client_hello",
             Self::UnknownName(_) => "unknown_name",
-            Self::Handshake(_) => "handshake",
+            Self::Handshake(_) | Self::CertificateAbsent { .. } => "handshake",
             Self::Version => "defect",
         }
     }
@@ -249,8 +260,13 @@ impl Acceptor {
         };
         let stream = tokio::select! {
             biased;
-            stream = hello.into_stream(Arc::clone(policy.server_config())) => stream.map_err(AcceptError::Handshake)?,
+            stream = hello.into_stream(Arc::clone(policy.server_config())) => stream,
             () = self.turns.wanted() => return Err(AcceptError::GaveWay),
+        };
+        let stream = match stream {
+            Ok(stream) => stream,
+            Err(error) if shows_none(&error) => return Err(AcceptError::CertificateAbsent { policy, server_name, error }),
+            Err(error) => return Err(AcceptError::Handshake(error)),
         };
         let (_, connection) = stream.get_ref();
         let resumed = connection.handshake_kind() == Some(HandshakeKind::Resumed);
@@ -269,4 +285,10 @@ impl Acceptor {
         };
         Ok(Accepted { stream, facts })
     }
+}
+
+/// Whether a handshake failed for want of a certificate.
+fn shows_none(error: &std::io::Error) -> bool {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    matches!(inner, Some(rustls::Error::NoCertificatesPresented))
 }

@@ -27,7 +27,7 @@ pub use client::{danger_unmatched_client_config, distrusting_client_config, publ
 pub use peer::{PeerCertificate, PeerCertificateError, PeerLimits, PeerThumbprint, Possession, TrustedHop};
 pub use policy::{
     AnchorHints, CertificateMode, CertificateSource, ClientCertificateMode, HostPolicy, HostPolicySpec, PolicyError, PolicySet,
-    ServerIdentity,
+    ServerIdentity, TcpPolicy,
 };
 #[cfg(feature = "server")]
 pub use policy::{Staple, StapleError, Stapling};

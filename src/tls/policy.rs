@@ -27,6 +27,9 @@ const REMEMBERED_SESSIONS: usize = 256;
 /// Bytes of authorities' names that clients are told. The message holds no more than 65,535 in all; a host with more tells none.
 const HINT_BYTES: usize = 32_768;
 
+/// Bytes of the name of a protocol, at most: it is told to upstreams.
+const ALPN_BYTES: usize = 32;
+
 /// Whether clients are asked for a certificate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ClientCertificateMode {
@@ -91,6 +94,15 @@ pub struct ServerIdentity {
     pub key: PrivateKeyDer<'static>,
 }
 
+/// Of a host whose connections are not HTTP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TcpPolicy {
+    /// The route that they take.
+    pub route: String,
+    /// Protocols that clients may agree on (ALPN, RFC 7301). A client that offers others alone is refused in the handshake.
+    pub alpn: Vec<Vec<u8>>,
+}
+
 /// What a host's policy is made from.
 #[derive(Debug)]
 pub struct HostPolicySpec {
@@ -106,6 +118,8 @@ pub struct HostPolicySpec {
     pub anchor_sets: Vec<String>,
     /// What the gateway does with one that is not good, where this host says so.
     pub certificate_mode: Option<CertificateMode>,
+    /// What is served instead of HTTP, where it is something else.
+    pub tcp: Option<TcpPolicy>,
     /// Digest of everything this policy is made from. Sessions are resumed under a later policy only where it is the same one.
     pub mark: [u8; 32],
     /// The authorities that clients are told of: encoded subjects without their outer SEQUENCE. None: a client shows what it has.
@@ -122,6 +136,7 @@ pub struct HostPolicy {
     client_certificate: ClientCertificateMode,
     anchor_sets: Vec<String>,
     certificate_mode: Option<CertificateMode>,
+    tcp_route: Option<String>,
     #[cfg_attr(not(feature = "server"), allow(dead_code, reason = "only a reload compares marks"))]
     mark: [u8; 32],
     own: Option<Certificate>,
@@ -172,6 +187,14 @@ pub enum PolicyError {
         host: String,
         /// What is wrong.
         error: rustls::Error,
+    },
+    /// A host of a route that is not for HTTP, and cannot be.
+    #[error("host `{host}`: {problem}")]
+    Tcp {
+        /// The host's first name.
+        host: String,
+        /// What is wrong, and what to write.
+        problem: &'static str,
     },
     /// A host whose certificate nobody can be asked about.
     #[error("host `{host}`: `ocsp_stapling`: {problem}")]
@@ -255,6 +278,9 @@ impl HostPolicy {
                 return Err(PolicyError::UnusedMode(id));
             }
         }
+        if let Some(tcp) = &spec.tcp {
+            check_tcp(tcp, &spec, &names).map_err(|problem| PolicyError::Tcp { host: id.clone(), problem })?;
+        }
         let own = spec.identity.chain.first().and_then(|der| Certificate::from_der(der.clone()).ok());
         let provider = spec.suites.provider();
         let algorithms = provider.signature_verification_algorithms;
@@ -275,7 +301,12 @@ impl HostPolicy {
         let own_key = Arc::new(OwnKey::new(key, clock));
         let mut config = builder.with_cert_resolver(own_key.clone());
         config.ignore_client_order = true;
-        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        config.alpn_protocols = match &spec.tcp {
+            None => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
+            // A name that no client can offer: whoever offers any is refused then.
+            Some(tcp) if tcp.alpn.is_empty() => vec![Vec::new()],
+            Some(tcp) => tcp.alpn.clone(),
+        };
         // rustls resumes whatever its ticketer and storage know, whichever policy they came from.
         config.ticketer = Ticketer::new().map_err(PolicyError::Setup)?;
         config.session_storage = ServerSessionMemoryCache::new(REMEMBERED_SESSIONS);
@@ -285,6 +316,7 @@ impl HostPolicy {
             client_certificate: spec.client_certificate,
             anchor_sets: spec.anchor_sets,
             certificate_mode: spec.certificate_mode,
+            tcp_route: spec.tcp.map(|tcp| tcp.route),
             mark: spec.mark,
             own,
             #[cfg(feature = "server")]
@@ -319,6 +351,11 @@ impl HostPolicy {
     /// What the gateway does with a certificate that is not good, where this host or its listener says so.
     pub fn certificate_mode(&self) -> Option<CertificateMode> {
         self.certificate_mode
+    }
+
+    /// The route that connections take, where they are not HTTP.
+    pub fn tcp_route(&self) -> Option<&str> {
+        self.tcp_route.as_deref()
     }
 
     /// The certificate that it shows.
@@ -417,6 +454,23 @@ impl PolicySet {
         };
         found.or_else(|| self.by_name.get(&HostName::Any))
     }
+}
+
+/// What a host must be whose connections are not HTTP.
+fn check_tcp(tcp: &TcpPolicy, spec: &HostPolicySpec, names: &[HostName]) -> Result<(), &'static str> {
+    if spec.certificate_source != CertificateSource::Handshake {
+        return Err("a `tcp_route` has no header fields: `certificate_source` of its listener must be `handshake`");
+    }
+    if spec.client_certificate == ClientCertificateMode::None {
+        return Err("a `tcp_route` lets nobody through without a certificate: set `client_certificate`");
+    }
+    if names.iter().any(|name| matches!(name, HostName::Any | HostName::Ip(_))) {
+        return Err("a `tcp_route` is for server names: an address and `*` are asked for without one");
+    }
+    if tcp.alpn.iter().any(|name| name.is_empty() || name.len() > ALPN_BYTES) {
+        return Err("each of `alpn` must have 1 to 32 bytes");
+    }
+    Ok(())
 }
 
 fn written(name: &HostName) -> String {

@@ -16,17 +16,102 @@ const TCP6: u8 = 0x21;
 /// Type and length of what stands behind the addresses.
 const TLV_HEAD: usize = 3;
 
-/// The header of a connection that is passed on for a client: who it is, and where it has come to. Addresses of two families are told as
-/// IPv6, an IPv4 one within it.
-pub fn header(client: SocketAddr, reached: SocketAddr) -> Vec<u8> {
+/// Members behind the addresses (§2.2), and those within the one of TLS (§2.2.6).
+const ALPN: u8 = 0x01;
+const AUTHORITY: u8 = 0x02;
+const UNIQUE_ID: u8 = 0x05;
+const SSL: u8 = 0x20;
+const SSL_VERSION: u8 = 0x21;
+const SSL_CN: u8 = 0x22;
+/// What the member of TLS begins with: the client spoke TLS, showed a certificate on this connection, showed one in this session.
+const CLIENT_SSL: u8 = 0x01;
+const CLIENT_CERT_CONN: u8 = 0x02;
+const CLIENT_CERT_SESS: u8 = 0x04;
+/// The certificate that was shown was verified.
+const VERIFIED: [u8; 4] = [0; 4];
+
+/// Bytes of members, at most: what is longer is left away, never cut. Together they fit into what readers take.
+const AUTHORITY_BYTES: usize = 253;
+/// The longest name of a protocol that is told.
+pub const ALPN_BYTES: usize = 32;
+const UNIQUE_ID_BYTES: usize = 32;
+const SSL_VERSION_BYTES: usize = 16;
+const SSL_CN_BYTES: usize = 128;
+
+/// What is told of a client's connection beside its addresses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct About<'a> {
+    /// The server name that the client asked for.
+    pub authority: Option<&'a str>,
+    /// The protocol that was agreed on (RFC 7301).
+    pub alpn: Option<&'a [u8]>,
+    /// What the connection is called in our log and audit trail.
+    pub unique_id: Option<&'a str>,
+    /// What was shown in the handshake, where it was ours.
+    pub tls: Option<AboutTls<'a>>,
+}
+
+/// What is told of a client that has shown a certificate which was accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AboutTls<'a> {
+    /// As OpenSSL names it: `TLSv1.3`.
+    pub version: &'a str,
+    /// Where the certificate was shown.
+    pub shown: CertificateShown,
+    /// The common name of its subject.
+    pub common_name: Option<&'a str>,
+}
+
+/// Where a client has shown its certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CertificateShown {
+    /// In the handshake of this connection.
+    Here,
+    /// In the one that this connection's session comes from.
+    Earlier,
+}
+
+impl About<'_> {
+    fn members(&self) -> Vec<u8> {
+        let mut members = Vec::new();
+        put(&mut members, ALPN, self.alpn, ALPN_BYTES);
+        put(&mut members, AUTHORITY, self.authority.map(str::as_bytes), AUTHORITY_BYTES);
+        put(&mut members, UNIQUE_ID, self.unique_id.map(str::as_bytes), UNIQUE_ID_BYTES);
+        if let Some(tls) = &self.tls {
+            let shown = match tls.shown {
+                CertificateShown::Here => CLIENT_CERT_CONN | CLIENT_CERT_SESS,
+                CertificateShown::Earlier => CLIENT_CERT_SESS,
+            };
+            let mut inner = [&[CLIENT_SSL | shown][..], &VERIFIED].concat();
+            put(&mut inner, SSL_VERSION, Some(tls.version.as_bytes()), SSL_VERSION_BYTES);
+            put(&mut inner, SSL_CN, tls.common_name.map(str::as_bytes), SSL_CN_BYTES);
+            put(&mut members, SSL, Some(&inner), usize::from(u16::MAX));
+        }
+        members
+    }
+}
+
+/// Adds a member that is there and not too long.
+fn put(members: &mut Vec<u8>, kind: u8, value: Option<&[u8]>, limit: usize) {
+    let Some(value) = value.filter(|value| (1..=limit).contains(&value.len())) else { return };
+    let Ok(length) = u16::try_from(value.len()) else { return };
+    members.push(kind);
+    members.extend(length.to_be_bytes());
+    members.extend(value);
+}
+
+/// The header of a connection that is passed on for a client: who it is, where it has come to, and what else is known of it. Addresses of
+/// two families are told as IPv6, an IPv4 one within it.
+pub fn header(client: SocketAddr, reached: SocketAddr, about: &About<'_>) -> Vec<u8> {
     let (addresses, transport) = match (client.ip().to_canonical(), reached.ip().to_canonical()) {
         (IpAddr::V4(client), IpAddr::V4(reached)) => ([client.octets(), reached.octets()].concat(), TCP4),
         (client, reached) => ([client, reached].map(within_ipv6).concat(), TCP6),
     };
     let ports = [client.port().to_be_bytes(), reached.port().to_be_bytes()].concat();
-    // At most 36.
-    let length = u16::try_from(addresses.len() + ports.len()).unwrap_or_default();
-    [&SIGNATURE[..], &[PROXY, transport], &length.to_be_bytes(), &addresses, &ports].concat()
+    let members = about.members();
+    // No more than `REST_BYTES`.
+    let length = u16::try_from(addresses.len() + ports.len() + members.len()).unwrap_or_default();
+    [&SIGNATURE[..], &[PROXY, transport], &length.to_be_bytes(), &addresses, &ports, &members].concat()
 }
 
 fn within_ipv6(address: IpAddr) -> [u8; 16] {
@@ -142,11 +227,23 @@ const fn client(address: IpAddr, port: [u8; 2]) -> Origin {
 }
 
 fn check_members(mut members: &[u8]) -> Result<(), ProxyProtocolError> {
-    while !members.is_empty() {
-        let ([_type, high, low], after) = members.split_first_chunk::<TLV_HEAD>().ok_or(ProxyProtocolError::Length)?;
-        members = after.get(usize::from(u16::from_be_bytes([*high, *low]))..).ok_or(ProxyProtocolError::Length)?;
+    while let Some((_, rest)) = member(members)? {
+        members = rest;
     }
     Ok(())
+}
+
+/// The type and the value of a member, with what stands behind it; `None` at the end.
+type Member<'a> = Option<((u8, &'a [u8]), &'a [u8])>;
+
+fn member(members: &[u8]) -> Result<Member<'_>, ProxyProtocolError> {
+    if members.is_empty() {
+        return Ok(None);
+    }
+    let ([kind, high, low], after) = members.split_first_chunk::<TLV_HEAD>().ok_or(ProxyProtocolError::Length)?;
+    let length = usize::from(u16::from_be_bytes([*high, *low]));
+    let (value, rest) = after.split_at_checked(length).ok_or(ProxyProtocolError::Length)?;
+    Ok(Some(((*kind, value), rest)))
 }
 
 #[cfg(test)]
@@ -206,17 +303,59 @@ mod tests {
     #[test]
     fn whom_we_speak_for_is_told() {
         let at = |text: &str| text.parse::<SocketAddr>().expect("an address");
+        let header = |client, reached| header(client, reached, &About::default());
         assert_eq!(header(at("203.0.113.7:4711"), at("192.0.2.1:443")), written(PROXY, TCP4, 12, &V4));
         assert_eq!(header(at("[::ffff:203.0.113.7]:4711"), at("192.0.2.1:443")), written(PROXY, TCP4, 12, &V4));
         assert_eq!(header(at("[2001:db8::7]:4711"), at("[::]:443")), written(PROXY, TCP6, 36, &v6("2001:db8::7")));
         assert_eq!(parse(&header(at("203.0.113.7:4711"), at("[2001:db8::1]:443"))), Ok(Origin::Client(at("203.0.113.7:4711"))));
     }
 
+    /// §2.2.6: `struct pp2_tlv_ssl` is the flags, the verdict in four bytes, and members of its own.
+    #[test]
+    fn what_is_known_of_the_client_stands_behind_the_addresses() {
+        let at = |text: &str| text.parse::<SocketAddr>().expect("an address");
+        let tls = AboutTls { version: "TLSv1.3", shown: CertificateShown::Here, common_name: Some("alice") };
+        let about = About { authority: Some("db"), alpn: Some(b"h"), unique_id: Some("i"), tls: Some(tls) };
+        let inner = b"\x07\0\0\0\0\x21\0\x07TLSv1.3\x22\0\x05alice";
+        let members = [&b"\x01\0\x01h\x02\0\x02db\x05\0\x01i\x20\0\x17"[..], inner].concat();
+        let expected = written(PROXY, TCP4, 12 + members.len() as u16, &[&V4[..], &members].concat());
+        assert_eq!(header(at("203.0.113.7:4711"), at("192.0.2.1:443"), &about), expected);
+        let earlier = AboutTls { shown: CertificateShown::Earlier, common_name: None, ..tls };
+        let about = About { tls: Some(earlier), ..About::default() };
+        let bytes = header(at("203.0.113.7:4711"), at("192.0.2.1:443"), &about);
+        assert_eq!(&bytes[28..], b"\x20\0\x0f\x05\0\0\0\0\x21\0\x07TLSv1.3");
+    }
+
     proptest! {
         #[test]
-        fn what_is_written_is_read(client: SocketAddr, reached: SocketAddr) {
+        fn what_is_written_is_read(
+            client: SocketAddr,
+            reached: SocketAddr,
+            texts in proptest::array::uniform4(proptest::option::of("[a-z\u{e9}]{0,260}")),
+            resumed: bool,
+        ) {
+            let [authority, alpn, unique_id, common_name] = texts.each_ref().map(Option::as_deref);
+            let shown = if resumed { CertificateShown::Earlier } else { CertificateShown::Here };
+            let tls = common_name.map(|_| AboutTls { version: "TLSv1.2", shown, common_name });
+            let about = About { authority, alpn: alpn.map(str::as_bytes), unique_id, tls };
+            let bytes = header(client, reached, &about);
             let expected = SocketAddr::new(client.ip().to_canonical(), client.port());
-            prop_assert_eq!(parse(&header(client, reached)), Ok(Origin::Client(expected)));
+            prop_assert_eq!(parse(&bytes), Ok(Origin::Client(expected)));
+            let addresses = if bytes[13] == TCP4 { 12 } else { 36 };
+            let (mut rest, mut found) = (&bytes[FIXED_BYTES + addresses..], Vec::new());
+            while let Some((one, after)) = member(rest).expect("members") {
+                found.push(one);
+                rest = after;
+            }
+            let told = |kind: u8, text: Option<&str>, limit: usize| {
+                let text = text.filter(|text| (1..=limit).contains(&text.len()));
+                prop_assert_eq!(found.iter().find(|(one, _)| *one == kind).map(|(_, value)| *value), text.map(str::as_bytes));
+                Ok(())
+            };
+            told(ALPN, alpn, ALPN_BYTES)?;
+            told(AUTHORITY, authority, AUTHORITY_BYTES)?;
+            told(UNIQUE_ID, unique_id, UNIQUE_ID_BYTES)?;
+            prop_assert_eq!(found.iter().any(|(kind, _)| *kind == SSL), tls.is_some());
         }
 
         #[test]

@@ -459,7 +459,7 @@ fn default_proof_of_possession() -> Vec<ProofOfPossessionSetting> {
 }
 
 /// A list that may be written as its only element.
-fn one_or_more<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
+pub(super) fn one_or_more<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
     enum OneOrMore<T> {
@@ -472,11 +472,11 @@ fn one_or_more<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) 
     })
 }
 
-fn default_staleness() -> u32 {
+pub(super) fn default_staleness() -> u32 {
     60
 }
 
-fn default_upstream_rest_seconds() -> u32 {
+pub(super) fn default_upstream_rest_seconds() -> u32 {
     10
 }
 
@@ -484,7 +484,7 @@ fn default_upstream_health_seconds() -> u32 {
     5
 }
 
-fn default_upstream_connect_seconds() -> u32 {
+pub(super) fn default_upstream_connect_seconds() -> u32 {
     5
 }
 

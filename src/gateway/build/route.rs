@@ -35,12 +35,12 @@ use crate::resource::{
 use crate::tls::{load_client_config, pin_server_keys};
 
 /// Failures in a row after which one of several upstreams is set aside, where nothing else is written.
-const DEFAULT_FAILURES: u32 = 5;
+pub(super) const DEFAULT_FAILURES: u32 = 5;
 /// How often a request is tried again, at most.
 const MAX_RETRIES: u32 = 5;
 
 /// Every value of a list in its own type.
-fn parsed<T, L>(values: &[String], name: &str) -> Result<L, BuildError>
+pub(super) fn parsed<T, L>(values: &[String], name: &str) -> Result<L, BuildError>
 where
     T: FromStr<Err: std::fmt::Display>,
     L: FromIterator<T> + IntoIterator<Item = T>,
@@ -120,22 +120,21 @@ pub(super) fn build_route(
     };
     let methods = methods(&settings.methods, &at("methods"))?;
     let addresses = parsed(&settings.addresses, &at("addresses"))?;
-    let staleness = match settings.stale_revocations {
-        StaleRevocationsSetting::Refuse => {
-            Staleness::RefuseAfter(Lifetime::from_seconds(settings.max_revocation_staleness_seconds))
-        }
-        StaleRevocationsSetting::Serve => Staleness::Serve,
-    };
+    let staleness = staleness(settings.stale_revocations, settings.max_revocation_staleness_seconds);
     let issuers = issuers(settings, servers, verification, staleness)?;
     let binding = policy(settings)?;
     if settings.upstream_timeout_seconds == 0 {
         return Err(setting(at("upstream_timeout_seconds"), "must be at least 1"));
     }
-    let tls = settings
-        .upstream_ca_file
-        .as_ref()
-        .map(|file| upstream_tls(settings, &surroundings.base_dir.join(file), surroundings))
-        .transpose()?;
+    let of = format!("route.{name}");
+    let tls = settings.upstream_ca_file.as_ref().map(|authorities| UpstreamTls {
+        of: &of,
+        authorities,
+        certificate: settings.upstream_certificate_file.as_ref(),
+        key: settings.upstream_key_file.as_ref(),
+        keys: &settings.upstream_keys,
+    });
+    let tls = tls.map(|written| upstream_tls(written, surroundings)).transpose()?;
     if let (None, Some(name)) = (&tls, upstream_identity_setting(settings)) {
         return Err(setting(at(name), "is for `https` upstreams, which need `upstream_ca_file`"));
     }
@@ -192,6 +191,14 @@ pub(super) fn build_route(
     })
 }
 
+/// What happens when a feed has not been heard for so long.
+pub(super) fn staleness(written: StaleRevocationsSetting, seconds: u32) -> Staleness {
+    match written {
+        StaleRevocationsSetting::Refuse => Staleness::RefuseAfter(Lifetime::from_seconds(seconds)),
+        StaleRevocationsSetting::Serve => Staleness::Serve,
+    }
+}
+
 /// The first setting that only an `https` upstream can honour.
 fn upstream_identity_setting(settings: &RouteSettings) -> Option<&'static str> {
     [
@@ -204,15 +211,26 @@ fn upstream_identity_setting(settings: &RouteSettings) -> Option<&'static str> {
     .find_map(|(name, is_set)| is_set.then_some(name))
 }
 
+/// What a route says of the TLS of its upstreams.
+#[derive(Clone, Copy)]
+pub(super) struct UpstreamTls<'a> {
+    /// Whose settings these are: `route.NAME`.
+    pub(super) of: &'a str,
+    pub(super) authorities: &'a Path,
+    pub(super) certificate: Option<&'a PathBuf>,
+    pub(super) key: Option<&'a PathBuf>,
+    /// Public keys of which an upstream must have one.
+    pub(super) keys: &'a [String],
+}
+
 /// Whom a route's upstream must prove to be, and who the gateway is to it.
-fn upstream_tls(
-    settings: &RouteSettings,
-    authorities: &Path,
+pub(super) fn upstream_tls(
+    written: UpstreamTls<'_>,
     surroundings: &Surroundings,
 ) -> Result<Arc<rustls::ClientConfig>, BuildError> {
-    let at = |member: &str| format!("route.{}.{member}", settings.name);
-    let path = |file: &PathBuf| surroundings.base_dir.join(file);
-    let identity = match (&settings.upstream_certificate_file, &settings.upstream_key_file) {
+    let at = |member: &str| format!("{}.{member}", written.of);
+    let path = |file: &Path| surroundings.base_dir.join(file);
+    let identity = match (written.certificate, written.key) {
         (None, None) => None,
         (Some(certificate), Some(key)) => Some((path(certificate), path(key))),
         (Some(_), None) => return Err(setting(at("upstream_key_file"), "is missing beside `upstream_certificate_file`")),
@@ -220,9 +238,10 @@ fn upstream_tls(
     };
     let identity = identity.as_ref().map(|(certificate, key)| (certificate.as_path(), key.as_path()));
     let wrong = |error| BuildError::Tls { setting: at("upstream_ca_file"), error };
-    let config = load_client_config(authorities, identity, &[], Arc::clone(&surroundings.clock)).map_err(wrong)?;
-    let keys: Vec<Thumbprint> = parsed(&settings.upstream_keys, &at("upstream_keys"))?;
-    if keys.is_empty() { Ok(config) } else { pin_server_keys(config, authorities, keys).map_err(wrong) }
+    let authorities = path(written.authorities);
+    let config = load_client_config(&authorities, identity, &[], Arc::clone(&surroundings.clock)).map_err(wrong)?;
+    let keys: Vec<Thumbprint> = parsed(written.keys, &at("upstream_keys"))?;
+    if keys.is_empty() { Ok(config) } else { pin_server_keys(config, &authorities, keys).map_err(wrong) }
 }
 
 /// Where a route's requests go.

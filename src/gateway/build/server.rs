@@ -6,9 +6,7 @@ use std::time::Duration;
 
 use super::{BuildError, Surroundings, setting, unusable};
 use crate::binding::OwnCertificate;
-use crate::config::settings::{
-    AuthorizationServerSettings, IntrospectionResponseSetting, RouteSettings, StaleRevocationsSetting,
-};
+use crate::config::settings::{AuthorizationServerSettings, IntrospectionResponseSetting, Settings, StaleRevocationsSetting};
 use crate::domain::{ClientId, Clock, Issuer, Lifetime};
 use crate::fetch::{Client, FetchLimits};
 use crate::gateway::feed::Feed;
@@ -107,7 +105,7 @@ impl Server {
 pub(super) fn build_server(
     name: &str,
     settings: &AuthorizationServerSettings,
-    routes: &[RouteSettings],
+    whole: &Settings,
     surroundings: &Surroundings,
 ) -> Result<Server, BuildError> {
     let at = |member: &str| format!("authorization_server.{name}.{member}");
@@ -186,7 +184,7 @@ pub(super) fn build_server(
     let (revocations, feed) = match (settings.revocation_feed, as_client) {
         (false, _) => (None, None),
         (true, Some((client_id, ClientAuthentication::Certificate))) => {
-            let strictest = strictest(name, routes)?.unwrap_or(u32::MAX);
+            let strictest = strictest(name, whole)?.unwrap_or(u32::MAX);
             let revocations = Arc::new(Revocations::new());
             let feed = Feed::new(Arc::clone(&server), client_id, Arc::clone(&revocations), strictest);
             (Some(revocations), Some(feed))
@@ -248,17 +246,24 @@ fn authentication(
     credentials.load(&surroundings.randomness).map_err(|error| unusable(at(error.member), error.problem))
 }
 
-/// The shortest time after which some route that accepts this server's tokens refuses them for want of news from its feed.
-fn strictest(server: &str, routes: &[RouteSettings]) -> Result<Option<u32>, BuildError> {
-    let refuses = |route: &&RouteSettings| {
-        route.authorization_server.iter().any(|name| name == server) && route.stale_revocations == StaleRevocationsSetting::Refuse
-    };
-    let strictest = routes.iter().filter(refuses).min_by_key(|route| route.max_revocation_staleness_seconds);
-    match strictest {
-        Some(route) if route.max_revocation_staleness_seconds < MIN_STALENESS_SECONDS => Err(setting(
-            format!("route.{}.max_revocation_staleness_seconds", route.name),
+/// The shortest time after which some route that relies on this server's feed refuses everybody for want of news from it.
+fn strictest(server: &str, whole: &Settings) -> Result<Option<u32>, BuildError> {
+    let http = whole.route.iter().map(|route| {
+        let seconds = route.max_revocation_staleness_seconds;
+        ("route", &route.name, &route.authorization_server, route.stale_revocations, seconds)
+    });
+    let tcp = whole.tcp_route.iter().map(|route| {
+        let seconds = route.max_revocation_staleness_seconds;
+        ("tcp_route", &route.name, &route.authorization_server, route.stale_revocations, seconds)
+    });
+    let refusing = http.chain(tcp).filter(|(_, _, servers, stale, _)| {
+        servers.iter().any(|name| name == server) && *stale == StaleRevocationsSetting::Refuse
+    });
+    match refusing.min_by_key(|(.., seconds)| *seconds) {
+        Some((kind, name, .., seconds)) if seconds < MIN_STALENESS_SECONDS => Err(setting(
+            format!("{kind}.{name}.max_revocation_staleness_seconds"),
             format!("must be at least {MIN_STALENESS_SECONDS}: the feed is heard about once a second"),
         )),
-        found => Ok(found.map(|route| route.max_revocation_staleness_seconds)),
+        found => Ok(found.map(|(.., seconds)| seconds)),
     }
 }

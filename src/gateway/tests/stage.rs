@@ -199,6 +199,7 @@ impl Stage {
                 certificate_source: crate::tls::CertificateSource::Handshake,
                 anchor_sets: vec![],
                 certificate_mode: None,
+                tcp: None,
                 mark: [0; 32],
                 hints: vec![],
                 suites: SuiteProfile::Default,

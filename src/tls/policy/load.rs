@@ -8,9 +8,11 @@ use rustls::pki_types::CertificateDer;
 
 use super::{
     AnchorHints, CertificateSource, ClientCertificateMode, HostPolicy, HostPolicySpec, PolicyError, PolicySet, ServerIdentity,
-    Stapling,
+    Stapling, TcpPolicy,
 };
-use crate::config::settings::{CertificateSourceSetting, ClientCertificateSetting, HostSettings, ListenerSettings};
+use crate::config::settings::{
+    CertificateModeSetting, CertificateSourceSetting, ClientCertificateSetting, HostSettings, ListenerSettings,
+};
 use crate::domain::Clock;
 use crate::jose::digest::sha256;
 use crate::pki::{Certificate, pem};
@@ -117,6 +119,8 @@ fn spec(
     let stapling = host.ocsp_stapling;
     let rest = format!("{client_certificate:?} {:?} {certificate_mode:?} {certificate_source:?} {stapling}", host.suites);
     mark.add(rest.as_bytes());
+    let tcp = tcp(host)?;
+    mark.add(format!("{tcp:?}").as_bytes());
     Ok(HostPolicySpec {
         names: host.names.clone(),
         identity: ServerIdentity { chain: chain.iter().map(|certificate| certificate.der().clone()).collect(), key },
@@ -124,10 +128,27 @@ fn spec(
         certificate_source,
         anchor_sets,
         certificate_mode,
+        tcp,
         mark: mark.digest(),
         hints,
         suites: host.suites.into(),
     })
+}
+
+/// The route of a host that is not for HTTP.
+fn tcp(host: &HostSettings) -> Result<Option<TcpPolicy>, PolicyError> {
+    let problem = |problem| PolicyError::Tcp { host: host.names.first().cloned().unwrap_or_default(), problem };
+    let Some(route) = &host.tcp_route else {
+        return if host.alpn.is_empty() {
+            Ok(None)
+        } else {
+            Err(problem("`alpn` is for hosts with a `tcp_route`: take it away"))
+        };
+    };
+    if host.certificate_mode.is_some_and(|mode| mode != CertificateModeSetting::Enforce) {
+        return Err(problem("every connection of a `tcp_route` needs a good certificate: take `certificate_mode` away"));
+    }
+    Ok(Some(TcpPolicy { route: route.clone(), alpn: host.alpn.iter().map(|name| name.as_bytes().to_vec()).collect() }))
 }
 
 /// Digests of parts, so that no part can be taken for another; not one byte of a key is kept.

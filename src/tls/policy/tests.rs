@@ -16,6 +16,7 @@ fn spec(names: &[&str]) -> HostPolicySpec {
         certificate_source: crate::tls::CertificateSource::Handshake,
         anchor_sets: vec![],
         certificate_mode: None,
+        tcp: None,
         mark: [0; 32],
         hints: vec![],
         suites: SuiteProfile::Default,
@@ -134,6 +135,8 @@ fn hosts_are_read_from_their_files() {
         anchor_set: anchor_set.map(str::to_owned),
         certificate_mode: None,
         ocsp_stapling: false,
+        tcp_route: None,
+        alpn: vec![],
         suites: SuiteProfileSetting::Fapi2,
     };
     let listener = |hosts: Vec<HostSettings>, anchor_set: Option<&str>| ListenerSettings {

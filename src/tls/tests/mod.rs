@@ -46,6 +46,7 @@ fn host(ca: &Authority, name: &str, mode: ClientCertificateMode, hints: Vec<Vec<
         certificate_source: crate::tls::CertificateSource::Handshake,
         anchor_sets: vec![],
         certificate_mode: None,
+        tcp: None,
         mark: [0; 32],
         hints,
         suites,

@@ -34,5 +34,6 @@ mod signing_keys;
 mod standard_clients;
 mod stored_anchors;
 mod streaming;
+mod tcp_route;
 mod upstream_identity;
 mod upstreams;

@@ -47,6 +47,7 @@ pub struct Caller {
     tampering: bool,
     tls: Tls,
     http: Http,
+    alpn: Option<Vec<Vec<u8>>>,
     server_name: Option<String>,
     local: Option<IpAddr>,
     preface: Vec<u8>,
@@ -63,6 +64,7 @@ impl Caller {
             tampering: false,
             tls: Tls::Both,
             http: Http::V1,
+            alpn: None,
             server_name: None,
             local: None,
             preface: vec![],
@@ -102,6 +104,12 @@ impl Caller {
 
     pub fn http(mut self, http: Http) -> Self {
         self.http = http;
+        self
+    }
+
+    /// Offers these protocols (ALPN) instead of those of HTTP.
+    pub fn alpn(mut self, names: &[&str]) -> Self {
+        self.alpn = Some(names.iter().map(|name| name.as_bytes().to_vec()).collect());
         self
     }
 
@@ -152,9 +160,10 @@ impl Caller {
             .expect("versions")
             .with_root_certificates(roots)
             .with_client_cert_resolver(Arc::new(Shows(shown)));
-        config.alpn_protocols = match self.http {
-            Http::V1 => vec![b"http/1.1".to_vec()],
-            Http::V2 => vec![b"h2".to_vec()],
+        config.alpn_protocols = match (&self.alpn, self.http) {
+            (Some(names), _) => names.clone(),
+            (None, Http::V1) => vec![b"http/1.1".to_vec()],
+            (None, Http::V2) => vec![b"h2".to_vec()],
         };
         Arc::new(config)
     }

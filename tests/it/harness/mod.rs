@@ -23,7 +23,8 @@
 //! - [`proxy::Proxy`]: nginx, HAProxy or Apache, where they are installed.
 //! - [`chromium::Chromium`]: a real browser, by keyboard, with pictures.
 //! - [`administration`]: the administration API, and whoever may use it.
-//! - [`Upstream`]: records every byte it receives.
+//! - [`Upstream`]: records every byte it receives; [`TcpUpstream`] too, and speaks no HTTP.
+//! - [`TcpPlace`]: a deployment with a TCP route at `as.example`.
 
 #![allow(unused_imports, reason = "the harness offers more than one file uses")]
 
@@ -52,6 +53,8 @@ pub mod proxy;
 pub mod publisher;
 pub mod search;
 pub mod stack;
+pub mod tcp_route;
+pub mod tcp_upstream;
 pub mod token;
 pub mod totp;
 pub mod upstream;
@@ -66,4 +69,6 @@ pub use exchange::exchange;
 pub use person::Person;
 pub use publisher::Publisher;
 pub use stack::{Engine, Setup, Stack};
+pub use tcp_route::TcpPlace;
+pub use tcp_upstream::TcpUpstream;
 pub use upstream::Upstream;

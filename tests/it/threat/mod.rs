@@ -55,6 +55,7 @@ mod spoofed_header;
 mod stapling;
 mod stolen_proof;
 mod stolen_token;
+mod tcp_route;
 mod tls_policy;
 mod tunnel;
 mod vouched_name;
