@@ -37,7 +37,7 @@ use crate::event::{AuditEvent, Reason, TcpDecision, Trailed};
 use crate::pki::Certificate;
 use crate::pki::name::AttributeType;
 use crate::resource::{AdmitError, Moment, RevocationCheck, Standing};
-use crate::telemetry::audit::{AuditSink, AuditUnavailable};
+use crate::telemetry::audit::{AuditSink, AuditUnavailable, Shown};
 use crate::telemetry::metrics::{DECISIONS, DENIALS, STREAM_ENDS, STREAMS};
 use crate::tls::{ConnectionFacts, HostPolicy, PeerCertificateError};
 use crate::trust::PeerTrust;
@@ -287,7 +287,8 @@ impl Gateway {
             ..TcpDecision::default()
         };
         if let Err(error) = self.lead(&mut client, arrived, &mut decision).await {
-            self.refuse_tcp(decision, &error);
+            let shown = connection.peer.as_ref().ok().and_then(Option::as_ref).map(|certificate| certificate.shown());
+            self.refuse_tcp(decision, &error, shown);
             // There is nothing more to say, and the client may be gone.
             let _ = tokio::time::timeout(GOODBYE, client.shutdown()).await;
         }
@@ -303,11 +304,11 @@ impl Gateway {
             peer_address: Some(peer_address),
             ..TcpDecision::default()
         };
-        self.refuse_tcp(decision, &TcpError::Untrusted(Reason::CertificateAbsent));
+        self.refuse_tcp(decision, &TcpError::Untrusted(Reason::CertificateAbsent), None);
     }
 
     /// Tells of a connection that was not let through. Refusing needs no leave.
-    fn refuse_tcp(&self, mut decision: TcpDecision, error: &TcpError) {
+    fn refuse_tcp(&self, mut decision: TcpDecision, error: &TcpError, shown: Option<Shown<'_>>) {
         let reason = error.reason();
         DECISIONS.with([decision.route.clone(), error.decision().to_owned()]).increment(1);
         DENIALS.with([decision.route.clone(), reason.code().to_owned()]).increment(1);
@@ -316,7 +317,8 @@ impl Gateway {
             _ => tracing::warn!(%reason, route = decision.route, %error, "connection not served"),
         }
         decision.reason = Some(reason);
-        let _ = self.audit.record_refusal(trailed(self.clock.as_ref(), AuditEvent::TcpConnection(decision)));
+        let event = trailed(self.clock.as_ref(), AuditEvent::TcpConnection(decision));
+        let _ = self.audit.record_refusal(&event, shown);
     }
 
     /// The story of one connection. An error is for whoever was not let through.

@@ -81,7 +81,7 @@ impl Asked<'_> {
         }
 
         let store = match &loaded.settings.issuer {
-            Some(_) => Some(open_store(&loaded, &SystemClock::new(), &SystemRandomness).await?),
+            Some(_) => Some(open_store(loaded, &SystemClock::new(), &SystemRandomness).await?),
             None => None,
         };
         let client = match (self.client, &store) {

@@ -25,9 +25,10 @@ pub async fn explain(config: &ConfigArgument, request_id: String, event_alone: b
     }
     let mut lines = Lines::default();
     let text = |name: &str| event.get(name).and_then(Value::as_str);
-    if let (Some(reason), Some(status)) = (text("reason"), event.get("status").and_then(Value::as_u64)) {
+    if let Some(reason) = text("reason") {
         lines.heading("request");
-        lines.say("refused", format!("{reason} (status {status}), when it came; what stands below is how things are now"));
+        let status = event.get("status").and_then(Value::as_u64).map(|status| format!(" (status {status})")).unwrap_or_default();
+        lines.say("refused", format!("{reason}{status}, when it came; what stands below is how things are now"));
     }
     let chain: Vec<String> =
         answer.get_mut("chain").map(Value::take).and_then(|chain| serde_json::from_value(chain).ok()).unwrap_or_default();
