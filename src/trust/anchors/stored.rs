@@ -64,6 +64,7 @@ impl AnchorSet {
     }
 
     /// The same with the files that its anchors were read from, by key.
+    #[cfg(feature = "server")]
     #[must_use]
     pub(super) fn with_places(self, places: Vec<(Thumbprint, PathBuf)>) -> Self {
         Self { places, ..self }
