@@ -76,6 +76,11 @@ async fn added(call: &mut Call) -> Result<Served, WebError> {
     let members = call.object(&["kind", "value", "note"]).await?;
     let text = |name: &str| members.get(name).and_then(Value::as_str).unwrap_or_default();
     let named = Named::read(text("kind"), text("value")).ok_or_else(|| {
+        // The common mistakes with thumbprints are named.
+        let is_thumbprint = matches!(text("kind").parse(), Ok(RuleKind::Certificate | RuleKind::CertificateKey));
+        if let Some(error) = text("value").parse::<Thumbprint>().err().filter(|_| is_thumbprint) {
+            return AdministrationError::invalid(format!("value: {error}"));
+        }
         AdministrationError::invalid(
             "kind and value: one of token_id, family, client, subject, certificate (its thumbprint), certificate_key (that of its \
              SubjectPublicKeyInfo) and certificate_serial (NUMBER@ISSUER), with what it names",

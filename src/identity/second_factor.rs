@@ -344,3 +344,27 @@ impl People {
         Ok(proven)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// RFC 8176 §2: `mfa` where several factors were used. Two codes are one kind, and a touch shows nothing but that somebody is there.
+    #[test]
+    fn two_factors_are_of_two_kinds() {
+        for (first, is_multiple) in [
+            (&[Amr::Password][..], true),
+            (&[Amr::SmartCard], true),
+            (&[Amr::SoftwareKey, Amr::UserPresence], true),
+            (&[Amr::OneTimePassword], false),
+            (&[Amr::UserPresence], false),
+            (&[Amr::OneTimePassword, Amr::UserPresence], false),
+            (&[], false),
+        ] {
+            let subject: Subject = "somebody".parse().expect("a subject");
+            let both = FirstFactor::by(subject, Timestamp::from_seconds(1), first.to_vec()).with_code();
+            assert_eq!(both.amr().contains(&Amr::MultiFactor), is_multiple, "{first:?}");
+            assert_eq!(both.amr().iter().filter(|method| **method == Amr::OneTimePassword).count(), 1, "{first:?}");
+        }
+    }
+}

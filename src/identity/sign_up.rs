@@ -100,7 +100,7 @@ impl Told {
         PersonClaims { name, email, email_verified, groups: groups.unwrap_or_default(), ..PersonClaims::default() }
     }
 
-    /// The same person, as they are told now. What the provider does not tell of stays.
+    /// The same person, as they are told now. What the provider is not asked about stays, and so do groups where no claim of its names them.
     fn onto(self, known: PersonClaims) -> PersonClaims {
         let Self { name, email, email_verified, groups, .. } = self;
         let groups = groups.unwrap_or_else(|| known.groups.clone());
@@ -241,6 +241,26 @@ mod tests {
             read(&json!({ "name": "n".repeat(201), "email_verified": true })),
             Told { groups: Some(vec![]), ..Told::default() }
         );
+    }
+
+    #[test]
+    fn groups_that_nobody_asks_for_stay() {
+        let known = || PersonClaims {
+            name: Some("Before".into()),
+            phone_number: Some("+1".into()),
+            groups: vec!["ours".into()],
+            ..PersonClaims::default()
+        };
+        let claims = json!({ "name": "After", "roles": ["there-it"] });
+        let asked = read(&claims).onto(known());
+        assert_eq!(
+            (asked.name.as_deref(), asked.phone_number.as_deref(), asked.groups),
+            (Some("After"), Some("+1"), vec!["it".into()])
+        );
+        let unasked = ClaimNames { groups: None, ..names() }.read(claims.as_object().expect("an object")).onto(known());
+        assert_eq!((unasked.name.as_deref(), unasked.groups), (Some("After"), vec!["ours".to_owned()]));
+        // Asked for, and there is none any more.
+        assert_eq!(read(&json!({})).onto(known()).groups, Vec::<String>::new());
     }
 
     #[test]

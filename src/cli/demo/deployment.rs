@@ -116,6 +116,8 @@ impl Deployment {
         }
         for (name, usage) in [
             ("server", CertificateUsage::Server),
+            // Of its own: the gateway knows no key of the server's.
+            ("gateway-server", CertificateUsage::Server),
             ("alice", CertificateUsage::Client),
             ("mallory", CertificateUsage::Client),
             ("gateway", CertificateUsage::Client),
@@ -279,8 +281,8 @@ services = ["gateway"]
 
 [[listener.host]]
 names = ["localhost"]
-certificate_file = "server.pem"
-key_file = "server-key.pem"
+certificate_file = "gateway-server.pem"
+key_file = "gateway-server-key.pem"
 client_certificate = "request"
 anchor_set = "clients"
 

@@ -50,7 +50,7 @@ impl Cert {
         let loaded = self.config.load()?;
         let chain = pem::load_certificates(&self.file)?;
         let from = format!("{} (a file: nobody has shown that he holds the key)", self.file.display());
-        let asked = Asked { loaded: &loaded, client: self.client.as_ref(), anchors: &self.anchors };
+        let asked = Asked { loaded: &loaded, client: self.client.as_ref(), is_named: true, anchors: &self.anchors };
         let mut lines = Lines::default();
         asked.explain(&mut lines, &from, &chain).await?;
         print(lines.0)?;
@@ -63,6 +63,8 @@ pub(super) struct Asked<'a> {
     pub(super) loaded: &'a Loaded,
     /// The client whose registration it may be.
     pub(super) client: Option<&'a ClientId>,
+    /// Whether the operator named that client, and so wants to hear that there is none.
+    pub(super) is_named: bool,
     /// The anchor sets; none: every one that the configuration has.
     pub(super) anchors: &'a [String],
 }
@@ -87,10 +89,11 @@ impl Asked<'_> {
         let client = match (self.client, &store) {
             (None, _) => None,
             (Some(_), None) => anyhow::bail!("{} is no authorization server's: it knows no clients", loaded.file.display()),
-            (Some(client_id), Some(store)) => {
-                let record = store.client(client_id).await?.with_context(|| format!("there is no client `{client_id}`"))?;
-                Some(Client::from_record(&record)?)
-            }
+            (Some(client_id), Some(store)) => match store.client(client_id).await? {
+                Some(record) => Some(Client::from_record(&record)?),
+                None if self.is_named => anyhow::bail!("there is no client `{client_id}`"),
+                None => None,
+            },
         };
         let stored = match &store {
             Some(store) if loaded.settings.anchor_set.values().any(|set| set.stored) => load_stored_anchors(store).await?,
@@ -181,7 +184,7 @@ fn status(known: &OcspKnowledge, now: Timestamp) -> String {
 }
 
 /// What a certificate says, in the words that registrations use.
-pub fn describe(lines: &mut Lines, certificate: &Certificate, now: Timestamp) {
+fn describe(lines: &mut Lines, certificate: &Certificate, now: Timestamp) {
     names(lines, "subject", certificate.subject());
     names(lines, "issuer", certificate.issuer());
     lines.say("serial", certificate.serial_hex());

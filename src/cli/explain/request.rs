@@ -52,7 +52,7 @@ pub async fn explain(config: &ConfigArgument, request_id: String, event_alone: b
                 Some(_) => text("client_id").and_then(|client_id| client_id.parse::<ClientId>().ok()),
                 None => None,
             };
-            let asked = Asked { loaded: &loaded, client: client.as_ref(), anchors: &[] };
+            let asked = Asked { loaded: &loaded, client: client.as_ref(), is_named: false, anchors: &[] };
             asked.explain(&mut lines, &origin(&event), &certificates).await?;
         }
     }

@@ -11,9 +11,10 @@ use serde_json::Value;
 use super::super::cert::date;
 use super::super::{ConfigArgument, print};
 use super::Lines;
+use super::cert::Asked;
 use crate::app::open_store;
 use crate::config::Loaded;
-use crate::domain::{Clock as _, Issuer, Lifetime, RuleKind, SystemClock, Thumbprint, Timestamp};
+use crate::domain::{ClientId, Clock as _, Issuer, Lifetime, RuleKind, SystemClock, Thumbprint, Timestamp};
 use crate::jose::jws::Compact;
 use crate::jose::random::SystemRandomness;
 use crate::keys::SigningKeys;
@@ -52,26 +53,21 @@ impl Token {
         let loaded = self.config.load()?;
         let now = SystemClock::new().now()?;
         let text = self.read()?;
-        let certificate = match &self.cert {
-            None => None,
-            Some(file) => Some(pem::load_certificates(file)?.into_iter().next().context("no certificate")?),
-        };
+        let chain = self.cert.as_ref().map(|file| pem::load_certificates(file)).transpose()?.unwrap_or_default();
         let mut lines = Lines::default();
-        let bound_to = match &loaded.settings.issuer {
+        let said = match &loaded.settings.issuer {
             Some(issuer) => checked(&mut lines, &loaded, issuer, &text, now).await?,
             None => {
                 lines.heading("token");
                 lines.say("signature", "not checked: this is a gateway's configuration");
-                unverified(&mut lines, &text, now)?
+                Said { bound_to: unverified(&mut lines, &text, now)?, client: None }
             }
         };
-        binding(&mut lines, bound_to, certificate.as_ref());
-        if let Some(certificate) = &certificate {
-            lines.heading("certificate");
-            if let Some(file) = &self.cert {
-                lines.say("from", format!("{} (a file: nobody has shown that he holds the key)", file.display()));
-            }
-            super::cert::describe(&mut lines, certificate, now);
+        binding(&mut lines, said.bound_to, chain.first());
+        if let Some(file) = &self.cert {
+            let from = format!("{} (a file: nobody has shown that he holds the key)", file.display());
+            let asked = Asked { loaded: &loaded, client: said.client.as_ref(), is_named: false, anchors: &[] };
+            asked.explain(&mut lines, &from, &chain).await?;
         }
         print(lines.0)?;
         Ok(ExitCode::SUCCESS)
@@ -102,14 +98,16 @@ impl Token {
     }
 }
 
+/// What a token says that a certificate is put beside.
+struct Said {
+    /// The certificate that it is bound to. `Some(Err)` is a `cnf` that cannot be honoured.
+    bound_to: Option<Result<Thumbprint, String>>,
+    /// Whose it is, where that is verified.
+    client: Option<ClientId>,
+}
+
 /// Reads a token of this deployment with its own keys.
-async fn checked(
-    lines: &mut Lines,
-    loaded: &Loaded,
-    issuer: &str,
-    text: &str,
-    now: Timestamp,
-) -> anyhow::Result<Option<Result<Thumbprint, String>>> {
+async fn checked(lines: &mut Lines, loaded: &Loaded, issuer: &str, text: &str, now: Timestamp) -> anyhow::Result<Said> {
     let issuer: Issuer = issuer.parse().map_err(|error| anyhow::anyhow!("`issuer`: {error}"))?;
     let store = open_store(loaded, &SystemClock::new(), &SystemRandomness).await?;
     let keys = SigningKeys::load(&store).await?;
@@ -127,7 +125,7 @@ async fn checked(
             lines.say("verdict", format!("refused: {reason}: {problem}"));
             // What it claims is worth nothing, and may still say where it came from.
             lines.say("it claims", "(none of this is verified)");
-            unverified(lines, text, now).unwrap_or(None)
+            Said { bound_to: unverified(lines, text, now).unwrap_or(None), client: None }
         }
         Ok(facts) => {
             tell(lines, &facts);
@@ -156,7 +154,7 @@ async fn checked(
                     Err((reason, problem)) => format!("refused: {reason}: {problem}"),
                 },
             );
-            facts.certificate().map(|thumbprint| Ok(*thumbprint))
+            Said { bound_to: facts.certificate().map(|thumbprint| Ok(*thumbprint)), client: facts.client_id }
         }
     };
     store.close().await;

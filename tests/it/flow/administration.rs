@@ -264,6 +264,16 @@ async fn tokens_and_certificates_are_revoked() {
         let answer = operator.tell(&stack, "POST", "/admin/revocations", &json!({ "kind": kind, "value": value })).await;
         assert_eq!((answer.status, answer.error().as_str()), (400, "invalid_request"), "{kind}");
     }
+    // As people get thumbprints wrong.
+    let (hex, colons) = ("a4".repeat(32), vec!["A4"; 32].join(":"));
+    for (value, problem) in [(hex.as_str(), "in hexadecimal"), (colons.as_str(), "with colons"), (&hex[..40], "SHA-1")] {
+        for kind in ["certificate", "certificate_key"] {
+            let answer = operator.tell(&stack, "POST", "/admin/revocations", &json!({ "kind": kind, "value": value })).await;
+            assert_eq!(answer.status, 400, "{}", answer.text());
+            let description = answer.json()["error_description"].as_str().unwrap_or_default().to_owned();
+            assert!(description.contains(problem), "{kind} {value}: {description}");
+        }
+    }
 }
 
 /// 1. People are listed and found by their username; nothing secret is told.

@@ -82,13 +82,24 @@ async fn a_token_is_explained_beside_a_certificate() {
     };
     for token in [stack.token(&stack.alice).await, stack.opaque_token(&stack.alice).await] {
         let said = explain(&token, &["--cert", "alice.pem"]).await.ok();
-        for expected in ["it stands", "the token is bound to this certificate", &stack.alice.thumbprint(), "client_id      alice"]
-        {
+        for expected in [
+            "it stands",
+            "the token is bound to this certificate",
+            &stack.alice.thumbprint(),
+            "client_id      alice",
+            // Everything that `explain cert` tells, with the registration of the token's client.
+            "`clients`      accepted by `CN=Client CA` (SPKI SHA-256 ",
+            "no rule names this certificate",
+            "client `alice`",
+            "this is the registered one",
+            "{\"tls_client_auth_subject_dn\":\"CN=alice\"}",
+        ] {
             assert!(said.contains(expected), "{expected} is not in\n{said}");
         }
         assert!(!said.contains(&token), "the token itself is told to nobody");
         let said = explain(&token, &["--cert", "mallory.pem"]).await.ok();
         assert!(said.contains("refused: binding_certificate_mismatch"), "{said}");
+        assert!(said.contains("refused: certificate_subject_mismatch"), "the matcher that fails: {said}");
         assert_eq!(stack.revoke(&stack.alice, &token).await.status, 200);
         assert!(explain(&token, &[]).await.ok().contains("refused: token_revoked"));
     }

@@ -444,6 +444,12 @@ async fn mistakes_are_named() {
         ("client_secret_file", "key_file = \"alice-key.pem\"\nclient_secret_file", "`certificate_file` is missing"),
         ("client_secret_file", "groups_claim = \"roles\"\nclient_secret_file", "`groups_claim` and `group` belong together"),
         ("[[identity", &format!("{provider}[[identity"), "there are two of the name `corp`"),
+        (
+            "client_secret_file = \"secret\"\n",
+            "client_secret_file = \"secret\"\naccounts = \"create\"\n[certificate_sign_in]\nurl = \"https://people.example\"\n\
+             anchor_set = \"clients\"\nname_field = \"CN\"\n",
+            "`name_field` beside `accounts = \"create\"` of identity provider `corp`",
+        ),
     ] {
         assert!(provider.contains(from), "{from}");
         let said = check(&provider.replacen(from, to, 1)).await.failed();

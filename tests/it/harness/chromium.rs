@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
-use super::ports;
+use super::{left_out, ports};
 
 /// The key under which WebDriver names an element.
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
@@ -37,9 +37,7 @@ impl Chromium {
             let required = std::env::var("SYMBOLON_TEST_REQUIRE").unwrap_or_default();
             let required = required.split(',').any(|name| name.trim() == "browser");
             assert!(!required, "a browser is required here, but `{missing}` is not in PATH");
-            println!(
-                "the browser was left out of this test: `{missing}` is not in PATH (Debian: apt-get install chromium-driver)"
-            );
+            left_out(&format!("tests in a browser: `{missing}` is not in PATH (Debian: apt-get install chromium-driver)"));
             return None;
         }
         let port = ports::free();

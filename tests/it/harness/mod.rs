@@ -67,6 +67,7 @@ pub use client::{Caller, Connection, Http, Tls};
 pub use dpop::Prover;
 pub use exchange::exchange;
 pub use person::Person;
+pub use postgres::left_out;
 pub use publisher::Publisher;
 pub use stack::{Engine, Setup, Stack};
 pub use tcp_route::TcpPlace;

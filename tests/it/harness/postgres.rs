@@ -13,6 +13,10 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
+#[path = "left_out.rs"]
+mod left_out;
+pub use left_out::left_out;
+
 /// Whether the server writes its log to the disk before it answers, as one that is meant to last does. Set before its first use.
 pub static DURABLE: AtomicBool = AtomicBool::new(false);
 
@@ -42,7 +46,7 @@ pub async fn database() -> Option<String> {
 pub fn leave_out(reason: &str) {
     let required = std::env::var("SYMBOLON_TEST_REQUIRE").unwrap_or_default();
     assert!(!required.split(',').any(|name| name.trim() == "postgres"), "PostgreSQL is required here, but {reason}");
-    println!("PostgreSQL was left out of this test: {reason}");
+    left_out(&format!("tests with PostgreSQL: {reason}"));
 }
 
 static SERVER: OnceLock<Result<Server, String>> = OnceLock::new();

@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+use super::left_out;
+
 /// A program that ends clients' TLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Program {
@@ -31,7 +33,7 @@ impl Program {
         let known = ["/usr/sbin", "/usr/local/sbin", "/usr/bin", "/usr/local/bin"].map(|folder| format!("{folder}/{name}"));
         let found = known.into_iter().find(|path| Path::new(path).exists());
         if found.is_none() {
-            println!("`{name}` is not installed: what it would send is left out of this test (Debian: apt-get install {name})");
+            left_out(&format!("what `{name}` sends: it is not installed (Debian: apt-get install {name})"));
         }
         found
     }

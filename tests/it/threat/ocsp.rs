@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::withdrawn_certificate::{refused_with, token_request};
 use super::{passed, refused};
 use crate::harness::publisher::Publisher;
-use crate::harness::{Authority, Call, Http, Identity, Leaf, Setup, Stack, command::symbolon, ports};
+use crate::harness::{Authority, Call, Http, Identity, Leaf, Setup, Stack, command::symbolon, left_out, ports};
 
 const HOUR: i64 = 3_600;
 const GOOD: &[u8] = b"\x80\x00";
@@ -108,7 +108,7 @@ impl Drop for Responder {
 #[tokio::test]
 async fn openssls_responder_is_asked_and_followed() {
     if Command::new("openssl").arg("version").stdout(Stdio::null()).status().is_err() {
-        return println!("left out: there is no openssl");
+        return left_out("OpenSSL's responder: there is no openssl");
     }
     let mut responder = Responder::new();
     let mut stack = prepared("ocsp = true", INSIDE).await;

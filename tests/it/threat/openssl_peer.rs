@@ -16,12 +16,12 @@ use tokio::process::Command;
 
 use super::passed;
 use crate::harness::command::symbolon;
-use crate::harness::{Authority, Call, Leaf, Setup, Stack, ports};
+use crate::harness::{Authority, Call, Leaf, Setup, Stack, left_out, ports};
 
 fn has_openssl() -> bool {
     let found = std::process::Command::new("openssl").arg("version").stdout(Stdio::null()).status().is_ok();
     if !found {
-        println!("left out: there is no openssl");
+        left_out("tests with OpenSSL at the other end: there is no openssl");
     }
     found
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::ocsp::Responder;
 use crate::harness::publisher::Publisher;
-use crate::harness::{Authority, Identity, Leaf, Setup, Stack, command::symbolon, ports};
+use crate::harness::{Authority, Identity, Leaf, Setup, Stack, command::symbolon, left_out, ports};
 
 const GOOD: &[u8] = b"\x80\x00";
 const UNKNOWN: &[u8] = b"\x82\x00";
@@ -59,7 +59,7 @@ async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
 fn has_openssl() -> bool {
     let found = std::process::Command::new("openssl").arg("version").stdout(Stdio::null()).status().is_ok();
     if !found {
-        println!("left out: there is no openssl");
+        left_out("tests with OpenSSL at the other end: there is no openssl");
     }
     found
 }

@@ -6,7 +6,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::process::Command;
 
-use crate::harness::{Leaf, Setup, Stack, ports};
+use crate::harness::{Leaf, Setup, Stack, left_out, ports};
 
 /// What a server says to a hello.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -233,7 +233,7 @@ async fn output_of(program: &str, arguments: &[&str]) -> Option<String> {
     match tokio::time::timeout(std::time::Duration::from_secs(120), output).await {
         Ok(Ok(output)) => Some(String::from_utf8_lossy(&output.stdout).into_owned()),
         Ok(Err(_)) => {
-            eprintln!("`{program}` is not installed: what it would say is left out of this test");
+            left_out(&format!("what `{program}` says of the TLS policy: it is not installed"));
             None
         }
         Err(_) => panic!("{program} does not end"),

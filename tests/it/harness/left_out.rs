@@ -1,0 +1,14 @@
+//! What this machine cannot show: said once for each process, where it is seen.
+
+use std::collections::BTreeSet;
+use std::io::Write as _;
+use std::sync::{Mutex, PoisonError};
+
+static SAID: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+
+/// Says that something is left out, and why. Not by `println!`: the test runner keeps to itself what a test that passes prints.
+pub fn left_out(why: &str) {
+    if SAID.lock().unwrap_or_else(PoisonError::into_inner).insert(why.to_owned()) {
+        let _ = writeln!(std::io::stderr(), "left out: {why}");
+    }
+}
