@@ -9,6 +9,7 @@ use crate::domain::{Randomness, RandomnessUnavailable};
 pub struct SystemRandomness;
 
 impl Randomness for SystemRandomness {
+    #[allow(clippy::disallowed_methods, reason = "the one place where the machine's randomness is drawn")]
     fn fill(&self, bytes: &mut [u8]) -> Result<(), RandomnessUnavailable> {
         rand::fill(bytes).map_err(|_| RandomnessUnavailable)
     }
