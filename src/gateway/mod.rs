@@ -292,7 +292,6 @@ impl Gateway {
         policies: &PolicySet,
         case: &mut Case<'_>,
     ) -> Result<Response<Body>, Rejection> {
-        in_step().await;
         let started = self.clock.monotonic();
         let (mut head, body) = request.into_parts();
         let target = wire::inspect(&head, self.max_headers)?;
@@ -325,6 +324,7 @@ impl Gateway {
         if route.upstreams.members().next().is_none() {
             return Err(RouteError::Unknown.into());
         }
+        in_step().await;
         let Passage { admission, dpop_nonce, authorization, now } = self.admit(&route, (&head, &target), case).await?;
         // Held until the last byte of the answer.
         let place = match &route.concurrency {
