@@ -82,16 +82,20 @@ impl App {
     /// is missing.
     pub async fn start(loaded: Loaded, role: Role) -> anyhow::Result<Self> {
         let loaded = Arc::new(loaded);
+        Self::read(&loaded, role).await.map_err(|error| placed(&loaded, error))
+    }
+
+    async fn read(loaded: &Arc<Loaded>, role: Role) -> anyhow::Result<Self> {
         // Before the first file is read, so that no change is missed.
-        let first_seen = reload::Stamps::of(&loaded);
+        let first_seen = reload::Stamps::of(loaded);
         let (settings, base) = (&loaded.settings, loaded.base_dir.as_path());
         if settings.listener.is_empty() {
-            bail!("{}: no [[listener]]: there is no address to listen on", loaded.file.display());
+            bail!("`listener`: there is none, and so no address to listen on: write a [[listener]]");
         }
         metrics::install().context("metrics")?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let randomness: Arc<dyn Randomness> = Arc::new(SystemRandomness);
-        stored_anchors::check_consent(&loaded)?;
+        stored_anchors::check_consent(loaded)?;
         let anchors = AnchorSets::load(&settings.anchor_set, base, None).context("[anchor_set]")?;
         let anchors = Arc::new(CurrentAnchors::new(anchors));
         let mut listeners = Vec::new();
@@ -104,7 +108,7 @@ impl App {
         check_role(role, &serves)?;
         let audit = AuditSink::start(&settings.audit, base).context("[audit]")?;
         let server = if serves(Service::AuthorizationServer) {
-            Some(server::build(&loaded, anchors.clone(), audit.clone(), clock.clone(), randomness.clone()).await?)
+            Some(server::build(loaded, anchors.clone(), audit.clone(), clock.clone(), randomness.clone()).await?)
         } else {
             None
         };
@@ -113,7 +117,7 @@ impl App {
         } else {
             None
         };
-        let lists = ListFetcher::build(&loaded, anchors.clone(), clock.clone())?;
+        let lists = ListFetcher::build(loaded, anchors.clone(), clock.clone())?;
         let reloader = Arc::new(reload::Reloader {
             loaded: loaded.clone(),
             anchors,
@@ -130,7 +134,7 @@ impl App {
             Some((server, _)) => StoredTrust::start(&server.store, &reloader).await?,
             None => None,
         };
-        Ok(Self { loaded, listeners, reloader, stored, server, gateway, lists, audit, clock })
+        Ok(Self { loaded: Arc::clone(loaded), listeners, reloader, stored, server, gateway, lists, audit, clock })
     }
 
     /// The addresses that are listened on, by listener name.
@@ -244,11 +248,25 @@ fn check_role(role: Role, serves: &dyn Fn(Service) -> bool) -> anyhow::Result<()
 
 /// Checks what can be checked of a configuration without starting or writing anything: every file it names is read.
 pub fn check(loaded: &Loaded) -> anyhow::Result<()> {
+    check_all(loaded).map_err(|error| placed(loaded, error))
+}
+
+/// Says first where the setting stands that an error names.
+fn placed(loaded: &Loaded, error: anyhow::Error) -> anyhow::Error {
+    let told = format!("{error:#}");
+    let place = loaded.place_named_in(&told).filter(|_| !told.starts_with(&*loaded.file.to_string_lossy()));
+    match place {
+        Some(place) => error.context(place),
+        None => error,
+    }
+}
+
+fn check_all(loaded: &Loaded) -> anyhow::Result<()> {
     let (settings, base) = (&loaded.settings, loaded.base_dir.as_path());
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let anchors = AnchorSets::load(&settings.anchor_set, base, None).context("[anchor_set]")?;
     if settings.listener.is_empty() {
-        bail!("{}: no [[listener]]: there is no address to listen on", loaded.file.display());
+        bail!("`listener`: there is none, and so no address to listen on: write a [[listener]]");
     }
     stored_anchors::check_consent(loaded)?;
     let serves = |service| settings.listener.iter().any(|listener| listener.services.contains(&service));

@@ -185,7 +185,7 @@ impl Reloader {
         let what = "certificates, keys and anchor sets".to_owned();
         // Whoever held it before may have broken off: nothing is half in force then.
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        let result = self.read_and_swap().map_err(|error| format!("{error:#}"));
+        let result = self.read_and_swap().map_err(|error| format!("{:#}", super::placed(&self.loaded, error)));
         metrics::RELOAD_FAILING.alone().set(if result.is_ok() { 0.0 } else { 1.0 });
         let event = match &result {
             Ok(()) => {

@@ -105,18 +105,18 @@ struct Checked {
 fn checked(loaded: &Loaded) -> anyhow::Result<Checked> {
     let settings = &loaded.settings;
     let Some(issuer) = &settings.issuer else {
-        bail!("{}: `issuer` is missing: the URL that clients and resources know this server by", loaded.file.display());
+        bail!("`issuer` is missing: the URL that clients and resources know this server by");
     };
     let url = |key: &str, text: &str| {
         if text.ends_with('/') {
-            bail!("{}: `{key}` = \"{text}\" must not end in a slash: endpoints are appended to it", loaded.file.display());
+            bail!("`{key}` = \"{text}\" must not end in a slash: endpoints are appended to it");
         }
-        text.parse::<Issuer>().map_err(|error| anyhow::anyhow!("{}: `{key}` = \"{text}\" {error}", loaded.file.display()))
+        text.parse::<Issuer>().map_err(|error| anyhow::anyhow!("`{key}` = \"{text}\" {error}"))
     };
     let issuer = url("issuer", issuer)?;
     let mtls_url = settings.mtls_url.as_deref().map(|text| url("mtls_url", text)).transpose()?;
     if mtls_url.as_ref().is_some_and(|mtls| mtls.path() != issuer.path()) {
-        bail!("{}: `mtls_url` must have the same path as `issuer`", loaded.file.display());
+        bail!("`mtls_url` must have the same path as `issuer`");
     }
     let key_plan = KeyPlan::of(settings).context("[signing]")?;
     let resources = Resources::from_settings(&settings.resource, &key_plan).context("[[resource]]")?;

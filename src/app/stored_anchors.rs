@@ -162,7 +162,7 @@ pub fn check_consent(loaded: &Loaded) -> anyhow::Result<()> {
     match settings.anchor_set.iter().find(|(_, set)| set.stored && !has_store) {
         None => Ok(()),
         Some((name, _)) => {
-            bail!("{}: [anchor_set.{name}] has `stored = true`, and a gateway has no store: name `files`", loaded.file.display())
+            bail!("[anchor_set.{name}] has `stored = true`, and a gateway has no store: name `files`")
         }
     }
 }

@@ -20,7 +20,7 @@ pub enum Ca {
 
 /// Make the authority's certificate and private key
 #[derive(Debug, Args)]
-#[command(after_help = "Example:
+#[command(after_help = "Examples:
   symbolon ca init --dir pki && symbolon cert issue --dir pki --name alice --client
 
 This authority is for development: it keeps its key in a file and publishes no revocation.")]

@@ -77,7 +77,7 @@ pub struct Issue {
 
 /// Show what a certificate says
 #[derive(Debug, Args)]
-#[command(after_help = "Example:
+#[command(after_help = "Examples:
   symbolon cert show pki/alice.pem")]
 pub struct Show {
     /// A PEM file

@@ -118,6 +118,8 @@ struct Identity {
 
 /// List every client
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  symbolon client list")]
 pub struct List {
     #[command(flatten)]
     config: ConfigArgument,
@@ -125,6 +127,8 @@ pub struct List {
 
 /// Show a registration as JSON
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  symbolon client show alice")]
 pub struct Show {
     /// The client_id
     #[arg(allow_hyphen_values = true)]
@@ -135,6 +139,8 @@ pub struct Show {
 
 /// Remove a client and revoke its tokens
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  symbolon client remove alice")]
 pub struct Remove {
     /// The client_id
     #[arg(allow_hyphen_values = true)]
@@ -145,7 +151,7 @@ pub struct Remove {
 
 /// Make registrations what a file says
 #[derive(Debug, Args)]
-#[command(after_help = "Example:
+#[command(after_help = "Examples:
   symbolon client apply clients.json --dry-run
 
 The file is a JSON array of client metadata in the words of RFC 7591 and RFC 8705. Clients it does not name stay as they are.")]

@@ -45,6 +45,8 @@ pub struct Rotate {
 
 /// List the live secrets
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  symbolon client secret list legacy")]
 pub struct List {
     /// The client_id
     #[arg(allow_hyphen_values = true)]
@@ -55,6 +57,8 @@ pub struct List {
 
 /// End a secret now
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  symbolon client secret revoke legacy 1")]
 pub struct Revoke {
     /// The client_id
     #[arg(allow_hyphen_values = true)]

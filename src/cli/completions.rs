@@ -9,7 +9,7 @@ use super::{Cli, print};
 
 /// Print a completion script for a shell
 #[derive(Debug, Args)]
-#[command(after_help = "Example:
+#[command(after_help = "Examples:
   symbolon completions bash > /etc/bash_completion.d/symbolon")]
 pub struct Completions {
     /// The shell

@@ -17,11 +17,15 @@ pub enum Config {
     /// Print the configuration in force, each value with its source; secrets are hidden
     Print(Print),
     /// Print the reference of every key
+    #[command(after_help = "Examples:\n  symbolon config reference > reference.md")]
     Reference,
 }
 
 /// Check that a configuration and the files it names can be used
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  symbolon config check symbolon.toml
+  symbolon config check --config gateway.toml")]
 pub struct Check {
     #[command(flatten)]
     config: ConfigArgument,
@@ -32,6 +36,9 @@ pub struct Check {
 
 /// Print the configuration in force
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  symbolon config print --config symbolon.toml
+  SYMBOLON__LOG__FILTER=debug symbolon config print")]
 pub struct Print {
     #[command(flatten)]
     config: ConfigArgument,

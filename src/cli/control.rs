@@ -9,7 +9,7 @@ use crate::app::{Question, ask};
 
 /// Ask a running process whether it can do its work
 #[derive(Debug, Args)]
-#[command(after_help = "Example:
+#[command(after_help = "Examples:
   symbolon status --config symbolon.toml && echo ready")]
 pub struct Status {
     #[command(flatten)]
@@ -18,6 +18,8 @@ pub struct Status {
 
 /// Have a running process read certificates, keys and anchor sets again
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  symbolon reload --config gateway.toml")]
 pub struct Reload {
     #[command(flatten)]
     config: ConfigArgument,

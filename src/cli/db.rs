@@ -29,6 +29,8 @@ pub enum Db {
 
 /// Say where the database is, its schema's version and its deployment
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  symbolon db status")]
 pub struct Status {
     #[command(flatten)]
     config: ConfigArgument,
@@ -36,6 +38,8 @@ pub struct Status {
 
 /// Make or migrate the schema
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  symbolon db migrate --config symbolon.toml")]
 pub struct Migrate {
     #[command(flatten)]
     config: ConfigArgument,
@@ -43,7 +47,7 @@ pub struct Migrate {
 
 /// Write a copy of a SQLite database to a new file
 #[derive(Debug, Args)]
-#[command(after_help = "Example:
+#[command(after_help = "Examples:
   symbolon db backup /backup/symbolon-$(date +%F).db --config symbolon.toml
 
 The copy is sealed like the database: keep the master key elsewhere. PostgreSQL is backed up with its own tools.")]
@@ -56,7 +60,10 @@ pub struct Backup {
 
 /// Put a copy in the place of the database
 #[derive(Debug, Args)]
-#[command(after_help = "Stop every process that uses the database first. What was in its place is kept beside it.")]
+#[command(after_help = "Examples:
+  symbolon db restore /backup/symbolon-2026-11-01.db --config symbolon.toml
+
+Stop every process that uses the database first. What was in its place is kept beside it.")]
 pub struct Restore {
     /// The copy
     file: PathBuf,
@@ -66,6 +73,8 @@ pub struct Restore {
 
 /// Read the whole database and open every sealed value
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  symbolon db check")]
 pub struct Check {
     #[command(flatten)]
     config: ConfigArgument,

@@ -35,6 +35,8 @@ pub enum Keys {
 
 /// List the signing keys
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  symbolon keys list")]
 pub struct List {
     #[command(flatten)]
     config: ConfigArgument,
@@ -58,10 +60,11 @@ pub struct Rotate {
 
 /// Revoke a signing key
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Every token that the key signed is refused: by this server at once, by gateways that follow the revocation feed within
-a second, elsewhere when verifiers fetch the keys again. Clients have to ask for new tokens."
-)]
+#[command(after_help = "Examples:
+  symbolon keys revoke -JXmVbyTTrGnnEGGqfKTuwLm1nJNkhRZlHHBDnIYtWk
+
+Every token that the key signed is refused: by this server at once, by gateways that follow the revocation feed within
+a second, elsewhere when verifiers fetch the keys again. Clients have to ask for new tokens.")]
 pub struct Revoke {
     /// The key's `kid`
     #[arg(allow_hyphen_values = true)]

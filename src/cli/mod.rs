@@ -22,7 +22,7 @@ mod user_account;
 mod user_certificate;
 mod user_passkey;
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -30,6 +30,7 @@ use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Loaded, load};
+use crate::telemetry::log::Colour;
 
 /// An OAuth 2.0 authorization server whose tokens are bound to the client's certificate (RFC 8705), and the gateway that enforces
 /// the binding on every request.
@@ -120,7 +121,10 @@ pub fn main() -> ExitCode {
     match run_command(cli.command) {
         Ok(code) => code,
         Err(error) => {
-            let (red, plain) = if std::io::stderr().is_terminal() { ("\x1b[1;31m", "\x1b[0m") } else { ("", "") };
+            let (red, plain) = match Colour::on(&std::io::stderr()) {
+                Colour::On => ("\x1b[1;31m", "\x1b[0m"),
+                Colour::Off => ("", ""),
+            };
             let _ = writeln!(std::io::stderr(), "{red}error:{plain} {}", told(&error));
             ExitCode::FAILURE
         }
@@ -201,6 +205,42 @@ mod tests {
             let parsed = super::Cli::try_parse_from([&["symbolon"], arguments].concat());
             assert!(parsed.is_ok(), "{arguments:?}: {}", parsed.err().map(|error| error.to_string()).unwrap_or_default());
         }
+    }
+
+    /// Every command that does something shows how it is used, and what it shows is understood.
+    #[test]
+    fn every_command_has_examples() {
+        let mut seen = 0;
+        let mut left = vec![(super::Cli::command(), String::from("symbolon"))];
+        while let Some((command, name)) = left.pop() {
+            for inner in command.get_subcommands().filter(|inner| !inner.is_hide_set()) {
+                left.push((inner.clone(), format!("{name} {}", inner.get_name())));
+            }
+            if command.is_subcommand_required_set() || command.get_arguments().next().is_none() && command.has_subcommands() {
+                continue;
+            }
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let examples: Vec<&str> =
+                help.lines().skip_while(|line| *line != "Examples:").skip(1).take_while(|line| !line.is_empty()).collect();
+            assert!(examples.iter().any(|line| line.contains(&name)), "{name}: {help}");
+            for line in examples.into_iter().filter(|line| line.contains("symbolon ")) {
+                // Each command of the line, as a shell would take it apart; what stands after three blanks or a `#` explains.
+                let text = line.replace("$(date +%F)", "2026-11-01");
+                let text = text.trim_start().split(" #").next().unwrap_or_default().split("   ").next().unwrap_or_default();
+                for part in text.split([';', '|', '<', '>']).flat_map(|part| part.split("&&")) {
+                    let Some(at) = part.find("symbolon ") else { continue };
+                    let unquoted = part[at..].split('\'').enumerate();
+                    let words = unquoted.flat_map(|(number, words)| match number % 2 {
+                        0 => words.split_whitespace().map(str::to_owned).collect::<Vec<_>>(),
+                        _ => vec![words.to_owned()],
+                    });
+                    let parsed = super::Cli::try_parse_from(words);
+                    assert!(parsed.is_ok(), "{line}: {}", parsed.err().map(|error| error.to_string()).unwrap_or_default());
+                    seen += 1;
+                }
+            }
+        }
+        assert!(seen > 50, "{seen}");
     }
 
     #[test]

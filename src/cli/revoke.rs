@@ -57,6 +57,8 @@ pub struct Restore {
 
 /// List what is revoked by `cert revoke`
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  symbolon cert list-revoked --config symbolon.toml")]
 pub struct ListRevoked {
     #[command(flatten)]
     config: ConfigArgument,

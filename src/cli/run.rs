@@ -49,6 +49,8 @@ pub enum GatewayCommand {
 
 /// List what each route requires
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  symbolon gateway check --config gateway.toml")]
 pub struct GatewayCheck {
     #[command(flatten)]
     config: ConfigArgument,

@@ -31,7 +31,7 @@ const MAX_BODY: usize = 1 << 20;
 
 /// Run an upstream that answers with what it received and verifies the gateway's assertion
 #[derive(Debug, Args)]
-#[command(after_help = "Example:
+#[command(after_help = "Examples:
   symbolon sample-upstream --listen 127.0.0.1:8000 --gateway https://localhost:9443 --ca ca.pem --audience localhost:9443")]
 pub struct SampleUpstream {
     /// Where to listen, plain HTTP

@@ -16,6 +16,8 @@ use crate::store::{SealKeyRecord, SealKeyState, Store};
 
 /// List the seal keys
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  symbolon keys list-seal --json")]
 pub struct ListSeal {
     /// Print JSON, with times in seconds since 1970
     #[arg(long)]
@@ -26,6 +28,8 @@ pub struct ListSeal {
 
 /// Make a new seal key
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  symbolon keys rotate-seal")]
 pub struct RotateSeal {
     #[command(flatten)]
     config: ConfigArgument,
@@ -33,7 +37,10 @@ pub struct RotateSeal {
 
 /// Wrap every seal key by the first master key of the configuration
 #[derive(Debug, Args)]
-#[command(after_help = "A start of the server does the same. To change the master key of a deployment:
+#[command(after_help = "Examples:
+  symbolon keys rewrap
+
+A start of the server does the same. To change the master key of a deployment:
   1. add the new [[seal.key]] in the second place, for every process, and restart each
   2. move it to the first place, and restart each; `symbolon keys list-seal` names the key that wraps
   3. take the old one away")]

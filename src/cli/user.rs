@@ -41,12 +41,14 @@ pub enum User {
     /// List everybody
     List(List),
     /// Show what is known of a person as JSON
+    #[command(after_help = "Examples:\n  symbolon user show alice")]
     Show(Named),
     /// Change what is known of a person
     Change(Box<Change>),
     /// Set a person's password and end their sessions
     SetPassword(SetPassword),
     /// Take a person's second factor away, when they have lost it and their recovery codes
+    #[command(after_help = "Examples:\n  symbolon user remove-second-factor alice")]
     RemoveSecondFactor(Named),
     /// Let a person sign in with a certificate
     LinkCertificate(LinkCertificate),
@@ -57,10 +59,13 @@ pub enum User {
     /// Take an account at another provider away from a person, and end their sessions
     UnlinkAccount(UnlinkAccount),
     /// Keep a person out: end their sessions and revoke their tokens
+    #[command(after_help = "Examples:\n  symbolon user disable alice")]
     Disable(Named),
     /// Let a person in again
+    #[command(after_help = "Examples:\n  symbolon user enable alice")]
     Enable(Named),
     /// Remove a person for good: no copy of the database says anything of them any more
+    #[command(after_help = "Examples:\n  symbolon user remove alice")]
     Remove(Named),
 }
 
@@ -159,6 +164,8 @@ struct Profile {
 
 /// List everybody
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  symbolon user list")]
 pub struct List {
     #[command(flatten)]
     config: ConfigArgument,
@@ -175,6 +182,9 @@ pub struct Named {
 
 /// Change what is known of a person
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  symbolon user change alice --email alice@example.org --email-verified
+  symbolon user change alice --group staff --group payments")]
 pub struct Change {
     /// The username
     username: String,
@@ -186,6 +196,9 @@ pub struct Change {
 
 /// Set a person's password
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  symbolon user set-password alice
+  echo 'lantern-orbit-velvet-fjord' | symbolon user set-password alice --password-stdin")]
 pub struct SetPassword {
     /// The username
     username: String,

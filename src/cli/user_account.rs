@@ -10,6 +10,8 @@ use crate::store::Unlinked;
 
 /// Take an account at another provider away from a person, and end their sessions
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  symbolon user unlink-account alice 3q2-7wAAAAAAAAAAAAAAAA")]
 pub struct UnlinkAccount {
     /// The username
     username: String,

@@ -38,6 +38,8 @@ pub struct LinkCertificate {
 
 /// Take a certificate away from a person, and end their sessions
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  symbolon user unlink-certificate alice 3q2-7wAAAAAAAAAAAAAAAA")]
 pub struct UnlinkCertificate {
     /// The username
     username: String,

@@ -10,6 +10,8 @@ use crate::store::{Unlinked, Unlinking};
 
 /// Take a passkey away from a person, and end their sessions
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  symbolon user remove-passkey alice 3q2-7wAAAAAAAAAAAAAAAA")]
 pub struct RemovePasskey {
     /// The username
     username: String,

@@ -15,6 +15,7 @@ mod environment;
 mod error;
 mod listener;
 mod load;
+mod place;
 mod print;
 mod reference;
 pub mod settings;

@@ -3,7 +3,8 @@
 
 use http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_METHOD, ORIGIN, VARY,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_METHOD, ORIGIN, STRICT_TRANSPORT_SECURITY,
+    VARY,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, request};
 
@@ -13,6 +14,25 @@ use crate::domain::{Randomness, RandomnessUnavailable};
 /// The name of an interaction (FAPI 1.0 Baseline §6.2.1: "shall set the response header `x-fapi-interaction-id` to the value received from
 /// the corresponding FAPI client request header or to a \[RFC4122\] UUID value if the request header was not provided").
 pub const FAPI_INTERACTION_ID: HeaderName = HeaderName::from_static("x-fapi-interaction-id");
+
+/// `Strict-Transport-Security` (RFC 6797 §6.1) in answers to requests that came by a name.
+#[derive(Clone, Debug)]
+pub enum StrictTransport {
+    /// What the operator set, whatever the upstream says.
+    Always(HeaderValue),
+    /// Where nothing is set, the upstream knows best.
+    UnlessUpstreamSays(HeaderValue),
+}
+
+impl StrictTransport {
+    /// Writes it into an answer.
+    pub fn write(&self, headers: &mut HeaderMap) {
+        match self {
+            Self::Always(value) => drop(headers.insert(STRICT_TRANSPORT_SECURITY, value.clone())),
+            Self::UnlessUpstreamSays(value) => drop(headers.entry(STRICT_TRANSPORT_SECURITY).or_insert_with(|| value.clone())),
+        }
+    }
+}
 
 /// What pages can read beside what a route exposes: why they were refused, the nonce for the next proof, the request's name.
 const EXPOSED: &str = "dpop-nonce, retry-after, www-authenticate, x-fapi-interaction-id, x-request-id";

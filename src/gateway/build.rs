@@ -219,7 +219,7 @@ impl Gateway {
             randomness: surroundings.randomness,
             servers: servers.into_values().collect(),
             passed_on: settings.listener.iter().flat_map(passed_on).collect(),
-            strict_transport: strict_transport(&settings.gateway),
+            strict_transport: strict_transport(&settings.gateway)?,
         })
     }
 

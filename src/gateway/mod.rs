@@ -53,7 +53,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, SET_COOKIE, STRICT_TRANSPORT_SECURITY};
+use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, SET_COOKIE};
 use http::{HeaderName, HeaderValue, Method, Request, Response, Version, request};
 use http_body::Body as _;
 
@@ -69,7 +69,7 @@ use crate::trust::{CurrentAnchors, PeerTrust};
 
 use crate::wire::{self, Arriving, Target, in_step};
 use address::AddressRange;
-use answer_rules::{AnswerRules, NotForPage, Preflight, Told};
+use answer_rules::{AnswerRules, NotForPage, Preflight, StrictTransport, Told};
 use assertion::{Asserter, AssertionTerms, Style};
 use body::Body;
 use certificate::Verdict;
@@ -180,8 +180,7 @@ pub struct Gateway {
     servers: Vec<build::Server>,
     /// What listeners pass on unread, for people to read.
     passed_on: Vec<String>,
-    /// `Strict-Transport-Security` of every answer.
-    strict_transport: Option<HeaderValue>,
+    strict_transport: StrictTransport,
 }
 
 /// What a caller meets of the gateway.
@@ -210,6 +209,8 @@ struct Case<'a> {
     visitor: Option<Box<Visitor>>,
     /// `Set-Cookie` fields for the answer.
     cookies: Vec<HeaderValue>,
+    /// Whether a browser can be told to come back to this host over HTTPS alone.
+    came_by_name: bool,
 }
 
 impl Case<'_> {
@@ -275,8 +276,8 @@ impl Gateway {
         for cookie in case.cookies.drain(..) {
             response.headers_mut().append(SET_COOKIE, cookie);
         }
-        if let Some(strict) = &self.strict_transport {
-            response.headers_mut().insert(STRICT_TRANSPORT_SECURITY, strict.clone());
+        if case.came_by_name {
+            self.strict_transport.write(response.headers_mut());
         }
         // Ours, whatever the upstream says: it leads to the audit event.
         if let Ok(id) = id {
@@ -296,6 +297,7 @@ impl Gateway {
         let (mut head, body) = request.into_parts();
         let target = wire::inspect(&head, self.max_headers)?;
         case.decision.authority = target.authority.as_str().to_owned();
+        case.came_by_name = target.authority.is_public_name();
         case.decision.path = target.path.as_str().to_owned();
         check_direction(&target, case.connection, policies)?;
         case.connection.check_header().map_err(|error| Rejection::Certificate(error.clone()))?;
@@ -458,6 +460,7 @@ impl Gateway {
             form,
             visitor: None,
             cookies: Vec::new(),
+            came_by_name: false,
         })
     }
 

@@ -1,5 +1,6 @@
 //! The log, on standard error.
 
+use std::ffi::OsStr;
 use std::io::IsTerminal;
 
 use tracing_subscriber::EnvFilter;
@@ -19,15 +20,12 @@ pub enum LogError {
     Again,
 }
 
-/// Sends the log of the whole process to standard error, in colour only where that is a terminal and `NO_COLOR` is not set.
+/// Sends the log of the whole process to standard error, in [`Colour`] where that can be.
 ///
 /// # Errors
 /// When the filter is wrong, or the process has a log already.
 pub fn init(settings: &LogSettings) -> Result<(), LogError> {
-    let colour = match std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()) {
-        true => Colour::On,
-        false => Colour::Off,
-    };
+    let colour = Colour::on(&std::io::stderr());
     match settings.format {
         LogFormatSetting::Text => text(settings, colour, std::io::stderr)?.try_init(),
         LogFormatSetting::Json => json(settings, std::io::stderr)?.try_init(),
@@ -35,10 +33,28 @@ pub fn init(settings: &LogSettings) -> Result<(), LogError> {
     .map_err(|_| LogError::Again)
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Colour {
+/// Whether a stream is written to in colour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Colour {
+    /// It is.
     On,
+    /// It is not.
     Off,
+}
+
+impl Colour {
+    /// On where the stream is a terminal that has colours, unless the user wants none (`NO_COLOR` set to anything, `TERM=dumb`).
+    pub fn on(stream: &impl IsTerminal) -> Self {
+        let set = |name: &str| std::env::var_os(name).unwrap_or_default();
+        Self::decide(stream.is_terminal(), &set("NO_COLOR"), &set("TERM"))
+    }
+
+    fn decide(is_terminal: bool, no_color: &OsStr, term: &OsStr) -> Self {
+        match is_terminal && no_color.is_empty() && term != "dumb" {
+            true => Self::On,
+            false => Self::Off,
+        }
+    }
 }
 
 fn text<W>(settings: &LogSettings, colour: Colour, writer: W) -> Result<impl SubscriberInitExt + use<W>, LogError>
@@ -80,6 +96,21 @@ mod tests {
     use std::sync::{Arc, Mutex};
 
     use super::*;
+
+    /// <https://no-color.org>: "when present and not an empty string (regardless of its value)".
+    #[test]
+    fn colour_is_for_terminals_that_want_it() {
+        for (is_terminal, no_color, term, expected) in [
+            (true, "", "xterm-256color", Colour::On),
+            (true, "", "", Colour::On),
+            (false, "", "xterm-256color", Colour::Off),
+            (true, "1", "xterm-256color", Colour::Off),
+            (true, "0", "xterm-256color", Colour::Off),
+            (true, "", "dumb", Colour::Off),
+        ] {
+            assert_eq!(Colour::decide(is_terminal, no_color.as_ref(), term.as_ref()), expected, "{no_color} {term}");
+        }
+    }
 
     #[derive(Clone, Default)]
     struct Lines(Arc<Mutex<Vec<u8>>>);

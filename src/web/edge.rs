@@ -1,7 +1,6 @@
 //! What happens to every request before and after its endpoint: an id, the checks that any endpoint relies on, the headers that
 //! any answer carries, and the audit event of a refusal.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::Router;
@@ -19,7 +18,7 @@ use crate::domain::RequestId;
 use crate::event::{AuditEvent, Reason, Trailed};
 use crate::oauth::error::{Fault, OauthError};
 use crate::telemetry::metrics;
-use crate::wire::{self, Authority};
+use crate::wire;
 
 /// The header that tells the caller the request's id.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -125,7 +124,7 @@ async fn every_request(web: &Web, router: &Router, surface: Surface, peer: Arc<P
     let mut request = Request::from_parts(head, body);
     let (mut response, strict_transport) = match authority {
         Ok(authority) => {
-            let strict = is_public_name(&authority);
+            let strict = authority.is_public_name();
             if let Some(shared) = shared.as_ref().filter(|_| is_preflight) {
                 (shared.preflight(), strict)
             } else {
@@ -202,10 +201,4 @@ fn record(web: &Web, peer: &Peer, response: &Response, request_id: &RequestId, e
         status: rejection.status.as_u16(),
     };
     let _ = web.server.audit.record_refusal(&Trailed { time, event }, shown.map(|certificate| certificate.shown()));
-}
-
-/// HSTS is for names that a browser will come back to: not for localhost and IP literals (RFC 6797 §8.1.1).
-fn is_public_name(authority: &Authority) -> bool {
-    let host = authority.host();
-    host != "localhost" && !host.ends_with(".localhost") && host.trim_matches(['[', ']']).parse::<IpAddr>().is_err()
 }

@@ -1,7 +1,7 @@
 //! `host[:port]` in one spelling.
 
 use std::fmt;
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv6Addr};
 
 /// A request's authority: lower case, without the trailing dot of a host, an IPv6 address in its normal form, the port only when it
 /// is not 443.
@@ -68,6 +68,13 @@ impl Authority {
     /// The port.
     pub const fn port(&self) -> u16 {
         self.port
+    }
+
+    /// Whether a browser can be told to come back to this host over HTTPS alone (HSTS): not localhost, and no IP literal (RFC 6797
+    /// §8.1.1).
+    pub fn is_public_name(&self) -> bool {
+        let host = self.host();
+        host != "localhost" && !host.ends_with(".localhost") && host.trim_matches(['[', ']']).parse::<IpAddr>().is_err()
     }
 
     /// The whole, without the port of `https`.

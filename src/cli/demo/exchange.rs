@@ -31,8 +31,8 @@ pub enum Outcome {
         /// Its body, when that is JSON.
         body: Value,
     },
-    /// The server ended the handshake: what TLS says about it.
-    HandshakeFailed(String),
+    /// The server ended the handshake with this alert.
+    HandshakeRefused(rustls::AlertDescription),
 }
 
 /// A request to make.
@@ -61,7 +61,7 @@ async fn make(tls: Arc<rustls::ClientConfig>, call: &Call<'_>) -> anyhow::Result
     let name = ServerName::try_from(host.clone()).with_context(|| host.clone())?;
     let stream = match TlsConnector::from(tls).connect(name, socket).await {
         Ok(stream) => stream,
-        Err(error) => return Ok(Outcome::HandshakeFailed(error.to_string())),
+        Err(error) => return alert(&error).map(Outcome::HandshakeRefused).ok_or_else(|| error.into()),
     };
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     let connection = tokio::spawn(connection);
@@ -79,7 +79,11 @@ async fn make(tls: Arc<rustls::ClientConfig>, call: &Call<'_>) -> anyhow::Result
     let response = match sender.send_request(request.body(Full::<Bytes>::from(body))?).await {
         Ok(response) => response,
         // In TLS 1.3 the server judges the client's proof after the client believes the handshake done.
-        Err(error) => return handshake_alert(connection.await, error),
+        Err(error) => {
+            let ended = connection.await.ok().and_then(Result::err);
+            let alert = ended.iter().chain([&error]).find_map(|error| alert(error));
+            return alert.map(Outcome::HandshakeRefused).ok_or_else(|| error.into());
+        }
     };
     let (head, body) = response.into_parts();
     let body = Limited::new(body, MAX_ANSWER).collect().await.map_err(|error| anyhow::anyhow!(error))?.to_bytes();
@@ -88,23 +92,13 @@ async fn make(tls: Arc<rustls::ClientConfig>, call: &Call<'_>) -> anyhow::Result
     Ok(Outcome::Answer { status: head.status, headers: head.headers, body })
 }
 
-fn handshake_alert(
-    connection: Result<Result<(), hyper::Error>, tokio::task::JoinError>,
-    error: hyper::Error,
-) -> anyhow::Result<Outcome> {
-    let ended = connection.ok().and_then(Result::err);
-    for error in ended.iter().chain([&error]) {
-        let mut cause: Option<&dyn std::error::Error> = Some(error);
-        while let Some(present) = cause {
-            let alert = present
-                .downcast_ref::<std::io::Error>()
-                .and_then(|error| error.get_ref())
-                .and_then(|inner| inner.downcast_ref::<rustls::Error>());
-            if let Some(rustls::Error::AlertReceived(alert)) = alert {
-                return Ok(Outcome::HandshakeFailed(format!("the server's alert: {alert:?}")));
-            }
-            cause = present.source();
-        }
-    }
-    Err(error.into())
+/// The alert that is somewhere among the causes of an error.
+fn alert(error: &(dyn std::error::Error + 'static)) -> Option<rustls::AlertDescription> {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.filter_map(|cause| cause.downcast_ref::<std::io::Error>()?.get_ref()?.downcast_ref::<rustls::Error>()).find_map(
+        |error| match error {
+            rustls::Error::AlertReceived(alert) => Some(*alert),
+            _ => None,
+        },
+    )
 }

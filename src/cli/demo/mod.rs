@@ -5,7 +5,6 @@ mod exchange;
 mod process;
 mod story;
 
-use std::io::IsTerminal as _;
 use std::net::TcpListener as StdListener;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -19,6 +18,8 @@ use super::sample_upstream::Upstream;
 use deployment::Deployment;
 use process::Process;
 use story::Story;
+
+use crate::telemetry::log::Colour;
 
 /// Show the whole story on this machine: a bound token, a gateway, a thief
 #[derive(Debug, Args)]
@@ -67,7 +68,7 @@ impl Demo {
         let mut server = Process::start("serve", &deployment.server_config(), self.verbose).await?;
         let mut gateway = Process::start("gateway", &deployment.gateway_config(), self.verbose).await?;
 
-        let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+        let colour = Colour::on(&std::io::stdout());
         let told = Story::new(&deployment, &upstream, colour).tell().await;
         let outcome = match told {
             Ok(()) if self.once => Ok(()),

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use http::StatusCode;
-use rustls::ClientConfig;
+use rustls::{AlertDescription, ClientConfig};
 use serde_json::Value;
 
 use super::deployment::Deployment;
@@ -17,6 +17,7 @@ use crate::cli::sample_upstream::Upstream;
 use crate::domain::SystemClock;
 use crate::jose::jws::Compact;
 use crate::pki::pem;
+use crate::telemetry::log::Colour;
 use crate::tls::{self, ClientIdentity};
 
 /// How often, and how many times, the gateway is asked whether a revocation has reached it.
@@ -27,7 +28,7 @@ const ASKS: u32 = 100;
 pub struct Story<'a> {
     deployment: &'a Deployment,
     upstream: &'a Upstream,
-    colour: bool,
+    colour: Colour,
     step: u32,
 }
 
@@ -45,7 +46,7 @@ impl Answer {
 }
 
 impl<'a> Story<'a> {
-    pub fn new(deployment: &'a Deployment, upstream: &'a Upstream, colour: bool) -> Self {
+    pub fn new(deployment: &'a Deployment, upstream: &'a Upstream, colour: Colour) -> Self {
         Self { deployment, upstream, colour, step: 0 }
     }
 
@@ -138,7 +139,11 @@ impl<'a> Story<'a> {
         let call = Call { method: "GET", url, headers: vec![bearer(token)], form: vec![] };
         self.request(&call)?;
         match exchange(thief, &call).await? {
-            Outcome::HandshakeFailed(problem) => self.line("handshake failed", &problem)?,
+            // RFC 8446 section 4.4.3: a signature that is not by the certificate's key, and no other reason.
+            Outcome::HandshakeRefused(AlertDescription::DecryptError) => {
+                self.line("handshake failed", "the server's alert: decrypt_error")?
+            }
+            Outcome::HandshakeRefused(alert) => bail!("the handshake failed for another reason: {alert:?}"),
             Outcome::Answer { status, .. } => bail!("the handshake succeeded, and the answer was {status}"),
         }
         self.nothing_arrived(before)?;
@@ -158,6 +163,8 @@ impl<'a> Story<'a> {
         ensure!(answer.status == StatusCode::OK, "the gateway refused Alice: {}", answer.challenge);
         ensure!(answer.body.pointer("/assertion/verified") == Some(&Value::Bool(true)), "the gateway's assertion did not arrive");
         let received = answer.body.get("headers").cloned().unwrap_or_default();
+        let assertions = received.get("x-symbolon-assertion").and_then(Value::as_array).map_or(0, Vec::len);
+        ensure!(assertions == 1, "{assertions} assertions reached the upstream");
         ensure!(!received.to_string().contains(&forged), "a forged assertion reached the upstream");
         ensure!(
             received.get("x_symbolon_assertion").is_none() && received.get("client-cert").is_none(),
@@ -324,17 +331,17 @@ impl<'a> Story<'a> {
     }
 
     fn bold(&self, text: &str) -> String {
-        if self.colour { format!("\x1b[1m{text}\x1b[0m") } else { text.to_owned() }
+        if self.colour == Colour::On { format!("\x1b[1m{text}\x1b[0m") } else { text.to_owned() }
     }
 
     fn green(&self, text: &str) -> String {
-        if self.colour { format!("\x1b[1;32m{text}\x1b[0m") } else { text.to_owned() }
+        if self.colour == Colour::On { format!("\x1b[1;32m{text}\x1b[0m") } else { text.to_owned() }
     }
 }
 
 fn observe(outcome: Outcome) -> anyhow::Result<Answer> {
     match outcome {
-        Outcome::HandshakeFailed(problem) => bail!("the handshake failed: {problem}"),
+        Outcome::HandshakeRefused(alert) => bail!("the handshake failed: the server's alert {alert:?}"),
         Outcome::Answer { status, headers, body } => {
             let challenge = headers.get(http::header::WWW_AUTHENTICATE).and_then(|value| value.to_str().ok());
             Ok(Answer { status, challenge: challenge.unwrap_or_default().to_owned(), body })

@@ -23,8 +23,8 @@ pub struct GatewaySettings {
     pub assertion_lifetime_seconds: u32,
     /// The private key that signs assertions, PKCS #8 PEM (P-256, P-384 or Ed25519). Without one a key is made at every start.
     pub assertion_key_file: Option<PathBuf>,
-    /// Seconds for which browsers shall come back over HTTPS alone: `Strict-Transport-Security` (RFC 6797) in every answer of the gateway.
-    /// Default: what upstreams say passes.
+    /// Seconds for which browsers shall come back over HTTPS alone: `Strict-Transport-Security` (RFC 6797) in every answer to a request that
+    /// came by a name (never `localhost` or an address), whatever upstreams say. Default: two years where the upstream says nothing.
     pub hsts_max_age_seconds: Option<u32>,
     /// Whether that counts for names below the host too.
     pub hsts_include_subdomains: bool,

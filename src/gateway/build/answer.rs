@@ -12,12 +12,15 @@ use super::route::methods;
 use super::{BuildError, Surroundings, is_taken, setting};
 use crate::config::settings::{CorsSettings, GatewaySettings, RateLimitKeySetting, RouteSettings};
 use crate::gateway::REQUEST_ID;
-use crate::gateway::answer_rules::{AnswerRules, Cors, Credentials, FAPI_INTERACTION_ID, Interactions};
+use crate::gateway::answer_rules::{AnswerRules, Cors, Credentials, FAPI_INTERACTION_ID, Interactions, StrictTransport};
 use crate::gateway::limits::{Concurrency, PerCaller, RateLimit};
 use crate::gateway::strip::Reserved;
 
 /// The most seconds that browsers remember the answer to a preflight (those that remember it longest).
 const MAX_CORS_SECONDS: u32 = 86_400;
+
+/// Seconds for which browsers come back over HTTPS alone unless told otherwise, as the preload list wants it.
+const TWO_YEARS: u32 = 63_072_000;
 
 pub(super) fn rate_limit(settings: &RouteSettings, surroundings: &Surroundings) -> Result<Option<RateLimit>, BuildError> {
     let Some(written) = &settings.rate_limit else { return Ok(None) };
@@ -106,9 +109,14 @@ fn page_rules(settings: &RouteSettings, written: &CorsSettings) -> Result<Cors, 
     })
 }
 
-/// `Strict-Transport-Security` (RFC 6797 §6.1), where it is wanted.
-pub(super) fn strict_transport(settings: &GatewaySettings) -> Option<HeaderValue> {
-    let seconds = settings.hsts_max_age_seconds?;
+/// `Strict-Transport-Security` (RFC 6797 §6.1) as the settings want it.
+pub(super) fn strict_transport(settings: &GatewaySettings) -> Result<StrictTransport, BuildError> {
     let domains = if settings.hsts_include_subdomains { "; includeSubDomains" } else { "" };
-    HeaderValue::try_from(format!("max-age={seconds}{domains}")).ok()
+    let seconds = settings.hsts_max_age_seconds.unwrap_or(TWO_YEARS);
+    let value = HeaderValue::try_from(format!("max-age={seconds}{domains}"))
+        .map_err(|_| setting("gateway.hsts_max_age_seconds", "is not a number of seconds"))?;
+    Ok(match settings.hsts_max_age_seconds {
+        Some(_) => StrictTransport::Always(value),
+        None => StrictTransport::UnlessUpstreamSays(value),
+    })
 }

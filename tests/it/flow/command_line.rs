@@ -125,6 +125,9 @@ async fn apply_says_what_it_does() {
 async fn errors_name_the_thing_and_the_remedy() {
     let stack = Setup::default().prepare("sqlite:symbolon.db".into()).await;
     let long = "a".repeat(70_000);
+    let text = std::fs::read_to_string(stack.server_config()).expect("read").replace("server-key.pem", "alice-key.pem");
+    std::fs::write(stack.path("other-key.toml"), &text).expect("written");
+    let line = 1 + text.lines().position(|line| line == "key_file = \"alice-key.pem\"").expect("the first of them");
     let table: [(&[&str], &str); 16] = [
         (&["client", "show", "nobody"], "there is no client `nobody`: `symbolon client list` names them all"),
         (&["client", "remove", "nobody"], "there is no client `nobody`: `symbolon client list` names them all"),
@@ -165,13 +168,14 @@ async fn errors_name_the_thing_and_the_remedy() {
         (&["status"], "nothing listens on symbolon.sock: is the process running with this configuration?"),
         (
             &["config", "check", "other-key.toml"],
-            "listener `public`: host `localhost`: the key in `key_file` is not that of the certificate in `certificate_file`",
+            &format!(
+                "other-key.toml:{line}: listener `public`: host `localhost`: the key in `key_file` is not that of the certificate in \
+                 `certificate_file`"
+            ),
         ),
     ];
     std::fs::write(stack.path("unknown-key.toml"), "\nlisener = 1\n").expect("written");
     std::fs::write(stack.path("unknown-member.toml"), "[store]\nur = \"x\"\n").expect("written");
-    let text = std::fs::read_to_string(stack.server_config()).expect("read");
-    std::fs::write(stack.path("other-key.toml"), text.replace("server-key.pem", "alice-key.pem")).expect("written");
     for (arguments, message) in table {
         let said = symbolon(stack.dir.path(), arguments).await;
         assert_eq!((said.code, said.stdout.as_str()), (Some(1), ""), "{arguments:?}");

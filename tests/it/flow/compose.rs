@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use rustls_pki_types::CertificateDer;
@@ -36,6 +36,7 @@ impl Compose {
             ("0.0.0.0:9443", format!("127.0.0.1:{gateway}")),
             ("upstream:8000", format!("localhost:{upstream}")),
             ("0.0.0.0:8000", format!("127.0.0.1:{upstream}")),
+            ("/dev/tcp/127.0.0.1/8000", format!("/dev/tcp/127.0.0.1/{upstream}")),
             ("names = [\"server\"]", "names = [\"localhost\"]".to_owned()),
             ("names = [\"gateway\"]", "names = [\"localhost\"]".to_owned()),
             ("--dns server", "--dns localhost".to_owned()),
@@ -104,14 +105,20 @@ impl Compose {
         self.command(name).spawn().expect("it starts")
     }
 
-    /// The service's own health check, until it says yes.
-    async fn healthy(&self, name: &str) {
+    /// What the service's own health check says now.
+    async fn check(&self, name: &str) -> ExitStatus {
         let mut words = self.words(&self.service(name)["healthcheck"]["test"]);
         assert_eq!(words.remove(0), "CMD");
+        self.program(&words, &BTreeMap::new()).stderr(Stdio::null()).status().await.expect("it runs")
+    }
+
+    /// Starts a service, whose health check says no before and at last yes.
+    async fn healthy(&self, name: &str) -> Child {
+        assert!(!self.check(name).await.success(), "{name} is said to be healthy before it was started");
+        let child = self.start(name);
         for _ in 0..200 {
-            let status = self.program(&words, &BTreeMap::new()).stderr(Stdio::null()).status().await.expect("it runs");
-            if status.success() {
-                return;
+            if self.check(name).await.success() {
+                return child;
             }
             tokio::time::sleep(Duration::from_millis(25)).await;
         }
@@ -129,11 +136,9 @@ async fn every_service_of_the_compose_file_runs() {
         let status = compose.command("setup").status().await.expect("it runs");
         assert!(status.success(), "setup: {status}");
     }
-    let _server = compose.start("server");
-    compose.healthy("server").await;
-    let _upstream = compose.start("upstream");
-    let _gateway = compose.start("gateway");
-    compose.healthy("gateway").await;
+    let _server = compose.healthy("server").await;
+    let _upstream = compose.healthy("upstream").await;
+    let _gateway = compose.healthy("gateway").await;
 
     let state = dir.path().join("state");
     let read = |name: &str| std::fs::read_to_string(state.join(name)).expect(name);

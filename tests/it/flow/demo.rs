@@ -5,6 +5,8 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::Command;
 
@@ -20,7 +22,10 @@ async fn the_story_is_observed_and_not_recited() {
     let dir = tempfile::tempdir().expect("a directory");
     let demo = dir.path().join("demo");
     let arguments = ["demo", "--once", "--dir", demo.to_str().expect("UTF-8")];
-    let told = symbolon(dir.path(), &arguments).await.ok();
+    let said = symbolon(dir.path(), &arguments).await;
+    assert_eq!((said.code, said.stderr.as_str()), (Some(0), ""), "nothing but the story: {}", said.stdout);
+    let told = said.stdout;
+    assert!(!told.contains('\x1b'), "colours are for terminals: {told}");
     assert!(told.contains("Every step came out as told."), "{told}");
     for step in 1..=12 {
         assert!(told.contains(&format!("{step:>2}. ")), "step {step} is told: {told}");
@@ -103,6 +108,8 @@ curl -s --cacert "$CA" -b jar "$ISSUER/account"
     let page = run(dir.path(), "sh", &["-c", sign_in]).await.ok();
     assert!(page.contains("Ada Lovelace") && page.contains("this browser"), "{page}");
 
+    everything_in_demo_env_works(dir.path()).await;
+
     let id = child.id().expect("running").to_string();
     run(dir.path(), "kill", &["-INT", &id]).await.ok();
     let status = tokio::time::timeout(Duration::from_secs(20), child.wait()).await.expect("it stops").expect("a child");
@@ -110,6 +117,46 @@ curl -s --cacert "$CA" -b jar "$ISSUER/account"
     for port in base..base + 4 {
         TcpListener::bind(("127.0.0.1", port)).unwrap_or_else(|error| panic!("port {port} is still taken: {error}"));
     }
+}
+
+/// What `demo.env` names is of the deployment that runs: a script can do with it whatever the sub-commands do.
+async fn everything_in_demo_env_works(dir: &Path) {
+    let script = r#"set -e
+. ./demo/demo.env
+token() { curl -s --cacert "$CA" --cert "$MALLORY_CERT" --key "$MALLORY_KEY" -d grant_type=client_credentials -d "client_id=$MALLORY_ID" "$MTLS_URL/token"; }
+curl -s "$UPSTREAM"
+echo "--- config"
+"$SYMBOLON" config check "$CONFIG"
+"$SYMBOLON" config check "$GATEWAY_CONFIG"
+"$SYMBOLON" status --config "$CONFIG"
+"$SYMBOLON" status --config "$GATEWAY_CONFIG"
+"$SYMBOLON" client list --config "$CONFIG"
+"$SYMBOLON" user show "$PERSON" --config "$CONFIG"
+"$SYMBOLON" explain cert "$ALICE_CERT" --client "$ALICE_ID" --config "$CONFIG"
+echo "--- audience"
+echo "$AUDIENCE"
+echo "--- token"
+token
+echo
+"$SYMBOLON" client remove "$MALLORY_ID" --config "$CONFIG"
+sleep 1
+echo "--- removed"
+token
+"#;
+    let script = script.replace("$SYMBOLON", BINARY);
+    let told = run(dir, "sh", &["-c", &script]).await.ok();
+    let part =
+        |from: &str| told.split(&format!("--- {from}\n")).nth(1).and_then(|rest| rest.split("\n--- ").next()).unwrap_or_default();
+    assert!(told.starts_with('{') && told.contains("\"verified\": false"), "the upstream itself, with no assertion: {told}");
+    let configured = part("config");
+    for words in ["symbolon.toml: ok", "gateway.toml: ok", "alice", "mallory", "ada"] {
+        assert!(configured.contains(words), "{words}: {told}");
+    }
+    let answer: serde_json::Value = serde_json::from_str(part("token").lines().next().unwrap_or_default()).expect("an answer");
+    let payload = answer["access_token"].as_str().and_then(|token| token.split('.').nth(1)).expect("a JWT");
+    let claims: serde_json::Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).expect("base64url")).expect("claims");
+    assert_eq!((claims["aud"].as_str(), claims["client_id"].as_str()), (Some(part("audience")), Some("mallory")));
+    assert!(part("removed").contains("\"invalid_client\""), "in force within a second, from another process: {told}");
 }
 
 /// A port that is taken is named, with what to do about it, and nothing is started.

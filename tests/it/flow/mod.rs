@@ -18,6 +18,7 @@ mod explain;
 mod federation;
 mod identity_provider;
 mod introspection_client;
+mod missing_tools;
 mod one_truth;
 mod openid_client;
 pub mod operations;

@@ -5,6 +5,7 @@
 
 mod administration;
 mod ambiguous_request;
+mod audit_trail;
 mod authorization;
 mod blamed_upstream;
 mod browser_session;

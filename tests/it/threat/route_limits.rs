@@ -4,7 +4,21 @@ use std::time::{Duration, Instant};
 
 use super::{passed, refused};
 use crate::harness::command::symbolon;
-use crate::harness::{Authority, Call, Http, Leaf, Setup, Stack, Upstream};
+use crate::harness::{Answer, Authority, Call, Http, Leaf, Setup, Stack, Upstream};
+
+const HSTS: &str = "strict-transport-security";
+
+/// A client whose tokens are bound to nothing.
+fn unbound() -> serde_json::Value {
+    serde_json::json!({
+        "client_id": "unbound",
+        "token_endpoint_auth_method": "tls_client_auth",
+        "tls_client_auth_subject_dn": "CN=alice",
+        "tls_client_certificate_bound_access_tokens": false,
+        "scope": "read write",
+        "resources": ["{accounts}"],
+    })
+}
 
 fn route(name: &str, upstream: &str, more: &str) -> String {
     format!(
@@ -61,14 +75,7 @@ async fn a_certificate_of_ones_own_making_is_no_new_caller() {
     let limit = "rate_limit = { requests = 2, seconds = 600, per = \"certificate\" }\nproof_of_possession = \"optional\"";
     let judged = format!("{limit}\ncertificate_mode = \"permissive\"");
     let routes = route("unjudged", "{upstream}", limit) + &route("judged", "{upstream}", &judged);
-    let unbound = serde_json::json!({
-        "client_id": "unbound",
-        "token_endpoint_auth_method": "tls_client_auth",
-        "tls_client_auth_subject_dn": "CN=alice",
-        "tls_client_certificate_bound_access_tokens": false,
-        "scope": "read write",
-        "resources": ["{accounts}"],
-    });
+    let unbound = unbound();
     let stack = Setup { gateway: routes, clients: vec![unbound], ..Setup::default() }.start().await;
     let answer = stack.post(&stack.alice, "/token", &[("grant_type", "client_credentials"), ("client_id", "unbound")]).await;
     let token = answer.json()["access_token"].as_str().expect("a token").to_owned();
@@ -146,10 +153,8 @@ fapi_interaction_id = true
 "#;
 
 async fn pages() -> Stack {
-    let hsts =
-        ("[gateway]\n".to_owned(), "[gateway]\nhsts_max_age_seconds = 31536000\nhsts_include_subdomains = true\n".to_owned());
     let routes = route("pages", "{upstream}", PAGES) + &route("closed", "{upstream}", "");
-    let stack = Setup { gateway: routes, gateway_changes: vec![hsts], ..Setup::default() }.start().await;
+    let stack = Setup { gateway: routes, ..Setup::default() }.start().await;
     stack.upstream.answer_with(
         "HTTP/1.1 200 OK\r\nContent-Length: 17\r\nAccess-Control-Allow-Origin: *\r\nAccess-Control-Allow-Credentials: true\r\n\
          Strict-Transport-Security: max-age=0\r\nCache-Control: public\r\nVary: *\r\nServer: App/1.0\r\nX-Powered-By: App\r\nX-Frame-Options: ALLOWALL\r\n\
@@ -249,7 +254,6 @@ async fn a_route_is_for_the_pages_it_names() {
 async fn every_answer_says_what_it_must() {
     let stack = pages().await;
     let token = stack.token(&stack.alice).await;
-    let strict = "max-age=31536000; includeSubDomains";
     let name = "c770aef3-6784-41f7-8e0e-ff5f97bddb3a";
     for http in [Http::V1, Http::V2] {
         let alice = stack.caller(&stack.alice).http(http);
@@ -262,7 +266,6 @@ async fn every_answer_says_what_it_must() {
             (Some("DENY"), None, None)
         );
         assert_eq!((answer.header("vary"), answer.header("cache-control")), (Some("origin"), None), "not the upstream's");
-        assert_eq!(answer.header("strict-transport-security"), Some(strict));
         assert!(answer.header("date").is_some_and(|date| date.ends_with(" GMT")));
         passed(&stack, &answer, http);
         // Without a name, with two, or with something else: a new one, which the upstream is told too.
@@ -295,8 +298,47 @@ async fn every_answer_says_what_it_must() {
         assert_eq!((missing.status, missing.header("x-fapi-interaction-id")), (404, None));
         for answer in [answer, missing, alice.send(&stack.gateway_authority, &Call::get("/.well-known/symbolon/jwks.json")).await]
         {
-            assert_eq!(answer.header("strict-transport-security"), Some(strict));
             assert!(answer.header("date").is_some());
+        }
+    }
+}
+
+/// RFC 6797 §7.1, §8.1.1: every answer to a request that came by a name says it, refusals and documents too; `localhost` never does.
+#[tokio::test]
+async fn strict_transport_is_for_names() {
+    let ours = "max-age=31536000; includeSubDomains";
+    let set = "[gateway]\nhsts_max_age_seconds = 31536000\nhsts_include_subdomains = true\n".to_owned();
+    let says = |answer: &Answer| {
+        answer.headers.iter().filter(|(name, _)| name == HSTS).map(|(_, value)| value.clone()).collect::<Vec<_>>()
+    };
+    for (changes, otherwise, beside_upstreams) in
+        [(vec![], "max-age=63072000", "max-age=7"), (vec![("[gateway]\n".to_owned(), set)], ours, ours)]
+    {
+        let open = route("open", "{upstream}", "proof_of_possession = \"optional\"")
+            .replace("{gateway_authority}", "public.example:{gateway_port}");
+        let stack = Setup { gateway: open, gateway_changes: changes, clients: vec![unbound()], ..Setup::default() }.start().await;
+        let form = [("grant_type", "client_credentials"), ("client_id", "unbound")];
+        let answer = stack.post(&stack.alice, "/token", &form).await;
+        let token = answer.json()["access_token"].as_str().expect("a token").to_owned();
+        for http in [Http::V1, Http::V2] {
+            let nobody = stack.nobody().http(http);
+            for (call, status) in [
+                (Call::get("/open"), 401),
+                (Call::get("/nowhere"), 404),
+                (Call::get("/.well-known/symbolon/jwks.json"), 200),
+                (Call::get("/open").bearer(&token), 200),
+            ] {
+                for (authority, expected) in [(&stack.public_authority, vec![otherwise]), (&stack.gateway_authority, vec![])] {
+                    let answer = nobody.send(authority, &call).await;
+                    // At `localhost` there is no such route; the field is what is asked about.
+                    assert!(answer.status == status || authority == &stack.gateway_authority, "{}", answer.text());
+                    assert_eq!(says(&answer), expected, "{authority} {status}");
+                }
+            }
+            stack.upstream.answer_with("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nStrict-Transport-Security: max-age=7\r\n\r\n{}");
+            let answer = nobody.send(&stack.public_authority, &Call::get("/open").bearer(&token)).await;
+            assert_eq!((answer.status, says(&answer)), (200, vec![beside_upstreams.to_owned()]));
+            stack.upstream.answer_with("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}");
         }
     }
 }
