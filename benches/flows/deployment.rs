@@ -181,12 +181,14 @@ files = ["ca.pem"]
 identifier = "https://localhost:{gateway}/jwt"
 scopes = ["read", "write"]
 access_token_format = "jwt"
+access_token_lifetime_seconds = 3600
 introspection_clients = ["gateway"]
 
 [[resource]]
 identifier = "https://localhost:{gateway}/opaque"
 scopes = ["read", "write"]
 access_token_format = "opaque"
+access_token_lifetime_seconds = 3600
 introspection_clients = ["gateway"]
 
 [revocation_feed]
