@@ -34,6 +34,9 @@ use crate::store::{FamilyRecord, Rebound, Rotated};
 /// What every refresh token begins with.
 pub const PREFIX: &str = "sy_rt_";
 
+/// What whoever presents one is told that counts for nothing (any more).
+const UNKNOWN: &str = "the refresh token is unknown, has expired, was revoked, or is another client's";
+
 /// What a refresh token says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RefreshToken {
@@ -155,8 +158,7 @@ impl AuthorizationServer {
             return Err(of(Refusal::new(ErrorCode::UnauthorizedClient, Reason::GrantNotAllowed, description)).into());
         }
         let text = parameters.require("refresh_token").map_err(of)?;
-        let description = "the refresh token is unknown, has expired, was revoked, or is another client's";
-        let unknown = |reason| of(invalid_grant(reason, description));
+        let unknown = |reason| of(invalid_grant(reason, UNKNOWN));
         let presented = RefreshToken::open(text, &self.ring, &self.issuer).ok_or_else(|| unknown(Reason::RefreshTokenUnknown))?;
         let record = self.store.family(&presented.family, now).await?;
         let record = record.ok_or_else(|| unknown(Reason::RefreshTokenUnknown))?;
@@ -241,16 +243,20 @@ impl AuthorizationServer {
                 self.record(event)?;
             }
             Succession::Rotates => {
-                match self.store.rotate_family(&record.family, presented.generation, now, &[event]).await? {
+                match self.store.rotate_family(&record.family, presented.generation, now, std::slice::from_ref(&event)).await? {
                     Rotated::To(generation) => issued.refresh_token = Some(seal(next(generation))?),
-                    // Another request with the same token was faster.
-                    Rotated::NotCurrent if grace > 0 => {
-                        let description = "this refresh token is being used by another request; try again";
-                        return Err(of(invalid_grant(Reason::RefreshTokenReused, description)).into());
-                    }
+                    // Another request with the same token was faster: what it made is what a retry gets.
                     Rotated::NotCurrent => {
                         let (family, client_id) = (&record.family, client.client_id());
-                        return Err(self.replayed(family, client_id, Reason::RefreshTokenReused, now, request_id).await);
+                        let Some(present) = self.store.family(family, now).await? else {
+                            return Err(of(invalid_grant(Reason::RefreshTokenUnknown, UNKNOWN)).into());
+                        };
+                        // `invalid_grant` would make clients forget a grant that is theirs.
+                        if self::succession(presented.generation, &present, rotates, grace, now) != Succession::Repeats {
+                            return Err(self.replayed(family, client_id, Reason::RefreshTokenReused, now, request_id).await);
+                        }
+                        issued.refresh_token = Some(seal(next(present.generation))?);
+                        self.record(event)?;
                     }
                 }
             }

@@ -68,6 +68,7 @@ pub use dpop::Prover;
 pub use exchange::exchange;
 pub use person::Person;
 pub use postgres::left_out;
+pub use postgres::left_out::tell;
 pub use publisher::Publisher;
 pub use stack::{Engine, Setup, Stack};
 pub use tcp_route::TcpPlace;

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
 #[path = "left_out.rs"]
-mod left_out;
+pub mod left_out;
 pub use left_out::left_out;
 
 /// Whether the server writes its log to the disk before it answers, as one that is meant to last does. Set before its first use.

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::harness::app::{PASSWORD, VERIFIER, add_bob, url_of};
 use crate::harness::browser::Browser;
 use crate::harness::command::symbolon;
-use crate::harness::{Answer, App, Call, Caller, Connection, Engine, Prover, Setup};
+use crate::harness::{Answer, App, Call, Caller, Connection, Engine, Prover, Setup, tell};
 
 /// What alice is granted.
 const SCOPE: &str = "openid read offline_access";
@@ -366,12 +366,12 @@ async fn nothing_that_was_answered_is_lost(engine: Engine) {
     let (operations, unanswered) = (run.operations.load(Ordering::Relaxed), run.unanswered.load(Ordering::Relaxed));
     let told: Vec<String> = ledgers.iter().map(|ledger| format!("{} {}", ledger.accepted, ledger.kind)).collect();
     let lost: usize = ledgers.iter().map(|ledger| ledger.lost).sum();
-    println!(
-        "{engine:?}: kills {}, operations {operations} ({}), unanswered {unanswered}, lost {}",
+    let lost_told = if lost == 0 { "nothing".to_owned() } else { lost.to_string() };
+    tell(&format!(
+        "{engine:?}: kills {}, operations {operations} ({}), unanswered {unanswered}, lost {lost_told}",
         kills(),
         told.join(", "),
-        if lost == 0 { "nothing".to_owned() } else { lost.to_string() },
-    );
+    ));
     for ledger in ledgers {
         assert!(ledger.accepted > 0, "none was accepted: {ledger:?}");
         assert_eq!(ledger.lost, 0, "{ledger:?}");

@@ -9,7 +9,7 @@ use std::time::Instant;
 use crate::harness::app::{CHALLENGE, PASSWORD, VERIFIER, add_bob};
 use crate::harness::assertion::{JWT_BEARER, Signer};
 use crate::harness::browser::{Browser, field};
-use crate::harness::{Answer, App, Call, Caller, Connection, Engine, Prover, Setup, Stack};
+use crate::harness::{Answer, App, Call, Caller, Connection, Engine, Prover, Setup, Stack, tell};
 use serde_json::json;
 
 /// How many try at once, half of them at each process.
@@ -69,7 +69,7 @@ struct Field {
 }
 
 impl Field {
-    async fn start(engine: Engine) -> Option<Self> {
+    async fn start(engine: Engine, grace_seconds: u32) -> Option<Self> {
         let assertions = Signer::key("ES256", "k");
         let alice = |client_id: &str, more: serde_json::Value| {
             let mut client = json!({
@@ -95,9 +95,10 @@ impl Field {
         let setup = Setup {
             engine,
             without_gateway: true,
-            server: "[authorization]\nrefresh_token_grace_seconds = 0\n\
-                     [limits]\nclient_failures_per_minute = 60000\naddress_failures_per_minute = 60000\n"
-                .into(),
+            server: format!(
+                "[authorization]\nrefresh_token_grace_seconds = {grace_seconds}\n\
+                 [limits]\nclient_failures_per_minute = 60000\naddress_failures_per_minute = 60000\n"
+            ),
             clients: vec![
                 App::metadata("alice", json!({})),
                 alice("public", public),
@@ -113,6 +114,18 @@ impl Field {
         let mut browser = Browser::new(&stack);
         assert_eq!(browser.sign_in("bob", PASSWORD).await.status, 303);
         Some(Self { stack, browser, assertions, proofs: Prover::new() })
+    }
+
+    /// A hundred connections, half of them to each of the two processes.
+    async fn connections(&self, replica: &str) -> Vec<Connection> {
+        // What is sent a hundred times need not be looked for a hundred times.
+        let caller = Caller::anonymous(&self.stack.server_ca.certificate).showing(&self.stack.alice);
+        let mut connections = Vec::new();
+        for number in 0..TRIES {
+            let authority = if number.is_multiple_of(2) { &self.stack.mtls_authority } else { replica };
+            connections.push(caller.connect(authority).await.expect("a connection"));
+        }
+        connections
     }
 
     /// The application `client_id`, with alice's certificate.
@@ -195,15 +208,9 @@ impl Field {
 }
 
 async fn exactly_one_succeeds(engine: Engine) {
-    let Some(mut field) = Field::start(engine).await else { return };
+    let Some(mut field) = Field::start(engine, 0).await else { return };
     let (_replica, [_, replica]) = field.stack.start_replica().await;
-    // What is sent a hundred times need not be looked for a hundred times.
-    let caller = Caller::anonymous(&field.stack.server_ca.certificate).showing(&field.stack.alice);
-    let mut connections: Vec<Connection> = Vec::new();
-    for number in 0..TRIES {
-        let authority = if number.is_multiple_of(2) { &field.stack.mtls_authority } else { &replica };
-        connections.push(caller.connect(authority).await.expect("a connection"));
-    }
+    let mut connections = field.connections(&replica).await;
     // Consent is given once, and remembered.
     for client_id in ["alice", "public"] {
         field.app(client_id).code(&mut field.browser.clone(), &[("scope", "read")]).await;
@@ -227,9 +234,47 @@ async fn exactly_one_succeeds(engine: Engine) {
         }
     }
     let seconds = started.elapsed().as_secs();
-    println!(
+    tell(&format!(
         "{engine:?}: {races} races of {TRIES} at two processes, {won} won, counted at the clients and in the database ({seconds} s)"
-    );
+    ));
+}
+
+/// Within the grace a token may be sent again by whoever got no answer. Of a hundred who send it at the same time one rotates it, and all get
+/// the token that is the present one then: nobody is told to forget his grant, and nobody gets one of his own.
+async fn a_hundred_retries_are_one_rotation(engine: Engine) {
+    const ROTATIONS: &str = "SELECT CAST(COALESCE(SUM(generation - 1), 0) AS BIGINT) FROM grant_family";
+    let Some(mut field) = Field::start(engine, 60).await else { return };
+    let (_replica, [_, replica]) = field.stack.start_replica().await;
+    let mut connections = field.connections(&replica).await;
+    let app = field.app("public");
+    for round in 0..rounds() {
+        let call = field.prepare(Thing::RefreshToken).await;
+        let before = field.stack.count(ROTATIONS).await;
+        let rotations = async || field.stack.count(ROTATIONS).await - before;
+        let tries = connections.iter_mut().map(|connection| connection.send(&call));
+        let answers = futures_util::future::join_all(tries).await;
+        let mut tokens: Vec<String> = Vec::new();
+        for answer in &answers {
+            assert_eq!(answer.status, 200, "round {round}: {}", answer.text());
+            tokens.push(answer.json()["refresh_token"].as_str().expect("one").to_owned());
+        }
+        assert_eq!(rotations().await, 1, "round {round}");
+        // All are the same token, each sealed anew: the first that is used replaces it, and the others are retries again.
+        for token in tokens.iter().step_by(33) {
+            assert_eq!(app.refresh(&field.stack, token).await.status, 200, "round {round}");
+            assert_eq!(rotations().await, 2, "round {round}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_hundred_retries_are_one_rotation_on_sqlite() {
+    a_hundred_retries_are_one_rotation(Engine::Sqlite).await;
+}
+
+#[tokio::test]
+async fn a_hundred_retries_are_one_rotation_on_postgres() {
+    a_hundred_retries_are_one_rotation(Engine::Postgres).await;
 }
 
 #[tokio::test]
