@@ -6,15 +6,17 @@ use serde_json::json;
 
 use crate::harness::app::{VERIFIER, add_bob};
 use crate::harness::browser::Browser;
-use crate::harness::{App, Call, Engine, Setup, Stack};
+use crate::harness::{App, Call, Engine, Setup, Stack, tell};
 
-/// Until what was changed elsewhere is in force here: within a second, and a moment for a busy machine.
-async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+/// Until what was changed elsewhere is in force here; gives how long that took.
+async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) -> Duration {
     let started = Instant::now();
     while !is_so().await {
+        // A moment more for a machine that is busy elsewhere; what is usual is held to the second below.
         assert!(started.elapsed() < Duration::from_secs(3), "{what}");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
+    started.elapsed()
 }
 
 /// 1. A person signs in, and grants, at the one server; it is killed, and the other redeems the code.
@@ -54,18 +56,27 @@ async fn one_is_killed_and_the_other_goes_on(engine: Engine) {
     let answer = at_other(&stack, &refresh, "/token").await;
     assert_eq!((answer.status, answer.error().as_str()), (400, "invalid_grant"));
     let introspection = [("client_id", "gateway"), ("token", &*access_token)];
-    until("the other still takes what was revoked", async || {
-        let answer = stack.caller(&stack.gateway_identity).send(&other, &Call::form("/introspect", &introspection)).await;
-        answer.json()["active"] == json!(false)
-    })
-    .await;
-    stack.apply(&[stack.person("bob")]).await.ok();
-    let bob = stack.client_ca.issue(crate::harness::Leaf::client("bob"));
-    let form = [("client_id", "bob"), ("grant_type", "client_credentials")];
-    until("the other does not know the new client", async || {
-        stack.caller(&bob).send(&other, &Call::form("/token", &form)).await.status == 200
-    })
-    .await;
+    let mut took = vec![
+        until("the other still takes what was revoked", async || {
+            let answer = stack.caller(&stack.gateway_identity).send(&other, &Call::form("/introspect", &introspection)).await;
+            answer.json()["active"] == json!(false)
+        })
+        .await,
+    ];
+    for name in ["bob", "carol", "dave", "erin"] {
+        stack.apply(&[stack.person(name)]).await.ok();
+        let identity = stack.client_ca.issue(crate::harness::Leaf::client(name));
+        let form = [("client_id", name), ("grant_type", "client_credentials")];
+        took.push(
+            until("the other does not know the new client", async || {
+                stack.caller(&identity).send(&other, &Call::form("/token", &form)).await.status == 200
+            })
+            .await,
+        );
+    }
+    took.sort();
+    tell(&format!("{engine:?}: changes were in force at the other server after {took:?}"));
+    assert!(took[took.len() / 2] <= Duration::from_secs(1), "in force on all within a second: {took:?}");
 
     stack.start_server().await;
     crate::harness::command::symbolon(stack.dir.path(), &["keys", "rotate", "--now"]).await.ok();

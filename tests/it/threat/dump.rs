@@ -28,7 +28,7 @@ async fn dumped(stack: &Stack) -> Vec<(String, Vec<u8>)> {
     if url.starts_with("postgres") {
         parts.extend(tables(&url).await);
         if let Some((_, directory)) = url.split_once("?host=") {
-            wal(Path::new(directory), &mut parts);
+            files(&url, Path::new(directory), &mut parts).await;
         }
     }
     parts
@@ -54,15 +54,55 @@ async fn tables(url: &str) -> Vec<(String, Vec<u8>)> {
     parts
 }
 
-/// The write-ahead log of a throw-away server, where it can be read.
-fn wal(directory: &Path, parts: &mut Vec<(String, Vec<u8>)>) {
-    let Ok(files) = std::fs::read_dir(directory.join("data/pg_wal")) else { return };
-    for file in files.flatten().filter(|file| file.path().is_file()) {
-        if let Ok(bytes) = std::fs::read(file.path()) {
+/// From the next connection on, a throw-away server logs every statement of this database, with what it was given.
+async fn log_statements(stack: &Stack) {
+    use sqlx::Connection as _;
+    let url = stack.fill("{store}");
+    if !url.contains("?host=") {
+        return;
+    }
+    let mut connection = sqlx::PgConnection::connect(&url).await.expect("connected");
+    let (name,): (String,) =
+        sqlx::query_as("SELECT CAST(current_database() AS TEXT)").fetch_one(&mut connection).await.expect("a name");
+    for setting in ["log_statement = 'all'", "log_min_messages = 'info'"] {
+        let statement = sqlx::AssertSqlSafe(format!("ALTER DATABASE \"{name}\" SET {setting}"));
+        sqlx::query(statement).execute(&mut connection).await.expect("set");
+    }
+}
+
+/// The files of a throw-away server: those of the database, its write-ahead log, and what the server logged.
+async fn files(url: &str, directory: &Path, parts: &mut Vec<(String, Vec<u8>)>) {
+    use sqlx::Connection as _;
+    let mut connection = sqlx::PgConnection::connect(url).await.expect("connected");
+    sqlx::query("CHECKPOINT").execute(&mut connection).await.expect("everything is written");
+    let (database,): (i64,) = sqlx::query_as("SELECT CAST(oid AS BIGINT) FROM pg_database WHERE datname = current_database()")
+        .fetch_one(&mut connection)
+        .await
+        .expect("a database");
+    let data = directory.join("data");
+    for (name, folder, at_least) in [
+        ("heap", data.join(format!("base/{database}")), 100),
+        ("pg_wal", data.join("pg_wal"), 1),
+        ("log", directory.to_owned(), 1),
+    ] {
+        let before = parts.len();
+        for file in std::fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display())).flatten() {
+            let path = file.path();
+            if !std::fs::metadata(&path).is_ok_and(|found| found.is_file()) {
+                continue;
+            }
+            // A segment may be renamed while it is looked for.
+            let Ok(bytes) = std::fs::read(&path) else { continue };
             // Segments are made in full size, and what was not written is zero.
             let end = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
-            parts.push((format!("pg_wal/{}", file.file_name().to_string_lossy()), bytes[..end].to_vec()));
+            parts.push((format!("{name}/{}", file.file_name().to_string_lossy()), bytes[..end].to_vec()));
         }
+        if name == "log" {
+            let text = parts[before..].iter().map(|(_, bytes)| String::from_utf8_lossy(bytes)).collect::<String>();
+            assert!(text.contains("INSERT INTO") && text.contains("$1 = "), "the server logs what it is told: {text}");
+        }
+        let read: usize = parts[before..].iter().filter(|(_, bytes)| !bytes.is_empty()).count();
+        assert!(read >= at_least, "{read} files of {}", folder.display());
     }
 }
 
@@ -120,6 +160,7 @@ async fn a_dump_opens_no_door(engine: Engine) {
         ..Setup::default()
     };
     let Some(mut stack) = setup.try_start().await else { return };
+    log_statements(&stack).await;
     journeys(&stack).await;
     person(&stack).await;
     authorization(&stack).await;
@@ -165,6 +206,10 @@ async fn a_dump_opens_no_door(engine: Engine) {
     let parts = dumped(&stack).await;
     let bytes: usize = parts.iter().map(|(_, part)| part.len()).sum();
     assert!(parts.len() >= 5 && bytes > 50_000, "{} parts, {bytes} bytes", parts.len());
+    if engine == Engine::Sqlite {
+        let log = parts.iter().find(|(name, _)| name == "symbolon.db-wal");
+        assert!(log.is_some_and(|(_, bytes)| !bytes.is_empty()), "the write-ahead log is among what is searched");
+    }
     for (name, part) in &parts {
         let found = search.find(part);
         assert!(found.is_empty(), "{name}: {found:?}");
