@@ -156,14 +156,14 @@ async fn written(store: &Store) -> Vec<Mark> {
 }
 
 /// Another process that works on the same database.
-struct Worker {
+pub(super) struct Worker {
     child: Child,
     told: Option<ChildStdin>,
     says: BufReader<ChildStdout>,
 }
 
 impl Worker {
-    fn start(place: &Place, task: &str) -> Self {
+    pub(super) fn start(place: &Place, task: &str) -> Self {
         let directory = place.directory.path().display();
         let mut child = Command::new(std::env::current_exe().expect("this program"))
             .args(["store::tests::trials::worker", "--exact", "--nocapture", "--test-threads=1"])
@@ -182,7 +182,7 @@ impl Worker {
     }
 
     /// The next thing that it says whole; nothing when it is gone.
-    fn hear(&mut self) -> Option<String> {
+    pub(super) fn hear(&mut self) -> Option<String> {
         loop {
             let mut line = String::new();
             if self.says.read_line(&mut line).expect("a pipe") == 0 {
@@ -247,6 +247,9 @@ async fn worker() {
     println!("\n{SAYS}ready");
     if let Some(run) = task.strip_prefix("write ") {
         write_without_end(&store, run).await;
+    }
+    if task == "carry" {
+        super::seal_key::give_away_a_refresh_token(&store).await.iter().for_each(|said| println!("{SAYS}{said}"));
     }
     let next = || {
         let mut line = String::new();
