@@ -11,7 +11,7 @@ use symbolon::config::settings::StoreSettings;
 use symbolon::domain::{Redacted, Timestamp};
 use symbolon::jose::random::SystemRandomness;
 use symbolon::seal::MasterKeys;
-use symbolon::store::Store;
+use symbolon::store::{PersonKeys, Store};
 
 use crate::postgres;
 
@@ -40,6 +40,7 @@ impl Engine {
 /// A database with a store in it.
 pub struct Place {
     pub store: Store,
+    pub keys: PersonKeys,
     pub url: String,
     pub directory: tempfile::TempDir,
 }
@@ -60,7 +61,8 @@ pub async fn place(engine: Engine, connections: usize) -> anyhow::Result<Option<
     let id = "bench".parse().map_err(|_| anyhow::anyhow!("a key id"))?;
     let masters = Arc::new(MasterKeys::from_keys(vec![(id, Redacted::new([7; 32]))])?);
     let store = Store::open(&settings, directory.path(), masters, &SystemRandomness, NOW).await?;
-    Ok(Some(Place { store, url, directory }))
+    let keys = PersonKeys::open(&settings, directory.path(), &store, NOW).await?;
+    Ok(Some(Place { store, keys, url, directory }))
 }
 
 /// The engine without us, with the same promise: a commit that was answered is on the disk.

@@ -54,7 +54,8 @@ impl Field {
     async fn issue(&self) -> anyhow::Result<Code> {
         let family = FamilyId::random(&SystemRandomness)?;
         let code = uuid::Uuid::new_v4().to_string();
-        let new = NewCode { code: &code, family: &family, session: None, state: &STATE, expires: LATER };
+        let subject = self.people.first().context("people")?;
+        let new = NewCode { code: &code, family: &family, subject, session: None, state: &STATE, expires: LATER };
         self.store.issue_code(&new, &Finishes::default(), &event()).await?;
         Ok((code, family))
     }
@@ -162,7 +163,9 @@ pub async fn measure(options: &Options, engine: Engine) -> anyhow::Result<Vec<Ro
         let name = format!("bench-{number}");
         let subject: Subject = name.parse().map_err(|_| parsed())?;
         let new = NewAccount { subject: &subject, username: &name, profile: b"{}", password: None };
-        field.store.add_account(&new, &PersonKey::random(&SystemRandomness)?, NOW).await?;
+        let key = PersonKey::random(&SystemRandomness)?;
+        place.keys.add(&place.keys.seal_key(&subject, &key)?, NOW).await?;
+        field.store.add_account(&new, &key, NOW).await?;
         field.people.push(subject);
     }
     for _ in 0..workers {

@@ -17,6 +17,7 @@
 //! row      01 01 n id[n]                                    nonce[24] ciphertext tag[16]
 //! bearer   01 02 n id[n] purpose expires[8] audience[16]    nonce[24] ciphertext tag[16]     in base64url
 //! person   01 03                                            nonce[24] ciphertext tag[16]     under one person's key, inside of a row
+//! named    01 05 n subject[n]                               a person's value               inside of a row that does not say whose it is
 //! wrapped  01 04 n id[n]                                    nonce[24] ciphertext tag[16]
 //!          |  |  |
 //!          |  |  the name of the ring's key (for wrapped: of the master key), 1 to 32 bytes, preceded by its length
@@ -59,7 +60,7 @@ pub use password::{
     Argon2Parameters, Argon2ParametersError, HashError, HashLimits, Password, PasswordError, PasswordHash, PasswordHasher,
     PasswordVerified,
 };
-pub use person::PersonKey;
+pub use person::{NAMED, PersonKey, name_person, named_person};
 pub use plaintext::Plaintext;
 pub use ring::{DataKey, KeyRing};
 

@@ -43,15 +43,19 @@ impl PersonKey {
     /// # Errors
     /// [`SealError::Randomness`] and [`SealError::TooLong`].
     pub fn seal(&self, context: &RowContext<'_>, plaintext: &[u8]) -> Result<Vec<u8>, SealError> {
+        let nonce = XNonce::try_generate().map_err(|_| SealError::Randomness)?;
+        self.seal_with(context, plaintext, &nonce)
+    }
+
+    pub(super) fn seal_with(&self, context: &RowContext<'_>, plaintext: &[u8], nonce: &XNonce) -> Result<Vec<u8>, SealError> {
         if plaintext.len() > MAX_PLAINTEXT {
             return Err(SealError::TooLong);
         }
-        let nonce = XNonce::try_generate().map_err(|_| SealError::Randomness)?;
         let mut body = Zeroizing::new(plaintext.to_vec());
         let cipher = XChaCha20Poly1305::new(self.0.expose().into());
         let associated = associated_data(context)?;
         let tag =
-            cipher.encrypt_inout_detached(&nonce, &associated, body.as_mut_slice().into()).map_err(|_| SealError::TooLong)?;
+            cipher.encrypt_inout_detached(nonce, &associated, body.as_mut_slice().into()).map_err(|_| SealError::TooLong)?;
         Ok([&[VERSION, PERSON], nonce.as_slice(), &body, &tag].concat())
     }
 
@@ -73,6 +77,25 @@ impl PersonKey {
         opened.map_err(|_| SealError::PersonBroken)?;
         Ok(plaintext)
     }
+}
+
+/// What a value begins with that says whose it is, before what that person's key sealed.
+pub const NAMED: [u8; 2] = [VERSION, 5];
+
+/// Says whose a sealed value is, for rows that do not: `01 05 n subject[n]`, then the value.
+///
+/// # Errors
+/// [`SealError::TooLong`] for a subject of more than 255 bytes.
+pub fn name_person(subject: &str, own: &[u8]) -> Result<Vec<u8>, SealError> {
+    let length = u8::try_from(subject.len()).map_err(|_| SealError::TooLong)?;
+    Ok([&NAMED, &[length][..], subject.as_bytes(), own].concat())
+}
+
+/// Whose a value is, and what their key sealed.
+pub fn named_person(value: &[u8]) -> Option<(&str, &[u8])> {
+    let (length, rest) = value.strip_prefix(&NAMED)?.split_first()?;
+    let (subject, own) = rest.split_at_checked(usize::from(*length))?;
+    Some((std::str::from_utf8(subject).ok()?, own))
 }
 
 fn associated_data(context: &RowContext<'_>) -> Result<Vec<u8>, SealError> {

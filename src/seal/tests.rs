@@ -96,6 +96,31 @@ fn the_format_is_what_the_documentation_says() {
     assert_eq!(ring.blind_index("email", b"a@example").as_slice(), index);
     assert!(document.contains(bearer) && document.contains(&in_hex(&index)));
     assert_ne!(ring.blind_index("emaila", b"@example").as_slice(), index);
+    let person = RowContext { deployment: &deployment, table: "account", column: "profile_sealed", row: "alice" };
+    let own =
+        hex(concat!("0103", "404142434445464748494a4b4c4d4e4f5051525354555657", "a75c6602b5943f3278fa8a2c8a803412601f40825b14",));
+    let key = PersonKey::from_bytes(master(0).expose()).expect("32 bytes");
+    assert_eq!(key.seal_with(&person, b"secret", &nonce()), Ok(own.clone()));
+    assert_eq!(key.open(&person, &own).expect("opens").as_slice(), b"secret");
+    assert!(document.contains(&in_hex(&own)));
+    // Every kind is described and has a vector, and there is no other: what is documented is what was looked at here.
+    let kinds = ["row      01 01", "bearer   01 02", "person   01 03", "named    01 05", "wrapped  01 04"];
+    let described: Vec<&str> =
+        document.lines().filter(|line| line.get(9..).is_some_and(|rest| rest.starts_with("01 0"))).collect();
+    assert_eq!(described.len(), kinds.len(), "{described:?}");
+    for (line, kind) in described.iter().zip(kinds) {
+        assert!(line.starts_with(kind), "{line}");
+    }
+    let named = hex(&format!("010505616c696365{}", in_hex(&own)));
+    assert_eq!(name_person("alice", &own), Ok(named.clone()));
+    assert_eq!(named_person(&named), Some(("alice", own.as_slice())));
+    assert_eq!(named_person(&named[..7]), None, "cut short");
+    let vectors = [in_hex(&row), in_hex(&wrapped), bearer.to_owned(), in_hex(&own), in_hex(&named), in_hex(&index)];
+    let (_, printed) = document.split_once("## Vectors").expect("a section");
+    let printed: Vec<&str> = printed.lines().filter_map(|line| line.strip_prefix("| | `")?.strip_suffix("` |")).collect();
+    assert_eq!(printed, vectors, "every vector of the document, in its order");
+    let listed = document.lines().filter(|line| line.starts_with("| 0")).count();
+    assert_eq!(listed, Purpose::ALL.len(), "purposes that are listed");
     for purpose in Purpose::ALL {
         let line = format!("| {:02x} | `{}` |", purpose.code(), purpose.label());
         assert!(document.contains(&line), "{line}");
@@ -139,6 +164,48 @@ fn a_bearer_opens_only_for_its_purpose_and_issuer() {
     let mut bytes = base64url::decode(&text).expect("base64url");
     bytes[6] = 2;
     assert_eq!(ring.open_bearer(&purpose, &base64url::encode(&bytes)).err(), Some(broken));
+}
+
+/// Every purpose against every other: as it is, with its byte rewritten, and as a row of any kind.
+#[test]
+fn no_purpose_opens_as_another() {
+    let ring = ring(&[("one", 0)]);
+    let deployment = deployment("https://as.example");
+    let place = RowContext { deployment: &deployment, table: "", column: "", row: "" };
+    let codes: std::collections::BTreeSet<u8> = Purpose::ALL.iter().map(|purpose| purpose.code()).collect();
+    let labels: std::collections::BTreeSet<&str> = Purpose::ALL.iter().map(|purpose| purpose.label()).collect();
+    assert_eq!((codes.len(), labels.len()), (Purpose::ALL.len(), Purpose::ALL.len()), "no two share a byte or a key");
+    let contexts = Purpose::ALL.map(|purpose| BearerContext { purpose, ..BEARER });
+    let row = ring.seal_row(&place, &[7; 100]).expect("sealed");
+    let person = PersonKey::from_bytes(master(0).expose()).expect("32 bytes");
+    let own = person.seal(&place, &[7; 100]).expect("sealed");
+    let mut pairs = 0;
+    for sealed_for in &contexts {
+        let text = ring.seal_bearer(sealed_for, AUDIENCE, EXPIRES, b"secret").expect("sealed");
+        let bytes = base64url::decode(&text).expect("base64url");
+        for asked in &contexts {
+            let mut rewritten = bytes.clone();
+            rewritten[6] = asked.purpose.code();
+            let fits = asked.purpose == sealed_for.purpose;
+            assert_eq!(ring.open_bearer(asked, &text).is_ok(), fits, "{sealed_for:?} as {asked:?}");
+            let opened = ring.open_bearer(asked, &base64url::encode(&rewritten));
+            assert_eq!(opened.is_ok(), fits, "{sealed_for:?} rewritten as {asked:?}");
+            pairs += 1;
+        }
+        for kind in 0..=5 {
+            let mut as_row = bytes.clone();
+            as_row[1] = kind;
+            assert!(ring.open_row(&place, &as_row).is_err(), "{sealed_for:?} as a row of kind {kind}");
+            assert!(masters(&[("one", 0)]).unwrap(&place, &as_row).is_err(), "{sealed_for:?} as wrapped, kind {kind}");
+            assert!(person.open(&place, &as_row).is_err(), "{sealed_for:?} as a person's, kind {kind}");
+            for value in [&row, &own] {
+                let mut as_bearer = value.clone();
+                (as_bearer[1], as_bearer[6]) = (kind, sealed_for.purpose.code());
+                assert!(ring.open_bearer(sealed_for, &base64url::encode(&as_bearer)).is_err(), "kind {kind} as {sealed_for:?}");
+            }
+        }
+    }
+    assert_eq!(pairs, Purpose::ALL.len() * Purpose::ALL.len());
 }
 
 #[test]

@@ -359,6 +359,7 @@ pub(super) const TRIAL: super::trial::Trial = super::trial::Trial {
     table: "account",
     write: |store, mark| {
         Box::pin(async move {
+            (super::person_key::TRIAL.write)(store, mark).await;
             let (subject, secret) = (mark.id(), &mark.secret);
             let new = NewAccount { subject: &subject, username: secret, profile: secret.as_bytes(), password: Some(secret) };
             assert_eq!(store.add_account(&new, &mark.key(), super::trial::NOW).await.expect("answered"), Added::Added);

@@ -21,6 +21,8 @@ pub struct NewCode<'a> {
     pub code: &'a str,
     /// What its tokens will descend from.
     pub family: &'a FamilyId,
+    /// Who granted it.
+    pub subject: &'a Subject,
     /// The session it is granted in, which must be there still, and the client if it will be told of that session.
     pub session: Option<(&'a SessionId, Option<&'a ClientId>)>,
     /// What it stands for; sealed.
@@ -49,8 +51,8 @@ pub struct Finishes<'a> {
 pub enum Finished {
     /// Now.
     Now,
-    /// It had finished before: a second click, another tab, a replica that was faster; or its session has just ended. Nothing was
-    /// written.
+    /// It had finished before: a second click, another tab, a replica that was faster; or its session or its person has just gone. Nothing
+    /// was written.
     Before,
 }
 
@@ -90,7 +92,8 @@ impl Store {
     /// Finishes an authorization with a code, in one transaction with its event.
     pub async fn issue_code(&self, code: &NewCode<'_>, finishes: &Finishes<'_>, event: &Trailed) -> Result<Finished, StoreError> {
         let index = self.inner.ring.blind_index(PURPOSE, code.code.as_bytes());
-        let sealed = self.seal(&AUTHORIZATION_CODE, &row_name(&index), code.state)?;
+        let Some(person) = self.person(code.subject).await? else { return Ok(Finished::Before) };
+        let sealed = self.seal_of(Some(&person), &AUTHORIZATION_CODE, &row_name(&index), code.state)?;
         let mut work = Work::begin(self).await?;
         // The session first, here as in redemptions and ends of sessions: nobody waits in a circle.
         if let Some((session_id, client_id)) = code.session
@@ -122,16 +125,18 @@ impl Store {
         Ok(Finished::Now)
     }
 
-    /// A code that is remembered at `now`, redeemed or not.
+    /// A code that is remembered at `now`, redeemed or not; `None` also when its person has been removed.
     pub async fn code(&self, code: &str, now: Timestamp) -> Result<Option<CodeRecord>, StoreError> {
         for index in self.inner.ring.blind_indexes(PURPOSE, code.as_bytes()) {
             let row: Option<(String, Vec<u8>, Option<i64>)> = read!(&self.inner.db, fetch_optional:
                 sqlx::query_as(ONE).bind(index.as_slice()).bind(now.seconds()))?;
             let Some((family, sealed, redeemed)) = row else { continue };
+            let state = self.unseal_of(&AUTHORIZATION_CODE, &row_name(&index), &sealed).await?;
+            let Some(state) = state else { return Ok(None) };
             let corrupt = |problem| StoreError::Corrupt(format!("table authorization_code: family_id {family:?} {problem}"));
             return Ok(Some(CodeRecord {
                 family: family.parse().map_err(corrupt)?,
-                state: self.unseal(&AUTHORIZATION_CODE, &row_name(&index), &sealed)?,
+                state,
                 redeemed: redeemed.map(Timestamp::from_seconds),
             }));
         }
@@ -173,7 +178,13 @@ impl Store {
     ) -> Result<CodeSpent, StoreError> {
         let session = family.and_then(|family| family.session);
         let subject = family.map(|family| family.subject);
-        let family = family.map(|family| self.prepare_family(family)).transpose()?;
+        let family = match family {
+            Some(family) => match self.person(family.subject).await? {
+                Some(person) => Some(self.prepare_family(family, Some(&person))?),
+                None => return Ok(CodeSpent::AccountEnded),
+            },
+            None => None,
+        };
         let mut work = Work::begin(self).await?;
         if let Some(ended) = ended_meanwhile(&mut work, subject, session).await? {
             return Ok(ended);
@@ -266,7 +277,8 @@ pub(super) const TRIAL: super::trial::Trial = super::trial::Trial {
         Box::pin(async move {
             (super::account::TRIAL.write)(store, mark).await;
             let (family, state, expires) = (mark.id(), mark.secret.as_bytes(), super::trial::LATER);
-            let new = NewCode { code: &mark.secret, family: &family, session: None, state, expires };
+            let subject = mark.id();
+            let new = NewCode { code: &mark.secret, family: &family, subject: &subject, session: None, state, expires };
             let issued = store.issue_code(&new, &Finishes::default(), &mark.event()).await;
             assert_eq!(issued.expect("answered"), Finished::Now);
         })

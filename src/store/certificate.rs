@@ -30,7 +30,7 @@ pub struct SeenCertificate {
 pub enum Noted {
     /// It is known.
     Known,
-    /// A rule on its key or its number is in force. It was not taken note of: no token may be bound to it.
+    /// A rule on its key or its number is in force: no token may be bound to it.
     Revoked,
 }
 
@@ -44,22 +44,33 @@ pub struct CertificateRule {
 }
 
 impl Store {
-    /// Takes note of a certificate before a token is bound to it. Whoever makes a rule on keys or numbers waits for it or is waited for:
-    /// either the rule finds the certificate, or the certificate finds the rule.
+    /// Takes note of a certificate before a token is bound to it, without the lock of changes: nobody who is issued a token waits for whoever
+    /// changes something.
+    ///
+    /// Either a rule on its key or its number finds the certificate, or the certificate finds the rule. The certificate is committed
+    /// first and the rules are read once more after; whoever makes a rule commits it first and looks for certificates after
+    /// ([`Store::revoke_certificates`]). If neither had found the other, each would have read before the other committed, and so each
+    /// before itself.
     pub async fn note_certificate(&self, seen: &SeenCertificate) -> Result<Noted, StoreError> {
-        let mut unit = NumberedWork::begin(self).await?;
-        let (key, serial) = (digest(&seen.key), seen.serial.as_deref().map(digest).unwrap_or_default());
-        let rules: Vec<(String, String)> = within!(&mut unit.work, fetch_all: sqlx::query_as(SEVERAL))?;
-        if rules.iter().any(|(_, value)| [&key, &serial].contains(&&digest(value))) {
+        if self.is_ruled_out(seen).await? {
             return Ok(Noted::Revoked);
         }
-        within!(&mut unit.work, execute: sqlx::query(INSERT)
+        let (key, serial) = (self.digest(&seen.key), seen.serial.as_deref().map(|serial| self.digest(serial)));
+        let mut work = Work::begin(self).await?;
+        within!(&mut work, execute: sqlx::query(INSERT)
             .bind(&seen.certificate)
             .bind(key)
-            .bind(serial)
+            .bind(serial.unwrap_or_default())
             .bind(seen.expires.seconds()))?;
-        unit.commit_numbered(self).await?;
-        Ok(Noted::Known)
+        work.commit().await?;
+        // By now the rule may be there.
+        Ok(if self.is_ruled_out(seen).await? { Noted::Revoked } else { Noted::Known })
+    }
+
+    /// Whether a rule on its key or its number is in force.
+    async fn is_ruled_out(&self, seen: &SeenCertificate) -> Result<bool, StoreError> {
+        let rules: Vec<(String, String)> = read!(&self.inner.db, fetch_all: sqlx::query_as(SEVERAL))?;
+        Ok(rules.iter().any(|(_, value)| *value == seen.key || seen.serial.as_ref() == Some(value)))
     }
 
     /// Makes a rule on a certificate, a key or a number. One on a key or a number makes one on every certificate it hits that a token is bound
@@ -89,16 +100,54 @@ impl Store {
         let mut unit = NumberedWork::begin(self).await?;
         let mut written = vec![write(&mut unit, rule, None, event.time).await?];
         if let Some(find) = find {
-            let hit: Vec<(String,)> = within!(&mut unit.work, fetch_all: sqlx::query_as(find).bind(digest(&rule.value)))?;
-            for (certificate,) in hit {
-                let one = NewRule { kind: RuleKind::Certificate, value: certificate, window: rule.window };
-                written.push(write(&mut unit, &one, Some(&because), event.time).await?);
+            for certificate in self.hit(&mut unit.work, find, &rule.value).await? {
+                written.push(write(&mut unit, &made_of(rule, certificate), Some(&because), event.time).await?);
             }
         }
         let ending = Ending { why: SessionEnd::CertificateRevoked, window: sessions, at: event.time };
         self.end_sessions_by_certificate(&mut unit, (by, &rule.value), &ending).await?;
         unit.commit(self, event).await?;
+        if let Some(find) = find {
+            written.extend(self.reach_late(find, rule, &written, &because, event.time).await?);
+        }
         Ok(written)
+    }
+
+    /// Has a rule that is committed reach the certificates that were noted while it was made. Those noted from now on find the rule. Whoever
+    /// is killed in between has told nobody that the rule is in force: made again, it reaches them.
+    async fn reach_late(
+        &self,
+        find: &'static str,
+        rule: &NewRule,
+        reached: &[RevocationRule],
+        because: &str,
+        at: Timestamp,
+    ) -> Result<Vec<RevocationRule>, StoreError> {
+        let mut unit = NumberedWork::begin(self).await?;
+        let mut hit = self.hit(&mut unit.work, find, &rule.value).await?;
+        hit.retain(|certificate| !reached.iter().any(|rule| rule.kind == RuleKind::Certificate && rule.value == *certificate));
+        let mut late = Vec::with_capacity(hit.len());
+        for certificate in hit {
+            late.push(write(&mut unit, &made_of(rule, certificate), Some(because), at).await?);
+        }
+        if !late.is_empty() {
+            unit.commit_numbered(self).await?;
+        }
+        Ok(late)
+    }
+
+    /// The certificates that have this key or number.
+    async fn hit(&self, work: &mut Work, find: &'static str, value: &str) -> Result<Vec<String>, StoreError> {
+        let rows: Vec<(String,)> =
+            within!(work, fetch_all: sqlx::query_as(find).bind(self.digest(value)).bind(earlier_digest(value)))?;
+        Ok(rows.into_iter().map(|(certificate,)| certificate).collect())
+    }
+
+    /// What a key or a number is found by. A number goes with its issuer's name, and the names of issuers may be those of people and can be
+    /// guessed: a keyed hash. The thumbprint of a certificate stands beside it as it is: it is public, in every token that is bound to it and
+    /// in the rules that gateways fetch.
+    fn digest(&self, value: &str) -> String {
+        URL_SAFE_NO_PAD.encode(self.index(DIGEST, value.as_bytes()))
     }
 
     /// Whether a rule in force names a certificate that somebody signs in with.
@@ -127,7 +176,7 @@ impl Store {
         if own.is_empty() {
             return Ok(None);
         }
-        let others = others_in_force(&mut unit.work, kind, value).await?;
+        let others = self.others_in_force(&mut unit.work, kind, value).await?;
         for rule in made {
             match other_reason(&mut unit.work, &rule.value, &others).await? {
                 Some(because) => {
@@ -168,18 +217,29 @@ impl Store {
     }
 }
 
-/// The rules on keys and numbers that stay in force when one is taken back: what they look for, and their names.
-async fn others_in_force(work: &mut Work, kind: RuleKind, value: &str) -> Result<Vec<(String, String)>, StoreError> {
-    let rows: Vec<(String, String)> = within!(work, fetch_all: sqlx::query_as(SEVERAL))?;
-    let others = rows.into_iter().filter(|(other_kind, other)| (other_kind.as_str(), other.as_str()) != (kind.name(), value));
-    Ok(others.map(|(kind, value)| (digest(&value), format!("{kind}:{value}"))).collect())
+impl Store {
+    /// The rules on keys and numbers that stay in force when one is taken back: what they look for, and their names.
+    async fn others_in_force(
+        &self,
+        work: &mut Work,
+        kind: RuleKind,
+        value: &str,
+    ) -> Result<Vec<([String; 2], String)>, StoreError> {
+        let rows: Vec<(String, String)> = within!(work, fetch_all: sqlx::query_as(SEVERAL))?;
+        let others = rows.into_iter().filter(|(other_kind, other)| (other_kind.as_str(), other.as_str()) != (kind.name(), value));
+        Ok(others.map(|(kind, value)| ([self.digest(&value), earlier_digest(&value)], format!("{kind}:{value}"))).collect())
+    }
 }
 
 /// Which of these rules hits a certificate too.
-async fn other_reason(work: &mut Work, certificate: &str, others: &[(String, String)]) -> Result<Option<String>, StoreError> {
+async fn other_reason(
+    work: &mut Work,
+    certificate: &str,
+    others: &[([String; 2], String)],
+) -> Result<Option<String>, StoreError> {
     let row: Option<(String, String)> = within!(work, fetch_optional: sqlx::query_as(DIGESTS).bind(certificate))?;
     let Some((key, serial)) = row else { return Ok(None) };
-    Ok(others.iter().find(|(digest, _)| *digest == key || *digest == serial).map(|(_, name)| name.clone()))
+    Ok(others.iter().find(|(digests, _)| digests.contains(&key) || digests.contains(&serial)).map(|(_, name)| name.clone()))
 }
 
 /// The same, within the unit of work that begins a session.
@@ -191,8 +251,13 @@ pub(super) async fn is_revoked(work: &mut Work, shown: &SessionCertificate) -> R
     Ok(!found.is_empty())
 }
 
-/// The names of issuers may be those of people: only a hash is kept.
-fn digest(value: &str) -> String {
+/// The rule on one certificate that another rule makes.
+fn made_of(rule: &NewRule, certificate: String) -> NewRule {
+    NewRule { kind: RuleKind::Certificate, value: certificate, window: rule.window }
+}
+
+/// What earlier versions wrote in the place of [`Store::digest`]: such a row is forgotten a week after it was written last.
+fn earlier_digest(value: &str) -> String {
     URL_SAFE_NO_PAD.encode(sha256(value.as_bytes()))
 }
 
@@ -203,10 +268,15 @@ pub const fn always(until: Timestamp) -> RuleWindow {
     RuleWindow { before: FOR_EVER, expires: until }
 }
 
+/// What the keyed hashes are made for.
+const DIGEST: &str = "seen_certificate.digest";
+
 const INSERT: &str = "INSERT INTO seen_certificate (thumbprint, key_digest, serial_digest, expires) VALUES ($1, $2, $3, $4) \
-     ON CONFLICT (thumbprint) DO UPDATE SET expires = excluded.expires WHERE seen_certificate.expires < excluded.expires";
-const BY_KEY: &str = "SELECT thumbprint FROM seen_certificate WHERE key_digest = $1 ORDER BY thumbprint";
-const BY_SERIAL: &str = "SELECT thumbprint FROM seen_certificate WHERE serial_digest = $1 ORDER BY thumbprint";
+     ON CONFLICT (thumbprint) DO UPDATE SET key_digest = excluded.key_digest, serial_digest = excluded.serial_digest, \
+     expires = excluded.expires WHERE seen_certificate.expires < excluded.expires";
+const BY_KEY: &str = "SELECT thumbprint FROM seen_certificate WHERE key_digest = $1 OR key_digest = $2 ORDER BY thumbprint";
+const BY_SERIAL: &str =
+    "SELECT thumbprint FROM seen_certificate WHERE serial_digest = $1 OR serial_digest = $2 ORDER BY thumbprint";
 const IN_FORCE: &str = "SELECT sequence, kind, value, before, expires, lifted FROM revocation_rule \
      WHERE lifted = 0 AND ((kind = $1 AND value = $2) OR because = $3) ORDER BY sequence";
 const LIFT: &str = "UPDATE revocation_rule SET sequence = $1, lifted = 1, because = NULL WHERE kind = $2 AND value = $3";
@@ -237,8 +307,9 @@ pub(super) const TRIAL: super::trial::Trial = super::trial::Trial {
     },
     stands: |store, mark| {
         Box::pin(async move {
+            let (digest, earlier) = (store.digest(&mark.secret), earlier_digest(&mark.secret));
             let found: Vec<(String,)> =
-                read!(&store.inner.db, fetch_all: sqlx::query_as(BY_KEY).bind(digest(&mark.secret))).expect("read");
+                read!(&store.inner.db, fetch_all: sqlx::query_as(BY_KEY).bind(digest).bind(earlier)).expect("read");
             found == [(mark.name.clone(),)]
         })
     },

@@ -13,23 +13,34 @@ fn row(subject: &str, client_id: &str) -> String {
     format!("{subject} {client_id}")
 }
 
+/// Whose a row is, by its name.
+pub(super) fn subject_of_row(row: &str) -> Option<Subject> {
+    row.split_once(' ').and_then(|(subject, _)| subject.parse().ok())
+}
+
 impl Store {
     /// What a person has allowed a client.
     pub async fn consent(&self, subject: &Subject, client_id: &ClientId) -> Result<Option<Plaintext>, StoreError> {
         let (subject, client_id) = (subject.as_str(), client_id.as_str());
         let found: Option<(Vec<u8>,)> = read!(&self.inner.db, fetch_optional: sqlx::query_as(ONE).bind(subject).bind(client_id))?;
-        found.map(|(sealed,)| self.unseal(&CONSENT, &row(subject, client_id), &sealed)).transpose()
+        match found {
+            Some((sealed,)) => self.unseal_of(&CONSENT, &row(subject, client_id), &sealed).await,
+            None => Ok(None),
+        }
     }
 
     /// Everything that a person has allowed, by client, and since when: what is allowed beside it later counts from then too.
     pub async fn consents(&self, subject: &Subject) -> Result<Vec<(ClientId, Timestamp, Plaintext)>, StoreError> {
         let rows: Vec<(String, i64, Vec<u8>)> = read!(&self.inner.db, fetch_all: sqlx::query_as(ALL).bind(subject.as_str()))?;
-        let opened = rows.into_iter().map(|(client_id, given, sealed)| {
-            let state = self.unseal(&CONSENT, &row(subject.as_str(), &client_id), &sealed)?;
+        let mut opened = Vec::with_capacity(rows.len());
+        for (client_id, given, sealed) in rows {
+            let state = self.unseal_of(&CONSENT, &row(subject.as_str(), &client_id), &sealed).await?;
+            // What a person who was removed has left says nothing any more.
+            let Some(state) = state else { continue };
             let corrupt = |problem| StoreError::Corrupt(format!("table consent: client_id {client_id:?} {problem}"));
-            Ok((client_id.parse().map_err(corrupt)?, Timestamp::from_seconds(given), state))
-        });
-        opened.collect()
+            opened.push((client_id.parse().map_err(corrupt)?, Timestamp::from_seconds(given), state));
+        }
+        Ok(opened)
     }
 
     /// Remembers what a person allows a client, in the place of what it was allowed before: `allow` is given that, and gives the new state
@@ -41,6 +52,7 @@ impl Store {
         client_id: &ClientId,
         allow: impl FnOnce(Option<Plaintext>) -> Result<Option<(Vec<u8>, Trailed)>, E> + Send,
     ) -> Result<bool, E> {
+        let Some(person) = self.person(subject).await? else { return Ok(false) };
         let mut work = Work::begin(self).await?;
         // The account first, as whoever withdraws or removes does: what they ended by then is not brought back.
         if !browser_session::hold_active(&mut work, subject).await? {
@@ -50,9 +62,12 @@ impl Store {
         let row = row(subject, client_id);
         let found = within!(&mut work, fetch_optional: sqlx::query_as(ONE).bind(subject).bind(client_id));
         let found: Option<(Vec<u8>,)> = found.map_err(StoreError::from)?;
-        let before = found.map(|(sealed,)| self.unseal(&CONSENT, &row, &sealed)).transpose()?;
+        let before = match found {
+            Some((sealed,)) => self.unseal_of(&CONSENT, &row, &sealed).await?,
+            None => None,
+        };
         let Some((state, event)) = allow(before)? else { return Ok(true) };
-        let (sealed, given) = (self.seal(&CONSENT, &row, &state)?, event.time.seconds());
+        let (sealed, given) = (self.seal_of(Some(&person), &CONSENT, &row, &state)?, event.time.seconds());
         let written = within!(&mut work, execute: sqlx::query(UPSERT).bind(subject).bind(client_id).bind(&sealed).bind(given));
         written.map_err(StoreError::from)?;
         work.record_event(&event).await?;

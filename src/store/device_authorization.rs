@@ -8,7 +8,7 @@ use super::grant_family::NewFamily;
 use super::sealed::{DEVICE_GRANT, DEVICE_REQUEST, row_name};
 use super::work::{Work, within};
 use super::{Store, StoreError, browser_session, logout_notice};
-use crate::domain::{ClientId, FamilyId, SessionId, Timestamp};
+use crate::domain::{ClientId, FamilyId, SessionId, Subject, Timestamp};
 use crate::event::Trailed;
 use crate::seal::Plaintext;
 
@@ -119,7 +119,7 @@ impl Store {
     /// Takes a device's request in.
     pub async fn add_device_authorization(&self, new: &NewDeviceAuthorization<'_>) -> Result<DeviceAdded, StoreError> {
         let device_index = self.index(DEVICE_CODE, new.device_code.as_bytes());
-        let sealed = self.seal(&DEVICE_REQUEST, &row_name(&device_index), new.request)?;
+        let sealed = self.seal_of(None, &DEVICE_REQUEST, &row_name(&device_index), new.request)?;
         let mut work = Work::begin(self).await?;
         let added = within!(&mut work, execute: sqlx::query(INSERT)
                 .bind(device_index)
@@ -157,11 +157,20 @@ impl Store {
             let Some((family, state, request, granted, device_index)) = row else { continue };
             let corrupt = |problem| StoreError::Corrupt(format!("table device_authorization: family_id {family:?} {problem}"));
             let name = row_name(&device_index);
+            // Nobody has the key of a person who was removed: then there is nothing to know.
+            let Some(request) = self.unseal_of(&DEVICE_REQUEST, &name, &request).await? else { return Ok(None) };
+            let granted = match granted {
+                Some(sealed) => match self.unseal_of(&DEVICE_GRANT, &name, &sealed).await? {
+                    Some(granted) => Some(granted),
+                    None => return Ok(None),
+                },
+                None => None,
+            };
             return Ok(Some(DeviceRecord {
                 family: family.parse().map_err(corrupt)?,
                 state: DeviceState::from_name(&state)?,
-                request: self.unseal(&DEVICE_REQUEST, &name, &request)?,
-                granted: granted.map(|sealed| self.unseal(&DEVICE_GRANT, &name, &sealed)).transpose()?,
+                request,
+                granted,
             }));
         }
         Ok(None)
@@ -195,14 +204,17 @@ impl Store {
     }
 
     /// Decides about a device's request, with its event: `granted`, or denied. Of many who try one is first; gives whether it is this
-    /// one. What is allowed is allowed in a session that is there still.
+    /// one. What is allowed is allowed in a session that is there still. From now on the row is the person's who decided: what was asked for is
+    /// sealed for them too.
     pub async fn decide_device(
         &self,
         user_code: &str,
+        subject: &Subject,
         granted: Option<(&[u8], &SessionId)>,
         now: Timestamp,
         event: &Trailed,
     ) -> Result<bool, StoreError> {
+        let Some(person) = self.person(subject).await? else { return Ok(false) };
         let mut work = Work::begin(self).await?;
         if let Some((_, session_id)) = granted
             && !browser_session::hold(&mut work, session_id).await?
@@ -214,9 +226,16 @@ impl Store {
         for index in self.indexes(USER_CODE, user_code.as_bytes()) {
             let row: Option<Row> =
                 within!(&mut work, fetch_optional: sqlx::query_as(BY_USER).bind(index.as_slice()).bind(now.seconds()))?;
-            let Some((.., device_index)) = row else { continue };
-            let sealed = granted.map(|(granted, _)| self.seal(&DEVICE_GRANT, &row_name(&device_index), granted)).transpose()?;
-            decided += within!(&mut work, execute: sqlx::query(DECIDE).bind(device_index).bind(state.name()).bind(sealed))?;
+            let Some((_, _, request, _, device_index)) = row else { continue };
+            let name = row_name(&device_index);
+            let Some(request) = self.unseal_of(&DEVICE_REQUEST, &name, &request).await? else { continue };
+            let request = self.seal_of(Some(&person), &DEVICE_REQUEST, &name, &request)?;
+            let sealed = granted.map(|(granted, _)| self.seal_of(Some(&person), &DEVICE_GRANT, &name, granted)).transpose()?;
+            decided += within!(&mut work, execute: sqlx::query(DECIDE)
+                .bind(device_index)
+                .bind(state.name())
+                .bind(sealed)
+                .bind(request))?;
         }
         if decided == 0 {
             return Ok(false);
@@ -236,7 +255,8 @@ impl Store {
         events: &[Trailed],
     ) -> Result<CodeSpent, StoreError> {
         let (session, subject) = (family.session, family.subject);
-        let family = self.prepare_family(family)?;
+        let Some(person) = self.person(subject).await? else { return Ok(CodeSpent::AccountEnded) };
+        let family = self.prepare_family(family, Some(&person))?;
         let mut work = Work::begin(self).await?;
         if let Some(ended) = ended_meanwhile(&mut work, Some(subject), session).await? {
             return Ok(ended);
@@ -281,8 +301,8 @@ const SLOWED_ENOUGH: &str = "SELECT pause FROM device_authorization \
 const SLOW_DOWN: &str = "UPDATE device_authorization SET pause = pause + $3, polled = $2 \
      WHERE device_index = $1 AND polled + pause > $2";
 const NOTE_POLL: &str = "UPDATE device_authorization SET polled = $2 WHERE device_index = $1";
-const DECIDE: &str =
-    "UPDATE device_authorization SET state = $2, granted_sealed = $3 WHERE device_index = $1 AND state = 'pending'";
+const DECIDE: &str = "UPDATE device_authorization SET state = $2, granted_sealed = $3, request_sealed = $4 \
+     WHERE device_index = $1 AND state = 'pending'";
 const REDEEM: &str = "UPDATE device_authorization SET state = 'redeemed' WHERE device_index = $1 AND state = 'allowed'";
 const DELETE_EXPIRED: &str = "DELETE FROM device_authorization WHERE device_index IN \
      (SELECT device_index FROM device_authorization WHERE expires <= $1 ORDER BY expires LIMIT $2)";
@@ -299,7 +319,9 @@ pub(super) const TRIAL: super::trial::Trial = super::trial::Trial {
             let new = NewDeviceAuthorization { device_code, user_code: &user_code, family: &family, request, pause: 5, expires };
             assert_eq!(store.add_device_authorization(&new).await.expect("answered"), DeviceAdded::Added);
             let granted = Some((request, &mark.id()));
-            assert!(store.decide_device(&user_code, granted, super::trial::NOW, &mark.event()).await.expect("answered"));
+            assert!(
+                store.decide_device(&user_code, &mark.id(), granted, super::trial::NOW, &mark.event()).await.expect("answered")
+            );
         })
     },
     stands: |store, mark| {

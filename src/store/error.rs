@@ -149,6 +149,7 @@ fn from_database(error: &dyn DatabaseError) -> StoreError {
     // PostgreSQL's SQLSTATE: class 08 connection, 53 resources, 57 operator, 58 system, 28 authorization; 40 lost a race;
     // 55P03 a lock not granted in time; 25006 a standby that only reads; 3D000 no such database.
     match code.get(..2) {
+        _ if code == "53100" => StoreError::Unavailable(format!("{message}: free space on the disk of PostgreSQL")),
         Some("08" | "28" | "40" | "53" | "57" | "58") => StoreError::Unavailable(message),
         _ if matches!(&*code, "55P03" | "25006" | "3D000") => StoreError::Unavailable(message),
         Some("XX") => StoreError::Corrupt(format!("PostgreSQL reports damage: {message}")),

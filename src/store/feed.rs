@@ -122,15 +122,19 @@ impl Store {
     ///
     /// Must be called inside a tokio runtime.
     pub fn watch_changes(&self) -> ChangeWatch {
+        self.watch_changes_with(match &self.inner.db {
+            Db::Sqlite { .. } => SQLITE_POLL,
+            Db::Postgres(_) => POSTGRES_POLL,
+        })
+    }
+
+    /// The same, with so much time between two questions where nobody is told.
+    pub(super) fn watch_changes_with(&self, interval: Duration) -> ChangeWatch {
         let mut tasks = JoinSet::new();
         let wake = std::sync::Arc::new(Notify::new());
-        let interval = match &self.inner.db {
-            Db::Sqlite { .. } => SQLITE_POLL,
-            Db::Postgres(pool) => {
-                tasks.spawn(listen(pool.clone(), wake.clone()));
-                POSTGRES_POLL
-            }
-        };
+        if let Db::Postgres(pool) = &self.inner.db {
+            tasks.spawn(listen(pool.clone(), wake.clone()));
+        }
         tasks.spawn(poll(self.clone(), wake, interval));
         ChangeWatch { store: self.clone(), receiver: self.inner.committed.subscribe(), _tasks: tasks }
     }

@@ -6,6 +6,7 @@
 use std::fmt;
 
 use super::engine::read;
+use super::personal::{Person, is_of_person};
 use super::revocation::{NewRule, RuleWindow};
 use super::sealed::GRANT_FAMILY;
 use super::work::{NumberedWork, Work, within};
@@ -110,6 +111,13 @@ pub enum Rotated {
     NotCurrent,
 }
 
+/// Whose a family is.
+pub(super) struct Owner {
+    pub(super) subject: Subject,
+    /// Whether its state is sealed with the key of a person.
+    is_person: bool,
+}
+
 /// A family with everything computed that its row needs.
 pub(super) struct PreparedFamily<'a> {
     new: &'a NewFamily<'a>,
@@ -138,16 +146,17 @@ impl PreparedFamily<'_> {
 }
 
 impl Store {
-    /// A family that has not ended and not expired at `now`.
+    /// A family that has not ended and not expired at `now`; `None` also when its person has been removed.
     pub async fn family(&self, family: &FamilyId, now: Timestamp) -> Result<Option<FamilyRecord>, StoreError> {
         let row: Option<(String, Vec<u8>, i64, i64, i64, i64, i64)> = read!(&self.inner.db, fetch_optional:
             sqlx::query_as(ONE).bind(family.as_str()).bind(now.seconds()))?;
         let Some((client_id, sealed, generation, rotated, created, rebound, expires)) = row else { return Ok(None) };
+        let Some(state) = self.unseal_of(&GRANT_FAMILY, family.as_str(), &sealed).await? else { return Ok(None) };
         let corrupt = |problem| StoreError::Corrupt(format!("table grant_family: client_id {client_id:?} {problem}"));
         Ok(Some(FamilyRecord {
             family: family.clone(),
             client_id: client_id.parse().map_err(corrupt)?,
-            state: self.unseal(&GRANT_FAMILY, family.as_str(), &sealed)?,
+            state,
             generation,
             rotated: Timestamp::from_seconds(rotated),
             created: Timestamp::from_seconds(created),
@@ -167,7 +176,17 @@ impl Store {
     /// Begins a family that no code was redeemed for, with its event. One that came of another one has that one's person and session, and
     /// does not begin when that one, or its client, has ended.
     pub async fn begin_family(&self, new: &NewFamily<'_>, event: &Trailed) -> Result<Begun, StoreError> {
-        let prepared = self.prepare_family(new)?;
+        let heir_of = match new.parent {
+            Some(parent) => self.owner_of_family(parent.family.as_str()).await?,
+            None => None,
+        };
+        let (subject, is_persons) = heir_of.as_ref().map_or((new.subject, false), |owner| (&owner.subject, owner.is_person));
+        // A machine, or somebody whom another issuer knows, has no key.
+        let person = self.person(subject).await?;
+        if is_persons && person.is_none() {
+            return Ok(Begun::ParentEnded);
+        }
+        let prepared = self.prepare_family(new, person.as_ref())?;
         let Some(parent) = new.parent else {
             let mut work = Work::begin(self).await?;
             prepared.insert(&mut work).await?;
@@ -188,6 +207,10 @@ impl Store {
         let of_parent: Option<(String, Option<String>)> =
             within!(&mut unit.work, fetch_optional: sqlx::query_as(WHOSE).bind(family))?;
         match of_parent {
+            // It was sealed for another one: a family never changes hands, so it began just now.
+            Some((subject, _)) if heir_of.as_ref().map(|owner| owner.subject.as_str()) != Some(subject.as_str()) => {
+                return Err(StoreError::Unavailable("the grant it comes of began a moment ago".into()));
+            }
             Some((subject, session)) => prepared.insert_for(&mut unit.work, &subject, session.as_deref()).await?,
             None => prepared.insert(&mut unit.work).await?,
         }
@@ -205,7 +228,13 @@ impl Store {
         state: &[u8],
         events: &[Trailed],
     ) -> Result<Rebound, StoreError> {
-        let sealed = self.seal(&GRANT_FAMILY, family.as_str(), state)?;
+        // None: it has ended meanwhile.
+        let Some(owner) = self.owner_of_family(family.as_str()).await? else { return Ok(Rebound::Before) };
+        let person = self.person(&owner.subject).await?;
+        if owner.is_person && person.is_none() {
+            return Ok(Rebound::Before);
+        }
+        let sealed = self.seal_of(person.as_ref(), &GRANT_FAMILY, family.as_str(), state)?;
         let mut work = Work::begin(self).await?;
         let changed = within!(&mut work, execute: sqlx::query(REBIND)
             .bind(family.as_str())
@@ -270,8 +299,21 @@ impl Store {
         Ok(deleted)
     }
 
-    pub(super) fn prepare_family<'a>(&self, new: &'a NewFamily<'a>) -> Result<PreparedFamily<'a>, StoreError> {
-        Ok(PreparedFamily { new, sealed: self.seal(&GRANT_FAMILY, new.family.as_str(), new.state)? })
+    pub(super) fn prepare_family<'a>(
+        &self,
+        new: &'a NewFamily<'a>,
+        person: Option<&Person>,
+    ) -> Result<PreparedFamily<'a>, StoreError> {
+        Ok(PreparedFamily { new, sealed: self.seal_of(person, &GRANT_FAMILY, new.family.as_str(), new.state)? })
+    }
+
+    /// Whose a family is.
+    pub(super) async fn owner_of_family(&self, family: &str) -> Result<Option<Owner>, StoreError> {
+        let row: Option<(String, Vec<u8>)> = read!(&self.inner.db, fetch_optional: sqlx::query_as(OWNER).bind(family))?;
+        let Some((subject, sealed)) = row else { return Ok(None) };
+        let corrupt = |problem| StoreError::Corrupt(format!("table grant_family: subject {problem}"));
+        let is_person = is_of_person(&self.unseal(&GRANT_FAMILY, family, &sealed)?);
+        Ok(Some(Owner { subject: subject.parse().map_err(corrupt)?, is_person }))
     }
 }
 
@@ -358,6 +400,7 @@ const INSERT: &str = "INSERT INTO grant_family \
      (family_id, client_id, subject, session_id, state_sealed, generation, rotated, created, expires, parent_id, parent_client_id) \
      VALUES ($1, $2, $3, $4, $5, 1, $6, $6, $7, $8, $9)";
 const WHOSE: &str = "SELECT subject, session_id FROM grant_family WHERE family_id = $1";
+const OWNER: &str = "SELECT subject, state_sealed FROM grant_family WHERE family_id = $1";
 const ENDED: &str = "SELECT sequence FROM revocation_rule WHERE before >= $3 \
      AND ((kind = 'family' AND value = $1) OR (kind = 'client' AND value = $2)) ORDER BY sequence LIMIT 1";
 const REBIND: &str = "UPDATE grant_family SET state_sealed = $3, rebound = $4 WHERE family_id = $1 AND rebound = $2";
@@ -394,6 +437,7 @@ pub(super) const TRIAL: super::trial::Trial = super::trial::Trial {
     table: "grant_family",
     write: |store, mark| {
         Box::pin(async move {
+            (super::person_key::TRIAL.write)(store, mark).await;
             let (family, client_id, subject) = (mark.id(), mark.id(), mark.id());
             let begun = store.begin_family(&marked(mark, &family, &client_id, &subject), &mark.event()).await;
             assert_eq!(begun.expect("answered"), Begun::Now);

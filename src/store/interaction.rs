@@ -4,41 +4,50 @@ use super::engine::read;
 use super::sealed::{INTERACTION, row_name};
 use super::work::{Work, within};
 use super::{Store, StoreError};
-use crate::domain::Timestamp;
+use crate::domain::{Subject, Timestamp};
 use crate::seal::Plaintext;
 
 /// What the keyed hash of an interaction's id is made for.
 const PURPOSE: &str = "interaction";
 
 impl Store {
-    /// Keeps an interaction until `expires`. `id` is unguessable; `state` is the caller's, and sealed.
-    pub async fn add_interaction(&self, id: &str, state: &[u8], expires: Timestamp) -> Result<(), StoreError> {
+    /// Keeps an interaction until `expires`. `id` is unguessable; `state` is the caller's, and sealed: for `whose`, where somebody was
+    /// signed in.
+    pub async fn add_interaction(
+        &self,
+        id: &str,
+        whose: Option<&Subject>,
+        state: &[u8],
+        expires: Timestamp,
+    ) -> Result<(), StoreError> {
         let index = self.inner.ring.blind_index(PURPOSE, id.as_bytes());
-        let sealed = self.seal(&INTERACTION, &row_name(&index), state)?;
+        let person = self.person_if_any(whose).await?;
+        let sealed = self.seal_of(person.as_ref(), &INTERACTION, &row_name(&index), state)?;
         let mut work = Work::begin(self).await?;
         within!(&mut work, execute: sqlx::query(INSERT).bind(index.as_slice()).bind(sealed).bind(expires.seconds()))?;
         work.commit().await
     }
 
     /// Replaces the state of an interaction that is under way; it ends when it would have. Gives whether it is still there.
-    pub async fn change_interaction(&self, id: &str, state: &[u8]) -> Result<bool, StoreError> {
+    pub async fn change_interaction(&self, id: &str, whose: Option<&Subject>, state: &[u8]) -> Result<bool, StoreError> {
+        let person = self.person_if_any(whose).await?;
         let mut work = Work::begin(self).await?;
         let mut changed = 0;
         for index in self.inner.ring.blind_indexes(PURPOSE, id.as_bytes()) {
-            let sealed = self.seal(&INTERACTION, &row_name(&index), state)?;
+            let sealed = self.seal_of(person.as_ref(), &INTERACTION, &row_name(&index), state)?;
             changed += within!(&mut work, execute: sqlx::query(CHANGE).bind(index.as_slice()).bind(sealed))?;
         }
         work.commit().await?;
         Ok(changed > 0)
     }
 
-    /// The state of an interaction that is under way.
+    /// The state of an interaction that is under way; `None` also when whoever was signed in has been removed.
     pub async fn interaction(&self, id: &str, now: Timestamp) -> Result<Option<Plaintext>, StoreError> {
         for index in self.inner.ring.blind_indexes(PURPOSE, id.as_bytes()) {
             let row: Option<(Vec<u8>,)> = read!(&self.inner.db, fetch_optional:
                 sqlx::query_as(ONE).bind(index.as_slice()).bind(now.seconds()))?;
             if let Some((sealed,)) = row {
-                return self.unseal(&INTERACTION, &row_name(&index), &sealed).map(Some);
+                return self.unseal_of(&INTERACTION, &row_name(&index), &sealed).await;
             }
         }
         Ok(None)
@@ -74,7 +83,11 @@ pub(super) const TRIAL: super::trial::Trial = super::trial::Trial {
     table: "interaction",
     write: |store, mark| {
         Box::pin(async move {
-            store.add_interaction(&mark.secret, mark.secret.as_bytes(), super::trial::LATER).await.expect("added");
+            (super::person_key::TRIAL.write)(store, mark).await;
+            store
+                .add_interaction(&mark.secret, Some(&mark.id()), mark.secret.as_bytes(), super::trial::LATER)
+                .await
+                .expect("added");
         })
     },
     stands: |store, mark| {

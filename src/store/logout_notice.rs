@@ -132,10 +132,11 @@ pub(super) const TRIAL: super::trial::Trial = super::trial::Trial {
     write: |store, mark| {
         Box::pin(async move {
             (super::browser_session::TRIAL.write)(store, mark).await;
-            let (family, session_id, client_id) = (mark.id(), mark.id(), mark.id());
+            let (family, subject, session_id, client_id) = (mark.id(), mark.id(), mark.id(), mark.id());
             let new = super::NewCode {
                 code: &mark.secret,
                 family: &family,
+                subject: &subject,
                 session: Some((&session_id, Some(&client_id))),
                 state: mark.secret.as_bytes(),
                 expires: super::trial::LATER,

@@ -141,7 +141,7 @@ impl Store {
                 for (row, value) in &rows {
                     let name = row.name();
                     let opened = match column.under {
-                        Under::Ring | Under::Lasting => self.unseal(column, &name, value),
+                        Under::Ring | Under::Person | Under::Lasting => self.unseal(column, &name, value),
                         Under::Master => {
                             let context = column.context(&self.inner.deployment, &name);
                             self.inner.masters.unwrap(&context, value).map_err(|problem| column.broken(&name, problem))

@@ -10,7 +10,7 @@
 //! - Time is a parameter; no statement asks the database for it.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use tokio::sync::watch;
 
@@ -42,6 +42,7 @@ mod migration;
 mod passkey;
 mod passkey_ceremony;
 mod person_key;
+mod personal;
 mod pushed_request;
 mod replay;
 mod reseal;
@@ -102,6 +103,8 @@ struct Inner {
     masters: Arc<MasterKeys>,
     /// What the ring was made of.
     seal_keys: Mutex<Vec<seal_key::HeldKey>>,
+    /// The keys of people, once their database is open.
+    people: OnceLock<personal::People>,
     /// The newest change that this process knows to be committed.
     committed: watch::Sender<i64>,
 }
@@ -142,7 +145,7 @@ impl Store {
         let ring = Arc::new(keys.ring(now).ok_or_else(missing)?);
         let seal_keys = Mutex::new(keys.into_held());
         let committed = watch::Sender::new(0);
-        let inner = Arc::new(Inner { db, deployment, ring, masters, seal_keys, committed });
+        let inner = Arc::new(Inner { db, deployment, ring, masters, seal_keys, people: OnceLock::new(), committed });
         let store = Self { inner, administrator: None };
         store.announce(store.sequence().await?);
         Ok(store)

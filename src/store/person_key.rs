@@ -10,6 +10,7 @@ use sqlx::{ConnectOptions as _, Connection as _};
 
 use super::engine::{Db, Target, read};
 use super::migration::{self, PERSON_KEYS};
+use super::personal::People;
 use super::sealed::PERSON_KEY;
 use super::work::{Work, within};
 use super::{Store, StoreError};
@@ -47,6 +48,8 @@ impl PersonKeys {
         migration::migrate(&PERSON_KEYS, &target, &db).await?;
         let keys = Self { db: Arc::new(db), store: store.clone() };
         keys.belong(&target, now).await?;
+        // The first one stays: it is the same database.
+        let _ = store.inner.people.set(People::new(keys.db.clone()));
         Ok(keys)
     }
 
@@ -82,9 +85,9 @@ impl PersonKeys {
 
     /// Opens a key.
     pub fn open_key(&self, key: &SealedPersonKey) -> Result<PersonKey, StoreError> {
-        let opened = self.store.unseal(&PERSON_KEY, key.subject.as_str(), &key.sealed)?;
-        PersonKey::from_bytes(&opened)
-            .ok_or_else(|| StoreError::Corrupt(format!("table person_key: the key of {} is not 32 bytes", key.subject)))
+        let opened = opened(&self.store, &key.subject, &key.sealed)?;
+        self.store.hold_person_key(&key.subject, &opened);
+        Ok(opened)
     }
 
     /// Seals a key without storing it.
@@ -111,6 +114,7 @@ impl PersonKeys {
         let mut work = Work::begin(&*self.db).await?;
         within!(&mut work, execute: sqlx::query(DELETE).bind(subject.as_str()))?;
         work.commit().await?;
+        self.store.forget_person_key(subject.as_str());
         if let Db::Sqlite { writer, .. } = &*self.db {
             // The key is overwritten in the file, and the log that still holds it is emptied. Readers may be in the way: then the
             // next one does it.
@@ -128,6 +132,18 @@ impl PersonKeys {
     pub async fn close(&self) {
         self.db.close().await;
     }
+}
+
+fn opened(store: &Store, subject: &Subject, sealed: &[u8]) -> Result<PersonKey, StoreError> {
+    let opened = store.unseal(&PERSON_KEY, subject.as_str(), sealed)?;
+    PersonKey::from_bytes(&opened)
+        .ok_or_else(|| StoreError::Corrupt(format!("table person_key: the key of {subject} is not 32 bytes")))
+}
+
+/// The key of a person, read and opened.
+pub(super) async fn read_key(store: &Store, db: &Db, subject: &Subject) -> Result<Option<PersonKey>, StoreError> {
+    let row: Option<(Vec<u8>,)> = read!(db, fetch_optional: sqlx::query_as(ONE).bind(subject.as_str()))?;
+    row.map(|(sealed,)| opened(store, subject, &sealed)).transpose()
 }
 
 fn target(settings: &StoreSettings, base_dir: &Path) -> Result<Target, StoreError> {
@@ -173,3 +189,30 @@ const INSERT: &str = "INSERT INTO person_key (subject, key_sealed, created) VALU
 const DELETE: &str = "DELETE FROM person_key WHERE subject = $1";
 const LOCK_SCHEMA: &str = "SELECT pg_advisory_xact_lock(hashtext('symbolon_person_keys'))";
 const MAKE_SCHEMA: &str = "CREATE SCHEMA IF NOT EXISTS symbolon_person_keys";
+
+#[cfg(test)]
+impl Store {
+    /// The keys of people that were opened beside this store.
+    pub(super) fn person_keys(&self) -> PersonKeys {
+        PersonKeys { db: self.inner.people.get().expect("open").db(), store: self.clone() }
+    }
+}
+
+#[cfg(test)]
+pub(super) const TRIAL: super::trial::Trial = super::trial::Trial {
+    table: "person_key",
+    write: |store, mark| {
+        Box::pin(async move {
+            let keys = store.person_keys();
+            let sealed = keys.seal_key(&mark.id(), &mark.key()).expect("sealed");
+            keys.add(&sealed, super::trial::NOW).await.expect("added");
+        })
+    },
+    stands: |store, mark| {
+        Box::pin(async move {
+            let key = store.person_keys().key(&mark.id()).await.expect("read");
+            key.is_some_and(|key| key.expose() == mark.key().expose())
+        })
+    },
+    uses: super::trial::Uses::Many("a key opens until its person is removed"),
+};

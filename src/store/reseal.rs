@@ -7,10 +7,11 @@
 use std::collections::BTreeMap;
 
 use super::engine::{Db, read};
+use super::personal::is_of_person;
 use super::seal_key::{SETTLE, SealKeyState};
 use super::sealed::{Keyed, SEALED_COLUMNS, SealedColumn, Under, row_name};
 use super::work::{Work, within};
-use super::{Store, StoreError};
+use super::{Store, StoreError, consent};
 use crate::domain::Timestamp;
 use crate::seal::{ROW_PREFIX_LENGTH, SealKeyId, row_key_id};
 
@@ -120,7 +121,7 @@ impl Store {
     /// How many rows there are under each ring key.
     pub async fn sealed_rows(&self) -> Result<BTreeMap<SealKeyId, u64>, StoreError> {
         let mut rows = BTreeMap::new();
-        for column in SEALED_COLUMNS.iter().filter(|column| column.under == Under::Ring) {
+        for column in SEALED_COLUMNS.iter().filter(|column| column.is_under_the_ring()) {
             let length = prefix_length(ROW_PREFIX_LENGTH);
             let counts: Vec<(Vec<u8>, i64)> = read!(&self.inner.db, fetch_all: sqlx::query_as(column.sql.count).bind(length))?;
             for (prefix, count) in counts {
@@ -140,7 +141,7 @@ impl Store {
 
     /// Begins a walk over every sealed column.
     pub fn begin_pass(&self, now: Timestamp) -> Pass {
-        let columns: Vec<_> = SEALED_COLUMNS.iter().filter(|column| column.under == Under::Ring).collect();
+        let columns: Vec<_> = SEALED_COLUMNS.iter().filter(|column| column.is_under_the_ring()).collect();
         Pass { begun: now, prefix: self.inner.ring.row_prefix(), columns: columns.into_iter(), place: None }
     }
 
@@ -162,7 +163,7 @@ impl Store {
         for (row, sealed) in &rows {
             let name = row.name();
             match self.unseal(column, &name, sealed) {
-                Ok(value) => fresh.push((row, self.seal(column, &name, &value)?, sealed)),
+                Ok(value) => fresh.push((row, self.renewed(column, &name, &value).await?, sealed)),
                 Err(problem) => {
                     tracing::error!(%problem, "a sealed value cannot be resealed and is left as it is");
                     done.broken += 1;
@@ -177,6 +178,26 @@ impl Store {
         work.commit().await?;
         pass.place = Some((column, last));
         Ok(done)
+    }
+
+    /// Seals anew what was opened: as it is, but for what an earlier version sealed without the key of the person whom it belongs to. What lives
+    /// for minutes stays as it is.
+    async fn renewed(&self, column: &SealedColumn, row: &str, value: &[u8]) -> Result<Vec<u8>, StoreError> {
+        if column.under == Under::Person && !is_of_person(value) {
+            let subject = match column.table {
+                "grant_family" => self.owner_of_family(row).await?.map(|owner| owner.subject),
+                "consent" => consent::subject_of_row(row),
+                _ => None,
+            };
+            let person = match subject {
+                Some(subject) => self.person(&subject).await?,
+                None => None,
+            };
+            if person.is_some() {
+                return self.seal_of(person.as_ref(), column, row, value);
+            }
+        }
+        self.seal(column, row, value)
     }
 
     /// After a pass: notes which retired keys have no row left. Only those count that nobody sealed with any more when the pass began.

@@ -87,7 +87,12 @@ impl Store {
     /// At most `limit` rules after a sequence, in order. Page on with the last one's sequence.
     pub async fn revocation_rules(&self, after_sequence: i64, limit: i64) -> Result<Vec<RevocationRule>, StoreError> {
         let rows: Vec<Row> = read!(&self.inner.db, fetch_all: sqlx::query_as(AFTER).bind(after_sequence).bind(limit))?;
-        rows.into_iter().map(from_row).collect()
+        let rules: Vec<RevocationRule> = rows.into_iter().map(from_row).collect::<Result<_, _>>()?;
+        // This is where every replica hears that somebody was removed.
+        for rule in rules.iter().filter(|rule| rule.kind == RuleKind::Subject) {
+            self.forget_person_key(&rule.value);
+        }
+        Ok(rules)
     }
 
     /// Deletes at most `batch` rules that are dead at `now`; gives how many.

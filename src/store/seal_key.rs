@@ -20,9 +20,11 @@ use crate::seal::{DataKey, KeyRing, MasterKeys, SealKeyId};
 pub const ACTIVATION_DELAY: Lifetime = Lifetime::from_seconds(5);
 /// From the moment a key is replaced until no process seals with it any more.
 pub const SETTLE: Lifetime = Lifetime::from_seconds(60);
-/// How long a key that seals no more is kept at least. Whoever still worked with a ring that old has been gone for long, and no access
-/// token lives longer.
+/// How long a key that seals no more is kept at least, whatever was noted of it: whoever still worked with a ring that old has been gone for
+/// long, and everything that others carry has expired but for refresh tokens, which live as long as their rows ([`DELETE`]).
 const KEEP_RETIRED: Lifetime = Lifetime::from_seconds(2 * 86_400);
+/// Nothing is carried by others for longer, refresh tokens excepted: access tokens live for a day at most, the rest for minutes.
+const _: () = assert!(KEEP_RETIRED.seconds() > crate::clients::LONGEST_TOKEN_LIFETIME.seconds() + SETTLE.seconds());
 /// What is written down beyond the last bearer's expiry, so that it need not be written again with each bearer.
 const BEARER_MARGIN: Lifetime = Lifetime::from_seconds(3_600);
 /// Ring keys that there may be at once.
@@ -350,6 +352,9 @@ impl Store {
     }
 
     /// Deletes the keys that nothing needs any more: replaced long ago, without rows, and with no bearer alive. Gives which.
+    ///
+    /// That none is alive does not rest on what was noted, which a process that was killed may not have done: access tokens and what is carried
+    /// for minutes have expired by then, and a refresh token's family was committed before the token was given away, with the token's own end.
     /// Commits with an event for each, `seal_key_deleted`.
     pub async fn delete_seal_keys(&self, now: Timestamp) -> Result<Vec<SealKeyId>, StoreError> {
         let may_go = |key: &SealKeyRecord| key.resealed.is_some() && key.can_go().is_some_and(|moment| moment <= now);
@@ -368,7 +373,11 @@ impl Store {
                 continue;
             }
             let mut unit = NumberedWork::begin(self).await?;
-            let gone = within!(&mut unit.work, execute: sqlx::query(DELETE).bind(key.id.as_str()).bind(now.seconds()))?;
+            let sealed_until = key.retired.unwrap_or(now).plus(SETTLE).seconds();
+            let gone = within!(&mut unit.work, execute: sqlx::query(DELETE)
+                .bind(key.id.as_str())
+                .bind(now.seconds())
+                .bind(sealed_until))?;
             if gone == 0 {
                 continue;
             }
@@ -392,7 +401,9 @@ const REWRAP: &str = "UPDATE seal_key SET master_key = $2, wrapped_sealed = $3 W
 const NOTE_BEARERS: &str = "UPDATE seal_key SET bearers_expire = $2 WHERE id = $1 AND bearers_expire < $2";
 const RESEALED: &str = "UPDATE seal_key SET resealed = $2 WHERE id = $1 AND resealed IS NULL";
 const NOT_RESEALED: &str = "UPDATE seal_key SET resealed = NULL WHERE id = $1";
-const DELETE: &str = "DELETE FROM seal_key WHERE id = $1 AND resealed IS NOT NULL AND bearers_expire <= $2";
+/// Families that began while the key sealed may have refresh tokens under it.
+const DELETE: &str = "DELETE FROM seal_key WHERE id = $1 AND resealed IS NOT NULL AND bearers_expire <= $2 \
+     AND NOT EXISTS (SELECT family_id FROM grant_family WHERE created <= $3 AND expires > $2)";
 
 #[cfg(test)]
 pub(super) const TRIAL: super::trial::Trial = super::trial::Trial {

@@ -26,6 +26,8 @@ pub(super) struct SealedColumn {
 pub(super) enum Under {
     /// The ring's.
     Ring,
+    /// The ring's, and within that the key of the person whom the row belongs to, as soon as that is known.
+    Person,
     /// The lasting key: for what must open beside older backups of the rest.
     Lasting,
     /// The master keys.
@@ -91,36 +93,36 @@ sealed_columns! {
     SIGNING_KEY = Ring "signing_key" "private_sealed" by Text "key_id";
     /// What is kept of a client's secret.
     CLIENT_SECRET = Ring "client_secret" "secret_sealed" by Text "client_id";
-    /// What is known of a person: JSON, sealed with the person's key.
-    PROFILE = Ring "account" "profile_sealed" by Text "subject";
-    /// A person's password hash: a PHC string, sealed with the person's key.
-    PASSWORD = Ring "account" "password_sealed" by Text "subject";
-    /// The secret of a person's one-time passwords, sealed with the person's key.
-    TOTP = Ring "totp" "secret_sealed" by Text "subject";
-    /// What a person reads of a certificate that they sign in with, sealed with the person's key.
-    ACCOUNT_CERTIFICATE = Ring "account_certificate" "label_sealed" by Text "link_id";
-    /// A passkey with what its person calls it: JSON, sealed with the person's key.
-    PASSKEY = Ring "passkey" "credential_sealed" by Text "passkey_id";
+    /// What is known of a person: JSON.
+    PROFILE = Person "account" "profile_sealed" by Text "subject";
+    /// A person's password hash: a PHC string.
+    PASSWORD = Person "account" "password_sealed" by Text "subject";
+    /// The secret of a person's one-time passwords.
+    TOTP = Person "totp" "secret_sealed" by Text "subject";
+    /// What a person reads of a certificate that they sign in with.
+    ACCOUNT_CERTIFICATE = Person "account_certificate" "label_sealed" by Text "link_id";
+    /// A passkey with what its person calls it: JSON.
+    PASSKEY = Person "passkey" "credential_sealed" by Text "passkey_id";
     /// What a browser was asked to have signed by a passkey: JSON.
     PASSKEY_CEREMONY = Ring "passkey_ceremony" "state_sealed" by Bytes "ceremony_index";
-    /// What a person reads of an account elsewhere that they sign in with, sealed with the person's key.
-    LINKED_ACCOUNT = Ring "linked_account" "label_sealed" by Text "link_id";
-    /// When and how a session's person signed in, and from where: JSON, sealed with the person's key.
-    BROWSER_SESSION = Ring "browser_session" "state_sealed" by Text "session_id";
+    /// What a person reads of an account elsewhere that they sign in with.
+    LINKED_ACCOUNT = Person "linked_account" "label_sealed" by Text "link_id";
+    /// When and how a session's person signed in, and from where: JSON.
+    BROWSER_SESSION = Person "browser_session" "state_sealed" by Text "session_id";
     /// What a person at the authorization endpoint has asked for.
-    INTERACTION = Ring "interaction" "state_sealed" by Bytes "id_index";
+    INTERACTION = Person "interaction" "state_sealed" by Bytes "id_index";
     /// A pushed authorization request.
     PUSHED_REQUEST = Ring "pushed_request" "state_sealed" by Bytes "uri_index";
     /// What an authorization code stands for.
-    AUTHORIZATION_CODE = Ring "authorization_code" "state_sealed" by Bytes "code_index";
+    AUTHORIZATION_CODE = Person "authorization_code" "state_sealed" by Bytes "code_index";
     /// What a device asks for.
-    DEVICE_REQUEST = Ring "device_authorization" "request_sealed" by Bytes "device_index";
+    DEVICE_REQUEST = Person "device_authorization" "request_sealed" by Bytes "device_index";
     /// What a person has granted a device.
-    DEVICE_GRANT = Ring "device_authorization" "granted_sealed" by Bytes "device_index";
+    DEVICE_GRANT = Person "device_authorization" "granted_sealed" by Bytes "device_index";
     /// What a refresh token stands for.
-    GRANT_FAMILY = Ring "grant_family" "state_sealed" by Text "family_id";
+    GRANT_FAMILY = Person "grant_family" "state_sealed" by Text "family_id";
     /// What a person has allowed a client. No subject has a space in it.
-    CONSENT = Ring "consent" "state_sealed" by Text "subject || ' ' || client_id";
+    CONSENT = Person "consent" "state_sealed" by Text "subject || ' ' || client_id";
     /// A secret of the deployment that never changes.
     SECRET = Ring "secret" "value_sealed" by Text "name";
 }
@@ -136,6 +138,11 @@ sealed_columns! {
 impl SealedColumn {
     pub(super) fn context<'a>(&'a self, deployment: &'a DeploymentId, row: &'a str) -> RowContext<'a> {
         RowContext { deployment, table: self.table, column: self.column, row }
+    }
+
+    /// Whether the value as it stands is the ring's.
+    pub(super) fn is_under_the_ring(&self) -> bool {
+        matches!(self.under, Under::Ring | Under::Person)
     }
 
     /// `table.column`.
@@ -174,7 +181,7 @@ impl Store {
         let ring = &self.inner.ring;
         let sealed = match column.under {
             Under::Lasting => ring.seal_lasting_row(&context, value),
-            Under::Ring | Under::Master => ring.seal_row(&context, value),
+            Under::Ring | Under::Person | Under::Master => ring.seal_row(&context, value),
         };
         sealed.map_err(|problem| column.broken(row, problem))
     }
@@ -184,7 +191,8 @@ impl Store {
         self.inner.ring.open_row(&context, sealed).map_err(|problem| column.broken(row, problem))
     }
 
-    /// Seals a person's data: with the person's key, and what comes of that like every other value.
+    /// Seals data of the person whom the row names: with the person's key, and what comes of that like every other value. Where the row does
+    /// not say whose it is: [`Store::seal_of`].
     pub(super) fn seal_for(
         &self,
         key: &PersonKey,

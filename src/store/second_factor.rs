@@ -161,6 +161,7 @@ const FORGET_CODES: &str = "DELETE FROM recovery_code WHERE subject = $1";
 
 #[cfg(test)]
 async fn add_marked(store: &Store, mark: &super::trial::Mark) {
+    (super::person_key::TRIAL.write)(store, mark).await;
     let (subject, kept) = (mark.id(), mark.id());
     let (secret, recovery_codes) = (mark.secret.as_bytes(), [mark.secret.clone()]);
     let window = super::trial::WINDOW;

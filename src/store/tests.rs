@@ -34,8 +34,11 @@ impl Place {
         Self { settings, directory: tempfile::tempdir().expect("a temporary directory") }
     }
 
+    /// With the keys of people beside it.
     async fn open(&self) -> Store {
-        self.try_open(master("first", 1), NOW).await.expect("opens")
+        let store = self.try_open(master("first", 1), NOW).await.expect("opens");
+        PersonKeys::open(&self.settings, self.directory.path(), &store, NOW).await.expect("the keys of people");
+        store
     }
 
     async fn try_open(&self, masters: Arc<MasterKeys>, now: Timestamp) -> Result<Store, StoreError> {
@@ -75,6 +78,7 @@ mod client_registration;
 mod feed;
 mod opening;
 mod people;
+mod personal;
 mod released;
 mod replay;
 mod seal_key;

@@ -98,6 +98,7 @@ pub(super) static TRIALS: &[Trial] = &[
     super::grant_family::TRIAL,
     super::consent::TRIAL,
     super::device_authorization::TRIAL,
+    super::person_key::TRIAL,
     super::account::TRIAL,
     super::account_certificate::TRIAL,
     super::linked_account::TRIAL,

@@ -10,7 +10,7 @@ use super::answer::form_target;
 use super::decision::{Prior, Progress};
 use super::request::{AuthorizationRequest, Prompt};
 use super::{random_text, to_json};
-use crate::domain::{Lifetime, Timestamp};
+use crate::domain::{Lifetime, Subject, Timestamp};
 use crate::event::Reason;
 use crate::identity::{CookieName, Demand};
 use crate::jose::base64url;
@@ -119,9 +119,14 @@ fn read(state: &[u8]) -> Result<Interaction, OauthError> {
 }
 
 impl AuthorizationServer {
-    pub(super) async fn begin_interaction(&self, interaction: &Interaction, now: Timestamp) -> Result<InteractionId, OauthError> {
+    pub(super) async fn begin_interaction(
+        &self,
+        interaction: &Interaction,
+        signed_in: Option<&Subject>,
+        now: Timestamp,
+    ) -> Result<InteractionId, OauthError> {
         let id = InteractionId(random_text("", &*self.randomness)?);
-        self.store.add_interaction(id.as_str(), &to_json(interaction)?, now.plus(LIFETIME)).await?;
+        self.store.add_interaction(id.as_str(), signed_in, &to_json(interaction)?, now.plus(LIFETIME)).await?;
         Ok(id)
     }
 
@@ -130,8 +135,13 @@ impl AuthorizationServer {
         read(&state)
     }
 
-    pub(super) async fn change_interaction(&self, id: &InteractionId, interaction: &Interaction) -> Result<(), OauthError> {
-        let is_there = self.store.change_interaction(id.as_str(), &to_json(interaction)?).await?;
+    pub(super) async fn change_interaction(
+        &self,
+        id: &InteractionId,
+        signed_in: Option<&Subject>,
+        interaction: &Interaction,
+    ) -> Result<(), OauthError> {
+        let is_there = self.store.change_interaction(id.as_str(), signed_in, &to_json(interaction)?).await?;
         if is_there { Ok(()) } else { Err(over().into()) }
     }
 

@@ -133,7 +133,7 @@ impl AuthorizationServer {
         }
         if method == Method::Post {
             let interaction = Interaction::posted(&requested.request, requested.pushed.clone());
-            return Ok(Outcome::Resume(self.begin_interaction(&interaction, now).await?));
+            return Ok(Outcome::Resume(self.begin_interaction(&interaction, None, now).await?));
         }
         let underway = Underway { requested: &requested, interaction: None, progress: Progress::Arrived, given: None };
         self.proceed(&underway, login, now, request_id).await
@@ -210,10 +210,10 @@ impl AuthorizationServer {
         let interaction = Interaction::begun(&requested.request, requested.pushed.clone(), login.map(Prior::of), now);
         if let Some(id) = underway.interaction {
             // It came by POST, and was kept and counted then.
-            self.change_interaction(id, &interaction).await?;
+            self.change_interaction(id, login.map(|login| &login.subject), &interaction).await?;
             return Ok(id.clone());
         }
-        self.begin_interaction(&interaction, now).await
+        self.begin_interaction(&interaction, login.map(|login| &login.subject), now).await
     }
 
     /// Issues the code; with it the interaction and the pushed request come to their end.
@@ -242,7 +242,8 @@ impl AuthorizationServer {
         let state = to_json(&state)?;
         let told = request.is_openid().then_some(&request.client_id);
         let session = Some((&login.session_id, told));
-        let new = NewCode { code: &code, family: &family, session, state: &state, expires: expires.plus(CODE_MEMORY) };
+        let (subject, expires) = (&login.subject, expires.plus(CODE_MEMORY));
+        let new = NewCode { code: &code, family: &family, subject, session, state: &state, expires };
         let interaction = underway.interaction.map(InteractionId::as_str);
         let finishes = Finishes { interaction, pushed_request: pushed.as_deref() };
         let event = AuditEvent::AuthorizationGranted {

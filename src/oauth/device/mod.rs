@@ -207,14 +207,14 @@ impl AuthorizationServer {
         let decision = match decided {
             Decided::Deny => {
                 let event = AuditEvent::AuthorizationDenied { request_id, client_id, subject, session_id };
-                self.store.decide_device(user_code.as_str(), None, now, &Trailed { time: now, event }).await?
+                self.store.decide_device(user_code.as_str(), &login.subject, None, now, &Trailed { time: now, event }).await?
             }
             Decided::Allow => {
                 let granted = to_json(&granted(login, &request))?;
                 let scope = request.scope.clone();
                 let event = AuditEvent::AuthorizationGranted { request_id, client_id, subject, session_id, family, scope };
                 let granted = Some((granted.as_slice(), &login.session_id));
-                self.store.decide_device(user_code.as_str(), granted, now, &Trailed { time: now, event }).await?
+                self.store.decide_device(user_code.as_str(), &login.subject, granted, now, &Trailed { time: now, event }).await?
             }
         };
         if decision { Ok(client_name) } else { Err(nobody_waits().of(&request.client_id).into()) }

@@ -1,5 +1,7 @@
 //! Interactions, pushed requests, codes, families of tokens, consents.
 
+use std::sync::LazyLock;
+
 use super::*;
 use crate::domain::{FamilyId, SessionId, Subject};
 
@@ -24,7 +26,15 @@ fn new_family<'a>(
 }
 
 fn new_code<'a>(code: &'a str, family: &'a FamilyId) -> NewCode<'a> {
-    NewCode { code, family, session: None, state: b"stands for much", expires: SOON }
+    static BOB: LazyLock<Subject> = LazyLock::new(bob);
+    NewCode { code, family, subject: &BOB, session: None, state: b"stands for much", expires: SOON }
+}
+
+/// Bob has a key.
+async fn opened(place: &Place) -> Store {
+    let store = place.open().await;
+    super::personal::give_key(&store, &bob()).await;
+    store
 }
 
 /// Bob has an account.
@@ -46,9 +56,9 @@ async fn redeem(store: &Store, code: &str) -> CodeSpent {
 
 on_both_engines! {
     async fn an_interaction_is_found_by_its_id_alone_and_finished_once(place: &Place) {
-        let store = place.open().await;
-        store.add_interaction("one", b"first", SOON).await.expect("added");
-        store.add_interaction("two", b"second", SOON).await.expect("added");
+        let store = opened(place).await;
+        store.add_interaction("one", None, b"first", SOON).await.expect("added");
+        store.add_interaction("two", None, b"second", SOON).await.expect("added");
         assert_eq!(store.interaction("one", NOW).await.expect("read").expect("there").as_slice(), b"first");
         assert!(store.interaction("ONE", NOW).await.expect("read").is_none());
         assert!(store.interaction("one", SOON).await.expect("read").is_none(), "at its expiry it is over");
@@ -64,10 +74,10 @@ on_both_engines! {
     }
 
     async fn a_pushed_request_is_authorized_once_by_whichever_interaction(place: &Place) {
-        let store = place.open().await;
+        let store = opened(place).await;
         store.add_pushed_request("urn:a", b"asked", SOON).await.expect("added");
-        store.add_interaction("one", b"first", SOON).await.expect("added");
-        store.add_interaction("two", b"second", SOON).await.expect("added");
+        store.add_interaction("one", None, b"first", SOON).await.expect("added");
+        store.add_interaction("two", None, b"second", SOON).await.expect("added");
         assert_eq!(store.pushed_request("urn:a", NOW).await.expect("read").expect("there").as_slice(), b"asked");
         assert!(store.pushed_request("urn:b", NOW).await.expect("read").is_none());
         let finishes = |id| Finishes { interaction: Some(id), pushed_request: Some("urn:a") };
@@ -80,7 +90,7 @@ on_both_engines! {
     }
 
     async fn a_code_is_redeemed_once_and_remembered(place: &Place) {
-        let store = place.open().await;
+        let store = opened(place).await;
         add_bob(&store).await;
         issue(&store, "c", "f").await;
         let record = store.code("c", NOW).await.expect("read").expect("there");
@@ -97,7 +107,7 @@ on_both_engines! {
 
     /// A person who may not sign in any more, or is gone, has granted nothing that lasts.
     async fn a_code_of_somebody_who_may_not_sign_in_any_more_is_worth_nothing(place: &Place) {
-        let store = place.open().await;
+        let store = opened(place).await;
         add_bob(&store).await;
         let (f, client, subject) = (family("f"), id("alice"), bob());
         issue(&store, "c", "f").await;
@@ -114,7 +124,7 @@ on_both_engines! {
 
     /// A hundred clients at two replicas, twenty rounds: counted at the callers and in the database.
     async fn of_a_hundred_redemptions_one_succeeds(place: &Place) {
-        let stores = [place.open().await, place.open().await];
+        let stores = [opened(place).await, opened(place).await];
         add_bob(&stores[0]).await;
         let (client, subject) = (id("alice"), bob());
         for round in 0..20 {
@@ -139,7 +149,7 @@ on_both_engines! {
     }
 
     async fn of_a_hundred_authorizations_of_one_request_one_succeeds(place: &Place) {
-        let stores = [place.open().await, place.open().await];
+        let stores = [opened(place).await, opened(place).await];
         stores[0].add_pushed_request("urn:a", b"asked", SOON).await.expect("added");
         let attempts = (0..100).map(|number| {
             let store = stores[number % 2].clone();
@@ -157,7 +167,7 @@ on_both_engines! {
     }
 
     async fn of_a_hundred_rotations_one_succeeds(place: &Place) {
-        let stores = [place.open().await, place.open().await];
+        let stores = [opened(place).await, opened(place).await];
         add_bob(&stores[0]).await;
         issue(&stores[0], "c", "f").await;
         let (f, client, subject) = (family("f"), id("alice"), bob());
@@ -181,7 +191,7 @@ on_both_engines! {
     }
 
     async fn an_ended_family_leaves_a_rule_in_the_same_transaction(place: &Place) {
-        let store = place.open().await;
+        let store = opened(place).await;
         add_bob(&store).await;
         let (f, client, subject) = (family("f"), id("alice"), bob());
         issue(&store, "c", "f").await;
@@ -199,7 +209,7 @@ on_both_engines! {
     }
 
     async fn what_came_of_a_family_ends_with_it_and_does_not_begin_after_it(place: &Place) {
-        let store = place.open().await;
+        let store = opened(place).await;
         add_bob(&store).await;
         let (client, other, carol) = (id("alice"), id("backend"), "carol".parse().expect("a subject"));
         let (root, child, grandchild, late) = (family("root"), family("child"), family("grandchild"), family("late"));
@@ -230,7 +240,7 @@ on_both_engines! {
     }
 
     async fn a_removed_client_takes_what_came_of_its_tokens_along(place: &Place) {
-        let store = place.open().await;
+        let store = opened(place).await;
         let (client, other, subject) = (id("alice"), id("backend"), bob());
         let record = ClientRecord { client_id: client.clone(), metadata_json: "{}".into(), secret: None };
         store.put_client(&record, PutMode::Add, NOW).await.expect("put");
@@ -259,7 +269,7 @@ on_both_engines! {
     }
 
     async fn of_many_who_rebind_a_family_one_does(place: &Place) {
-        let stores = [place.open().await, place.open().await];
+        let stores = [opened(place).await, opened(place).await];
         let (f, client, subject) = (family("f"), id("alice"), bob());
         stores[0].begin_family(&new_family(&f, &client, &subject, None), &revoked("t")).await.expect("begun");
         let told = events(&stores[0]).await.len();
@@ -283,13 +293,13 @@ on_both_engines! {
     }
 
     async fn what_has_expired_leaves_in_batches(place: &Place) {
-        let store = place.open().await;
+        let store = opened(place).await;
         add_bob(&store).await;
         let (client, subject) = (id("alice"), bob());
         for number in 0..5 {
             let name = format!("f{number}");
             let at = Timestamp::from_seconds(NOW.seconds() + number);
-            store.add_interaction(&name, b"x", at).await.expect("added");
+            store.add_interaction(&name, None, b"x", at).await.expect("added");
             store.add_pushed_request(&name, b"x", at).await.expect("added");
             store.begin_passkey_ceremony(&name, b"x", at).await.expect("begun");
             let f = family(&name);
@@ -310,7 +320,7 @@ on_both_engines! {
     }
 
     async fn a_device_is_decided_once_and_redeemed_once(place: &Place) {
-        let store = place.open().await;
+        let store = opened(place).await;
         let f = family("f");
         let new = NewDeviceAuthorization {
             device_code: "dc",
@@ -351,10 +361,10 @@ on_both_engines! {
         add_bob(&store).await;
         assert_eq!(redeem().await, CodeSpent::Before, "nobody allowed it");
         let gone: SessionId = "gone".parse().expect("a session");
-        let allowed = store.decide_device("BBBBCCCC", Some((b"granted", &gone)), NOW, &revoked("t")).await;
+        let allowed = store.decide_device("BBBBCCCC", &bob(), Some((b"granted", &gone)), NOW, &revoked("t")).await;
         assert!(!allowed.expect("answered"), "its session is not there");
-        assert!(store.decide_device("BBBBCCCC", None, NOW, &revoked("t")).await.expect("denied"));
-        assert!(!store.decide_device("BBBBCCCC", None, NOW, &revoked("t")).await.expect("answered"), "a second click");
+        assert!(store.decide_device("BBBBCCCC", &bob(), None, NOW, &revoked("t")).await.expect("denied"));
+        assert!(!store.decide_device("BBBBCCCC", &bob(), None, NOW, &revoked("t")).await.expect("answered"), "a second click");
         let record = store.device_authorization_of("BBBBCCCC", NOW).await.expect("read").expect("there");
         assert_eq!((record.state, record.granted.is_none()), (DeviceState::Denied, true));
         assert_eq!(redeem().await, CodeSpent::Before, "it was denied");
@@ -363,7 +373,7 @@ on_both_engines! {
     }
 
     async fn a_consent_is_remembered_for_one_client_and_forgotten(place: &Place) {
-        let store = place.open().await;
+        let store = opened(place).await;
         let subject = bob();
         assert!(store.consent(&subject, &id("alice")).await.expect("read").is_none());
         let put = async |client_id: &str, before: Option<&[u8]>, state: &[u8]| {
@@ -398,7 +408,7 @@ on_both_engines! {
     /// What another client got in exchange for a client's tokens ends with what the person allowed that client, also when the family that
     /// it came of has run out and is forgotten.
     async fn what_was_exchanged_ends_with_the_consent(place: &Place) {
-        let store = place.open().await;
+        let store = opened(place).await;
         add_bob(&store).await;
         let (client, other, subject) = (id("alice"), id("backend"), bob());
         let (root, child, elsewhere) = (family("root"), family("child"), family("elsewhere"));
@@ -421,7 +431,7 @@ on_both_engines! {
 
     /// A code from before a withdrawal stays worth nothing when the same is allowed again; what is allowed beside it later spoils none.
     async fn a_consent_given_again_revives_no_code(place: &Place) {
-        let store = place.open().await;
+        let store = opened(place).await;
         add_bob(&store).await;
         let (subject, client) = (bob(), id("alice"));
         let at = |seconds: i64| Timestamp::from_seconds(NOW.seconds() + seconds);
@@ -448,8 +458,8 @@ on_both_engines! {
     }
 
     async fn nothing_unguessable_stands_in_the_database(place: &Place) {
-        let store = place.open().await;
-        store.add_interaction("interaction-secret", b"state-secret", SOON).await.expect("added");
+        let store = opened(place).await;
+        store.add_interaction("interaction-secret", None, b"state-secret", SOON).await.expect("added");
         store.add_pushed_request("request-uri-secret", b"state-secret", SOON).await.expect("added");
         issue(&store, "code-secret", "f").await;
         let new = NewDeviceAuthorization {

@@ -96,4 +96,85 @@ on_both_engines! {
             assert_eq!(store.forget_certificates(at(901), 10).await.expect("forgotten"), 1);
             assert_eq!(store.forget_certificates(at(901), 10).await.expect("forgotten"), 0);
     }
+
+    /// Somebody changes something and is slow about it: whoever is issued a token does not wait. (SQLite has one writer, whatever it writes.)
+    async fn no_token_waits_for_the_lock_of_changes(place: &Place) {
+        let store = place.open().await;
+        if matches!(store.inner.db, Db::Sqlite { .. }) {
+            return;
+        }
+        let mark = super::super::trial::Mark::new("waits-for-nobody");
+        (super::super::authorization_code::TRIAL.write)(&store, &mark).await;
+        let held = NumberedWork::begin(&store).await.expect("the lock");
+        let soon = Duration::from_secs(5);
+        let blocked = tokio::time::timeout(Duration::from_millis(300), store.revoke(&rule("t", window(1, 2)), &revoked("t"))).await;
+        assert!(blocked.is_err(), "the lock is held, and changes wait for it");
+
+        let seen = SeenCertificate { certificate: "new".into(), key: "k".into(), serial: Some("1@CN=CA".into()), expires: at(900) };
+        let noted = tokio::time::timeout(soon, store.note_certificate(&seen)).await;
+        assert_eq!(noted.expect("a certificate is noted").expect("answered"), Noted::Known);
+        let (family, client_id, subject) = (mark.id(), mark.id(), mark.id());
+        let new = super::super::grant_family::marked(&mark, &family, &client_id, &subject);
+        let redeemed = tokio::time::timeout(soon, store.redeem_code(&mark.secret, NOW, Some(&new), &[revoked("t")])).await;
+        assert_eq!(redeemed.expect("a code is redeemed").expect("answered"), CodeSpent::Now);
+        let rotated = tokio::time::timeout(soon, store.rotate_family(&family, 1, NOW, &[revoked("t")])).await;
+        assert_eq!(rotated.expect("a token is refreshed").expect("answered"), Rotated::To(2));
+        let rebound = tokio::time::timeout(soon, store.rebind_family(&family, 0, b"{}", &[revoked("t")])).await;
+        assert_eq!(rebound.expect("a token is bound anew").expect("answered"), Rebound::Now);
+        drop(held);
+        store.revoke(&rule("t", window(1, 2)), &revoked("t")).await.expect("the lock is free");
+    }
+
+    /// Certificates that are noted while a rule on their key is made, at two replicas: whichever was let through has a rule of its own.
+    async fn a_certificate_and_a_rule_on_its_key_find_each_other(place: &Place) {
+        let stores = [place.open().await, place.open().await];
+        let (mut known, mut refused) = (0, 0);
+        for round in 0..25 {
+            let key = format!("key-{round}");
+            let noting = (0..8_usize).map(|number| {
+                let (store, key) = (stores[number % 2].clone(), key.clone());
+                tokio::spawn(async move {
+                    let certificate = format!("certificate-{key}-{number}");
+                    let seen = SeenCertificate { certificate: certificate.clone(), key, serial: None, expires: at(900) };
+                    (certificate, store.note_certificate(&seen).await.expect("answered"))
+                })
+            });
+            let noting: Vec<_> = noting.collect();
+            let rule = NewRule { kind: RuleKind::CertificateKey, value: key, window: always(at(5_000)) };
+            let rules = stores[round % 2].revoke_certificates(&rule, window(100, 400), &done(10)).await.expect("revoked");
+            for noted in noting {
+                let (certificate, noted) = noted.await.expect("joined");
+                let is_ruled = rules.iter().any(|rule| rule.value == certificate);
+                assert!(noted == Noted::Revoked || is_ruled, "{certificate} was let through, and no rule is on it");
+                *if noted == Noted::Known { &mut known } else { &mut refused } += 1;
+            }
+        }
+        println!("{known} noted before their rule, {refused} refused");
+        assert_eq!(known + refused, 200);
+    }
+
+    /// Whoever has the database cannot try names of issuers and numbers against it; what an earlier version noted is found as before.
+    async fn numbers_of_certificates_are_found_by_keyed_hash(place: &Place) {
+        use base64::Engine as _;
+        let store = place.open().await;
+        let seen = SeenCertificate { certificate: "c".into(), key: "k".into(), serial: Some("1@CN=CA".into()), expires: at(900) };
+        store.note_certificate(&seen).await.expect("noted");
+        let plain = |value: &str| {
+            let digest = crate::jose::digest::sha256(value.as_bytes());
+            base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(digest)
+        };
+        let rows: Vec<(String, String)> =
+            read!(&store.inner.db, fetch_all: sqlx::query_as("SELECT key_digest, serial_digest FROM seen_certificate")).expect("rows");
+        assert!(rows.iter().all(|(key, serial)| *key != plain("k") && *serial != plain("1@CN=CA") && key.len() == 43), "{rows:?}");
+        let earlier = "INSERT INTO seen_certificate (thumbprint, key_digest, serial_digest, expires) VALUES ('earlier', $1, $2, 900)";
+        let (key, serial) = (plain("another"), plain("1@CN=CA"));
+        match &store.inner.db {
+            Db::Sqlite { writer, .. } => sqlx::query(earlier).bind(key).bind(serial).execute(writer).await.map(drop),
+            Db::Postgres(pool) => sqlx::query(earlier).bind(key).bind(serial).execute(pool).await.map(drop),
+        }
+        .expect("written");
+        let rule = NewRule { kind: RuleKind::CertificateSerial, value: "1@CN=CA".into(), window: always(at(5_000)) };
+        let rules = store.revoke_certificates(&rule, window(100, 400), &done(10)).await.expect("revoked");
+        assert_eq!(rules.iter().map(|rule| rule.value.as_str()).collect::<Vec<_>>(), ["1@CN=CA", "c", "earlier"]);
+    }
 }

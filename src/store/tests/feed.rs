@@ -77,6 +77,34 @@ on_both_engines! {
         assert_eq!(*newest.borrow(), 4);
     }
 
+    /// Without the poll behind it: PostgreSQL tells of the commit.
+    async fn a_commit_elsewhere_is_told_and_not_asked_for(place: &Place) {
+        let (here, there) = (place.open().await, place.open().await);
+        if matches!(here.inner.db, Db::Sqlite { .. }) {
+            return;
+        }
+        let watch = here.watch_changes_with(Duration::from_secs(3_600));
+        let mut newest = watch.subscribe();
+        let mut number = 0;
+        let mut put = async || {
+            number += 1;
+            there.put_client(&client(&format!("c{number}"), "{}"), PutMode::Add, NOW).await.expect("put");
+            number
+        };
+        // Until it listens.
+        for _ in 0..100 {
+            put().await;
+            if tokio::time::timeout(Duration::from_millis(100), newest.changed()).await.is_ok() && *newest.borrow_and_update() > 1 {
+                break;
+            }
+        }
+        for _ in 0..5 {
+            let put = put().await;
+            let within = tokio::time::timeout(Duration::from_secs(1), newest.wait_for(|sequence| *sequence >= put)).await;
+            assert_eq!(*within.expect("told within a second").expect("watching"), put);
+        }
+    }
+
     async fn whoever_is_too_far_behind_is_told_to_read_anew(place: &Place) {
         let store = place.open().await;
         for number in 0..6 {

@@ -164,20 +164,97 @@ fn identifiers_are_ordered_by_bytes() {
     assert!(looked_at > 20, "{looked_at}");
 }
 
+/// The server says of itself that it is older: nothing is made in it.
+#[tokio::test]
+async fn an_old_postgresql_is_refused_with_both_versions() {
+    let Some(url) = super::postgres::database().await else { return };
+    let pool = sqlx::PgPool::connect(&url).await.expect("connected");
+    for statement in
+        ["CREATE SCHEMA old", "CREATE FUNCTION old.current_setting(text) RETURNS text LANGUAGE sql AS $$ SELECT '140022' $$"]
+    {
+        sqlx::query(statement).execute(&pool).await.expect(statement);
+    }
+    let separator = if url.contains('?') { '&' } else { '?' };
+    let place = Place::at(format!("{url}{separator}options=-c%20search_path%3Dold%2Cpg_catalog%2Cpublic"));
+    let refused = place.try_open(master("first", 1), NOW).await.expect_err("too old");
+    assert!(matches!(refused, StoreError::OldServer { found: 14, needed: 15, .. }), "{refused:?}");
+    let words = refused.to_string();
+    assert!(words.contains("is PostgreSQL 14; version 15 or newer is needed") && words.contains("upgrade"), "{words}");
+    let (tables,): (i64,) = sqlx::query_as("SELECT COUNT(*) FROM pg_tables WHERE schemaname IN ('public', 'old')")
+        .fetch_one(&pool)
+        .await
+        .expect("counted");
+    assert_eq!(tables, 0, "nothing was written");
+    Place::at(url).open().await;
+}
+
+/// What PostgreSQL answers when its disk is full, when it is cut off or shuts down, and what is a bug.
+#[tokio::test]
+async fn a_full_disk_of_postgresql_is_for_later() {
+    let Some(url) = super::postgres::database().await else { return };
+    let store = Place::at(url).open().await;
+    let Db::Postgres(pool) = &store.inner.db else { panic!("PostgreSQL") };
+    let raised = async |code: &str| {
+        let statement = format!("DO $$ BEGIN RAISE EXCEPTION 'could not extend file' USING ERRCODE = '{code}'; END $$");
+        let error = sqlx::query(sqlx::AssertSqlSafe(statement)).execute(pool).await.expect_err("raised");
+        StoreError::from(error)
+    };
+    let full = raised("53100").await;
+    assert!(matches!(&full, StoreError::Unavailable(words) if words.contains("free space")), "{full:?}");
+    assert_eq!(full.reason(), crate::event::Reason::StoreUnavailable);
+    for later in ["53200", "57P01", "40001", "55P03", "08006"] {
+        assert!(matches!(raised(later).await, StoreError::Unavailable(_)), "{later}");
+    }
+    assert!(matches!(raised("42601").await, StoreError::Defect(_)));
+    // The disk has room again: the same connections go on.
+    store.ping().await.expect("answers");
+}
+
+/// What either engine would be asked for the time with, in lower case.
+const CLOCKS: [&str; 18] = [
+    "now()",
+    "'now'",
+    "\"now\"",
+    "current_timestamp",
+    "current_time",
+    "current_date",
+    "localtime",
+    "transaction_timestamp",
+    "statement_timestamp",
+    "clock_timestamp",
+    "timeofday",
+    "date(",
+    "strftime",
+    "julianday",
+    "unixepoch",
+    "timediff",
+    "time(",
+    "age(",
+];
+
 /// No statement asks the database for the time or writes SQL outside a constant.
 #[test]
 fn time_is_a_parameter_of_every_statement() {
     let mut looked_at = 0;
-    for folder in ["src/store", "migrations/sqlite", "migrations/postgres"] {
+    let folders = [
+        "src/store",
+        "migrations/sqlite",
+        "migrations/postgres",
+        "migrations/person_keys/sqlite",
+        "migrations/person_keys/postgres",
+    ];
+    for folder in folders {
         for entry in std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)).expect(folder).flatten() {
             if entry.path().is_dir() || entry.path().ends_with("tests.rs") {
                 continue;
             }
             let text = std::fs::read_to_string(entry.path()).expect("text").to_lowercase();
             looked_at += 1;
-            for banned in ["now()", "current_timestamp", "current_time", "strftime", "datetime(", "assertsqlsafe", "querybuilder"]
-            {
-                assert!(!text.contains(banned), "{}: {banned}", entry.path().display());
+            for banned in CLOCKS.iter().chain(&["assertsqlsafe", "querybuilder"]) {
+                // `update(` and `page(` ask for nothing.
+                let mut found = text.match_indices(banned).map(|(at, _)| text[..at].chars().next_back());
+                let is_word = |before: Option<char>| !before.is_some_and(|before| before.is_alphanumeric() || before == '_');
+                assert!(!found.any(is_word), "{}: {banned}", entry.path().display());
             }
         }
     }

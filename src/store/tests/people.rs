@@ -203,7 +203,8 @@ on_both_engines! {
         let later = Timestamp::from_seconds(NOW.seconds() + 600);
         let issue = async |code: &str, client: &ClientId, session: &SessionId| {
             let f = family(code);
-            let code = NewCode { code, family: &f, session: Some((session, Some(client))), state: b"{}", expires: later };
+            let (subject, session) = (&alice.0, Some((session, Some(client))));
+            let code = NewCode { code, family: &f, subject, session, state: b"{}", expires: later };
             store.issue_code(&code, &Finishes::default(), &event).await.expect("answered")
         };
         let redeem = async |code: &str, client: &ClientId, session: Option<&SessionId>| {

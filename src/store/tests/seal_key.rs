@@ -11,6 +11,25 @@ const AFTER_ACTIVATION: i64 = ACTIVATION_DELAY.seconds() as i64;
 const AFTER_SETTLING: i64 = AFTER_ACTIVATION + SETTLE.seconds() as i64;
 const DAY: i64 = 86_400;
 
+const REFRESH_TOKEN: crate::seal::BearerContext<'static> =
+    crate::seal::BearerContext { purpose: crate::seal::Purpose::RefreshToken, issuer: "https://as.example" };
+
+async fn family_until(store: &Store, name: &str, created: Timestamp, expires: Timestamp) {
+    let (family, client_id) = (name.parse().expect("a family"), id("alice"));
+    let subject = name.parse().expect("a subject");
+    let (session, state, parent) = (None, b"{}".as_slice(), None);
+    let new = NewFamily { family: &family, client_id: &client_id, subject: &subject, session, state, created, expires, parent };
+    assert_eq!(store.begin_family(&new, &revoked("t")).await.expect("begun"), Begun::Now);
+}
+
+/// What a process does before it is killed: the grant is committed, the token is given away.
+pub(super) async fn give_away_a_refresh_token(store: &Store) -> Option<String> {
+    let expires = later(30 * DAY);
+    let token = store.ring().seal_bearer(&REFRESH_TOKEN, "alice", expires, b"{}").expect("sealed");
+    family_until(store, "carried", NOW, expires).await;
+    Some(token)
+}
+
 async fn rotate(store: &Store, now: Timestamp) -> SealKeyRecord {
     store.rotate_seal_key(&SystemRandomness, now).await.expect("rotated")
 }
@@ -143,6 +162,49 @@ on_both_engines! {
         assert_eq!(events(&store).await.last().map(String::as_str), Some("seal_key_deleted"));
         // The key that seals never goes.
         assert_eq!(store.delete_seal_keys(later(1000 * DAY)).await.expect("looked"), []);
+    }
+
+    /// A process that is killed before it has noted how long what it sealed lives: the key is kept until the refresh token has expired.
+    async fn a_key_outlives_the_refresh_tokens_of_a_process_that_was_killed(place: &Place) {
+        let store = place.open().await;
+        let first = store.ring().active_key_id();
+        let mut worker = super::trials::Worker::start(place, "carry");
+        assert_eq!(worker.hear().as_deref(), Some("ready"));
+        let token = tokio::task::block_in_place(|| worker.hear()).expect("a token");
+        // SIGKILL: nothing was noted.
+        drop(worker);
+        assert_eq!(store.seal_keys().await.expect("keys")[0].bearers_expire, Timestamp::from_seconds(0));
+
+        let fresh = rotate(&store, NOW).await;
+        store.take_in_seal_keys(later(AFTER_ACTIVATION)).await.expect("taken in");
+        reseal(&store, later(AFTER_SETTLING)).await;
+        assert_eq!(store.seal_keys().await.expect("keys")[0].resealed, Some(later(AFTER_SETTLING)));
+        // Of after the rotation: it keeps no older key.
+        family_until(&store, "fresh", later(3 * DAY), later(90 * DAY)).await;
+        for day in [3, 10, 29] {
+            assert_eq!(store.delete_seal_keys(later(day * DAY)).await.expect("looked"), [], "day {day}");
+        }
+        let opened = store.ring().open_bearer(&REFRESH_TOKEN, &token).expect("opens");
+        assert_eq!((opened.key_id, opened.expires), (first.clone(), later(30 * DAY)));
+        assert_eq!(store.delete_seal_keys(later(30 * DAY)).await.expect("deleted"), [first]);
+        store.take_in_seal_keys(later(30 * DAY)).await.expect("taken in");
+        assert_eq!(store.ring().key_ids(), [fresh.id]);
+    }
+
+    /// At the most nothing is lost: another rotation is refused, with the remedy, until a key has gone.
+    async fn there_are_at_most_64_keys_of_the_ring(place: &Place) {
+        let store = place.open().await;
+        for number in 1..64 {
+            rotate(&store, later(number * 10)).await;
+        }
+        let refused = store.rotate_seal_key(&SystemRandomness, later(1_000)).await.expect_err("too many");
+        assert!(matches!(refused, StoreError::TooManySealKeys(64)), "{refused}");
+        assert!(refused.to_string().contains("reseal"), "{refused}");
+        assert_eq!(store.seal_keys().await.expect("keys").len(), 64);
+        store.take_in_seal_keys(later(1_000)).await.expect("taken in");
+        reseal(&store, later(1_000)).await;
+        assert_eq!(store.delete_seal_keys(later(10 * DAY)).await.expect("deleted").len(), 63);
+        rotate(&store, later(10 * DAY)).await;
     }
 
     /// People's keys lie in a database of their own: it opens beside the other one as it was before a rotation and as it is after.

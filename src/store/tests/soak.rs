@@ -16,6 +16,7 @@ const ROUNDS: i64 = 5;
 async fn person(store: &Store) -> (Subject, PersonKey) {
     let (subject, key) = ("soak".parse().expect("a subject"), PersonKey::random(&SystemRandomness).expect("a key"));
     let new = NewAccount { subject: &subject, username: "soak", profile: b"{}", password: None };
+    super::personal::give_key(store, &subject).await;
     store.add_account(&new, &key, NOW).await.expect("added");
     (subject, key)
 }
@@ -31,10 +32,10 @@ async fn fill(store: &Store, (person, key): &(Subject, PersonKey), now: Timestam
         let client_id = "soak".parse().expect("a client");
         let state = [7; 400];
         assert_eq!(store.claim("soak", name.as_bytes(), expires).await.expect("claimed"), Claimed::First);
-        store.add_interaction(&name, &state, expires).await.expect("kept");
+        store.add_interaction(&name, None, &state, expires).await.expect("kept");
         store.add_pushed_request(&name, &state, expires).await.expect("kept");
         store.begin_passkey_ceremony(&name, &state, expires).await.expect("kept");
-        let code = NewCode { code: &name, family: &family, session: None, state: &state, expires };
+        let code = NewCode { code: &name, family: &family, subject: person, session: None, state: &state, expires };
         store.issue_code(&code, &Finishes::default(), &event).await.expect("issued");
         let new = NewFamily {
             family: &family,

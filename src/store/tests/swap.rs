@@ -1,7 +1,8 @@
 //! Every sealed value put into every other sealed column and row of the live schema: none opens there.
 
+use super::personal::{database_of, databases};
 use super::reseal::{RowKey, page, put};
-use super::sealed::{SEALED_COLUMNS, SealedColumn, Under};
+use super::sealed::{SealedColumn, Under};
 use super::work::Work;
 use super::*;
 
@@ -15,9 +16,11 @@ struct Value {
 /// Every sealed value of a database, by the schema's own word of what there is.
 async fn values(store: &Store) -> Vec<Value> {
     let mut found = Vec::new();
-    for column in SEALED_COLUMNS {
+    for (db, column) in
+        databases(store).into_iter().flat_map(|(db, columns)| columns.iter().map(move |column| (db.clone(), column)))
+    {
         // Every value differs in its first byte from one that there is not.
-        let rows = page(&store.inner.db, column, &RowKey::least(column.keyed), &[0], 1_000).await.expect("rows");
+        let rows = page(&db, column, &RowKey::least(column.keyed), &[0], 1_000).await.expect("rows");
         found.extend(rows.into_iter().map(|(row, value)| Value { column, row, value }));
     }
     found
@@ -25,18 +28,20 @@ async fn values(store: &Store) -> Vec<Value> {
 
 /// Opens what stands in the database now.
 async fn open(store: &Store, place: &Value) -> Result<(), crate::seal::SealError> {
-    let rows = page(&store.inner.db, place.column, &RowKey::least(place.column.keyed), &[0], 1_000).await.expect("rows");
+    let rows = page(&database_of(store, place.column), place.column, &RowKey::least(place.column.keyed), &[0], 1_000)
+        .await
+        .expect("rows");
     let value = &rows.iter().find(|(row, _)| *row == place.row).expect("the row is there").1;
     let name = place.row.name();
     let context = place.column.context(store.deployment(), &name);
     match place.column.under {
-        Under::Ring | Under::Lasting => store.ring().open_row(&context, value).map(drop),
+        Under::Ring | Under::Person | Under::Lasting => store.ring().open_row(&context, value).map(drop),
         Under::Master => store.master_keys().unwrap(&context, value).map(drop),
     }
 }
 
 async fn replace(store: &Store, place: &Value, value: &[u8], instead_of: &[u8]) {
-    let mut work = Work::begin(&store.inner.db).await.expect("begun");
+    let mut work = Work::begin(&*database_of(store, place.column)).await.expect("begun");
     let changed = put(&mut work, place.column, &place.row, value, instead_of).await.expect("put");
     assert_eq!(changed, 1, "{}", place.column.name());
     work.commit().await.expect("committed");
@@ -57,7 +62,9 @@ on_both_engines! {
     /// The columns that the schema has are the ones that are listed, and each was filled by real use.
     async fn every_sealed_column_is_listed_and_filled(place: &Place) {
         let store = filled(place).await;
-        let listed: Vec<(String, String)> = match &store.inner.db {
+        let mut listed: Vec<(String, String)> = Vec::new();
+        for (db, _) in databases(&store) {
+            listed.extend(match &*db {
             Db::Sqlite { reader, .. } => sqlx::query_as(
                 "SELECT m.name, c.name FROM sqlite_master m JOIN pragma_table_info(m.name) c \
                  WHERE m.type = 'table' AND m.name NOT LIKE '\\_%' ESCAPE '\\' AND (c.type = 'BLOB' OR c.name LIKE '%\\_sealed' ESCAPE '\\')",
@@ -66,12 +73,13 @@ on_both_engines! {
             .await,
             Db::Postgres(pool) => sqlx::query_as(
                 "SELECT CAST(table_name AS TEXT), CAST(column_name AS TEXT) FROM information_schema.columns \
-                 WHERE table_schema = 'public' AND table_name NOT LIKE '\\_%' AND (data_type = 'bytea' OR column_name LIKE '%\\_sealed')",
+                 WHERE table_schema = current_schema() AND table_name NOT LIKE '\\_%' AND (data_type = 'bytea' OR column_name LIKE '%\\_sealed')",
             )
             .fetch_all(pool)
             .await,
+            }
+            .expect("columns"));
         }
-        .expect("columns");
         let sealed: BTreeSet<String> = listed
             .into_iter()
             .filter(|(_, column)| !column.ends_with("_index"))
@@ -80,7 +88,7 @@ on_both_engines! {
                 format!("{table}.{column}")
             })
             .collect();
-        let known: BTreeSet<String> = SEALED_COLUMNS.iter().map(SealedColumn::name).collect();
+        let known: BTreeSet<String> = databases(&store).into_iter().flat_map(|(_, columns)| columns).map(SealedColumn::name).collect();
         assert_eq!(sealed, known, "the schema, and `sealed_columns!` in src/store/sealed.rs");
         let filled: BTreeSet<String> = values(&store).await.iter().map(|place| place.column.name()).collect();
         assert_eq!(filled, known, "columns that trials filled, and all");
@@ -106,7 +114,7 @@ on_both_engines! {
             assert!(store.master_keys().unwrap(&context, &target.value).is_err(), "{}", target.column.name());
             open(&store, target).await.expect("put back");
         }
-        assert!(swaps >= places.len() * (SEALED_COLUMNS.len() - 1), "{swaps} swaps of {} values", places.len());
+        assert!(swaps >= places.len() * (sealed::SEALED_COLUMNS.len() - 1), "{swaps} swaps of {} values", places.len());
     }
 
     /// Another deployment with the same master keys, as when a configuration was copied.

@@ -6,12 +6,13 @@
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
+use super::personal::{database_of, databases};
 use super::reseal::{RowKey, page, put};
-use super::sealed::{SEALED_COLUMNS, SealedColumn, Under};
+use super::sealed::{SealedColumn, Under};
 use super::trial::{Mark, TRIALS, Trial, Uses, WITH_OTHERS};
 use super::work::Work;
 use super::*;
-use crate::seal::PersonKey;
+use crate::seal::{PersonKey, named_person};
 
 #[path = "../../../tests/it/harness/search.rs"]
 mod search;
@@ -53,8 +54,8 @@ fn trial_of(table: &str) -> &'static Trial {
 }
 
 /// Every table of the schema but those of the engine and of migrations.
-async fn tables(store: &Store) -> BTreeSet<String> {
-    let rows: Vec<(String,)> = match &store.inner.db {
+async fn tables(db: &Db) -> BTreeSet<String> {
+    let rows: Vec<(String,)> = match db {
         Db::Sqlite { reader, .. } => {
             sqlx::query_as(
                 "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE '\\_%' ESCAPE '\\' AND name NOT LIKE 'sqlite%'",
@@ -63,7 +64,7 @@ async fn tables(store: &Store) -> BTreeSet<String> {
             .await
         }
         Db::Postgres(pool) => {
-            sqlx::query_as("SELECT CAST(tablename AS TEXT) FROM pg_tables WHERE schemaname = 'public' AND tablename NOT LIKE '\\_%'")
+            sqlx::query_as("SELECT CAST(tablename AS TEXT) FROM pg_tables WHERE schemaname = current_schema() AND tablename NOT LIKE '\\_%'")
                 .fetch_all(pool)
                 .await
         }
@@ -86,11 +87,13 @@ async fn dumped(place: &Place, store: &Store) -> Vec<u8> {
                 bytes.extend(std::fs::read(entry.path()).expect("a file"));
             }
         }
-        Db::Postgres(pool) => {
-            for table in tables(store).await {
-                let query = sqlx::AssertSqlSafe(format!("SELECT CAST(t AS TEXT) FROM {table} t"));
-                let rows: Vec<(String,)> = sqlx::query_as(query).fetch_all(pool).await.expect("rows");
-                rows.iter().for_each(|(row,)| bytes.extend(row.as_bytes()));
+        Db::Postgres(_) => {
+            for (db, _) in databases(store) {
+                for table in tables(&db).await {
+                    let query = sqlx::AssertSqlSafe(format!("SELECT CAST(t AS TEXT) FROM {table} t"));
+                    let rows: Vec<(String,)> = read!(&*db, fetch_all: sqlx::query_as(query)).expect("rows");
+                    rows.iter().for_each(|(row,)| bytes.extend(row.as_bytes()));
+                }
             }
         }
     }
@@ -107,18 +110,21 @@ struct Opened {
 
 async fn opened(store: &Store) -> Vec<Opened> {
     let mut found = Vec::new();
-    for column in SEALED_COLUMNS {
-        for (row, sealed) in page(&store.inner.db, column, &RowKey::least(column.keyed), &[0], 1_000).await.expect("rows") {
+    for (db, column) in
+        databases(store).into_iter().flat_map(|(db, columns)| columns.iter().map(move |column| (db.clone(), column)))
+    {
+        for (row, sealed) in page(&db, column, &RowKey::least(column.keyed), &[0], 1_000).await.expect("rows") {
             let name = row.name();
             let context = column.context(store.deployment(), &name);
             let outer = match column.under {
                 Under::Master => store.master_keys().unwrap(&context, &sealed),
-                Under::Ring | Under::Lasting => store.ring().open_row(&context, &sealed),
+                Under::Ring | Under::Person | Under::Lasting => store.ring().open_row(&context, &sealed),
             };
             let outer = outer.expect("opens");
-            // People's data has another layer, under the key of the person whom the row is named after.
-            let key: PersonKey = Mark::new(name.clone()).key();
-            let plain = key.open(&context, &outer).map_or_else(|_| outer.to_vec(), |inner| inner.to_vec());
+            // People's data has another layer, under the key of the person whom the value or the row names.
+            let (named, own) = named_person(&outer).unwrap_or((&name, &outer));
+            let key: PersonKey = Mark::new(named).key();
+            let plain = key.open(&context, own).map_or_else(|_| outer.to_vec(), |inner| inner.to_vec());
             found.push(Opened { column, row, sealed, plain });
         }
     }
@@ -126,7 +132,7 @@ async fn opened(store: &Store) -> Vec<Opened> {
 }
 
 async fn replace(store: &Store, place: &Opened, value: &[u8], instead_of: &[u8]) {
-    let mut work = Work::begin(&store.inner.db).await.expect("begun");
+    let mut work = Work::begin(&*database_of(store, place.column)).await.expect("begun");
     assert_eq!(put(&mut work, place.column, &place.row, value, instead_of).await.expect("put"), 1);
     work.commit().await.expect("committed");
 }
@@ -150,14 +156,14 @@ async fn written(store: &Store) -> Vec<Mark> {
 }
 
 /// Another process that works on the same database.
-struct Worker {
+pub(super) struct Worker {
     child: Child,
     told: Option<ChildStdin>,
     says: BufReader<ChildStdout>,
 }
 
 impl Worker {
-    fn start(place: &Place, task: &str) -> Self {
+    pub(super) fn start(place: &Place, task: &str) -> Self {
         let directory = place.directory.path().display();
         let mut child = Command::new(std::env::current_exe().expect("this program"))
             .args(["store::tests::trials::worker", "--exact", "--nocapture", "--test-threads=1"])
@@ -176,7 +182,7 @@ impl Worker {
     }
 
     /// The next thing that it says whole; nothing when it is gone.
-    fn hear(&mut self) -> Option<String> {
+    pub(super) fn hear(&mut self) -> Option<String> {
         loop {
             let mut line = String::new();
             if self.says.read_line(&mut line).expect("a pipe") == 0 {
@@ -237,9 +243,13 @@ async fn worker() {
     let settings = StoreSettings { url: url.into(), person_keys_url: None, max_connections: 4, wait_seconds: 60 };
     let opened = Store::open(&settings, Path::new(directory), master("first", 1), &SystemRandomness, NOW).await;
     let store = opened.expect("opens");
+    PersonKeys::open(&settings, Path::new(directory), &store, NOW).await.expect("the keys of people");
     println!("\n{SAYS}ready");
     if let Some(run) = task.strip_prefix("write ") {
         write_without_end(&store, run).await;
+    }
+    if task == "carry" {
+        super::seal_key::give_away_a_refresh_token(&store).await.iter().for_each(|said| println!("{SAYS}{said}"));
     }
     let next = || {
         let mut line = String::new();
@@ -258,12 +268,22 @@ on_both_engines! {
         let store = place.open().await;
         let known: BTreeSet<String> =
             TRIALS.iter().map(|trial| trial.table).chain(WITH_OTHERS.iter().copied()).map(str::to_owned).collect();
-        assert_eq!(tables(&store).await, known, "the schema, and the lists in src/store/trial.rs");
+        let mut there = BTreeSet::new();
+        for (db, _) in databases(&store) {
+            there.extend(tables(&db).await);
+        }
+        assert_eq!(there, known, "the schema, and the lists in src/store/trial.rs");
         assert_eq!(known.len(), TRIALS.len() + WITH_OTHERS.len(), "each is there once");
         written(&store).await;
         for table in &known {
-            let query = sqlx::AssertSqlSafe(format!("SELECT COUNT(*) FROM {table}"));
-            let (rows,): (i64,) = read!(&store.inner.db, fetch_one: sqlx::query_as(query)).expect("counted");
+            let mut rows = 0;
+            for (db, _) in databases(&store) {
+                if tables(&db).await.contains(table) {
+                    let query = sqlx::AssertSqlSafe(format!("SELECT COUNT(*) FROM {table}"));
+                    let (counted,): (i64,) = read!(&*db, fetch_one: sqlx::query_as(query)).expect("counted");
+                    rows += counted;
+                }
+            }
             assert!(rows > 0, "{table}");
         }
     }
@@ -291,7 +311,7 @@ on_both_engines! {
                 replace(&store, one, &one.sealed, &one.plain).await;
             }
         }
-        let columns: BTreeSet<String> = SEALED_COLUMNS.iter().map(SealedColumn::name).collect();
+        let columns = databases(&store).into_iter().flat_map(|(_, columns)| columns).map(SealedColumn::name).collect();
         assert_eq!(unsealed, columns, "each column was left unsealed once");
     }
 
@@ -329,7 +349,7 @@ on_both_engines! {
             let mut random = [0u8; 2];
             SystemRandomness.fill(&mut random).expect("randomness");
             // Enough for the slowest to be written and used up in every run.
-            let answers = 9 * TRIALS.len() + usize::from(u16::from_be_bytes(random)) % (6 * TRIALS.len());
+            let answers = 12 * TRIALS.len() + usize::from(u16::from_be_bytes(random)) % (6 * TRIALS.len());
             tokio::task::block_in_place(|| {
                 for _ in 0..answers {
                     said.push(worker.hear().expect("it goes on until it is killed"));

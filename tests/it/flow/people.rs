@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::harness::app::App;
 use crate::harness::browser::{Browser, field, fields, problem};
 use crate::harness::command::{Said, run, symbolon, symbolon_told};
 use crate::harness::{Call, Engine, Setup, Stack, postgres};
@@ -204,15 +205,23 @@ async fn postgres_tool(stack: &Stack, name: &str, arguments: &[&str]) {
 
 /// 1. The database is backed up beside the running server, as docs/people.md says; afterwards a person is removed.
 /// 2. The backup is restored beside the current keys.
-/// 3. The person cannot sign in, and nobody can read what the database says of them; everybody else is there.
+/// 3. The person cannot sign in, and nobody can read what the database says of them; everybody else is there. What they granted is worth
+///    nothing, although the backup has it.
 /// 4. Without the keys at all, nothing starts.
 async fn an_older_backup_says_nothing_of_a_removed_person(engine: Engine) {
-    let Some(mut stack) = start(engine).await else { return };
+    let Some(mut stack) = Setup { engine, without_gateway: true, ..App::setup() }.try_start().await else { return };
     let url = stack.fill("{store}");
     add(&stack, "alice", &["--email", "alice@wonderland.example"]).await;
     add(&stack, "bob", &[]).await;
     let mut browser = Browser::new(&stack);
     browser.sign_in("alice", PASSWORD).await;
+    let (app, scope) = (App::alice(&stack), [("scope", "openid offline_access read")]);
+    let mut bob = Browser::new(&stack);
+    bob.sign_in("bob", PASSWORD).await;
+    let granted = [app.tokens(&stack, &mut browser, &scope).await, app.tokens(&stack, &mut bob, &scope).await];
+    let [alices, bobs] = granted.map(|tokens| tokens["refresh_token"].as_str().expect("one").to_owned());
+    assert_eq!(app.refresh(&stack, &alices).await.status, 200);
+    let alices_code = app.code(&mut browser, &scope).await;
     match engine {
         Engine::Sqlite => drop(symbolon(stack.dir.path(), &["db", "backup", "backup.db"]).await.ok()),
         Engine::Postgres => {
@@ -236,6 +245,12 @@ async fn an_older_backup_says_nothing_of_a_removed_person(engine: Engine) {
     assert!(!browser.is_signed_in().await, "her session is in the backup, and shut");
     let answer = browser.sign_in("alice", PASSWORD).await;
     assert_eq!((answer.status, stack.reason_of(answer.request_id()).await.as_str()), (422, "person_key_absent"));
+    let refused = app.refresh(&stack, &alices).await;
+    assert_eq!(refused.error(), "invalid_grant");
+    assert_eq!(stack.reason_of(refused.request_id()).await, "refresh_token_unknown", "its grant is in the backup, and shut");
+    let refused = app.redeem(&stack, &alices_code).await;
+    assert_eq!((refused.error().as_str(), &*stack.reason_of(refused.request_id()).await), ("invalid_grant", "code_unknown"));
+    assert_eq!(app.refresh(&stack, &bobs).await.status, 200, "what others granted goes on");
     assert_eq!(browser.sign_in("bob", PASSWORD).await.status, 303);
     let listed = user(&stack, &["list"]).await.ok();
     assert!(listed.contains("(key gone)  ") && listed.contains("bob  ") && !listed.contains("alice"), "{listed}");
