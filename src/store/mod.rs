@@ -42,6 +42,7 @@ mod migration;
 mod passkey;
 mod passkey_ceremony;
 mod person_key;
+mod postgres_url;
 mod pushed_request;
 mod replay;
 mod reseal;
