@@ -41,7 +41,7 @@ use crate::pki::pem::PemFileError;
 use crate::relying_party::{CredentialProblem, load_signing_key};
 use crate::resource::KeysError;
 use crate::telemetry::audit::AuditSink;
-use crate::tls::ClientTlsError;
+use crate::tls::{ClientTlsError, OutboundRegister};
 use crate::trust::CurrentAnchors;
 
 /// What a gateway is handed from outside.
@@ -57,6 +57,8 @@ pub struct Surroundings {
     pub audit: AuditSink,
     /// Whose certificates count.
     pub anchors: Arc<CurrentAnchors>,
+    /// Where the identities of outbound connections are kept in mind, to be read again.
+    pub outbound: Arc<OutboundRegister>,
 }
 
 /// Why there is no gateway. Each names the setting and the remedy.
