@@ -289,6 +289,11 @@ impl AnchorSet {
         self.distribution.as_ref().map(|distribution| distribution.take_due(now)).unwrap_or_default()
     }
 
+    /// The URLs that a list has come from, by its SHA-256. None for those of files.
+    pub fn list_urls(&self, digest: &[u8; 32]) -> Vec<String> {
+        self.distribution.as_ref().map(|distribution| distribution.urls_of(digest)).unwrap_or_default()
+    }
+
     /// SHA-256 of each list from a URL that is in force, or was until its `nextUpdate`.
     pub fn list_digests(&self, url: &str) -> Vec<[u8; 32]> {
         self.distribution.as_ref().map(|distribution| distribution.digests(url)).unwrap_or_default()
