@@ -6,12 +6,11 @@ use anyhow::{Context as _, bail};
 
 use crate::config::Loaded;
 use crate::config::settings::{AssertionAudienceSetting, ClientAssertionSettings, LimitSettings, OutboundSettings};
-use crate::domain::{Clock, Issuer, Lifetime};
+use crate::domain::{Issuer, Lifetime};
 use crate::fetch::{self, AddressRange, FetchLimits, OutboundPolicy};
 use crate::oauth::client_auth::{AssertionRules, AudienceRule, ThrottleLimits};
 use crate::oauth::metadata::Endpoints;
-use crate::pki::pem;
-use crate::tls;
+use crate::tls::{OutboundRegister, OutboundSpec, OutboundTls};
 
 /// The longest life that assertions may be given, in seconds.
 const MAX_LIFETIME_SECONDS: u32 = 3_600;
@@ -66,11 +65,18 @@ pub(super) fn fetches(settings: &OutboundSettings) -> bool {
 }
 
 /// The client of `[outbound]`; none where nobody is trusted. Must be called inside a Tokio runtime.
-pub fn outbound(loaded: &Loaded, clock: Arc<dyn Clock>) -> anyhow::Result<Option<fetch::Client>> {
+pub fn outbound(loaded: &Loaded, register: &OutboundRegister) -> anyhow::Result<Option<fetch::Client>> {
     let settings = &loaded.settings.outbound;
     let policy = outbound_policy(settings)?;
-    let tls = outbound_tls(loaded, clock)?;
-    Ok(tls.map(|tls| fetch::Client::guarded(tls, outbound_limits(settings), policy)))
+    let tls = outbound_tls(loaded, register)?;
+    Ok(tls.map(|tls| following(&tls, fetch::Client::guarded(tls.config(), outbound_limits(settings), policy))))
+}
+
+/// A client that goes on with what the files of `tls` say whenever they are read again.
+pub fn following(tls: &OutboundTls, client: fetch::Client) -> fetch::Client {
+    let renewed = client.clone();
+    tls.follow(move |state| renewed.renew(state.config()));
+    client
 }
 
 /// Where requests may go whose URL somebody else chose.
@@ -90,18 +96,12 @@ pub fn outbound_limits(settings: &OutboundSettings) -> FetchLimits {
 }
 
 /// Which servers are trusted; none where no authority is named.
-pub fn outbound_tls(loaded: &Loaded, clock: Arc<dyn Clock>) -> anyhow::Result<Option<Arc<rustls::ClientConfig>>> {
+pub fn outbound_tls(loaded: &Loaded, register: &OutboundRegister) -> anyhow::Result<Option<Arc<OutboundTls>>> {
     let settings = &loaded.settings.outbound;
     if !fetches(settings) {
         return Ok(None);
     }
-    let mut authorities = Vec::new();
-    for file in &settings.ca_files {
-        let certificates = pem::load_certificates(&loaded.resolve(file)).context("ca_files")?;
-        authorities.extend(certificates.iter().map(|certificate| certificate.der().clone()));
-    }
-    Ok(Some(match settings.public_roots {
-        true => tls::public_client_config(authorities, None, clock)?,
-        false => tls::client_config(authorities, None, &[], clock)?,
-    }))
+    let authorities = settings.ca_files.iter().map(|file| loaded.resolve(file)).collect();
+    let spec = OutboundSpec { authorities, public_roots: settings.public_roots, ..OutboundSpec::default() };
+    Ok(Some(register.load("outbound", spec).context("ca_files")?))
 }

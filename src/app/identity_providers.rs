@@ -8,17 +8,16 @@ use std::sync::Arc;
 use anyhow::{Context as _, bail};
 use url::Url;
 
-use super::client_authentication::{outbound_limits, outbound_policy};
+use super::client_authentication::{following, outbound_limits, outbound_policy};
 use crate::config::Loaded;
 use crate::config::settings::{GroupSettings, IdentityProviderSettings, ProviderAccountsSetting};
 use crate::domain::{Clock, Issuer, Lifetime, Randomness};
 use crate::fetch;
 use crate::identity::{Admits, Amr, ClaimNames, IdentityProviderSpec, IdentityProviders, Methods, RequiredClaim};
 use crate::jose::Algorithm;
-use crate::pki::pem;
 use crate::relying_party::{Credentials, Provider, ProviderSpec};
 use crate::resource::{AuthorizationServer, IssuerKeys};
-use crate::tls::{self, ClientIdentity};
+use crate::tls::{OutboundRegister, OutboundSpec};
 use crate::web::path;
 
 /// Providers at most: each has a button.
@@ -34,6 +33,7 @@ const MAX_LEEWAY_SECONDS: u32 = 120;
 pub fn build(
     loaded: &Loaded,
     issuer: &Issuer,
+    register: &OutboundRegister,
     clock: &Arc<dyn Clock>,
     randomness: &Arc<dyn Randomness>,
 ) -> anyhow::Result<IdentityProviders> {
@@ -48,7 +48,7 @@ pub fn build(
         if !names.insert(name) {
             bail!("[[identity_provider]]: there are two of the name `{name}`");
         }
-        let provider = provider(loaded, settings, issuer, clock, randomness);
+        let provider = provider(loaded, settings, issuer, register, clock, randomness);
         providers.push(provider.with_context(|| format!("[[identity_provider]] `{name}`"))?);
     }
     Ok(IdentityProviders::new(providers))
@@ -58,6 +58,7 @@ fn provider(
     loaded: &Loaded,
     settings: &IdentityProviderSettings,
     own: &Issuer,
+    register: &OutboundRegister,
     clock: &Arc<dyn Clock>,
     randomness: &Arc<dyn Randomness>,
 ) -> anyhow::Result<IdentityProviderSpec> {
@@ -106,11 +107,7 @@ fn provider(
     let admits = admits(settings)?;
     let identity = match (&settings.certificate_file, &settings.key_file) {
         (None, None) => None,
-        (Some(certificate), Some(key)) => {
-            let chain = pem::load_certificates(&loaded.resolve(certificate)).context("`certificate_file`")?;
-            let chain = chain.iter().map(|certificate| certificate.der().clone()).collect();
-            Some(ClientIdentity { chain, key: pem::load_private_key(&loaded.resolve(key)).context("`key_file`")? })
-        }
+        (Some(certificate), Some(key)) => Some((loaded.resolve(certificate), loaded.resolve(key))),
         (Some(_), None) => bail!("`key_file` is missing beside `certificate_file`"),
         (None, Some(_)) => bail!("`certificate_file` is missing beside `key_file`"),
     };
@@ -126,18 +123,15 @@ fn provider(
     let Some(authentication) = credentials.load(randomness)? else {
         bail!("`certificate_file` and `key_file` are missing, and `client_auth` needs them");
     };
-    let tls = match &settings.ca_file {
-        Some(file) => {
-            let authorities = pem::load_certificates(&loaded.resolve(file)).context("`ca_file`")?;
-            let authorities = authorities.iter().map(|certificate| certificate.der().clone()).collect::<Vec<_>>();
-            tls::client_config(authorities, identity, &[], Arc::clone(clock)).context("`ca_file`")?
-        }
-        None => tls::public_client_config([], identity, Arc::clone(clock))?,
-    };
+    let authorities: Vec<PathBuf> = settings.ca_file.iter().map(|file| loaded.resolve(file)).collect();
+    let spec = OutboundSpec { public_roots: authorities.is_empty(), authorities, identity, keys: Vec::new() };
+    let tls = register
+        .load(format!("identity_provider.{}", settings.name), spec)
+        .context("`ca_file`, `certificate_file`, `key_file`")?;
     let outbound = &loaded.settings.outbound;
     let host = Url::parse(issuer.as_str()).ok().and_then(|url| url.host_str().map(str::to_owned)).unwrap_or_default();
     let policy = outbound_policy(outbound).context("[outbound]")?.naming(&host);
-    let client = fetch::Client::guarded(tls, outbound_limits(outbound), policy);
+    let client = following(&tls, fetch::Client::guarded(tls.config(), outbound_limits(outbound), policy));
     let server = Arc::new(AuthorizationServer::new(issuer, Some(client)));
     let spec = ProviderSpec {
         keys: IssuerKeys::fetched(Arc::clone(&server), algorithms.clone()),

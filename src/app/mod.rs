@@ -23,6 +23,7 @@ mod stapling;
 mod stored_anchors;
 mod tasks;
 mod unix_socket;
+mod watched_files;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -40,6 +41,7 @@ use crate::jose::random::SystemRandomness;
 use crate::oauth::AuthorizationServer;
 use crate::telemetry::audit::AuditSink;
 use crate::telemetry::metrics;
+use crate::tls::OutboundRegister;
 use crate::trust::{AnchorSets, CurrentAnchors};
 use crate::web::{Edge, Web};
 use administration::AdminService;
@@ -98,6 +100,7 @@ impl App {
         stored_anchors::check_consent(loaded)?;
         let anchors = AnchorSets::load(&settings.anchor_set, base, None).context("[anchor_set]")?;
         let anchors = Arc::new(CurrentAnchors::new(anchors));
+        let outbound = Arc::new(OutboundRegister::new(clock.clone()));
         let mut listeners = Vec::new();
         for written in &settings.listener {
             listeners.push(Listener::bind(written, &settings.limits, base, &anchors, &clock).await?);
@@ -108,19 +111,20 @@ impl App {
         check_role(role, &serves)?;
         let audit = AuditSink::start(&settings.audit, base).context("[audit]")?;
         let server = if serves(Service::AuthorizationServer) {
-            Some(server::build(loaded, anchors.clone(), audit.clone(), clock.clone(), randomness.clone()).await?)
+            Some(server::build(loaded, anchors.clone(), &outbound, audit.clone(), clock.clone(), randomness.clone()).await?)
         } else {
             None
         };
         let gateway = if serves(Service::Gateway) || serves(Service::ForwardAuth) {
-            Some(Arc::new(build_gateway(settings, base, audit.clone(), clock.clone(), anchors.clone())?))
+            Some(Arc::new(build_gateway(settings, base, audit.clone(), clock.clone(), anchors.clone(), outbound.clone())?))
         } else {
             None
         };
-        let lists = ListFetcher::build(loaded, anchors.clone(), clock.clone())?;
+        let lists = ListFetcher::build(loaded, anchors.clone(), &outbound, clock.clone())?;
         let reloader = Arc::new(reload::Reloader {
             loaded: loaded.clone(),
             anchors,
+            outbound,
             tls: listeners.iter().map(|listener| (listener.name.clone(), listener.tls.clone())).collect(),
             audit: audit.clone(),
             clock: clock.clone(),
@@ -163,7 +167,7 @@ impl App {
         };
         let web = web.map(Edge::new);
         let own: Vec<_> = self.listeners.iter().filter_map(|listener| listener.tls.clone()).collect();
-        if let Some(stapler) = stapling::Stapler::build(&self.loaded, own, self.clock.clone())? {
+        if let Some(stapler) = stapling::Stapler::build(&self.loaded, own, &self.reloader.outbound, self.clock.clone())? {
             tasks::until(&stop, &background, stapler.run());
         }
         let reloader = self.reloader.clone();
@@ -225,9 +229,10 @@ fn build_gateway(
     audit: AuditSink,
     clock: Arc<dyn Clock>,
     anchors: Arc<CurrentAnchors>,
+    outbound: Arc<OutboundRegister>,
 ) -> anyhow::Result<Gateway> {
     let randomness = Arc::new(SystemRandomness);
-    let surroundings = Surroundings { base_dir: base.to_owned(), audit, clock, randomness, anchors };
+    let surroundings = Surroundings { base_dir: base.to_owned(), audit, clock, randomness, anchors, outbound };
     Ok(Gateway::from_settings(settings, surroundings)?)
 }
 
@@ -282,10 +287,11 @@ fn check_all(loaded: &Loaded) -> anyhow::Result<()> {
     if serves(ServiceSetting::AuthorizationServer) {
         server::check(loaded)?;
     }
-    ListFetcher::build(loaded, anchors.clone(), clock.clone())?;
+    let outbound = Arc::new(OutboundRegister::new(clock.clone()));
+    ListFetcher::build(loaded, anchors.clone(), &outbound, clock.clone())?;
     if serves(ServiceSetting::Gateway) || serves(ServiceSetting::ForwardAuth) {
         let audit = AuditSink::to_stream(std::io::sink(), 1).context("[audit]")?;
-        build_gateway(settings, base, audit, clock, anchors)?;
+        build_gateway(settings, base, audit, clock, anchors, outbound)?;
     }
     Ok(())
 }
@@ -297,7 +303,8 @@ pub fn gateway_overview(loaded: &Loaded) -> anyhow::Result<String> {
     let audit = AuditSink::to_stream(std::io::sink(), 1).context("[audit]")?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let anchors = Arc::new(CurrentAnchors::new(anchors));
-    Ok(build_gateway(&loaded.settings, &loaded.base_dir, audit, clock, anchors)?.overview())
+    let outbound = Arc::new(OutboundRegister::new(clock.clone()));
+    Ok(build_gateway(&loaded.settings, &loaded.base_dir, audit, clock, anchors, outbound)?.overview())
 }
 
 /// Runs a configuration until `stop`, or until the process is told to stop (SIGTERM, SIGINT), reloading on SIGHUP.

@@ -5,7 +5,6 @@
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -13,11 +12,13 @@ use std::time::Duration;
 use anyhow::Context as _;
 
 use super::listener::{ListenerTls, policies};
+use super::watched_files::watched_files;
 use crate::config::Loaded;
 use crate::domain::{Clock, Timestamp};
 use crate::event::{AuditEvent, Trailed};
 use crate::telemetry::audit::AuditSink;
 use crate::telemetry::metrics;
+use crate::tls::OutboundRegister;
 use crate::trust::{AnchorSets, CurrentAnchors, StoredAnchors};
 
 /// How often files are looked at, and how long they must lie still before they are read: whoever writes a certificate and then its key
@@ -43,6 +44,8 @@ pub struct Reloader {
     pub loaded: Arc<Loaded>,
     /// Whose certificates count.
     pub anchors: Arc<CurrentAnchors>,
+    /// Who this process is where it opens connections.
+    pub outbound: Arc<OutboundRegister>,
     /// The TLS side of each listener.
     pub tls: Vec<(String, Option<ListenerTls>)>,
     /// The audit trail.
@@ -74,19 +77,8 @@ impl Stamps {
             let changed = moment(metadata.ctime(), metadata.ctime_nsec());
             (metadata.dev(), metadata.ino(), metadata.size(), moment(metadata.mtime(), metadata.mtime_nsec()), changed)
         };
-        Self(files(loaded).iter().map(|file| std::fs::metadata(file).ok().map(stamp)).collect())
+        Self(watched_files(loaded).iter().map(|file| std::fs::metadata(file).ok().map(stamp)).collect())
     }
-}
-
-fn files(loaded: &Loaded) -> Vec<PathBuf> {
-    let settings = &loaded.settings;
-    let hosts = settings.listener.iter().flat_map(|listener| &listener.host);
-    let own = hosts.flat_map(|host| [&host.certificate_file, &host.key_file]);
-    let sets = settings.anchor_set.values().flat_map(|set| set.files.iter().chain(&set.intermediate_files));
-    let lists = settings.anchor_set.values().flat_map(|set| &set.crl_files).map(|named| loaded.resolve(named));
-    // A folder that cannot be looked into counts as the one file that it is: reading it will say what is wrong.
-    let lists = lists.flat_map(|named| crate::pki::pem::files_of(&named).unwrap_or_else(|_| vec![named]));
-    own.chain(sets).map(|file| loaded.resolve(file)).chain(lists).collect()
 }
 
 /// Reads files again whenever they have changed and lie still.
@@ -179,7 +171,7 @@ impl Reloader {
         tokio::task::spawn_blocking(move || reloader.reload()).await.unwrap_or_else(|_| Err("the reading broke off".to_owned()))
     }
 
-    /// Reads server certificates, keys and anchor sets again. On any problem everything stays as it was, and the problem is
+    /// Reads certificates and keys, of listeners and of outbound connections, and anchor sets again. On any problem everything stays as it was, and the problem is
     /// logged, counted and returned.
     pub fn reload(&self) -> Result<(), String> {
         let what = "certificates, keys and anchor sets".to_owned();
@@ -244,12 +236,16 @@ impl Reloader {
                 fresh.push((tls, policies));
             }
         }
+        let renewals = self.outbound.read_again()?;
         // Everything was read. The store may have changed meanwhile: what it has now counts.
         let held = self.stored.lock().unwrap_or_else(PoisonError::into_inner);
         self.replace(anchors.with_stored(&held)?)?;
         drop(held);
         for (tls, policies) in fresh {
             tls.policies.store(Arc::new(policies));
+        }
+        for renewal in renewals {
+            renewal.put_in_force();
         }
         Ok(())
     }
@@ -294,6 +290,11 @@ impl Reloader {
                 let labels = [listener.clone(), policy.id().to_owned()];
                 metrics::CERTIFICATE_NOT_AFTER.with(labels).set(own.not_after().seconds() as f64);
                 warn(format!("the certificate of host `{}` on listener `{listener}`", policy.id()), own.not_after());
+            }
+        }
+        for tls in self.outbound.all() {
+            if let Some(own) = tls.state().certificate() {
+                warn(format!("the certificate that `{}` is reached with", tls.name()), own.not_after());
             }
         }
         for set in self.anchors.load().iter() {

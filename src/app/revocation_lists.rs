@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use rustls::pki_types::CertificateDer;
 use tokio::sync::{Notify, watch};
 
-use super::client_authentication::{outbound_limits, outbound_policy, outbound_tls};
+use super::client_authentication::{following, outbound_limits, outbound_policy, outbound_tls};
 use super::kept_lists::KeptLists;
 use super::kept_statuses::KeptStatuses;
 use crate::config::Loaded;
@@ -15,6 +15,7 @@ use crate::domain::{Clock, SystemClock, Timestamp};
 use crate::fetch::{Client, FetchLimits};
 use crate::pki::Certificate;
 use crate::telemetry::metrics;
+use crate::tls::OutboundRegister;
 use crate::trust::{AnchorSet, AnchorSets, CurrentAnchors, ListAsk, OcspAsk, PeerTrust};
 
 /// How often it is looked whether a list is due.
@@ -51,15 +52,24 @@ pub struct ListFetcher {
 
 impl ListFetcher {
     /// A fetcher for the sets of a configuration; `None` where no set fetches. Must be called inside a Tokio runtime.
-    pub fn build(loaded: &Loaded, anchors: Arc<CurrentAnchors>, clock: Arc<dyn Clock>) -> anyhow::Result<Option<Arc<Self>>> {
+    pub fn build(
+        loaded: &Loaded,
+        anchors: Arc<CurrentAnchors>,
+        register: &OutboundRegister,
+        clock: Arc<dyn Clock>,
+    ) -> anyhow::Result<Option<Arc<Self>>> {
         if !anchors.load().iter().any(|set| set.fetches_lists()) {
             return Ok(None);
         }
         let settings = &loaded.settings.outbound;
-        let tls = outbound_tls(loaded, clock.clone()).context("[outbound]")?;
-        let tls = match tls {
-            Some(tls) => tls,
+        let tls = outbound_tls(loaded, register).context("[outbound]")?;
+        let config = match &tls {
+            Some(tls) => tls.config(),
             None => crate::tls::distrusting_client_config(clock.clone())?,
+        };
+        let followed = |client| match &tls {
+            Some(tls) => following(tls, client),
+            None => client,
         };
         let limits = FetchLimits { body_bytes: settings.crl_bytes.into(), ..outbound_limits(settings) };
         let folder = settings.crl_cache.as_ref().map(|folder| loaded.resolve(folder));
@@ -69,8 +79,8 @@ impl ListFetcher {
         Ok(Some(Arc::new(Self {
             anchors,
             clock,
-            operator: Client::for_signed(tls.clone(), limits, None),
-            guarded: Client::for_signed(tls, limits, Some(policy)),
+            operator: followed(Client::for_signed(config.clone(), limits, None)),
+            guarded: followed(Client::for_signed(config, limits, Some(policy))),
             kept: kept.transpose().context("[outbound]")?,
             kept_statuses: kept_statuses.transpose().context("[outbound]")?,
             patience: Duration::from_secs(limits.total_seconds.into()),
@@ -229,7 +239,8 @@ pub async fn fetch_lists(
     chain: &[CertificateDer<'static>],
 ) -> anyhow::Result<Arc<CurrentAnchors>> {
     let anchors = Arc::new(CurrentAnchors::new(sets));
-    if let Some(fetcher) = ListFetcher::build(loaded, anchors.clone(), Arc::new(SystemClock::new()))? {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    if let Some(fetcher) = ListFetcher::build(loaded, anchors.clone(), &OutboundRegister::new(clock.clone()), clock)? {
         let running = tokio::spawn(fetcher.clone().run());
         let awaits =
             |set: &Arc<AnchorSet>, now| set.path(certificate, chain, now).is_ok_and(|path| set.awaits_lists(&path, chain, now));

@@ -29,6 +29,7 @@ use crate::oidc::SubjectNames;
 use crate::seal::{KeySource, MasterKeys, SealKeyId};
 use crate::store::Store;
 use crate::telemetry::audit::AuditSink;
+use crate::tls::OutboundRegister;
 use crate::trust::CurrentAnchors;
 use crate::trust::revocation::RevocationRules;
 use crate::web::pages::Pages;
@@ -182,8 +183,9 @@ pub fn check(loaded: &Loaded) -> anyhow::Result<()> {
     Pages::load(&loaded.settings.pages, &loaded.base_dir, &checked.issuer).context("[pages]")?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let randomness: Arc<dyn Randomness> = Arc::new(SystemRandomness);
-    outbound(loaded, clock.clone()).context("[outbound]")?;
-    super::identity_providers::build(loaded, &checked.issuer, &clock, &randomness)?;
+    let register = OutboundRegister::new(clock.clone());
+    outbound(loaded, &register).context("[outbound]")?;
+    super::identity_providers::build(loaded, &checked.issuer, &register, &clock, &randomness)?;
     super::administration::checked(loaded, &checked.issuer)?;
     master_keys(loaded).map(drop)
 }
@@ -192,13 +194,14 @@ pub fn check(loaded: &Loaded) -> anyhow::Result<()> {
 pub async fn build(
     loaded: &Loaded,
     anchors: Arc<CurrentAnchors>,
+    register: &OutboundRegister,
     audit: AuditSink,
     clock: Arc<dyn Clock>,
     randomness: Arc<dyn Randomness>,
 ) -> anyhow::Result<(Arc<AuthorizationServer>, i64)> {
     let checked = checked(loaded)?;
-    let outbound = outbound(loaded, clock.clone()).context("[outbound]")?;
-    let identity_providers = super::identity_providers::build(loaded, &checked.issuer, &clock, &randomness)?;
+    let outbound = outbound(loaded, register).context("[outbound]")?;
+    let identity_providers = super::identity_providers::build(loaded, &checked.issuer, register, &clock, &randomness)?;
     let store = open_store(loaded, &*clock, &*randomness).await?;
     let keeper = Keeper { store: &store, randomness: &*randomness };
     let keys = keeper.ensure_all(&checked.key_plan, clock.now()?).await.context("signing keys")?;

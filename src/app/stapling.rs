@@ -8,14 +8,14 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
-use super::client_authentication::{outbound_limits, outbound_tls};
+use super::client_authentication::{following, outbound_limits, outbound_tls};
 use super::listener::ListenerTls;
 use super::revocation_lists::{OCSP_BYTES, OCSP_TYPES};
 use crate::config::Loaded;
 use crate::domain::{Clock, Lifetime, Thumbprint, Timestamp};
 use crate::fetch::Client;
 use crate::telemetry::metrics;
-use crate::tls::{HostPolicy, Staple, StapleError, Stapling};
+use crate::tls::{HostPolicy, OutboundRegister, Staple, StapleError, Stapling};
 
 /// How often it is looked whether an answer is due.
 const LOOK: Duration = Duration::from_secs(1);
@@ -45,17 +45,22 @@ struct Known {
 
 impl Stapler {
     /// For the hosts that a configuration wants answers for; `None` where there are none. Must be called inside a Tokio runtime.
-    pub fn build(loaded: &Loaded, listeners: Vec<ListenerTls>, clock: Arc<dyn Clock>) -> anyhow::Result<Option<Arc<Self>>> {
+    pub fn build(
+        loaded: &Loaded,
+        listeners: Vec<ListenerTls>,
+        register: &OutboundRegister,
+        clock: Arc<dyn Clock>,
+    ) -> anyhow::Result<Option<Arc<Self>>> {
         if !loaded.settings.listener.iter().flat_map(|listener| &listener.host).any(|host| host.ocsp_stapling) {
             return Ok(None);
         }
         let settings = &loaded.settings.outbound;
-        let tls = match outbound_tls(loaded, clock.clone()).context("[outbound]")? {
-            Some(tls) => tls,
-            None => crate::tls::distrusting_client_config(clock.clone())?,
-        };
         // The operator chose the certificate, and with it the responder.
-        let client = Client::for_signed(tls, outbound_limits(settings), None).with_body_bytes(OCSP_BYTES);
+        let client = |config| Client::for_signed(config, outbound_limits(settings), None).with_body_bytes(OCSP_BYTES);
+        let client = match outbound_tls(loaded, register).context("[outbound]")? {
+            Some(tls) => following(&tls, client(tls.config())),
+            None => client(crate::tls::distrusting_client_config(clock.clone())?),
+        };
         Ok(Some(Arc::new(Self { listeners, clock, client, known: Mutex::default() })))
     }
 

@@ -321,10 +321,11 @@ async fn clear(server: &AuthorizationServer, now: Timestamp) -> Result<(), Store
 mod tests {
     use super::*;
     use crate::app::server;
-    use crate::domain::{Randomness, RuleKind, SystemClock};
+    use crate::domain::{Clock, Randomness, RuleKind, SystemClock};
     use crate::jose::random::SystemRandomness;
     use crate::store::{NewRule, RuleWindow};
     use crate::telemetry::audit::AuditSink;
+    use crate::tls::OutboundRegister;
     use crate::trust::{AnchorSets, CurrentAnchors};
 
     async fn replica(config: &std::path::Path) -> (Arc<AuthorizationServer>, i64) {
@@ -332,7 +333,9 @@ mod tests {
         let audit = AuditSink::to_stream(std::io::sink(), 100).expect("a sink");
         let anchors = Arc::new(CurrentAnchors::new(AnchorSets::default()));
         let randomness: Arc<dyn Randomness> = Arc::new(SystemRandomness);
-        server::build(&loaded, anchors, audit, Arc::new(SystemClock::new()), randomness).await.expect("a server")
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        let register = OutboundRegister::new(clock.clone());
+        server::build(&loaded, anchors, &register, audit, clock, randomness).await.expect("a server")
     }
 
     async fn revoke(server: &AuthorizationServer, value: &str) -> RevocationRule {

@@ -27,6 +27,8 @@ pub struct Presenter<'a> {
     certificate: Option<Thumbprint>,
     /// The key of a DPoP proof. Where there is one the token was presented with the DPoP scheme.
     key: Option<Thumbprint>,
+    /// Where the presenter is this process itself: certificates that it held before, and whose tokens it still has.
+    earlier: &'a [Thumbprint],
     /// Not to be kept beyond the connection it speaks of.
     connection: PhantomData<&'a PeerCertificate>,
 }
@@ -34,12 +36,12 @@ pub struct Presenter<'a> {
 impl<'a> Presenter<'a> {
     /// The other side of a connection, with the certificate it has proven to hold, if any.
     pub fn connection(certificate: Option<&'a PeerCertificate>) -> Self {
-        Self { certificate: certificate.map(PeerCertificate::thumbprint), key: None, connection: PhantomData }
+        Self { certificate: certificate.map(PeerCertificate::thumbprint), key: None, earlier: &[], connection: PhantomData }
     }
 
     /// The other side of a trusted proxy that tells the thumbprint of the certificate and no more.
     pub const fn attested(certificate: &'a PeerThumbprint) -> Self {
-        Self { certificate: Some(certificate.thumbprint()), key: None, connection: PhantomData }
+        Self { certificate: Some(certificate.thumbprint()), key: None, earlier: &[], connection: PhantomData }
     }
 
     /// The other side of a connection, by whichever of the two there is: the certificate counts before a thumbprint alone.
@@ -53,7 +55,8 @@ impl<'a> Presenter<'a> {
     /// This process itself, where it uses a token that it was issued: it holds the key of its own certificate. Whoever it acts for has
     /// proven nothing by this.
     pub fn ourselves(certificate: Option<&'a OwnCertificate>) -> Self {
-        Self { certificate: certificate.map(|own| own.0), key: None, connection: PhantomData }
+        let earlier = certificate.map_or(&[][..], |own| &own.earlier);
+        Self { certificate: certificate.map(|own| own.current), key: None, earlier, connection: PhantomData }
     }
 
     /// The same, with the key that it has proven to hold by a DPoP proof for this request.
@@ -62,14 +65,29 @@ impl<'a> Presenter<'a> {
     }
 }
 
-/// A certificate of this process, with which it authenticates to servers that issue it tokens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct OwnCertificate(Thumbprint);
+/// How many of its earlier certificates this process remembers: tokens end long before there are so many newer ones.
+const EARLIER: usize = 4;
+
+/// A certificate of this process, with which it authenticates to servers that issue it tokens, and those that it replaced while the process
+/// ran: tokens in its hands stay bound to the one they were issued to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnCertificate {
+    current: Thumbprint,
+    /// The newest first.
+    earlier: Vec<Thumbprint>,
+}
 
 impl OwnCertificate {
     /// That of the identity that this process connects with.
     pub fn of(leaf: &Certificate) -> Self {
-        Self(leaf.thumbprint())
+        Self { current: leaf.thumbprint(), earlier: Vec::new() }
+    }
+
+    /// After it has been replaced by this one.
+    pub fn renewed(&self, leaf: &Certificate) -> Self {
+        let current = leaf.thumbprint();
+        let before = std::iter::once(self.current).chain(self.earlier.iter().copied());
+        Self { current, earlier: before.filter(|earlier| *earlier != current).take(EARLIER).collect() }
     }
 }
 
@@ -201,7 +219,7 @@ pub fn prove<T: Bound>(token: T, presenter: &Presenter<'_>, policy: Policy) -> R
     }
     if let Some(bound_to) = certificate {
         let proven = presenter.certificate.ok_or(BindingError::CertificateAbsent)?;
-        if !bound_to.matches(&proven) {
+        if !bound_to.matches(&proven) && !presenter.earlier.iter().any(|held| bound_to.matches(held)) {
             return Err(BindingError::CertificateMismatch);
         }
     }
@@ -255,8 +273,12 @@ mod tests {
         let thumbprint = |text: &str| text.parse::<Thumbprint>().expect("a thumbprint");
         for (cnf, certificate, key, [any, by_certificate, by_dpop]) in table {
             let cnf = Cnf::from_json(cnf).expect("a confirmation");
-            let presenter =
-                Presenter { certificate: certificate.map(thumbprint), key: key.map(thumbprint), connection: PhantomData };
+            let presenter = Presenter {
+                certificate: certificate.map(thumbprint),
+                key: key.map(thumbprint),
+                earlier: &[],
+                connection: PhantomData,
+            };
             for (policy, expected) in [
                 (Policy::Strict, any),
                 (Policy::Optional, any),
@@ -271,9 +293,25 @@ mod tests {
     }
 
     #[test]
+    fn tokens_of_ours_outlive_the_certificate_they_were_issued_to() {
+        let thumbprint = |number: u8| Thumbprint::from_bytes([number; 32]);
+        let mut own = OwnCertificate { current: thumbprint(0), earlier: vec![] };
+        for number in 1..=6 {
+            let earlier = std::iter::once(own.current).chain(own.earlier.iter().copied()).take(EARLIER).collect();
+            own = OwnCertificate { current: thumbprint(number), earlier };
+        }
+        let proven = |number: u8| {
+            let cnf = Cnf::from_json(&json!({ "x5t#S256": thumbprint(number).to_string() })).expect("a confirmation");
+            prove(Token(Some(cnf)), &Presenter::ourselves(Some(&own)), Policy::Strict).is_ok()
+        };
+        assert_eq!([0, 1, 2, 3, 6, 7].map(proven), [false, false, true, true, true, false]);
+        assert!(prove(Token(None), &Presenter::ourselves(Some(&own)), Policy::Strict).is_err());
+    }
+
+    #[test]
     fn an_unbound_token_passes_where_that_is_the_policy() {
         use BindingError::*;
-        let nobody = Presenter { certificate: None, key: None, connection: PhantomData };
+        let nobody = Presenter { certificate: None, key: None, earlier: &[], connection: PhantomData };
         let prover = Presenter { key: Some(Thumbprint::from_bytes([1; 32])), ..nobody };
         for (policy, as_bearer, with_proof) in [
             (Policy::Strict, Some(CnfAbsent), Some(CnfAbsent)),

@@ -124,7 +124,7 @@ pub struct Settings {
 pub struct StoreSettings {
     /// `sqlite:FILE` (relative to the configuration file), or `postgres://USER@HOST/DATABASE`. Beyond
     /// loopback and sockets the server's certificate is verified unless the URL says otherwise (`?sslmode=disable`); `sslrootcert` names its
-    /// authority, `sslcert` and `sslkey` our own certificate.
+    /// authority, and is `public` where Mozilla's public roots are meant; `sslcert` and `sslkey` name our own certificate.
     pub url: String,
     /// The database of people's keys, apart from what they open: its backups are kept for less long (see docs/people.md). As `url`.
     /// Default: `person-keys.db` beside a SQLite database; beside PostgreSQL's, in the schema `symbolon_person_keys` of the same

@@ -3,6 +3,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri};
@@ -69,10 +70,14 @@ pub struct Fetched {
 /// Must be used inside a Tokio runtime.
 #[derive(Clone, Debug)]
 pub struct Client {
-    http: legacy::Client<Connector, Full<Bytes>>,
+    /// Its connections.
+    http: Arc<ArcSwap<Pool>>,
     limits: FetchLimits,
     schemes: Schemes,
+    policy: Option<Arc<OutboundPolicy>>,
 }
+
+type Pool = legacy::Client<Connector, Full<Bytes>>;
 
 /// Which URLs are fetched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,40 +107,24 @@ impl Client {
     }
 
     fn with(tls: Arc<rustls::ClientConfig>, limits: FetchLimits, policy: Option<Arc<OutboundPolicy>>, schemes: Schemes) -> Self {
-        let mut tls = Arc::unwrap_or_clone(tls);
-        // hyper-rustls sets the list itself, and panics over one that is there already.
-        tls.alpn_protocols.clear();
-        let mut tcp = HttpConnector::new_with_resolver(Resolver::new(policy.clone()));
-        tcp.enforce_http(false);
-        tcp.set_nodelay(true);
-        let https = HttpsConnectorBuilder::new().with_tls_config(tls);
-        let https = match schemes {
-            Schemes::Https => https.https_only(),
-            Schemes::HttpToo => https.https_or_http(),
-        };
-        let https = https.enable_all_versions().wrap_connector(tcp);
-        let http = legacy::Client::builder(TokioExecutor::new())
-            .timer(TokioTimer::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE_TIMEOUT)
-            .pool_max_idle_per_host(IDLE_CONNECTIONS)
-            .http1_max_buf_size(HEAD_BYTES as usize)
-            .http1_max_headers(HEADERS)
-            .http2_max_header_list_size(HEAD_BYTES)
-            .http2_keep_alive_interval(PING_INTERVAL)
-            .http2_keep_alive_timeout(PING_INTERVAL)
-            .build(within(https, limits.connect_seconds, policy));
-        Self { http, limits, schemes }
+        let http = ArcSwap::from_pointee(pool(tls, limits, policy.clone(), schemes));
+        Self { http: Arc::new(http), limits, schemes, policy }
+    }
+
+    /// Goes on as another TLS identity, with other servers to believe. Requests under way come to their end; the next one finds no
+    /// connection from before. Clones follow.
+    pub fn renew(&self, tls: Arc<rustls::ClientConfig>) {
+        self.http.store(Arc::new(pool(tls, self.limits, self.policy.clone(), self.schemes)));
     }
 
     /// The same client, its connections shared, with another limit on a whole request: for a long poll.
     pub fn with_total_seconds(&self, total_seconds: u32) -> Self {
-        Self { http: self.http.clone(), limits: FetchLimits { total_seconds, ..self.limits }, schemes: self.schemes }
+        Self { limits: FetchLimits { total_seconds, ..self.limits }, ..self.clone() }
     }
 
     /// The same client, its connections shared, with another limit on the bytes of an answer's body.
     pub fn with_body_bytes(&self, body_bytes: u64) -> Self {
-        Self { http: self.http.clone(), limits: FetchLimits { body_bytes, ..self.limits }, schemes: self.schemes }
+        Self { limits: FetchLimits { body_bytes, ..self.limits }, ..self.clone() }
     }
 
     /// The limits in force.
@@ -230,7 +219,8 @@ impl Client {
     }
 
     async fn exchange(&self, url: &Url, request: Request<Full<Bytes>>) -> Result<Fetched, FetchError> {
-        let response = self.http.request(request).await.map_err(|error| self.refine(url, error))?;
+        let answer = self.http.load().request(request);
+        let response = answer.await.map_err(|error| self.refine(url, error))?;
         let (head, body) = response.into_parts();
         let body = self.read(url, body).await?;
         Ok(Fetched { status: head.status, headers: head.headers, body })
@@ -287,6 +277,33 @@ impl Client {
             false => FetchError::Connect { authority, source: error.into() },
         }
     }
+}
+
+/// Connections as this identity. None is there yet.
+fn pool(tls: Arc<rustls::ClientConfig>, limits: FetchLimits, policy: Option<Arc<OutboundPolicy>>, schemes: Schemes) -> Pool {
+    let mut tls = Arc::unwrap_or_clone(tls);
+    // hyper-rustls sets the list itself, and panics over one that is there already.
+    tls.alpn_protocols.clear();
+    let mut tcp = HttpConnector::new_with_resolver(Resolver::new(policy.clone()));
+    tcp.enforce_http(false);
+    tcp.set_nodelay(true);
+    let https = HttpsConnectorBuilder::new().with_tls_config(tls);
+    let https = match schemes {
+        Schemes::Https => https.https_only(),
+        Schemes::HttpToo => https.https_or_http(),
+    };
+    let https = https.enable_all_versions().wrap_connector(tcp);
+    legacy::Client::builder(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .pool_timer(TokioTimer::new())
+        .pool_idle_timeout(IDLE_TIMEOUT)
+        .pool_max_idle_per_host(IDLE_CONNECTIONS)
+        .http1_max_buf_size(HEAD_BYTES as usize)
+        .http1_max_headers(HEADERS)
+        .http2_max_header_list_size(HEAD_BYTES)
+        .http2_keep_alive_interval(PING_INTERVAL)
+        .http2_keep_alive_timeout(PING_INTERVAL)
+        .build(within(https, limits.connect_seconds, policy))
 }
 
 /// The policy's objection, however deep the libraries have wrapped it.

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use http::HeaderName;
 
 use self::answer::strict_transport;
-use self::route::{build_route, dpop_acceptance};
+use self::route::{build_route, dpop_acceptance, parsed};
 pub(super) use self::server::Server;
 use self::server::build_server;
 use self::session::{build_sessions, of_route};
@@ -23,6 +23,7 @@ use super::Gateway;
 use super::assertion::{Asserter, MAX_LIFETIME, Style};
 use super::certificate::VERIFY;
 use super::certificate_header;
+use super::certificate_rule::CertificateRules;
 use super::forward_auth::Claims;
 use super::metadata::PublishedMetadata;
 use super::pattern::{Conditions, Reach};
@@ -37,11 +38,12 @@ use crate::config::settings::{
 use crate::domain::{Clock, ClockUnreadable, Issuer, Lifetime, Randomness, RandomnessUnavailable};
 use crate::jose::Algorithm;
 use crate::jose::sign::{SignError, SigningKey};
+use crate::pki::Certificate;
 use crate::pki::pem::PemFileError;
 use crate::relying_party::{CredentialProblem, load_signing_key};
 use crate::resource::KeysError;
 use crate::telemetry::audit::AuditSink;
-use crate::tls::ClientTlsError;
+use crate::tls::{ClientTlsError, OutboundRegister};
 use crate::trust::CurrentAnchors;
 
 /// What a gateway is handed from outside.
@@ -57,6 +59,8 @@ pub struct Surroundings {
     pub audit: AuditSink,
     /// Whose certificates count.
     pub anchors: Arc<CurrentAnchors>,
+    /// Where the identities of outbound connections are kept in mind, to be read again.
+    pub outbound: Arc<OutboundRegister>,
 }
 
 /// Why there is no gateway. Each names the setting and the remedy.
@@ -143,6 +147,23 @@ fn told_by_proxies(settings: &Settings) -> Result<Vec<HeaderName>, BuildError> {
     names
         .map(|name| name.parse().map_err(|_| setting("listener.trusted_proxy", format!("`{name}` is not a header name"))))
         .collect()
+}
+
+/// Which settings of a route a certificate does not meet, of `certificate_names`, `certificate_issuers` and `certificate_keys` as they are written:
+/// for people to read.
+///
+/// # Errors
+/// A value that is not what its setting wants.
+pub fn unmet_certificate_rules(
+    [names, issuers, keys]: [&[String]; 3],
+    certificate: &Certificate,
+) -> Result<Vec<&'static str>, BuildError> {
+    let rules = CertificateRules {
+        names: parsed(names, "certificate_names")?,
+        issuers: parsed(issuers, "certificate_issuers")?,
+        keys: parsed(keys, "certificate_keys")?,
+    };
+    Ok(rules.unmet(certificate).collect())
 }
 
 /// What people are told who write an authorization server without what the gateway needs to be its client.

@@ -96,11 +96,18 @@ impl CertificateRules {
 
     /// Holds a certificate against the rules.
     pub fn check(&self, certificate: &Certificate) -> Option<Fits> {
-        let any = |empty: bool, found: bool| (empty || found).then_some(Fits);
-        any(self.names.is_empty(), self.names.iter().any(|name| name.stands_in(certificate).is_some()))?;
-        any(self.issuers.is_empty(), self.issuers.contains(certificate.issuer()))?;
+        self.unmet(certificate).next().is_none().then_some(Fits)
+    }
+
+    /// The settings that have something, and nothing that fits.
+    pub fn unmet(&self, certificate: &Certificate) -> impl Iterator<Item = &'static str> {
         let key = certificate.spki_sha256();
-        any(self.keys.is_empty(), self.keys.iter().any(|one| one.matches(&key)))
+        let table = [
+            ("certificate_names", self.names.is_empty(), self.names.iter().any(|name| name.stands_in(certificate).is_some())),
+            ("certificate_issuers", self.issuers.is_empty(), self.issuers.contains(certificate.issuer())),
+            ("certificate_keys", self.keys.is_empty(), self.keys.iter().any(|one| one.matches(&key))),
+        ];
+        table.into_iter().filter(|(_, empty, found)| !empty && !found).map(|(setting, ..)| setting)
     }
 }
 

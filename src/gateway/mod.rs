@@ -91,7 +91,7 @@ use template::Template;
 use tunnel::{NoBody, Upgrade};
 use upstreams::Upstreams;
 
-pub use build::{BuildError, Surroundings};
+pub use build::{BuildError, Surroundings, unmet_certificate_rules};
 pub use tunnel::{Tunnel, TunnelSlot};
 
 /// Where the gateway's keys are published, on every host of it, to anybody.

@@ -149,9 +149,10 @@ impl Gateway {
     ) -> Result<(Granted, Timestamp), Rejection> {
         let moment = Moment::read(self.clock.as_ref())?;
         let certificate = case.connection.peer.as_ref().map_err(|error| Rejection::Certificate(error.clone()))?;
+        let own = route.sessions.as_ref().filter(|_| case.visitor.is_some()).and_then(|sessions| sessions.own_certificate());
         let presenter = match (&case.visitor, &route.sessions) {
             // The token is ours; what the browser has proven was held against its session.
-            (Some(_), Some(sessions)) => Presenter::ourselves(sessions.own_certificate()),
+            (Some(_), Some(_)) => Presenter::ourselves(own.as_deref()),
             _ => Presenter::known(certificate.as_deref(), case.connection.peer_thumbprint.as_ref()),
         };
         let issuer = presented.token().and_then(|token| route.protection.issuer_of(token.as_str()).ok());

@@ -17,8 +17,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::ProtocolVersion;
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, ProtocolVersion};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
@@ -39,7 +39,7 @@ use crate::pki::name::AttributeType;
 use crate::resource::{AdmitError, Moment, RevocationCheck, Standing};
 use crate::telemetry::audit::{AuditSink, AuditUnavailable, Shown};
 use crate::telemetry::metrics::{DECISIONS, DENIALS, STREAM_ENDS, STREAMS};
-use crate::tls::{ConnectionFacts, HostPolicy, PeerCertificateError};
+use crate::tls::{ConnectionFacts, HostPolicy, OutboundTls, PeerCertificateError};
 use crate::trust::PeerTrust;
 use crate::wire::proxy_protocol::{self, About, AboutTls, CertificateShown};
 
@@ -85,7 +85,7 @@ pub(super) struct TcpUpstream {
     /// `HOST:PORT`.
     pub(super) place: String,
     /// How it is spoken to, and the name that it must prove, where it speaks TLS.
-    pub(super) tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
+    pub(super) tls: Option<(Arc<OutboundTls>, ServerName<'static>)>,
 }
 
 impl Named for TcpUpstream {
@@ -231,8 +231,8 @@ impl TcpUpstream {
         socket.write_all(header).await?;
         let socket = match &self.tls {
             None => Socket::Plain(socket),
-            Some((config, name)) => {
-                let stream = TlsConnector::from(Arc::clone(config)).connect(name.clone(), socket).await?;
+            Some((tls, name)) => {
+                let stream = TlsConnector::from(tls.config()).connect(name.clone(), socket).await?;
                 Socket::Tls(Box::new(stream))
             }
         };

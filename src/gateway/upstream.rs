@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use http::header::HOST;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderValue, Uri, Version};
@@ -13,6 +14,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::pki_types::ServerName;
 
 use super::body::Sent;
+use crate::tls::OutboundTls;
 
 /// Idle connections kept for one upstream.
 const IDLE_CONNECTIONS: usize = 256;
@@ -45,8 +47,11 @@ pub enum UpstreamError {
 #[derive(Clone, Debug)]
 enum Client {
     Plain(legacy::Client<HttpConnector, Sent>),
-    Tls(legacy::Client<HttpsConnector<HttpConnector>, Sent>),
+    /// Made anew, without any of its connections, when the identity changes.
+    Tls(Arc<ArcSwap<TlsClient>>),
 }
+
+type TlsClient = legacy::Client<HttpsConnector<HttpConnector>, Sent>;
 
 /// What is spoken with an upstream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -74,7 +79,7 @@ pub struct UpstreamSpec<'a> {
     /// `http://HOST[:PORT]` or `https://HOST[:PORT]`.
     pub url: &'a str,
     /// For `https` alone.
-    pub tls: Option<Arc<rustls::ClientConfig>>,
+    pub tls: Option<Arc<OutboundTls>>,
     /// The name that it must prove, where that is not its host.
     pub server_name: Option<&'a str>,
     /// What is spoken.
@@ -138,23 +143,14 @@ impl Upstream {
             (false, None) if scheme == Scheme::HTTP => Client::Plain(builder.build(tcp)),
             (true, Some(tls)) => {
                 tcp.enforce_http(false);
-                let mut tls = Arc::unwrap_or_clone(tls);
-                // hyper-rustls sets the list itself, and panics over one that is there already.
-                tls.alpn_protocols.clear();
-                let builder_of_tls = HttpsConnectorBuilder::new().with_tls_config(tls).https_only();
-                let builder_of_tls = match server_name {
-                    None => builder_of_tls,
-                    Some(name) => {
-                        let name =
-                            ServerName::try_from(name.to_owned()).map_err(|_| UpstreamError::ServerName(name.to_owned()))?;
-                        builder_of_tls.with_server_name_resolver(FixedServerNameResolver::new(name))
-                    }
-                };
-                let https = match protocol {
-                    Protocol::Http1 => builder_of_tls.enable_http1().wrap_connector(tcp),
-                    Protocol::Http2 => builder_of_tls.enable_http2().wrap_connector(tcp),
-                };
-                Client::Tls(builder.build(https))
+                let name =
+                    |name: &str| ServerName::try_from(name.to_owned()).map_err(|_| UpstreamError::ServerName(name.to_owned()));
+                let server_name = server_name.map(name).transpose()?;
+                let make = move |config| builder.build(connector(config, tcp.clone(), server_name.clone(), protocol));
+                let client = Arc::new(ArcSwap::from_pointee(make(tls.config())));
+                let renewed = client.clone();
+                tls.follow(move |state| renewed.store(Arc::new(make(state.config()))));
+                Client::Tls(client)
             }
             (true, None) | (false, Some(_)) => return Err(UpstreamError::Authorities(url.to_owned())),
             (false, None) => return Err(wrong()),
@@ -211,8 +207,29 @@ impl Upstream {
     pub(super) fn send(&self, request: http::Request<Sent>) -> legacy::ResponseFuture {
         match &self.client {
             Client::Plain(client) => client.request(request),
-            Client::Tls(client) => client.request(request),
+            Client::Tls(client) => client.load().request(request),
         }
+    }
+}
+
+/// Opens connections with this configuration, to servers that prove this name, or the one they are asked for under.
+fn connector(
+    config: Arc<rustls::ClientConfig>,
+    tcp: HttpConnector,
+    server_name: Option<ServerName<'static>>,
+    protocol: Protocol,
+) -> HttpsConnector<HttpConnector> {
+    let mut config = Arc::unwrap_or_clone(config);
+    // hyper-rustls sets the list itself, and panics over one that is there already.
+    config.alpn_protocols.clear();
+    let builder = HttpsConnectorBuilder::new().with_tls_config(config).https_only();
+    let builder = match server_name {
+        None => builder,
+        Some(name) => builder.with_server_name_resolver(FixedServerNameResolver::new(name)),
+    };
+    match protocol {
+        Protocol::Http1 => builder.enable_http1().wrap_connector(tcp),
+        Protocol::Http2 => builder.enable_http2().wrap_connector(tcp),
     }
 }
 

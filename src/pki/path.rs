@@ -266,11 +266,6 @@ impl PathError {
         }
     }
 
-    /// Whether time alone can turn this refusal into a path.
-    pub fn may_pass(&self) -> bool {
-        matches!(self, Self::Dates(DateError::NotYetValid { .. }) | Self::IssuerNotYetValid)
-    }
-
     fn from_webpki(error: webpki::Error) -> Self {
         use webpki::Error as E;
         match error {

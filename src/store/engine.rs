@@ -1,16 +1,15 @@
 //! The two engines: where the database is, how it is opened, and how one SQL text runs on either.
 
 use std::fmt;
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::str::FromStr as _;
 use std::time::Duration;
 
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgSslMode};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions as _, Connection as _, PgPool, SqlitePool};
 
 use super::StoreError;
+use super::postgres_url::connect_options;
 use crate::config::settings::StoreSettings;
 
 /// The database, open.
@@ -105,15 +104,7 @@ impl Target {
             return Ok(Self::Sqlite(base_dir.join(file)));
         }
         if url.starts_with("postgres:") || url.starts_with("postgresql:") {
-            let options = PgConnectOptions::from_str(url).map_err(|error| {
-                StoreError::Url(format!("not a PostgreSQL URL ({error}): write `postgres://USER@HOST/DATABASE`"))
-            })?;
-            let options = options.application_name("symbolon").disable_statement_logging();
-            // The driver would take a connection in the clear where the server offers no other; over a network that is for the URL to say.
-            let says_how = url.contains("sslmode=") || url.contains("ssl-mode=");
-            let is_near = options.get_socket().is_some() || is_loopback(options.get_host());
-            let options = if says_how || is_near { options } else { options.ssl_mode(PgSslMode::VerifyFull) };
-            return Ok(Self::Postgres(Box::new(options)));
+            return Ok(Self::Postgres(Box::new(connect_options(url)?)));
         }
         Err(StoreError::Url("write `sqlite:FILE` or `postgres://USER@HOST/DATABASE`".into()))
     }
@@ -200,12 +191,6 @@ impl Target {
     }
 }
 
-fn is_loopback(host: &str) -> bool {
-    let host = host.trim_matches(['[', ']']);
-    // A path is the directory of a socket.
-    host == "localhost" || host.starts_with('/') || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
-}
-
 /// How long a connection may rest before it is asked whether it is there still.
 const FRESH: Duration = Duration::from_secs(1);
 
@@ -247,30 +232,4 @@ fn create(path: &Path) -> std::io::Result<()> {
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     options.open(path).map(drop)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_connection_over_a_network_is_verified_unless_the_url_says_otherwise() {
-        let mode = |url: &str| match Target::parse(url, Path::new("/")).expect("a target") {
-            Target::Postgres(options) => options.get_ssl_mode(),
-            Target::Sqlite(_) => panic!("{url}"),
-        };
-        for url in ["postgres://me@db.example/state", "postgres://me@10.0.0.7/state", "postgresql://me@[2001:db8::7]/state"] {
-            assert!(matches!(mode(url), PgSslMode::VerifyFull), "{url}");
-        }
-        for url in [
-            "postgres://me@localhost/state",
-            "postgres://me@127.0.0.1/state",
-            "postgres://me@[::1]/state",
-            "postgres://me@localhost/state?host=/run/postgresql",
-        ] {
-            assert!(matches!(mode(url), PgSslMode::Prefer), "{url}");
-        }
-        assert!(matches!(mode("postgres://me@db.example/state?sslmode=disable"), PgSslMode::Disable));
-        assert!(matches!(mode("postgres://me@localhost/state?sslmode=verify-full"), PgSslMode::VerifyFull));
-    }
 }

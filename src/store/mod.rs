@@ -43,6 +43,7 @@ mod passkey;
 mod passkey_ceremony;
 mod person_key;
 mod personal;
+mod postgres_url;
 mod pushed_request;
 mod replay;
 mod reseal;

@@ -111,20 +111,20 @@ fn config_for(
     Ok(Arc::new(config))
 }
 
-/// The same, for servers whose certificate must also have one of these public keys (SHA-256 of SubjectPublicKeyInfo), whichever authority
-/// issued it.
+/// The same, for servers whose certificate must also have one of these public keys (SHA-256 of SubjectPublicKeyInfo), whichever of the
+/// authorities issued it.
 ///
 /// # Errors
-/// As [`load_client_config`].
+/// As [`client_config`].
 #[cfg(feature = "server")]
-pub fn pin_server_keys(
+pub(super) fn pin_server_keys(
     config: Arc<ClientConfig>,
-    authority_file: &Path,
+    authorities: impl IntoIterator<Item = CertificateDer<'static>>,
     keys: Vec<Thumbprint>,
 ) -> Result<Arc<ClientConfig>, ClientTlsError> {
     let mut roots = RootCertStore::empty();
-    for authority in pem::load_certificates(authority_file)? {
-        roots.add(authority.der().clone()).map_err(ClientTlsError::Authority)?;
+    for authority in authorities {
+        roots.add(authority).map_err(ClientTlsError::Authority)?;
     }
     let inner = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), suites::client_provider())
         .build()

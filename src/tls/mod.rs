@@ -6,6 +6,8 @@
 
 pub mod acceptor;
 pub mod client;
+#[cfg(feature = "server")]
+mod outbound;
 mod peer;
 pub mod policy;
 mod suites;
@@ -19,11 +21,11 @@ use rustls::time_provider::TimeProvider;
 use crate::domain::Clock;
 
 pub use acceptor::{AcceptError, AcceptLimits, Accepted, Acceptor, ConnectionFacts};
-#[cfg(feature = "server")]
-pub use client::pin_server_keys;
 pub use client::{ClientIdentity, ClientTlsError, client_config, load_client_config};
 #[cfg(feature = "server")]
 pub use client::{danger_unmatched_client_config, distrusting_client_config, public_client_config};
+#[cfg(feature = "server")]
+pub use outbound::{OutboundError, OutboundRegister, OutboundRenewal, OutboundSpec, OutboundState, OutboundTls};
 pub use peer::{PeerCertificate, PeerCertificateError, PeerLimits, PeerThumbprint, Possession, TrustedHop};
 pub use policy::{
     AnchorHints, CertificateMode, CertificateSource, ClientCertificateMode, HostPolicy, HostPolicySpec, PolicyError, PolicySet,

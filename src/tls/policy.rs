@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustls::crypto::aws_lc_rs::Ticketer;
@@ -181,10 +182,12 @@ pub enum PolicyError {
     #[error("host `{0}` has `certificate_mode = \"enforce\"` but asks for no client certificate: set `client_certificate`")]
     UnusedMode(String),
     /// A certificate and key that do not fit, or that TLS cannot use.
-    #[error("host `{host}`: {}", identity_problem(error))]
+    #[error("host `{host}`: {}", identity_problem(error, files.as_ref()))]
     Identity {
         /// The host's first name.
         host: String,
+        /// The certificate's file and the key's, where they came from files.
+        files: Option<(PathBuf, PathBuf)>,
         /// What is wrong.
         error: rustls::Error,
     },
@@ -209,12 +212,15 @@ pub enum PolicyError {
     Setup(#[source] rustls::Error),
 }
 
-fn identity_problem(error: &rustls::Error) -> String {
+fn identity_problem(error: &rustls::Error, files: Option<&(PathBuf, PathBuf)>) -> String {
+    // The settings by name, for whoever looks up where they stand; the files beside them.
+    let file = |path: Option<&PathBuf>| path.map(|path| format!(" ({})", path.display())).unwrap_or_default();
+    let (certificate, key) = (file(files.map(|(certificate, _)| certificate)), file(files.map(|(_, key)| key)));
     match error {
         rustls::Error::InconsistentKeys(_) => {
-            "the key in `key_file` is not that of the certificate in `certificate_file`".to_owned()
+            format!("the key in `key_file`{key} is not that of the certificate in `certificate_file`{certificate}")
         }
-        error => format!("its certificate and key cannot be used: {error}"),
+        error => format!("its certificate{certificate} and key{key} cannot be used: {error}"),
     }
 }
 
@@ -297,7 +303,7 @@ impl HostPolicy {
             }
         };
         let key = CertifiedKey::from_der(spec.identity.chain, spec.identity.key, builder.crypto_provider());
-        let key = key.map_err(|error| PolicyError::Identity { host: id.clone(), error })?;
+        let key = key.map_err(|error| PolicyError::Identity { host: id.clone(), files: None, error })?;
         let own_key = Arc::new(OwnKey::new(key, clock));
         let mut config = builder.with_cert_resolver(own_key.clone());
         config.ignore_client_order = true;

@@ -1,9 +1,10 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use arc_swap::{ArcSwap, Guard};
+use quick_cache::sync::Cache;
 use rustls_pki_types::CertificateDer;
 
 use crate::domain::{Thumbprint, Timestamp};
@@ -15,6 +16,7 @@ use crate::pki::pem::PemFileError;
 use crate::tls::AnchorHints;
 
 use super::distribution::{DistributionPoints, accepted};
+use super::judgement::Verdict;
 #[cfg(feature = "server")]
 use super::status::{OcspAsk, OcspAsking, OcspKnowledge, OcspProblem, OcspStatuses};
 use super::{ListAsk, ListFetching, ListProblem, RevocationListError, RevocationLists};
@@ -24,6 +26,9 @@ mod load;
 mod stored;
 
 pub use stored::{AnchorOrigin, StoredAnchors};
+
+/// Chains whose verdict a set remembers for connections that are held against more sets than they remember themselves.
+const REMEMBERED_CHAINS: usize = 1_024;
 
 /// A named set of authorities, with intermediates that peers may leave out.
 #[derive(Debug)]
@@ -50,6 +55,10 @@ pub struct AnchorSet {
     /// Who is asked about single certificates, and what they said.
     #[cfg(feature = "server")]
     ocsp: Option<OcspStatuses>,
+    /// By SHA-256 of a chain. They go with the set.
+    verdicts: OnceLock<Cache<[u8; 32], Verdict>>,
+    #[cfg(test)]
+    verified: std::sync::atomic::AtomicUsize,
 }
 
 /// Why an anchor set cannot be used.
@@ -120,6 +129,9 @@ impl AnchorSet {
                 distribution: None,
                 #[cfg(feature = "server")]
                 ocsp: None,
+                verdicts: OnceLock::new(),
+                #[cfg(test)]
+                verified: Default::default(),
             }),
             Err(error) => Err(AnchorSetError::Anchor { set: name, error }),
         }
@@ -128,7 +140,7 @@ impl AnchorSet {
     /// The same authorities under another policy.
     #[must_use]
     pub fn with_policy(self, policy: PathPolicy) -> Self {
-        Self { policy, ..self }
+        Self { policy, verdicts: OnceLock::new(), ..self }
     }
 
     /// The same authorities with their revocation lists.
@@ -277,6 +289,11 @@ impl AnchorSet {
         self.distribution.as_ref().map(|distribution| distribution.take_due(now)).unwrap_or_default()
     }
 
+    /// The URLs that a list has come from, by its SHA-256. None for those of files.
+    pub fn list_urls(&self, digest: &[u8; 32]) -> Vec<String> {
+        self.distribution.as_ref().map(|distribution| distribution.urls_of(digest)).unwrap_or_default()
+    }
+
     /// SHA-256 of each list from a URL that is in force, or was until its `nextUpdate`.
     pub fn list_digests(&self, url: &str) -> Vec<[u8; 32]> {
         self.distribution.as_ref().map(|distribution| distribution.digests(url)).unwrap_or_default()
@@ -332,6 +349,33 @@ impl AnchorSet {
     pub fn path(&self, leaf: &Certificate, chain: &[CertificateDer<'static>], now: Timestamp) -> Result<Path, PathError> {
         let intermediates: Vec<_> = chain.iter().chain(&self.intermediates).cloned().collect();
         build_path(leaf, &intermediates, &self.anchors, &self.policy, now)
+    }
+
+    /// The same, with the seconds in which it would come to the same.
+    pub(super) fn verdict(&self, leaf: &Certificate, chain: &[CertificateDer<'static>], now: Timestamp) -> Verdict {
+        #[cfg(test)]
+        self.verified.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let dates = |certificate: &Certificate| (certificate.not_before(), certificate.not_after());
+        // What cannot be read is on no path.
+        let sent = chain.iter().chain(&self.intermediates).filter_map(|der| Certificate::from_der(der.clone()).ok());
+        let sent = sent.map(|certificate| dates(&certificate));
+        Verdict::new(self.path(leaf, chain, now), sent.chain(self.anchors.certificates().map(dates)), now)
+    }
+
+    /// What is remembered of a chain.
+    pub(super) fn remembered(&self, chain: &[u8; 32]) -> Option<Verdict> {
+        self.verdicts.get()?.get(chain)
+    }
+
+    /// Remembers it, in the place of what has not been asked for longest.
+    pub(super) fn remember(&self, chain: [u8; 32], verdict: Verdict) {
+        self.verdicts.get_or_init(|| Cache::new(REMEMBERED_CHAINS)).insert(chain, verdict);
+    }
+
+    /// How often a path was built for a connection.
+    #[cfg(test)]
+    pub(super) fn verified(&self) -> usize {
+        self.verified.load(std::sync::atomic::Ordering::Relaxed)
     }
 
     /// Intermediates that peers may leave out.

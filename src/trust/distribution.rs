@@ -296,6 +296,13 @@ impl DistributionPoints {
         due.into_iter().filter_map(ask).collect()
     }
 
+    /// The URLs that a list has come from.
+    pub(super) fn urls_of(&self, digest: &[u8; 32]) -> Vec<String> {
+        let places = self.places.load();
+        let has = |place: &Place| place.lists.iter().any(|(list, _)| list.digest() == *digest);
+        places.iter().filter(|(_, place)| has(place)).map(|(url, _)| url.clone()).collect()
+    }
+
     /// SHA-256 of each list of a URL.
     pub(super) fn digests(&self, url: &str) -> Vec<[u8; 32]> {
         let places = self.places.load();

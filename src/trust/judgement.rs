@@ -1,15 +1,17 @@
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 
 use arc_swap::ArcSwap;
 
 use crate::domain::{Thumbprint, Timestamp};
 use crate::event::Reason;
+use crate::jose::digest::sha256;
 use crate::pki::path::{Path, PathError};
 use crate::tls::PeerCertificate;
 
 use super::{AnchorSet, RevocationListError};
 
-/// Anchor sets that one connection remembers its standing with. More are judged anew each time.
+/// Anchor sets that one connection remembers its standing with by itself. Further ones remember it ([`AnchorSet`]), so that whatever a
+/// connection does, the signatures of its certificate are verified once for each set.
 const REMEMBERED_SETS: usize = 16;
 
 /// A connection's certificate, and what is already known about its signatures.
@@ -20,13 +22,53 @@ const REMEMBERED_SETS: usize = 16;
 pub struct PeerTrust {
     peer: Arc<PeerCertificate>,
     known: ArcSwap<Vec<Known>>,
+    /// What [`AnchorSet`] knows its chain by.
+    digest: OnceLock<[u8; 32]>,
 }
 
 #[derive(Clone, Debug)]
 struct Known {
     /// Weak: a set that a reload has replaced may go, and no other can take its place while this stands.
     set: Weak<AnchorSet>,
-    verdict: Result<Path, PathError>,
+    verdict: Verdict,
+}
+
+/// What building a path has come to, and the seconds in which building it again would come to the same.
+#[derive(Clone, Debug)]
+pub(super) struct Verdict {
+    result: Result<Path, PathError>,
+    from: Timestamp,
+    until: Timestamp,
+}
+
+impl Verdict {
+    /// A path stands while its own dates do. A refusal stands while the dates of everything that a path could be made of are what they are
+    /// at this moment: time may open another path, or close the one that was wrong.
+    pub(super) fn new(
+        result: Result<Path, PathError>,
+        dates: impl IntoIterator<Item = (Timestamp, Timestamp)>,
+        now: Timestamp,
+    ) -> Self {
+        if let Ok(path) = &result {
+            let (from, until) = (path.not_before(), path.not_after());
+            return Self { result, from, until };
+        }
+        let (mut from, mut until) = (i64::MIN, i64::MAX);
+        for (not_before, not_after) in dates {
+            for change in [not_before.seconds(), not_after.seconds().saturating_add(1)] {
+                match change <= now.seconds() {
+                    true => from = from.max(change),
+                    false => until = until.min(change.saturating_sub(1)),
+                }
+            }
+        }
+        Self { result, from: Timestamp::from_seconds(from), until: Timestamp::from_seconds(until) }
+    }
+
+    /// What it came to, if that still holds.
+    fn at(&self, now: Timestamp) -> Option<&Result<Path, PathError>> {
+        (self.from <= now && now <= self.until).then_some(&self.result)
+    }
 }
 
 /// Why a certificate is not trusted.
@@ -94,7 +136,7 @@ impl TrustedCertificate {
 impl PeerTrust {
     /// Nothing is known yet.
     pub fn new(peer: Arc<PeerCertificate>) -> Self {
-        Self { peer, known: ArcSwap::default() }
+        Self { peer, known: ArcSwap::default(), digest: OnceLock::new() }
     }
 
     /// The certificate, not judged.
@@ -133,20 +175,32 @@ impl PeerTrust {
         // Dates before anything else: nothing is verified for an expired certificate.
         self.peer.leaf().check_dates(now)?;
         let known = self.known.load();
-        match known.iter().find(|known| Weak::as_ptr(&known.set) == Arc::as_ptr(set)).map(|known| &known.verdict) {
-            Some(Ok(path)) if path.check_dates(now).is_ok() => return Ok(path.clone()),
-            // An authority on it is out of its dates: there may be another path.
-            Some(Ok(_)) | None => {}
-            Some(Err(error)) => return Err(error.clone()),
+        let held = known.iter().find(|known| Weak::as_ptr(&known.set) == Arc::as_ptr(set)).map(|known| &known.verdict);
+        if let Some(result) = held.and_then(|verdict| verdict.at(now)) {
+            return result.clone();
         }
-        let verdict = set.path(self.peer.leaf(), self.peer.chain(), now);
-        if !matches!(&verdict, Err(error) if error.may_pass()) {
+        let has_room = held.is_some() || known.iter().filter(|known| known.set.strong_count() > 0).count() < REMEMBERED_SETS;
+        if has_room {
+            let verdict = set.verdict(self.peer.leaf(), self.peer.chain(), now);
             self.remember(set, &verdict);
+            return verdict.result;
         }
-        verdict
+        let digest = self.digest.get_or_init(|| self.digest());
+        if let Some(result) = set.remembered(digest).as_ref().and_then(|verdict| verdict.at(now)) {
+            return result.clone();
+        }
+        let verdict = set.verdict(self.peer.leaf(), self.peer.chain(), now);
+        set.remember(*digest, verdict.clone());
+        verdict.result
     }
 
-    fn remember(&self, set: &Arc<AnchorSet>, verdict: &Result<Path, PathError>) {
+    /// SHA-256 over all that a path is made of and that the peer has sent.
+    fn digest(&self) -> [u8; 32] {
+        let chain = self.peer.chain().iter().flat_map(|der| sha256(der));
+        sha256(&self.peer.thumbprint().as_bytes().iter().copied().chain(chain).collect::<Vec<u8>>())
+    }
+
+    fn remember(&self, set: &Arc<AnchorSet>, verdict: &Verdict) {
         self.known.rcu(|known| {
             let stays = |known: &&Known| known.set.strong_count() > 0 && Weak::as_ptr(&known.set) != Arc::as_ptr(set);
             let mut known: Vec<Known> = known.iter().filter(stays).cloned().collect();
@@ -261,6 +315,72 @@ mod tests {
             alice.judge(&[set], NOW).expect("accepted");
         }
         assert!(alice.known.load().len() <= REMEMBERED_SETS);
+    }
+
+    /// However many sets a connection is held against, and in whatever order: each set verifies signatures once, and once more when a date has
+    /// changed what could come of it.
+    #[test]
+    fn nothing_is_verified_on_every_request() {
+        let (ca, other) = (Authority::new("CA"), Authority::new("Other"));
+        let late = NOW.plus(seconds(50));
+        let alice = trust(&ca.leaf("alice", |params| params.not_after = date(late.plus(seconds(50)))));
+        let many: Vec<_> = (0..2 * REMEMBERED_SETS).map(|round| set("a", &[if round % 2 == 0 { &ca } else { &other }])).collect();
+        for _ in 0..3 {
+            for (round, set) in many.iter().enumerate() {
+                let judged = alice.judge(&[set], NOW).map(|_| ());
+                let expected = if round % 2 == 0 { Ok(()) } else { Err(refusal("a", PathError::UnknownIssuer)) };
+                assert_eq!(judged, expected, "{round}");
+            }
+        }
+        assert!(many.iter().all(|set| set.verified() == 1), "{:?}", many.iter().map(|set| set.verified()).collect::<Vec<_>>());
+        // What others of the same name show is theirs: another chain is another question.
+        let impostor = trust(&other.client("alice"));
+        for set in &many {
+            let _ = impostor.judge(&[set], NOW);
+        }
+        assert!(impostor.judge(&[&many[2 * REMEMBERED_SETS - 2]], NOW).is_err());
+        assert!(impostor.judge(&[&many[2 * REMEMBERED_SETS - 1]], NOW).is_ok());
+        // Past its dates nothing that is remembered lets it in.
+        for set in &many {
+            assert!(alice.judge(&[set], late.plus(seconds(51))).is_err());
+        }
+    }
+
+    /// An authority that is not valid yet, and one of the same key whose certificate has ended: remembered until a date changes, and no longer.
+    #[test]
+    fn a_refusal_lasts_no_longer_than_its_cause() {
+        let (early, late) = (NOW.plus(seconds(10)), NOW.plus(seconds(50)));
+        let root = Authority::new("Root");
+        let intermediate = root.intermediate("Intermediate", |params| {
+            params.not_before = date(early);
+            params.not_after = date(late);
+        });
+        let chain = vec![intermediate.certificate.der().clone()];
+        let carol = intermediate.client("carol").certificate;
+        for crowded in [false, true] {
+            let carol = PeerTrust::new(Arc::new(PeerCertificate::for_test(carol.clone(), chain.clone())));
+            let others: Vec<_> = (0..REMEMBERED_SETS).map(|_| set("other", &[&Authority::new("Other")])).collect();
+            for other in others.iter().filter(|_| crowded) {
+                let _ = carol.judge(&[other], NOW);
+            }
+            let set = set("a", &[&root]);
+            let judge = |now| carol.judge(&[&set], now).map(|_| ());
+            let table = [
+                (NOW, Err(PathError::IssuerNotYetValid), 1),
+                (NOW, Err(PathError::IssuerNotYetValid), 1),
+                (early.minus(seconds(1)), Err(PathError::IssuerNotYetValid), 1),
+                (early, Ok(()), 2),
+                (late, Ok(()), 2),
+                (late.plus(seconds(1)), Err(PathError::IssuerExpired), 3),
+                (late.plus(seconds(9)), Err(PathError::IssuerExpired), 3),
+                // A clock that was set back.
+                (NOW, Err(PathError::IssuerNotYetValid), 4),
+            ];
+            for (now, expected, verified) in table {
+                assert_eq!(judge(now), expected.map_err(|error| refusal("a", error)), "{now}");
+                assert_eq!(set.verified(), verified, "{now}");
+            }
+        }
     }
 
     #[test]

@@ -168,6 +168,11 @@ impl RevocationLists {
             .flat_map(|(issuer, scopes)| scopes.values().filter_map(|lists| lists.first()).map(|list| (*issuer, &**list)))
     }
 
+    /// The URLs of which nothing has come that counts, and why.
+    pub fn problems(&self) -> impl Iterator<Item = (&str, &ListProblem)> {
+        self.problems.iter().map(|(url, (problem, _))| (url.as_str(), problem))
+    }
+
     /// When the first of each key's lists that are the newest of their scope is too old.
     pub fn oldest(&self) -> impl Iterator<Item = (Thumbprint, Timestamp)> {
         self.by_issuer.iter().filter_map(|(issuer, scopes)| {

@@ -1,7 +1,7 @@
 //! `symbolon explain cert`.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
@@ -15,8 +15,10 @@ use crate::app::{fetch_lists, load_stored_anchors, open_store};
 use crate::clients::{Authentication, Client, Published};
 use crate::config::Loaded;
 use crate::domain::{ClientId, Clock as _, SystemClock, Timestamp};
+use crate::jose::digest::sha256;
 use crate::jose::random::SystemRandomness;
 use crate::pki::ocsp::OcspStatus;
+use crate::pki::path::Path as CertificatePath;
 use crate::pki::{Certificate, DistinguishedName, pem};
 use crate::store::Store;
 use crate::trust::revocation::RevocationRules;
@@ -142,9 +144,14 @@ impl Asked<'_> {
                 let (from, until) = (date(list.this_update()), date(list.next_update()));
                 let fresh = if list.is_current(now) { "in force" } else { "not in force" };
                 let text = format!("`{}`{number}: {} revoked, from {from} until {until}, {fresh}", list.issuer(), list.len());
-                lines.say("  revocation list", text);
+                let parts = std::iter::once(text).chain(sources(loaded, set, &list.digest()));
+                lines.say("  revocation list", parts.collect::<Vec<_>>().join(", "));
+            }
+            for (url, problem) in set.revocation_lists().problems() {
+                lines.say("  no list", format!("{url}: {problem}"));
             }
             if let Ok(path) = set.path(certificate, &chain, now) {
+                lines.say("  issued", issued(set, &path, shown));
                 set.ocsp_knowledge(&path, now).iter().for_each(|known| lines.say("  OCSP", status(known, now)));
             }
         }
@@ -159,6 +166,30 @@ impl Asked<'_> {
         }
         Ok(())
     }
+}
+
+/// Where a list has come from: files of the set that hold it now, and URLs.
+fn sources(loaded: &Loaded, set: &AnchorSet, digest: &[u8; 32]) -> Vec<String> {
+    let holds = |file: &Path| {
+        let lists = pem::load_revocation_lists(file).unwrap_or_default();
+        lists.iter().any(|der| sha256(der) == *digest)
+    };
+    let named = loaded.settings.anchor_set.get(set.name()).map(|settings| settings.crl_files.as_slice()).unwrap_or_default();
+    let files = named.iter().flat_map(|named| pem::files_of(&loaded.resolve(named)).unwrap_or_default());
+    let files = files.filter(|file| holds(file)).map(|file| format!("from `{}`", file.display()));
+    files.chain(set.list_urls(digest).into_iter().map(|url| format!("fetched from {url}"))).collect()
+}
+
+/// The subjects of a path, from the certificate upwards.
+fn issued(set: &AnchorSet, path: &CertificatePath, shown: &[Certificate]) -> String {
+    let left_out = set.intermediates().iter().filter_map(|der| Certificate::from_der(der.clone()).ok());
+    let known: Vec<Certificate> = shown.iter().cloned().chain(left_out).chain(set.anchors().certificates().cloned()).collect();
+    let mut text = shown.first().map(|certificate| format!("`{}`", certificate.subject())).unwrap_or_default();
+    for link in path.links() {
+        let issuer = known.iter().find(|issuer| issuer.thumbprint() == link.issuer_certificate);
+        text += &issuer.map(|issuer| format!(" by `{}`", issuer.subject())).unwrap_or_default();
+    }
+    text
 }
 
 /// What a responder says, how old it is, and who signed it.

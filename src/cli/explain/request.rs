@@ -11,7 +11,9 @@ use super::super::{ConfigArgument, print};
 use super::Lines;
 use super::cert::Asked;
 use crate::app::{Question, ask};
+use crate::config::Loaded;
 use crate::domain::ClientId;
+use crate::gateway::unmet_certificate_rules;
 use crate::pki::Certificate;
 
 /// Asks the running process what it remembers of a request that it refused, and judges the certificate that was shown with it anew.
@@ -34,6 +36,9 @@ pub async fn explain(config: &ConfigArgument, request_id: String, event_alone: b
         answer.get_mut("chain").map(Value::take).and_then(|chain| serde_json::from_value(chain).ok()).unwrap_or_default();
     let chain: Vec<_> = chain.into_iter().filter_map(|text| STANDARD.decode(text).ok().map(CertificateDer::from)).collect();
     binding(&mut lines, &event);
+    if let (Some(name), Some(leaf)) = (text("route"), chain.first()) {
+        route(&mut lines, &loaded, name, &Certificate::from_der(leaf.clone())?)?;
+    }
     match chain.split_first() {
         None if text("certificate").is_none() => {
             lines.heading("certificate");
@@ -72,6 +77,34 @@ fn origin(event: &Value) -> String {
         (Some("proxy_header"), Some(preset), Some(proxy)) => format!("a header field as of `{preset}`, by the word of {proxy}"),
         _ => origin.to_string(),
     }
+}
+
+/// What the route asks of certificates, and which of it the one that was shown does not meet.
+fn route(lines: &mut Lines, loaded: &Loaded, name: &str, certificate: &Certificate) -> anyhow::Result<()> {
+    let http = loaded
+        .settings
+        .route
+        .iter()
+        .map(|route| (&route.name, [&route.certificate_names, &route.certificate_issuers, &route.certificate_keys]));
+    let tcp = loaded
+        .settings
+        .tcp_route
+        .iter()
+        .map(|route| (&route.name, [&route.certificate_names, &route.certificate_issuers, &route.certificate_keys]));
+    let Some((_, written)) = http.chain(tcp).find(|(route, _)| *route == name) else { return Ok(()) };
+    if written.iter().all(|values| values.is_empty()) {
+        return Ok(());
+    }
+    let unmet = unmet_certificate_rules(written.map(Vec::as_slice), certificate)?;
+    lines.heading(&format!("route `{name}`"));
+    for (setting, values) in ["certificate_names", "certificate_issuers", "certificate_keys"].into_iter().zip(written) {
+        match (values.is_empty(), unmet.contains(&setting)) {
+            (true, _) => {}
+            (false, true) => lines.say("not met", format!("`{setting}`: the certificate has none of {}", values.join(", "))),
+            (false, false) => lines.say("met", format!("`{setting}`")),
+        }
+    }
+    Ok(())
 }
 
 /// What the token is bound to, beside what was shown.

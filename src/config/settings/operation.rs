@@ -60,7 +60,7 @@ pub struct ControlSettings {
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct ReloadSettings {
-    /// Whether server certificates, their keys and anchor sets are read again when their files change, as at SIGHUP.
+    /// Whether certificates and keys, of listeners and of outbound connections, and anchor sets are read again when their files change, as at SIGHUP.
     pub watch_files: bool,
     /// Days before its end that the log begins to warn of a server's own certificate or an accepted authority.
     pub expiry_warning_days: u32,

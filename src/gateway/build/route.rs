@@ -32,7 +32,7 @@ use crate::gateway::{AccessToken, Route};
 use crate::resource::{
     AcceptedIssuer, ClaimRule, DpopAcceptance, Protection, Requirements, RevocationCheck, Staleness, StepUp, Verification,
 };
-use crate::tls::{load_client_config, pin_server_keys};
+use crate::tls::{OutboundSpec, OutboundTls};
 
 /// Failures in a row after which one of several upstreams is set aside, where nothing else is written.
 pub(super) const DEFAULT_FAILURES: u32 = 5;
@@ -224,10 +224,7 @@ pub(super) struct UpstreamTls<'a> {
 }
 
 /// Whom a route's upstream must prove to be, and who the gateway is to it.
-pub(super) fn upstream_tls(
-    written: UpstreamTls<'_>,
-    surroundings: &Surroundings,
-) -> Result<Arc<rustls::ClientConfig>, BuildError> {
+pub(super) fn upstream_tls(written: UpstreamTls<'_>, surroundings: &Surroundings) -> Result<Arc<OutboundTls>, BuildError> {
     let at = |member: &str| format!("{}.{member}", written.of);
     let path = |file: &Path| surroundings.base_dir.join(file);
     let identity = match (written.certificate, written.key) {
@@ -236,18 +233,16 @@ pub(super) fn upstream_tls(
         (Some(_), None) => return Err(setting(at("upstream_key_file"), "is missing beside `upstream_certificate_file`")),
         (None, Some(_)) => return Err(setting(at("upstream_certificate_file"), "is missing beside `upstream_key_file`")),
     };
-    let identity = identity.as_ref().map(|(certificate, key)| (certificate.as_path(), key.as_path()));
-    let wrong = |error| BuildError::Tls { setting: at("upstream_ca_file"), error };
-    let authorities = path(written.authorities);
-    let config = load_client_config(&authorities, identity, &[], Arc::clone(&surroundings.clock)).map_err(wrong)?;
     let keys: Vec<Thumbprint> = parsed(written.keys, &at("upstream_keys"))?;
-    if keys.is_empty() { Ok(config) } else { pin_server_keys(config, &authorities, keys).map_err(wrong) }
+    let spec = OutboundSpec { authorities: vec![path(written.authorities)], public_roots: false, identity, keys };
+    let wrong = |error| BuildError::Tls { setting: at("upstream_ca_file"), error };
+    surroundings.outbound.load(written.of, spec).map_err(wrong)
 }
 
 /// Where a route's requests go.
 fn upstreams(
     settings: &RouteSettings,
-    tls: Option<Arc<rustls::ClientConfig>>,
+    tls: Option<Arc<OutboundTls>>,
     protocol: Protocol,
     surroundings: &Surroundings,
 ) -> Result<Upstreams, BuildError> {

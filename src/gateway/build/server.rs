@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
+
 use super::{BuildError, Surroundings, setting, unusable};
 use crate::binding::OwnCertificate;
 use crate::config::settings::{AuthorizationServerSettings, IntrospectionResponseSetting, Settings, StaleRevocationsSetting};
@@ -17,7 +19,7 @@ use crate::resource::{
     ASSERTION_TYPE, AuthorizationServer, ClientAuthentication, Introspection, IssuerKeys, Moment, Revocations, TokenVerifier,
 };
 use crate::telemetry::metrics::{ISSUER_KEY_FETCHES, REVOCATION_FEED_AGE, REVOCATION_RULES};
-use crate::tls::load_client_config;
+use crate::tls::OutboundSpec;
 use crate::token::jwt::Layout;
 
 /// How often the feed's age is told to the metrics.
@@ -56,7 +58,7 @@ pub(in crate::gateway) struct Server {
 #[derive(Clone, Debug)]
 pub(super) struct AsClient {
     pub(super) provider: ProviderSpec,
-    pub(super) own: Option<OwnCertificate>,
+    pub(super) own: Option<Arc<ArcSwap<OwnCertificate>>>,
 }
 
 impl Server {
@@ -122,15 +124,20 @@ pub(super) fn build_server(
         (Some(_), None) => return Err(setting(at("key_file"), "is missing beside `certificate_file`")),
         (None, Some(_)) => return Err(setting(at("certificate_file"), "is missing beside `key_file`")),
     };
-    let client = match &settings.ca_file {
+    let tls = match &settings.ca_file {
         None => None,
         Some(file) => {
-            let identity = identity.as_ref().map(|(certificate, key)| (certificate.as_path(), key.as_path()));
-            let tls = load_client_config(&path(file), identity, &[], Arc::clone(&surroundings.clock))
-                .map_err(|error| BuildError::Tls { setting: at("ca_file"), error })?;
-            Some(Client::new(tls, FetchLimits::default()))
+            let spec = OutboundSpec { authorities: vec![path(file)], identity: identity.clone(), ..OutboundSpec::default() };
+            let tls = surroundings.outbound.load(format!("authorization_server.{name}"), spec);
+            Some(tls.map_err(|error| BuildError::Tls { setting: at("ca_file"), error })?)
         }
     };
+    let client = tls.as_ref().map(|tls| {
+        let client = Client::new(tls.config(), FetchLimits::default());
+        let renewed = client.clone();
+        tls.follow(move |state| renewed.renew(state.config()));
+        client
+    });
     let client_id = settings
         .client_id
         .as_deref()
@@ -145,14 +152,19 @@ pub(super) fn build_server(
     }
     let server = Arc::new(AuthorizationServer::new(issuer.clone(), client).ignoring_cnf_members(ignored.clone()));
 
-    let own = match &identity {
-        None => None,
-        Some((certificate, _)) => {
-            let chain = pem::load_certificates(certificate)
-                .map_err(|error| BuildError::Pem { setting: at("certificate_file"), error })?;
-            chain.first().map(OwnCertificate::of)
-        }
-    };
+    if let (None, Some((certificate, _))) = (&tls, &identity) {
+        pem::load_certificates(certificate).map_err(|error| BuildError::Pem { setting: at("certificate_file"), error })?;
+    }
+    let own = tls.as_ref().and_then(|tls| {
+        let own = Arc::new(ArcSwap::from_pointee(OwnCertificate::of(tls.state().certificate()?)));
+        let renewed = Arc::clone(&own);
+        tls.follow(move |state| {
+            if let Some(certificate) = state.certificate() {
+                renewed.rcu(|own| own.renewed(certificate));
+            }
+        });
+        Some(own)
+    });
     let keys = match (&settings.jwks_file, &settings.ca_file) {
         (Some(file), _) => {
             let path = path(file);

@@ -142,12 +142,12 @@ fn upstreams(written: &TcpRouteSettings, surroundings: &Surroundings) -> Result<
         let place = place.ok_or_else(|| setting(at("upstream"), format!("`{text}` is not `HOST:PORT`")))?;
         let tls = match &tls {
             None => None,
-            Some(config) => {
+            Some(tls) => {
                 let name = written.upstream_server_name.as_deref().unwrap_or_else(|| place.host());
                 let bare = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
                 let proven = ServerName::try_from(bare.to_owned())
                     .map_err(|_| setting(at("upstream_server_name"), format!("`{name}` is not a server name")))?;
-                Some((Arc::clone(config), proven))
+                Some((Arc::clone(tls), proven))
             }
         };
         members.push((TcpUpstream { place: text.clone(), tls }, 1));

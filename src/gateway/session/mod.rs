@@ -42,6 +42,7 @@ mod state;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use http::header::CACHE_CONTROL;
 use http::{HeaderMap, HeaderValue, Method, Version};
 use subtle::ConstantTimeEq as _;
@@ -108,7 +109,7 @@ pub struct SessionSpec {
     /// Where people sign in.
     pub provider: Arc<Provider>,
     /// Our certificate there, which tokens may be bound to.
-    pub own: Option<OwnCertificate>,
+    pub own: Option<Arc<ArcSwap<OwnCertificate>>>,
     /// What is asked for.
     pub scopes: Vec<String>,
     /// What tokens are for.
@@ -264,8 +265,8 @@ impl Sessions {
     }
 
     /// Our certificate at the provider.
-    pub fn own_certificate(&self) -> Option<&OwnCertificate> {
-        self.spec.own.as_ref()
+    pub fn own_certificate(&self) -> Option<Arc<OwnCertificate>> {
+        self.spec.own.as_ref().map(|own| own.load_full())
     }
 
     /// Whose request this is. Tokens that end soon are renewed.

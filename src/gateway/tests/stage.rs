@@ -184,6 +184,7 @@ impl Stage {
             randomness: Arc::new(SystemRandomness),
             audit: audit.clone(),
             anchors: Arc::new(crate::trust::CurrentAnchors::new(crate::trust::AnchorSets::default())),
+            outbound: Arc::new(crate::tls::OutboundRegister::new(Arc::clone(&shared))),
         };
         let gateway = Arc::new(Gateway::from_settings(&settings, surroundings).expect("a gateway"));
         let policy = |name: &str, mode| {

@@ -37,12 +37,19 @@ impl PolicySet {
         let mut policies = Vec::with_capacity(listener.host.len());
         for host in &listener.host {
             let spec = spec(listener, host, base_dir, anchors)?;
+            let named = |error| match error {
+                PolicyError::Identity { host: name, error, .. } => {
+                    let files = Some((host.certificate_file.clone(), host.key_file.clone()));
+                    PolicyError::Identity { host: name, files, error }
+                }
+                error => error,
+            };
             let known = previous.and_then(|previous| previous.policies.iter().find(|policy| policy.mark == spec.mark));
             policies.push(match known {
                 Some(known) => Arc::clone(known),
                 None => {
                     let stapling = stapling(host, &spec)?;
-                    Arc::new(HostPolicy { stapling, ..HostPolicy::new(spec, epoch, Arc::clone(clock))? })
+                    Arc::new(HostPolicy { stapling, ..HostPolicy::new(spec, epoch, Arc::clone(clock)).map_err(named)? })
                 }
             });
         }

@@ -169,8 +169,8 @@ async fn errors_name_the_thing_and_the_remedy() {
         (
             &["config", "check", "other-key.toml"],
             &format!(
-                "other-key.toml:{line}: listener `public`: host `localhost`: the key in `key_file` is not that of the certificate in \
-                 `certificate_file`"
+                "other-key.toml:{line}: listener `public`: host `localhost`: the key in `key_file` (alice-key.pem) is not that of the \
+                 certificate in `certificate_file` (server.pem)"
             ),
         ),
     ];

@@ -1,5 +1,6 @@
 //! "Why was I refused?", asked on the command line.
 
+use crate::harness::publisher::Publisher;
 use crate::harness::{Authority, Call, Leaf, Setup, Stack, command::symbolon};
 use rcgen::DnType;
 
@@ -70,6 +71,64 @@ async fn a_certificate_is_explained() {
     let said = explain(&["alice.pem", "--config", "gateway.toml"]).await.ok();
     assert!(said.contains(anchor) && said.contains("asked for by   localhost on listener `gateway`: `clients`"), "{said}");
     assert!(explain(&["alice.pem", "--client", "alice", "--config", "gateway.toml"]).await.failed().contains("knows no clients"));
+}
+
+/// The subjects of the path, and of each revocation list the file or URL that it came from, with its dates; of one that does not come, why.
+#[tokio::test]
+async fn a_path_is_explained_with_its_lists() {
+    let publisher = Publisher::start_plain().await;
+    let at = |path: &str| format!("http://127.0.0.1:{}{path}", publisher.port);
+    let anchors = "files = [\"client-ca.pem\"]".to_owned();
+    let more = format!(
+        "crl_files = [\"lists\"]\ncrl_urls = [\"{}\", \"{}\"]\nintermediate_files = [\"between.pem\"]\nrevocation = \"hard\"",
+        at("/between.crl"),
+        at("/absent.crl")
+    );
+    let setup = Setup { server_changes: vec![(anchors.clone(), format!("{anchors}\n{more}"))], ..Setup::default() };
+    let stack = setup.prepare("sqlite:symbolon.db".into()).await;
+    let between = stack.client_ca.intermediate("Between");
+    std::fs::write(stack.path("between.pem"), &between.pem).expect("written");
+    std::fs::create_dir(stack.path("lists")).expect("a folder");
+    std::fs::write(stack.path("lists/root.crl"), stack.client_ca.revocation_list(&[], 3_600)).expect("written");
+    publisher.publish_at("/between.crl", between.revocation_list(&[], 3_600).as_bytes());
+    let mut robot = between.issue(Leaf::client("robot"));
+    robot.certificate_pem.truncate(robot.certificate_pem.find("-----END CERTIFICATE-----").expect("PEM") + 26);
+    robot.write(stack.dir.path());
+    let said = symbolon(stack.dir.path(), &["explain", "cert", "robot.pem"]).await.ok();
+    for expected in [
+        "`CN=robot` by `CN=Between` by `CN=Client CA`".to_owned(),
+        format!("in force, fetched from {}", at("/between.crl")),
+        "lists/root.crl`".to_owned(),
+        format!("{}: it could not be fetched: ", at("/absent.crl")),
+        "known until".to_owned(),
+    ] {
+        assert!(said.contains(&expected), "{expected} is not in\n{said}");
+    }
+    let line = said.lines().find(|line| line.contains("lists/root.crl")).expect("the line");
+    assert!(line.contains("`CN=Client CA` number 1: 0 revoked, from ") && line.contains(", in force, from `"), "{line}");
+}
+
+/// Which of a route's rules a certificate did not meet.
+#[tokio::test]
+async fn a_rule_of_a_route_is_named() {
+    let rules = "certificate_names = [\"dns:robot.example\"]\ncertificate_issuers = [\"CN=Client CA\"]\n";
+    let route = "name = \"accounts\"\n".to_owned();
+    let changes = vec![(route.clone(), format!("{route}{rules}"))];
+    let stack = Setup { gateway_changes: changes, ..Setup::default() }.start().await;
+    let token = stack.token(&stack.alice).await;
+    let answer = stack.at_gateway(&stack.alice, &token).await;
+    assert_eq!(stack.verdict(&answer).await, (403, "access_denied".into(), "policy_certificate".into()));
+    stack.upstream.assert_untouched();
+    let said = symbolon(stack.dir.path(), &["explain", &answer.request_id(), "--config", "gateway.toml"]).await.ok();
+    for expected in
+        ["route `accounts`", "`certificate_names`: the certificate has none of dns:robot.example", "`certificate_issuers`"]
+    {
+        assert!(said.contains(expected), "{expected} is not in\n{said}");
+    }
+    assert!(!said.contains("`certificate_issuers`: the certificate has none"), "{said}");
+    let robot = stack.client_ca.issue(Leaf { dns: vec!["robot.example".into()], ..Leaf::client("alice") });
+    let token = stack.token(&robot).await;
+    assert_eq!(stack.at_gateway(&robot, &token).await.status, 200, "the one thing corrected");
 }
 
 /// What a token says, and whose it is, without showing it to the machine's other users.

@@ -36,5 +36,5 @@ mod standard_clients;
 mod stored_anchors;
 mod streaming;
 mod tcp_route;
-mod upstream_identity;
+pub mod upstream_identity;
 mod upstreams;

@@ -71,6 +71,80 @@ async fn a_garbled_file_changes_nothing() {
     assert_eq!(stack.ask(&stack.alice, &[]).await.status, 200);
 }
 
+/// A key that is garbled alone or another's, a revocation list that is gone, garbled or somebody else's, an intermediate that is gone or none: the file
+/// is named, and everything stays as it was, also what else was changed at the same time. Another intermediate is another path.
+#[tokio::test]
+async fn each_file_of_no_use_is_named_and_nothing_else_changes() {
+    let anchors = "files = [\"client-ca.pem\"]".to_owned();
+    let more = "crl_files = [\"ca.crl\"]\nrevocation = \"soft\"\nintermediate_files = [\"between.pem\"]";
+    let setup = Setup {
+        server_changes: vec![(anchors.clone(), format!("{anchors}\n{more}"))],
+        server: "\n[reload]\nwatch_files = false\n".into(),
+        without_gateway: true,
+        ..Setup::default()
+    };
+    let files = [("ca.crl", "placeholder"), ("between.pem", "placeholder")];
+    let mut stack = setup.prepare_with("sqlite:symbolon.db".into(), &files).await;
+    let between = stack.client_ca.intermediate("Between");
+    // Leaves the intermediate to the server.
+    let mut bob = between.issue(Leaf::client("alice"));
+    bob.chain.truncate(1);
+    std::fs::write(stack.path("between.pem"), &between.pem).expect("written");
+    let list = stack.client_ca.revocation_list(&[&stack.mallory.chain[0]], 3_600);
+    std::fs::write(stack.path("ca.crl"), list).expect("written");
+    stack.start_server().await;
+    let first = shown(&stack).await;
+    let mut open = stack.caller(&bob).connect(&stack.mtls_authority).await.expect("a connection");
+    let twin = Authority::new("Client CA");
+    let other_key = std::fs::read_to_string(stack.path("alice-key.pem")).expect("a key");
+    let impostor = twin.issue(Leaf::client("alice"));
+    let others_list = Authority::new("Client CA").revocation_list(&[], 3_600);
+    let table = [
+        ("server-key.pem", Some("garbled")),
+        ("server-key.pem", Some(other_key.as_str())),
+        ("ca.crl", None),
+        ("ca.crl", Some("garbled")),
+        ("ca.crl", Some(others_list.as_str())),
+        ("between.pem", None),
+        ("between.pem", Some("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")),
+    ];
+    for (number, (name, text)) in table.into_iter().enumerate() {
+        let path = stack.path(name);
+        let good = std::fs::read_to_string(&path).expect(name);
+        std::fs::write(stack.path("client-ca.pem"), format!("{}{}", stack.client_ca.pem, twin.pem)).expect("written");
+        match text {
+            Some(text) => std::fs::write(&path, text).expect("written"),
+            None => std::fs::remove_file(&path).expect("removed"),
+        }
+        let said = symbolon(stack.dir.path(), &RELOAD).await.failed();
+        assert!(said.contains(name), "{name}: {said}");
+        let started = Instant::now();
+        while failures(&stack) < number + 1 {
+            assert!(started.elapsed() < Duration::from_secs(10), "{name}: no alarm");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert_eq!(open.send(&token_request("alice")).await.status, 200, "{name}: an open connection");
+        for (identity, expected) in [(&bob, ""), (&stack.alice, ""), (&stack.mallory, "certificate_revoked")] {
+            assert_eq!(stack.verdict(&stack.ask(identity, &[]).await).await.2, expected, "{name}: {}", identity.name);
+        }
+        assert_eq!(stack.ask(&impostor, &[]).await.status, 401, "{name}: what was good of the files");
+        assert_eq!(shown(&stack).await, first, "{name}");
+        std::fs::write(&path, good).expect("written");
+        std::fs::write(stack.path("client-ca.pem"), &stack.client_ca.pem).expect("written");
+    }
+    // The name is the same, the key another: no path any more, on the connection that was there and on new ones.
+    std::fs::write(stack.path("between.pem"), &stack.client_ca.intermediate("Between").pem).expect("written");
+    symbolon(stack.dir.path(), &RELOAD).await.ok();
+    let answer = open.send(&token_request("alice")).await;
+    let reason = stack.verdict(&answer).await.2;
+    assert!(["certificate_signature", "certificate_unknown_issuer"].contains(&reason.as_str()), "{reason}");
+    assert_eq!(stack.ask(&bob, &[]).await.status, 401);
+    assert_eq!(stack.ask(&stack.alice, &[]).await.status, 200, "who needs none");
+    std::fs::write(stack.path("between.pem"), &between.pem).expect("written");
+    symbolon(stack.dir.path(), &RELOAD).await.ok();
+    assert_eq!(open.send(&token_request("alice")).await.status, 200, "the one thing corrected");
+}
+
 /// SIGHUP reads everything again, where nobody looks whether files have changed; a file that is of no use then changes nothing.
 #[tokio::test]
 async fn a_hangup_reads_the_files_again() {

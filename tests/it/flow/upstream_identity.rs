@@ -12,7 +12,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::harness::{Call, Identity, Leaf, Setup, Stack};
 
 /// An upstream that lets nobody in without a certificate. It writes down who asked for what, under which name it was asked.
-async fn upstream(stack: &Stack, identity: &Identity) -> (u16, Arc<Mutex<Vec<String>>>) {
+pub async fn upstream(stack: &Stack, identity: &Identity) -> (u16, Arc<Mutex<Vec<String>>>) {
     let mut roots = rustls::RootCertStore::empty();
     roots.add(stack.client_ca.certificate.clone()).expect("a root");
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());

@@ -161,17 +161,55 @@ impl Authority {
     /// not make.
     pub fn crafted_list(&self, extensions: &[&[u8]]) -> Vec<u8> {
         use rcgen::SigningKey as _;
-        let (this_update, next_update) = window(-1, 3_600);
+        let sign = |tbs: &[u8]| KeyPair::from_pem(&self.key_pem).expect("a key").sign(tbs).expect("signed");
+        self.signed_list(extensions, Some(3_600), ECDSA_WITH_SHA256, sign)
+    }
+
+    /// The same that never ends: without `nextUpdate`.
+    pub fn endless_list(&self) -> Vec<u8> {
+        use rcgen::SigningKey as _;
+        let sign = |tbs: &[u8]| KeyPair::from_pem(&self.key_pem).expect("a key").sign(tbs).expect("signed");
+        self.signed_list(&[], None, ECDSA_WITH_SHA256, sign)
+    }
+
+    /// The same with a signature that verifies and is made with SHA-1, by OpenSSL; `None` where there is none.
+    pub fn sha1_list(&self, directory: &Path) -> Option<Vec<u8>> {
+        write_private(&directory.join("sha1-key.pem"), &self.key_pem);
+        let sign = |tbs: &[u8]| {
+            std::fs::write(directory.join("tbs.der"), tbs).ok()?;
+            let mut command = std::process::Command::new("openssl");
+            let signed =
+                command.args(["dgst", "-sha1", "-sign", "sha1-key.pem", "tbs.der"]).current_dir(directory).output().ok()?;
+            signed.status.success().then_some(signed.stdout)
+        };
+        // ecdsa-with-SHA1 (RFC 5758 §3.2).
+        let algorithm = b"\x30\x09\x06\x07\x2a\x86\x48\xce\x3d\x04\x01";
+        let mut made = None;
+        let list = self.signed_list(&[], Some(3_600), algorithm, |tbs| {
+            made = sign(tbs);
+            made.clone().unwrap_or_default()
+        });
+        made.map(|_| list)
+    }
+
+    fn signed_list(
+        &self,
+        extensions: &[&[u8]],
+        seconds: Option<i64>,
+        algorithm: &[u8],
+        sign: impl FnOnce(&[u8]) -> Vec<u8>,
+    ) -> Vec<u8> {
+        let (this_update, next_update) = window(-1, seconds.unwrap_or_default());
+        let next_update = seconds.map(|_| moment(next_update)).unwrap_or_default();
         let (_, parsed) = X509Certificate::from_der(&self.certificate).expect("a certificate");
-        let algorithm = ECDSA_WITH_SHA256;
         let extensions = match extensions {
             [] => Vec::new(),
             some => der(0xa0, &[&der(0x30, some)]),
         };
         let issuer = parsed.subject().as_raw();
-        let fields: [&[u8]; 6] = [&[2, 1, 1], algorithm, issuer, &moment(this_update), &moment(next_update), &extensions];
+        let fields: [&[u8]; 6] = [&[2, 1, 1], algorithm, issuer, &moment(this_update), &next_update, &extensions];
         let tbs = der(0x30, &fields);
-        let signature = KeyPair::from_pem(&self.key_pem).expect("a key").sign(&tbs).expect("signed");
+        let signature = sign(&tbs);
         der(0x30, &[&tbs, algorithm, &der(0x03, &[&[0], &signature])])
     }
 

@@ -95,6 +95,11 @@ impl Publisher {
         self.state.lock().expect("unpoisoned").places.insert(path.to_owned(), answer);
     }
 
+    /// Answers with these bytes at one path from now on, head and all.
+    pub fn answer_at(&self, path: &str, answer: impl Into<Vec<u8>>) {
+        self.state.lock().expect("unpoisoned").places.insert(path.to_owned(), answer.into());
+    }
+
     /// Answers at this path as anywhere else again.
     pub fn withdraw(&self, path: &str) {
         self.state.lock().expect("unpoisoned").places.remove(path);

@@ -34,6 +34,49 @@ async fn a_certificate_without_its_key_is_only_paper() {
     assert!(!stack.events("gateway-audit.jsonl").iter().any(|event| event["certificate"] == stack.mallory.thumbprint()));
 }
 
+/// A route's set and the host's must both accept: an authority that only the host takes opens nothing of the route's, although it is called as the
+/// route's is, and although its certificates were accepted on this very connection before.
+#[tokio::test]
+async fn a_route_has_an_authority_of_its_own_beside_the_hosts() {
+    let partners = Authority::new("Client CA");
+    let both = ("files = [\"client-ca.pem\"]".to_owned(), "files = [\"client-ca.pem\", \"partners.pem\"]".to_owned());
+    let gateway = r#"
+[anchor_set.partners]
+files = ["partners.pem"]
+
+[[route]]
+name = "partners"
+host = "{gateway_authority}"
+path = "/partners"
+upstream = "{upstream}"
+authorization_server = "test"
+audience = "{accounts}"
+token = "jwt"
+anchor_set = "partners"
+"#;
+    let changes = vec![both];
+    let setup = Setup { gateway: gateway.into(), gateway_changes: changes.clone(), server_changes: changes, ..Setup::default() };
+    let mut stack = setup.prepare_with("sqlite:symbolon.db".into(), &[("partners.pem", &partners.pem)]).await;
+    stack.start_server().await;
+    stack.start_gateway().await;
+    let partner = partners.issue(Leaf::client("alice"));
+    let tokens = [stack.token(&stack.alice).await, stack.token(&partner).await];
+    for http in [Http::V1, Http::V2] {
+        let alice = stack.caller(&stack.alice).http(http).prepared();
+        let mut connection = alice.connect(&stack.gateway_authority).await.expect("a connection");
+        for _ in 0..2 {
+            passed(&stack, &connection.send(&Call::get("/accounts").bearer(&tokens[0])).await, http);
+            let answer = connection.send(&Call::get("/partners").bearer(&tokens[0])).await;
+            refused(&stack, &answer, 401, "invalid_token", "certificate_signature", http).await;
+        }
+        let partner = stack.caller(&partner).http(http).prepared();
+        let mut connection = partner.connect(&stack.gateway_authority).await.expect("a connection");
+        for path in ["/accounts", "/partners"] {
+            passed(&stack, &connection.send(&Call::get(path).bearer(&tokens[1])).await, (http, path));
+        }
+    }
+}
+
 /// RFC 8705 §2.1: the subject counts only under an authority that is trusted for it, and an authority is its key, not its name.
 #[tokio::test]
 async fn another_authority_is_not_trusted_whatever_it_is_called() {

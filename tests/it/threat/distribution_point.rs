@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::withdrawn_certificate::{refused_with, token_request};
 use super::{passed, refused};
 use crate::harness::publisher::Publisher;
-use crate::harness::{Authority, Call, Http, Identity, Leaf, Setup, Stack, command::symbolon};
+use crate::harness::{Authority, Call, Http, Identity, Leaf, Setup, Stack, command::symbolon, left_out};
 
 const HOUR: i64 = 3_600;
 
@@ -155,6 +155,82 @@ async fn every_answer_that_is_no_list_has_its_reason() {
     // And the same certificates with the list they should have had.
     publisher.publish_at("/missing", stack.client_ca.revocation_list(&[], HOUR).as_bytes());
     until("what is good is fetched", async || verdict(&stack, &pointed(&stack, &publisher, "/missing")).await == "200").await;
+}
+
+/// A list without an end, one whose signature is made with SHA-1, one beyond the limit, one that is said to be elsewhere, and one that never comes:
+/// under `hard` each lets nobody in, and the log says which it was. Who waits for the last keeps nobody else waiting, with whatever list.
+#[tokio::test]
+async fn a_list_that_cannot_count_lets_nobody_in_and_holds_nobody_up() {
+    const SECONDS: u64 = 3;
+    let publisher = Publisher::start_plain().await;
+    let outbound = format!("{INSIDE}\ncrl_bytes = 65536\ntotal_seconds = {SECONDS}");
+    let mut stack = prepared(&publisher, "crl_fetch = true", &outbound).await;
+    let good = |stack: &Stack, path: &str| stack.client_ca.revocation_list_at(&at(&publisher, path), &[]);
+    let table = [
+        ("/endless", "certificate_revocation_unsupported", "it has no nextUpdate"),
+        ("/sha1", "certificate_revocation_unsupported", "its signature algorithm 1.2.840.10045.4.1 does not count"),
+        ("/large", "certificate_revocation_unreachable", "65536 bytes"),
+        ("/moved", "certificate_revocation_unreachable", "302"),
+        ("/hangs", "certificate_revocation_unreachable", "3 s"),
+    ];
+    publisher.publish_at("/endless", &stack.client_ca.endless_list());
+    let sha1 = stack.client_ca.sha1_list(stack.dir.path());
+    match &sha1 {
+        Some(list) => publisher.publish_at("/sha1", list),
+        None => left_out("a list that is signed with SHA-1: there is no openssl that signs so"),
+    }
+    // Good, but for its length: text around PEM is passed over.
+    publisher.publish_at("/large", format!("{}{}", good(&stack, "/large"), "more\n".repeat(20_000)).as_bytes());
+    let moved = format!("HTTP/1.1 302 Found\r\nLocation: {}\r\nContent-Length: 0\r\n\r\n", at(&publisher, "/target"));
+    publisher.answer_at("/moved", moved);
+    publisher.publish_at("/target", good(&stack, "/moved").as_bytes());
+    publisher.hang_at("/hangs");
+    publisher.publish_at("/well", good(&stack, "/well").as_bytes());
+    publisher.publish_at("/well/too", good(&stack, "/well/too").as_bytes());
+    let well = pointed(&stack, &publisher, "/well");
+    let identities = table.map(|(path, ..)| pointed(&stack, &publisher, path));
+    stack.start_server().await;
+    assert_eq!(verdict(&stack, &well).await, "200");
+    let timed = async |identity: &Identity| {
+        let started = Instant::now();
+        (verdict(&stack, identity).await, started.elapsed())
+    };
+    let hanging = async {
+        let (found, took) = timed(&identities[4]).await;
+        assert!(took < Duration::from_secs(2 * SECONDS), "{took:?}");
+        found
+    };
+    let meanwhile = async {
+        until("it hangs", async || publisher.times("/hangs") > 0).await;
+        // One that is known, one that is fetched now, and each of those that are of no use.
+        let others = [well, pointed(&stack, &publisher, "/well/too")];
+        for identity in &others {
+            let (found, took) = timed(identity).await;
+            assert!(found == "200" && took < Duration::from_millis(1_500), "{found} {took:?}");
+        }
+        for ((path, reason, _), identity) in table.iter().zip(&identities).take(4) {
+            if *path == "/sha1" && sha1.is_none() {
+                continue;
+            }
+            let (found, took) = timed(identity).await;
+            assert!(found == *reason && took < Duration::from_millis(1_500), "{path}: {found} {took:?}");
+        }
+        assert_eq!(publisher.times("/hangs"), 1, "all the while");
+    };
+    let (found, ()) = tokio::join!(hanging, meanwhile);
+    assert_eq!(found, table[4].1);
+    assert_eq!(publisher.times("/target"), 0, "nobody is followed elsewhere");
+    let log = stack.server.as_ref().expect("it runs").log();
+    for (path, _, word) in table.iter().filter(|(path, ..)| publisher.times(path) > 0) {
+        let told = log.lines().any(|line| line.contains(&at(&publisher, path)) && line.contains(word));
+        assert!(told, "{path}: {word} is not in\n{log}");
+    }
+    // The one thing corrected.
+    publisher.hang_no_more();
+    for ((path, ..), identity) in table.iter().zip(&identities) {
+        publisher.publish_at(path, good(&stack, path).as_bytes());
+        until(path, async || verdict(&stack, identity).await == "200").await;
+    }
 }
 
 /// A certificate that no authority of the set has signed makes nobody fetch anything, and what an authority names is fetched from public

@@ -31,6 +31,7 @@ mod ocsp;
 mod ocsp_responder;
 mod openssl_peer;
 mod outage;
+mod outbound_reload;
 mod own_account;
 mod own_field;
 mod passkey;

@@ -158,6 +158,39 @@ async fn a_responder_is_asked_about_unless_its_issuer_says_otherwise() {
     }
 }
 
+/// A responder that has lost its own certificate takes nothing back: what was revoked before stays so, however new and good its answer is, and
+/// whether a list must speak (`hard`) or need not (`soft`). A responder in good standing does.
+#[tokio::test]
+async fn a_revoked_responder_takes_nothing_back() {
+    for mode in ["hard", "soft"] {
+        let publisher = Publisher::start_plain().await;
+        let list = format!("http://127.0.0.1:{}/ca.crl", publisher.port);
+        let set = format!("ocsp = true\ncrl_urls = [\"{list}\"]\ncrl_refresh_seconds = 1\nrevocation = \"{mode}\"");
+        let mut stack = prepared(&set, INSIDE).await;
+        let ca = &stack.client_ca;
+        let alice = asking(&stack, &publisher, "alice", "/alice");
+        let responder = |name: &str| ca.issue(Leaf { name: name.into(), ocsp_no_check: false, ..responders_leaf() });
+        let (rogue, well) = (responder("rogue"), responder("well"));
+        let says = |stack: &Stack, status: &[u8], from: i64, by: Option<&Identity>| {
+            publisher.publish_at("/alice", &stack.client_ca.ocsp_response(&alice.chain[0], status, (from, Some(HOUR)), by));
+        };
+        // The list knows of the rogue, and says nothing against alice.
+        publisher.publish_at("/ca.crl", ca.revocation_list(&[&rogue.chain[0]], HOUR).as_bytes());
+        says(&stack, REVOKED, -60, None);
+        stack.start_server().await;
+        let caller = stack.caller(&alice).http(Http::V2).prepared();
+        let mut connection = caller.connect(&stack.mtls_authority).await.expect("a connection");
+        assert_eq!(refused_with(&stack, &mut connection, &token_request(), 401).await, "certificate_revoked", "{mode}");
+        says(&stack, GOOD, -10, Some(&rogue));
+        let before = publisher.times("/alice");
+        until("it is asked again", async || publisher.times("/alice") > before + 2).await;
+        assert_eq!(refused_with(&stack, &mut connection, &token_request(), 401).await, "certificate_revoked", "{mode}: still");
+        // The one thing corrected: the same words, by who may say them.
+        says(&stack, GOOD, -10, Some(&well));
+        until("it is taken back", async || connection.send(&token_request()).await.status == 200).await;
+    }
+}
+
 /// What a responder has said is there after a restart, whether it is gone, hangs, or says something older: verified again, until its `nextUpdate`.
 /// Without the folder, and with a file that somebody has altered, `hard` refuses.
 #[tokio::test]

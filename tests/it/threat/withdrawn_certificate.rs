@@ -382,3 +382,67 @@ async fn modes_decide_or_tell() {
     let answer = stack.caller(&stack.mallory).send(&stack.gateway_authority, &Call::get("/tell").bearer(&bound)).await;
     refused(&stack, &answer, 401, "invalid_token", "binding_certificate_mismatch", "bound").await;
 }
+
+/// The mode of a listener is that of its hosts and routes, unless these have one of their own: a host's comes before the listener's, a route's before
+/// both.
+#[tokio::test]
+async fn modes_of_listeners_and_hosts_count_where_nothing_nearer_says_otherwise() {
+    let asks = "client_certificate = \"request\"\nanchor_set = \"clients\"";
+    for (of_listener, of_host) in [("permissive", "enforce"), ("enforce", "permissive")] {
+        let services = "services = [\"gateway\"]".to_owned();
+        let server = "certificate_file = \"server.pem\"\nkey_file = \"server-key.pem\"";
+        let public = format!("names = [\"public.example\"]\n{server}");
+        let own = format!("[[listener.host]]\nnames = [\"as.example\"]\n{server}\n{asks}\ncertificate_mode = \"{of_host}\"");
+        let gateway_changes = vec![
+            (services.clone(), format!("{services}\ncertificate_mode = \"{of_listener}\"")),
+            (public.clone(), format!("{public}\n{asks}\n\n{own}")),
+        ];
+        let hosts = [("public.example:{gateway_port}", of_listener), ("as.example:{gateway_port}", of_host)];
+        let other = |mode: &str| if mode == "enforce" { "permissive" } else { "enforce" };
+        let route = |name: &str, host: &str, more: &str| {
+            format!(
+                "\n[[route]]\nname = \"{name} {host}\"\nhost = \"{host}\"\npath = \"/{name}\"\nupstream = \"{{upstream}}\"\n\
+                 authorization_server = \"test\"\naudience = \"{{accounts}}\"\nproof_of_possession = \"optional\"\n{more}\n"
+            )
+        };
+        let routes = hosts.map(|(host, mode)| {
+            route("plain", host, "") + &route("own", host, &format!("certificate_mode = \"{}\"", other(mode)))
+        });
+        let unbound = serde_json::json!({
+            "client_id": "unbound",
+            "token_endpoint_auth_method": "tls_client_auth",
+            "tls_client_auth_subject_dn": "CN=alice",
+            "tls_client_certificate_bound_access_tokens": false,
+            "scope": "read write",
+            "resources": ["{accounts}"],
+        });
+        let setup = Setup { gateway: routes.concat(), gateway_changes, clients: vec![unbound], ..Setup::default() };
+        let stack = setup.start().await;
+        let form = [("grant_type", "client_credentials"), ("client_id", "unbound")];
+        let answer = stack.post(&stack.alice, "/token", &form).await;
+        let token = answer.json()["access_token"].as_str().expect("a token").to_owned();
+        let expired = stack.client_ca.issue(Leaf { not_after: -60, ..Leaf::client("alice") });
+        let table = [
+            (stack.nobody(), "NONE", "certificate_absent"),
+            (stack.caller(&expired), "FAILED:certificate_expired", "certificate_expired"),
+            (stack.caller(&stack.alice), "SUCCESS", ""),
+        ];
+        for (host, mode) in hosts {
+            for (path, mode) in [("/plain", mode), ("/own", other(mode))] {
+                for (caller, word, reason) in &table {
+                    let what = (host, path, mode, *word);
+                    let call = Call::get(path).bearer(&token).header("X-Symbolon-Client-Verify", "SUCCESS");
+                    let answer = caller.send(&stack.fill(host), &call).await;
+                    if mode == "enforce" && !reason.is_empty() {
+                        refused(&stack, &answer, 401, "invalid_token", reason, what).await;
+                        continue;
+                    }
+                    let received = stack.upstream.last();
+                    let told = received.headers.iter().filter(|(name, _)| name.to_lowercase().contains("client-verify"));
+                    assert_eq!(told.map(|(_, value)| value.as_str()).collect::<Vec<_>>(), [*word], "{what:?}");
+                    passed(&stack, &answer, what);
+                }
+            }
+        }
+    }
+}
