@@ -31,8 +31,6 @@ const KEEPING: Duration = Duration::from_secs(60);
 const TELLING: Duration = Duration::from_secs(1);
 /// Rows that go at once, so that no writer waits long.
 const CLEARING_BATCH: u32 = 500;
-/// Changes that are kept for readers of the feed that come late; who comes later still reads everything anew.
-const KEEP_CHANGES: u32 = 100_000;
 /// How often committed events are copied to the audit trail, and how many at once.
 const RELAY: Duration = Duration::from_millis(100);
 const RELAY_PAGE: usize = 256;
@@ -40,8 +38,6 @@ const RELAY_PAGE: usize = 256;
 const ENDINGS: Duration = Duration::from_secs(60);
 const AFTER_ENDINGS: Duration = Duration::from_secs(1);
 const TOLD_AGAIN: Lifetime = Lifetime::from_seconds(86_400);
-/// How long copied events stay in the database.
-const KEEP_RELAYED: Lifetime = Lifetime::from_seconds(7 * 86_400);
 /// Rules read at once.
 const PAGE: i64 = 1_000;
 /// The pause after the database did not answer.
@@ -301,19 +297,8 @@ async fn clear_expired(server: &AuthorizationServer) {
 }
 
 async fn clear(server: &AuthorizationServer, now: Timestamp) -> Result<(), StoreError> {
-    let store = &server.store;
     while server.sessions.clear_expired(now, CLEARING_BATCH).await? == u64::from(CLEARING_BATCH) {}
-    while store.delete_expired_rules(now, CLEARING_BATCH).await? == u64::from(CLEARING_BATCH) {}
-    while store.delete_expired_claims(now, CLEARING_BATCH).await? == u64::from(CLEARING_BATCH) {}
-    while store.forget_changes(KEEP_CHANGES, CLEARING_BATCH).await? == u64::from(CLEARING_BATCH) {}
-    while store.delete_expired_interactions(now, CLEARING_BATCH).await? == u64::from(CLEARING_BATCH) {}
-    while store.delete_expired_pushed_requests(now, CLEARING_BATCH).await? == u64::from(CLEARING_BATCH) {}
-    while store.delete_expired_device_authorizations(now, CLEARING_BATCH).await? == u64::from(CLEARING_BATCH) {}
-    while store.delete_expired_passkey_ceremonies(now, CLEARING_BATCH).await? == u64::from(CLEARING_BATCH) {}
-    while store.delete_expired_codes(now, CLEARING_BATCH).await? == u64::from(CLEARING_BATCH) {}
-    while store.delete_expired_families(now, CLEARING_BATCH).await? == u64::from(CLEARING_BATCH) {}
-    while store.forget_certificates(now, CLEARING_BATCH).await? == u64::from(CLEARING_BATCH) {}
-    while store.delete_relayed_events(now.minus(KEEP_RELAYED), CLEARING_BATCH).await? == u64::from(CLEARING_BATCH) {}
+    while server.store.delete_expired(now, CLEARING_BATCH).await?.contains(&u64::from(CLEARING_BATCH)) {}
     Ok(())
 }
 

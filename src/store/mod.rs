@@ -32,6 +32,7 @@ mod consent;
 mod device_authorization;
 mod engine;
 mod error;
+mod expiry;
 mod feed;
 mod grant_family;
 mod interaction;

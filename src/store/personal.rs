@@ -1,7 +1,7 @@
 //! What belongs to a person in rows that are not named after them: what they allowed, their codes and grants, what waits for them.
 //!
-//! It is sealed with the person's key and says, inside of the ring's seal, whose it is ([`name_person`]). Before anybody knows whose a row will be, and where it is a machine's, there is the ring's seal alone;
-//! so it is in rows that an earlier version wrote.
+//! It is sealed with the person's key and says, inside of the ring's seal, whose it is ([`name_person`]). Before anybody knows whose a row will be,
+//! and where it is a machine's, there is the ring's seal alone; so it is in rows that an earlier version wrote.
 
 use std::collections::HashMap;
 use std::fmt;
