@@ -46,7 +46,7 @@ pub enum UpstreamError {
 
 #[derive(Clone, Debug)]
 enum Client {
-    Plain(legacy::Client<HttpConnector, Sent>),
+    Plain(Box<legacy::Client<HttpConnector, Sent>>),
     /// Made anew, without any of its connections, when the identity changes.
     Tls(Arc<ArcSwap<TlsClient>>),
 }
@@ -140,7 +140,7 @@ impl Upstream {
             // A request that is given up leaves the connection idle, and no wiser.
             .http2_keep_alive_while_idle(true);
         let client = match (scheme == Scheme::HTTPS, tls) {
-            (false, None) if scheme == Scheme::HTTP => Client::Plain(builder.build(tcp)),
+            (false, None) if scheme == Scheme::HTTP => Client::Plain(Box::new(builder.build(tcp))),
             (true, Some(tls)) => {
                 tcp.enforce_http(false);
                 let name =

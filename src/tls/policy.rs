@@ -182,12 +182,12 @@ pub enum PolicyError {
     #[error("host `{0}` has `certificate_mode = \"enforce\"` but asks for no client certificate: set `client_certificate`")]
     UnusedMode(String),
     /// A certificate and key that do not fit, or that TLS cannot use.
-    #[error("host `{host}`: {}", identity_problem(error, files.as_ref()))]
+    #[error("host `{host}`: {}", identity_problem(error, files.as_deref()))]
     Identity {
         /// The host's first name.
         host: String,
         /// The certificate's file and the key's, where they came from files.
-        files: Option<(PathBuf, PathBuf)>,
+        files: Option<Box<(PathBuf, PathBuf)>>,
         /// What is wrong.
         error: rustls::Error,
     },

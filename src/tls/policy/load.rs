@@ -39,7 +39,7 @@ impl PolicySet {
             let spec = spec(listener, host, base_dir, anchors)?;
             let named = |error| match error {
                 PolicyError::Identity { host: name, error, .. } => {
-                    let files = Some((host.certificate_file.clone(), host.key_file.clone()));
+                    let files = Some(Box::new((host.certificate_file.clone(), host.key_file.clone())));
                     PolicyError::Identity { host: name, files, error }
                 }
                 error => error,
