@@ -123,7 +123,7 @@ fn provider(
     let Some(authentication) = credentials.load(randomness)? else {
         bail!("`certificate_file` and `key_file` are missing, and `client_auth` needs them");
     };
-    let authorities: Vec<PathBuf> = settings.ca_file.iter().map(|file| loaded.resolve(file)).collect();
+    let authorities: Vec<PathBuf> = settings.authorities().map(|file| loaded.resolve(file)).into_iter().collect();
     let spec = OutboundSpec { public_roots: authorities.is_empty(), authorities, identity, keys: Vec::new() };
     let tls = register
         .load(format!("identity_provider.{}", settings.name), spec)

@@ -23,10 +23,12 @@ fn outbound(loaded: &Loaded) -> impl Iterator<Item = &PathBuf> {
     let servers = settings.authorization_server.values();
     let servers = servers.flat_map(|server| [&server.ca_file, &server.certificate_file, &server.key_file]);
     let providers = settings.identity_provider.iter();
-    let providers = providers.flat_map(|provider| [&provider.ca_file, &provider.certificate_file, &provider.key_file]);
+    let providers =
+        providers.flat_map(|provider| [provider.authorities(), provider.certificate_file.as_ref(), provider.key_file.as_ref()]);
     let routes = settings.route.iter();
     let routes = routes.flat_map(|route| [&route.upstream_ca_file, &route.upstream_certificate_file, &route.upstream_key_file]);
     let tcp = settings.tcp_route.iter();
     let tcp = tcp.flat_map(|route| [&route.upstream_ca_file, &route.upstream_certificate_file, &route.upstream_key_file]);
-    settings.outbound.ca_files.iter().chain(servers.chain(providers).chain(routes).chain(tcp).flatten())
+    let files = servers.chain(routes).chain(tcp).filter_map(Option::as_ref).chain(providers.flatten());
+    settings.outbound.ca_files.iter().chain(files)
 }

@@ -1,6 +1,6 @@
 //! `[[identity_provider]]`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -18,9 +18,9 @@ pub struct IdentityProviderSettings {
     /// Its issuer identifier, exactly as it writes it. Endpoints and keys come from `ISSUER/.well-known/openid-configuration`. Its host is
     /// reached wherever it is; other hosts that its metadata name within `outbound.allow_hosts` and `outbound.allow_ranges`.
     pub issuer: String,
-    /// PEM file with the certification authorities of its TLS certificate. Default: Mozilla's public roots, which are built in.
-    #[serde(default)]
-    pub ca_file: Option<PathBuf>,
+    /// PEM file with the certification authorities of its TLS certificate; or `public`, which stands for Mozilla's public roots, which are
+    /// built in. One of the two has to be said: nobody is believed because nothing was written.
+    pub ca_file: PathBuf,
     /// Our `client_id` there.
     pub client_id: String,
     /// How we authenticate there.
@@ -105,6 +105,13 @@ pub struct RequiredClaimSettings {
     pub claim: String,
     /// The values, compared as written. A claim that is a list must have one of them in it.
     pub values: Vec<String>,
+}
+
+impl IdentityProviderSettings {
+    /// The file with the authorities; `None` where the public roots are meant.
+    pub fn authorities(&self) -> Option<&PathBuf> {
+        Some(&self.ca_file).filter(|file| file.as_path() != Path::new("public"))
+    }
 }
 
 fn default_client_auth() -> ServerClientAuthSetting {

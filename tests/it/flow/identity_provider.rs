@@ -414,7 +414,7 @@ async fn mistakes_are_named() {
     crate::harness::authority::write_private(&stack.path("secret"), "a-secret");
     let good = std::fs::read_to_string(stack.server_config()).expect("a configuration");
     let provider = "[[identity_provider]]\nname = \"corp\"\nlabel = \"Corp\"\nissuer = \"https://corp.example\"\nclient_id = \"symbolon\"\n\
-                    client_secret_file = \"secret\"\n";
+                    ca_file = \"public\"\nclient_secret_file = \"secret\"\n";
     let check = async |text: &str| {
         std::fs::write(stack.server_config(), format!("{good}\n{text}")).expect("written");
         crate::harness::command::symbolon(stack.dir.path(), &["config", "check"]).await
@@ -427,6 +427,8 @@ async fn mistakes_are_named() {
     .await
     .ok();
     for (from, to, problem) in [
+        ("ca_file = \"public\"\n", "", "needs `ca_file`"),
+        ("\"public\"", "\"Public\"", "Public"),
         ("\"corp\"", "\"Corp\"", "`name` must have 1 to 32 characters"),
         ("\"Corp\"", "\" \"", "`label` must have 1 to 60 characters"),
         ("https://corp", "http://corp", "`issuer` = \"http://corp.example\""),
