@@ -12,7 +12,7 @@ use std::fmt;
 use crate::binding::BindingPolicy;
 use crate::domain::{ClientId, Lifetime, Scope, Timestamp};
 use crate::event::TokenFormat;
-use crate::store::{ClientRecord, RuleWindow, SecretRecord};
+use crate::store::{ClientRecord, KEEP_RETIRED, RuleWindow, SETTLE, SecretRecord};
 
 mod about;
 mod authentication;
@@ -199,6 +199,8 @@ impl Client {
 
 /// The longest that an access token may live.
 pub const LONGEST_TOKEN_LIFETIME: Lifetime = Lifetime::from_seconds(86_400);
+/// A ring key that was replaced is kept for longer than anything lives that others carry under it, refresh tokens excepted, whose rows keep it.
+const _: () = assert!(KEEP_RETIRED.seconds() > LONGEST_TOKEN_LIFETIME.seconds() + SETTLE.seconds());
 
 /// The window of the rules that the end of a session leaves behind, whose tokens may live as long as any.
 pub fn session_window(now: Timestamp) -> RuleWindow {

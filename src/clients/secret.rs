@@ -2,7 +2,8 @@
 //!
 //! A client that sends its secret (`client_secret_basic`, `client_secret_post`) is checked against a digest, and nothing more is kept;
 //! one that authenticates assertions with it (`client_secret_jwt`) needs the secret itself here too. Either is sealed in the database. The
-//! digest is sealed rather than keyed, so that a change of master keys does not lock clients out.
+//! digest is sealed and not only keyed: a dump without the ring tells neither a digest nor that two clients share a secret, and a digest that
+//! is put into another client's row does not open there, which a keyed one would not notice.
 
 use std::fmt;
 

@@ -104,5 +104,9 @@ mod tests {
             assert_eq!(kind.name().parse(), Ok(kind));
             assert_eq!(serde_json::to_value(kind).expect("serializable"), kind.name());
         }
+        // Gateways that others write read them in the document.
+        let (_, document) = include_str!("../../docs/operations.md").split_once("| `kind` |").expect("a table");
+        let rows = document.lines().skip(2).map_while(|line| line.strip_prefix("| `")?.split_once('`'));
+        assert!(rows.map(|(name, _)| name).eq(RuleKind::ALL.map(RuleKind::name)), "{document}");
     }
 }

@@ -81,7 +81,7 @@ pub use person_key::{PersonKeys, SealedPersonKey};
 pub use replay::Claimed;
 pub use reseal::{Pass, Resealed};
 pub use revocation::{NewRule, RuleWindow};
-pub use seal_key::{ACTIVATION_DELAY, SETTLE, SealKeyRecord, SealKeyState};
+pub use seal_key::{ACTIVATION_DELAY, KEEP_RETIRED, SETTLE, SealKeyRecord, SealKeyState};
 pub use second_factor::{NewSecondFactor, TotpRecord};
 pub use signing_key::{KeyStep, SigningKeyRecord, SigningKeyState};
 pub use way_in::{Linked, Unlinked, Unlinking};

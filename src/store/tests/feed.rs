@@ -105,6 +105,20 @@ on_both_engines! {
         }
     }
 
+    /// Without a word from PostgreSQL, which may be lost with its connection: whoever asks finds out within a second all the same.
+    async fn a_commit_that_nobody_tells_is_found(place: &Place) {
+        let (here, there) = (place.open().await, place.open().await);
+        let watch = here.watch_changes();
+        let mut newest = watch.subscribe();
+        for number in 1..=3_i64 {
+            // What a transaction writes, but for the notification.
+            execute(&there, "INSERT INTO change (sequence, kind, key, at) SELECT value + 1, 'client', 'c', 1 FROM change_counter").await;
+            execute(&there, "UPDATE change_counter SET value = value + 1").await;
+            let within = tokio::time::timeout(Duration::from_secs(1), newest.wait_for(|sequence| *sequence >= number)).await;
+            assert_eq!(*within.expect("found within a second").expect("watching"), number);
+        }
+    }
+
     async fn whoever_is_too_far_behind_is_told_to_read_anew(place: &Place) {
         let store = place.open().await;
         for number in 0..6 {

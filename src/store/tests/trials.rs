@@ -17,6 +17,7 @@ use crate::seal::{PersonKey, named_person};
 #[path = "../../../tests/it/harness/search.rs"]
 mod search;
 
+use super::postgres::left_out::tell;
 use search::Search;
 
 /// Who try to use one thing up at the same time, half of them at each process.
@@ -336,7 +337,7 @@ on_both_engines! {
                 (races, at_other) = (races + 1, at_other + there);
             }
         }
-        println!("{races} races of {TRIES} for {} kinds of things, {at_other} won by the other process", things.len());
+        tell(&format!("{races} races of {TRIES} for {} kinds of things, {at_other} won by the other process", things.len()));
         assert!(races >= 100 || std::env::var_os("SYMBOLON_TEST_ROUNDS").is_some(), "{races}");
     }
 
@@ -382,7 +383,7 @@ on_both_engines! {
             assert!(!wrote.is_empty(), "{table}: no write was answered");
             assert_eq!(!spent.is_empty(), matches!(trial.uses, Uses::Once { .. }), "{table}");
         }
-        println!("kills {kills}; {}; lost {}", lines.join("; "), if lost.is_empty() { "nothing" } else { "something" });
+        tell(&format!("kills {kills}; {}; lost {}", lines.join("; "), if lost.is_empty() { "nothing" } else { "something" }));
         assert_eq!(lost, Vec::<String>::new());
         // Numbers of changes commit in order and without gaps, and no family is there by half.
         let counter = number(&store, "SELECT value FROM change_counter").await;

@@ -10,7 +10,8 @@ use crate::harness::process::Process;
 use crate::harness::{Authority, Leaf, Setup, ports, postgres};
 
 /// 1. A server that takes TLS with a client certificate alone: the deployment works.
-/// 2. A server certificate of another authority, or no certificate of ours, or another user's: nothing is read or written.
+/// 2. A server certificate of another authority, or no certificate of ours, or another user's, or a server under another name: nothing is read or
+///    written.
 #[tokio::test]
 async fn the_database_is_verified_and_so_are_we() {
     let (authority, other) = (Authority::new("Database CA"), Authority::new("Database CA"));
@@ -41,12 +42,15 @@ async fn the_database_is_verified_and_so_are_we() {
     assert_eq!(stack.introspect(&token).await["active"], false);
 
     let config = std::fs::read_to_string(stack.server_config()).expect("a configuration");
+    // The certificate is for `db.example` and 127.0.0.1.
+    let elsewhere = good.replace("@127.0.0.1:", "@localhost:");
     for (what, bad) in [
         ("another authority", url("other-ca.pem", Some("symbolon"))),
         (
             "the public's",
             url("ca.pem", Some("symbolon")).replace(&format!("sslrootcert={}", path("ca.pem")), "sslrootcert=public"),
         ),
+        ("another host's certificate", elsewhere.clone()),
         ("no certificate", url("ca.pem", None)),
         ("another's certificate", url("ca.pem", Some("stranger"))),
     ] {
@@ -55,6 +59,10 @@ async fn the_database_is_verified_and_so_are_we() {
         assert!(said.contains("the database does not answer"), "{what}: {said}");
     }
     assert!(symbolon(stack.dir.path(), &["client", "list"]).await.ok().contains("alice"));
+    // Whoever asks for the authority alone says so.
+    std::fs::write(stack.path("ca.toml"), config.replace(&good, &elsewhere.replace("verify-full", "verify-ca")))
+        .expect("written");
+    assert!(symbolon(stack.dir.path(), &["client", "list", "--config", "ca.toml"]).await.ok().contains("alice"));
 }
 
 /// What a place that waits for connections was told, byte for byte: one entry for each connection. It answers the wish for TLS with

@@ -56,30 +56,40 @@ async fn one_is_killed_and_the_other_goes_on(engine: Engine) {
     let answer = at_other(&stack, &refresh, "/token").await;
     assert_eq!((answer.status, answer.error().as_str()), (400, "invalid_grant"));
     let introspection = [("client_id", "gateway"), ("token", &*access_token)];
-    let mut took = vec![
+    let mut revocations = vec![
         until("the other still takes what was revoked", async || {
             let answer = stack.caller(&stack.gateway_identity).send(&other, &Call::form("/introspect", &introspection)).await;
             answer.json()["active"] == json!(false)
         })
         .await,
     ];
-    for name in ["bob", "carol", "dave", "erin"] {
+    let mut clients = Vec::new();
+    for name in ["bob", "carol", "dave"] {
         stack.apply(&[stack.person(name)]).await.ok();
         let identity = stack.client_ca.issue(crate::harness::Leaf::client(name));
         let form = [("client_id", name), ("grant_type", "client_credentials")];
-        took.push(
+        clients.push(
             until("the other does not know the new client", async || {
                 stack.caller(&identity).send(&other, &Call::form("/token", &form)).await.status == 200
             })
             .await,
         );
     }
-    took.sort();
-    tell(&format!("{engine:?}: changes were in force at the other server after {took:?}"));
-    assert!(took[took.len() / 2] <= Duration::from_secs(1), "in force on all within a second: {took:?}");
 
     stack.start_server().await;
-    crate::harness::command::symbolon(stack.dir.path(), &["keys", "rotate", "--now"]).await.ok();
+    let machine = stack.client_ca.issue(crate::harness::Leaf::client("bob"));
+    for _ in 0..2 {
+        let token = stack.token(&machine).await;
+        assert_eq!(stack.revoke(&machine, &token).await.status, 200);
+        let introspection = [("client_id", "gateway"), ("token", &*token)];
+        revocations.push(
+            until("the other still takes what was revoked", async || {
+                let answer = stack.caller(&stack.gateway_identity).send(&other, &Call::form("/introspect", &introspection)).await;
+                answer.json()["active"] == json!(false)
+            })
+            .await,
+        );
+    }
     let keys = async |authority: &str| {
         let answer = stack.nobody().send(authority, &Call::get("/jwks")).await;
         let mut ids: Vec<String> = answer.json()["keys"]
@@ -91,11 +101,27 @@ async fn one_is_killed_and_the_other_goes_on(engine: Engine) {
         ids.sort();
         ids
     };
-    until("the two publish different keys", async || {
-        let published = keys(&other).await;
-        published.len() == 2 && published == keys(&stack.mtls_authority).await
-    })
-    .await;
+    let mut rotations = Vec::new();
+    for known in 2..5 {
+        crate::harness::command::symbolon(stack.dir.path(), &["keys", "rotate", "--now"]).await.ok();
+        rotations.push(
+            until("the two publish different keys", async || {
+                let published = keys(&other).await;
+                published.len() == known && published == keys(&stack.mtls_authority).await
+            })
+            .await,
+        );
+    }
+    within_a_second(&format!("{engine:?}"), [("revocations", revocations), ("clients", clients), ("signing keys", rotations)]);
+}
+
+/// In force on all within a second: of each kind of change at least two of three, since a machine that is busy elsewhere may be late once.
+pub fn within_a_second<const KINDS: usize>(place: &str, kinds: [(&str, Vec<Duration>); KINDS]) {
+    for (kind, mut took) in kinds {
+        took.sort();
+        tell(&format!("{place}: {kind} were in force elsewhere after {took:?}"));
+        assert!(took.len() >= 3 && took[took.len() / 2] <= Duration::from_secs(1), "{kind}: {took:?}");
+    }
 }
 
 #[tokio::test]

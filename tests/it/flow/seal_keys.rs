@@ -295,8 +295,7 @@ async fn a_master_key_is_changed() {
     assert_eq!(stack.introspect(&token).await["active"], true);
     stack.server.take().expect("running").stop().await;
 
-    let database = || std::fs::read(stack.path("symbolon.db")).expect("a database");
-    let before = database();
+    let before = stack.databases();
     for keys in [old.to_owned(), new.replace("next.key", "seal.key"), old.replace("id = \"test\"", "id = \"other\"")] {
         configure(&keys);
         let words = Process::try_start("serve", &stack.server_config()).await.expect_err("it refuses");
@@ -304,7 +303,7 @@ async fn a_master_key_is_changed() {
             words.contains("do not open deployment") && words.contains("`next`") && words.contains("nothing was written"),
             "{words}"
         );
-        assert!(database() == before, "not a byte");
+        assert!(stack.databases() == before, "not a byte");
     }
     configure(new);
     stack.start_server().await;
@@ -346,7 +345,7 @@ async fn a_master_key_comes_from_every_source() {
     ] {
         assert_eq!(list(source, variables).await.ok(), from_file, "{source}");
     }
-    let before = std::fs::read(stack.path("symbolon.db")).expect("a database");
+    let before = stack.databases();
     let other = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, [0x5a; 32]);
     for (source, variables, expected) in [
         (variable, &[("MASTER_KEY", other.as_str())][..], "do not open deployment"),
@@ -362,7 +361,7 @@ async fn a_master_key_comes_from_every_source() {
         let words = list("file = \"seal.key\"", &[]).await.failed();
         assert!(words.contains("seal.key") && words.contains("chmod 600"), "{mode:o}: {words}");
     }
-    assert!(std::fs::read(stack.path("symbolon.db")).expect("a database") == before, "not a byte");
+    assert!(stack.databases() == before, "not a byte");
     std::fs::set_permissions(stack.path("seal.key"), std::fs::Permissions::from_mode(0o600)).expect("changed");
 
     // The server itself, with a command's output.

@@ -514,6 +514,16 @@ impl Stack {
 }
 
 impl Stack {
+    /// The SQLite databases of the deployment, state and keys of people, with what their write-ahead logs hold: to see that nobody wrote to them.
+    pub fn databases(&self) -> Vec<(String, Vec<u8>)> {
+        let of_database =
+            |(name, bytes): &(String, Vec<u8>)| name.ends_with(".db") || name.ends_with(".db-wal") && !bytes.is_empty();
+        let mut databases: Vec<_> = self.left_on_disk().into_iter().filter(of_database).collect();
+        databases.sort();
+        assert!(databases.len() >= 2, "the state's and the keys'");
+        databases
+    }
+
     /// What the processes left on disk, each part with its name: database, audit trails, logs. Files with keys are the operator's.
     pub fn left_on_disk(&self) -> Vec<(String, Vec<u8>)> {
         let mut parts = Vec::new();

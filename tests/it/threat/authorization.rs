@@ -250,8 +250,7 @@ async fn a_stolen_refresh_token_is_worth_nothing() {
 
 /// A public client without a key: its refresh token is replaced with each use, and whoever presents a replaced one ends the grant
 /// (RFC 9700 §4.14.2); within the grace the present one is given again.
-#[tokio::test]
-async fn a_replaced_refresh_token_ends_the_grant() {
+async fn a_replaced_refresh_token_ends_the_grant(engine: Engine) {
     let public = json!({
         "client_id": "alice", "token_endpoint_auth_method": "none", "tls_client_certificate_bound_access_tokens": false,
         "grant_types": ["authorization_code", "refresh_token"], "redirect_uris": ["https://alice.example/cb"],
@@ -259,8 +258,8 @@ async fn a_replaced_refresh_token_ends_the_grant() {
     });
     for grace in [60, 0] {
         let server = format!("[authorization]\nrefresh_token_grace_seconds = {grace}\n");
-        let setup = Setup { without_gateway: true, clients: vec![public.clone()], server, ..Setup::default() };
-        let stack = setup.start().await;
+        let setup = Setup { engine, without_gateway: true, clients: vec![public.clone()], server, ..Setup::default() };
+        let Some(stack) = setup.try_start().await else { return };
         add_bob(&stack).await;
         let app = App::alice(&stack);
         let mut browser = Browser::new(&stack);
@@ -288,6 +287,16 @@ async fn a_replaced_refresh_token_ends_the_grant() {
         let event = stack.wait_for_event("server-audit.jsonl", "family_revoked").await;
         assert_eq!((&event["reason"], &event["client_id"]), (&json!("refresh_token_reused"), &json!("alice")));
     }
+}
+
+#[tokio::test]
+async fn a_replaced_refresh_token_ends_the_grant_on_sqlite() {
+    a_replaced_refresh_token_ends_the_grant(Engine::Sqlite).await;
+}
+
+#[tokio::test]
+async fn a_replaced_refresh_token_ends_the_grant_on_postgres() {
+    a_replaced_refresh_token_ends_the_grant(Engine::Postgres).await;
 }
 
 /// A public client with a DPoP key: its refresh token is that key's (RFC 9449 §5: "Refresh tokens issued to public clients ... MUST be

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use super::passed;
 use crate::harness::client::PATIENCE;
-use crate::harness::{Setup, Stack, postgres};
+use crate::harness::{Engine, Setup, Stack, postgres};
 
 const UNAVAILABLE: (u16, &str, &str) = (503, "temporarily_unavailable", "store_unavailable");
 
@@ -42,6 +42,14 @@ fn ticks(process: u32) -> u64 {
     fields[11].parse::<u64>().expect("user") + fields[12].parse::<u64>().expect("system")
 }
 
+/// A loop that waits for nothing would take all of a second; what goes on by itself, in a build without optimization, a few hundredths.
+async fn rests(process: u32, state: &str) {
+    let before = ticks(process);
+    tokio::time::sleep(Duration::from_millis(1_000)).await;
+    let used = ticks(process) - before;
+    assert!(used < 25, "{state}: it is busy with nothing: {used} of 100 ticks");
+}
+
 async fn limit_files(process: u32, bytes: &str) {
     let arguments = [format!("--pid={process}"), format!("--fsize={bytes}")];
     let status = tokio::process::Command::new("prlimit").args(arguments).status().await.expect("prlimit (util-linux)");
@@ -67,10 +75,7 @@ async fn a_full_disk_stops_writing_and_nothing_else() {
         assert!(started.elapsed() < PATIENCE, "the disk is never full");
     }
     only_writing_fails(&stack, &tokens[0]).await;
-    let before = ticks(process);
-    tokio::time::sleep(Duration::from_millis(1_000)).await;
-    let used = ticks(process) - before;
-    assert!(used < 50, "it is busy with nothing: {used} of 100 ticks");
+    rests(process, "full").await;
     limit_files(process, "unlimited:unlimited").await;
     recovers(&stack, &tokens[0]).await;
     recovers(&stack, &tokens[1]).await;
@@ -151,11 +156,35 @@ async fn a_lost_postgres_stops_what_needs_it_and_nothing_else() {
         assert!(started.elapsed() < Duration::from_secs(10), "{state:?}: {:?}", started.elapsed());
         // Again, when every connection of the pool has been tried.
         only_writing_fails(&stack, &tokens[1]).await;
-        let before = ticks(process);
-        tokio::time::sleep(Duration::from_millis(500)).await;
-        let used = ticks(process) - before;
-        assert!(used < 25, "{state:?}: it is busy with nothing: {used} of 50 ticks");
+        rests(process, &format!("{state:?}")).await;
         between.wire.send_replace(Wire::Joined);
+        for token in &tokens {
+            recovers(&stack, token).await;
+        }
+    }
+}
+
+/// PostgreSQL takes nothing more: its disk is full (`disk_full`, 53100), or somebody holds what every change has to lock.
+#[tokio::test]
+async fn a_full_or_locked_postgres_stops_writing_and_nothing_else() {
+    use sqlx::Connection as _;
+    let change = ("url = \"{store}\"".to_owned(), "url = \"{store}\"\nwait_seconds = 1".to_owned());
+    let setup = Setup { engine: Engine::Postgres, server_changes: vec![change], ..Setup::default() };
+    let Some(stack) = setup.try_start().await else { return };
+    let process = stack.server.as_ref().expect("running").id();
+    let mut database = sqlx::PgConnection::connect(&stack.fill("{store}")).await.expect("the database");
+    let full = "CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS \
+                $$ BEGIN RAISE EXCEPTION 'could not extend file: No space left on device' USING ERRCODE = 'disk_full'; END $$; \
+                CREATE TRIGGER full_disk BEFORE INSERT ON revocation_rule FOR EACH ROW EXECUTE FUNCTION full_disk()";
+    let locked = "BEGIN; SELECT value FROM change_counter FOR UPDATE";
+    for (state, begins, ends) in [("full", full, "DROP TRIGGER full_disk ON revocation_rule"), ("locked", locked, "ROLLBACK")] {
+        let tokens = [stack.token(&stack.alice).await, stack.token(&stack.alice).await];
+        sqlx::raw_sql(begins).execute(&mut database).await.expect(state);
+        for token in &tokens {
+            only_writing_fails(&stack, token).await;
+        }
+        rests(process, state).await;
+        sqlx::raw_sql(ends).execute(&mut database).await.expect(state);
         for token in &tokens {
             recovers(&stack, token).await;
         }

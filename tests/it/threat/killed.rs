@@ -321,12 +321,12 @@ async fn nothing_that_was_answered_is_lost(engine: Engine) {
     let (forgotten, used) = proving.await.expect("a worker");
     let mut proofs = Ledger { accepted: used.len(), lost: forgotten, ..Ledger::of("proofs") };
     let nobody = Caller::anonymous(&stack.server_ca.certificate);
-    for call in used.iter().rev().take(50) {
+    for call in &used {
         proofs.lost += usize::from(caller.send(&stack.mtls_authority, call).await.status == 200);
     }
     let registered = registering.await.expect("a worker");
     let mut registrations = Ledger { accepted: registered.len(), ..Ledger::of("registrations") };
-    for call in registered.iter().step_by(registered.len().div_ceil(50).max(1)) {
+    for call in &registered {
         registrations.lost += usize::from(nobody.send(&stack.issuer_authority, call).await.status != 200);
     }
     let changes = changing.await.expect("a worker");

@@ -2,10 +2,13 @@
 
 use std::time::{Duration, Instant};
 
+use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::{passed, refused};
-use crate::harness::{Authority, Call, Http, Leaf, Setup, Stack, Tls, command::symbolon};
+use crate::harness::app::add_bob;
+use crate::harness::browser::Browser;
+use crate::harness::{App, Authority, Call, Http, Leaf, Setup, Stack, Tls, command::symbolon};
 
 pub(super) fn token_request() -> Call {
     Call::form("/token", &[("grant_type", "client_credentials"), ("client_id", "alice")])
@@ -445,4 +448,55 @@ async fn modes_of_listeners_and_hosts_count_where_nothing_nearer_says_otherwise(
             }
         }
     }
+}
+
+/// Who holds a revoked certificate gets nothing more for the refresh tokens that were issued to it, be it a client that the certificate
+/// authenticates or a public one whose refresh token is bound to it; the families of other certificates go on, and all is as before when the
+/// revocation is taken back.
+#[tokio::test]
+async fn a_revoked_certificate_ends_the_refresh_tokens_bound_to_it() {
+    let public = App::metadata("alice", json!({ "token_endpoint_auth_method": "none", "tls_client_auth_subject_dn": null }));
+    let clients = vec![public, App::metadata("mallory", json!({}))];
+    let stack = Setup { without_gateway: true, clients, ..Setup::default() }.start().await;
+    add_bob(&stack).await;
+    let mut browser = Browser::new(&stack);
+    let (alice, mallory) = (App::alice(&stack), App::mallory(&stack));
+    let another = App { identity: stack.client_ca.issue(Leaf::client("alice")), ..alice.clone() };
+    let mut tokens = Vec::new();
+    for app in [&alice, &mallory, &another] {
+        let answer = app.tokens(&stack, &mut browser, &[("scope", "read offline_access openid")]).await;
+        tokens.push(answer["refresh_token"].as_str().expect("one").to_owned());
+    }
+    let until = async |app: &App, token: &str, status: u16| {
+        let started = Instant::now();
+        loop {
+            let answer = app.refresh(&stack, token).await;
+            if answer.status == status {
+                return answer;
+            }
+            assert!(started.elapsed() < Duration::from_secs(2), "still {}: {}", answer.status, answer.text());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    for by in ["thumbprint", "key"] {
+        for (app, token) in [&alice, &mallory, &another].into_iter().zip(&tokens) {
+            until(app, token, 200).await;
+        }
+        for file in ["alice.pem", "mallory.pem"] {
+            symbolon(stack.dir.path(), &["cert", "revoke", file, "--by", by]).await.ok();
+        }
+        for (app, token) in [(&alice, &tokens[0]), (&mallory, &tokens[1])] {
+            let answer = until(app, token, 401).await;
+            assert_eq!(answer.error(), "invalid_client", "by {by}: {}", answer.text());
+            assert_eq!(stack.reason_of(answer.request_id()).await, "certificate_revoked", "by {by}");
+            assert!(answer.json()["access_token"].is_null() && answer.json()["refresh_token"].is_null());
+        }
+        let answer = another.refresh(&stack, &tokens[2]).await;
+        assert_eq!(answer.status, 200, "another certificate's, by {by}: {}", answer.text());
+        for file in ["alice.pem", "mallory.pem"] {
+            symbolon(stack.dir.path(), &["cert", "restore", file, "--by", by]).await.ok();
+        }
+    }
+    until(&alice, &tokens[0], 200).await;
+    until(&mallory, &tokens[1], 200).await;
 }
