@@ -11,9 +11,13 @@ const NOW: Timestamp = Timestamp::from_seconds(1_800_000_000);
 const DAY: u32 = 86_400;
 
 async fn store(directory: &tempfile::TempDir) -> Store {
+    store_at(&StoreSettings::default(), directory).await
+}
+
+async fn store_at(settings: &StoreSettings, directory: &tempfile::TempDir) -> Store {
     let key = ("test".parse().expect("a key id"), Redacted::new([7; 32]));
     let masters = Arc::new(MasterKeys::from_keys(vec![key]).expect("a key"));
-    Store::open(&StoreSettings::default(), directory.path(), masters, &SystemRandomness, NOW).await.expect("opens")
+    Store::open(settings, directory.path(), masters, &SystemRandomness, NOW).await.expect("opens")
 }
 
 fn plan(settings: SigningSettings) -> KeyPlan {
@@ -106,10 +110,9 @@ async fn keys_rotate_by_the_clock() {
     }
 }
 
-#[tokio::test]
-async fn of_two_replicas_one_takes_each_step() {
+async fn of_two_replicas_one_takes_each_step(settings: StoreSettings) {
     let directory = tempfile::tempdir().expect("a directory");
-    let (one, two) = (store(&directory).await, store(&directory).await);
+    let (one, two) = (store_at(&settings, &directory).await, store_at(&settings, &directory).await);
     let plan = plan(algorithm("ES256"));
     keeper(&one).ensure(&plan, NOW).await.expect("made");
     for when in [day(89), day(90), day(92)] {
@@ -125,6 +128,18 @@ async fn of_two_replicas_one_takes_each_step() {
         names.collect::<Vec<_>>(),
         ["signing_key_created", "signing_key_created", "signing_key_activated", "signing_key_deleted"]
     );
+}
+
+#[tokio::test]
+async fn of_two_replicas_one_takes_each_step_on_sqlite() {
+    of_two_replicas_one_takes_each_step(StoreSettings::default()).await;
+}
+
+#[tokio::test]
+async fn of_two_replicas_one_takes_each_step_on_postgres() {
+    if let Some(url) = crate::store::tests::postgres::database().await {
+        of_two_replicas_one_takes_each_step(StoreSettings { url, ..StoreSettings::default() }).await;
+    }
 }
 
 #[tokio::test]

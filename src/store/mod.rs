@@ -55,7 +55,7 @@ mod second_factor;
 mod secret;
 mod signing_key;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 #[cfg(test)]
 mod trial;
 mod way_in;

@@ -14,7 +14,7 @@ use crate::event::{AuditEvent, Trailed};
 use crate::jose::random::SystemRandomness;
 
 #[path = "../../tests/it/harness/postgres.rs"]
-mod postgres;
+pub(crate) mod postgres;
 
 const NOW: Timestamp = Timestamp::from_seconds(1_800_000_000);
 
