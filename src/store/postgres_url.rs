@@ -18,7 +18,10 @@ const PUBLIC: &str = "public";
 const SYSTEM: &str = "system";
 
 /// How the server is reached. Over a network it proves itself unless the URL says in so many words that it need not; nothing is taken in
-/// the clear for want of better, and no authority is asked that the URL does not name.
+/// the clear for want of better, and where the URL names no authority none is asked.
+///
+/// The driver asks Mozilla's public roots beside a file that is named, and none of its features leaves them away: a name that no public
+/// authority certifies (`db.internal`) makes the file's the only ones that count. docs/operations.md says so.
 ///
 /// # Errors
 /// [`StoreError::Url`], without the URL, which may hold a password.
