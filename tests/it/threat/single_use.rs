@@ -15,11 +15,9 @@ use serde_json::json;
 /// How many try at once, half of them at each process.
 const TRIES: usize = 100;
 
-/// Races of what the store's own races do not try over sockets too. `SYMBOLON_TEST_ROUNDS` says otherwise, for everything.
-const FEW: usize = 17;
-
-fn rounds(usual: usize) -> usize {
-    std::env::var("SYMBOLON_TEST_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
+/// Races of each thing: all of them are more than a hundred on each engine. `SYMBOLON_TEST_ROUNDS=100` makes it a hundred of each.
+fn rounds() -> usize {
+    std::env::var("SYMBOLON_TEST_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(17)
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -35,14 +33,6 @@ enum Thing {
 impl Thing {
     const ALL: [Self; 6] =
         [Self::Code, Self::RefreshToken, Self::PushedRequest, Self::Interaction, Self::DpopProof, Self::ClientAssertion];
-
-    /// How often it is raced for: a hundred times where a grant or a proof is used up.
-    const fn rounds(self) -> usize {
-        match self {
-            Self::Code | Self::RefreshToken | Self::PushedRequest | Self::DpopProof => 100,
-            Self::Interaction | Self::ClientAssertion => FEW,
-        }
-    }
 
     /// What the database has counted of it.
     const fn query(self) -> &'static str {
@@ -228,7 +218,7 @@ async fn exactly_one_succeeds(engine: Engine) {
     let started = Instant::now();
     let (mut races, mut won) = (0, 0);
     for thing in Thing::ALL {
-        for _ in 0..rounds(thing.rounds()) {
+        for _ in 0..rounds() {
             let call = field.prepare(thing).await;
             let before = field.stack.count(thing.query()).await;
             let tries = connections.iter_mut().map(|connection| connection.send(&call));
@@ -257,7 +247,7 @@ async fn a_hundred_retries_are_one_rotation(engine: Engine) {
     let (_replica, [_, replica]) = field.stack.start_replica().await;
     let mut connections = field.connections(&replica).await;
     let app = field.app("public");
-    for round in 0..rounds(FEW) {
+    for round in 0..rounds() {
         let call = field.prepare(Thing::RefreshToken).await;
         let before = field.stack.count(ROTATIONS).await;
         let rotations = async || field.stack.count(ROTATIONS).await - before;
