@@ -36,7 +36,10 @@ async fn a_code_of_an_ended_account_becomes_nothing(engine: Engine) {
     user("remove").await;
     let answer = app.redeem(&stack, &code).await;
     assert_eq!((answer.status, answer.json()["error"].clone()), (400, json!("invalid_grant")), "{}", answer.text());
-    assert_eq!(stack.reason_of(answer.request_id()).await, "account_disabled");
+    // What it stood for is sealed with a key that is gone. A server that has not heard of that yet may still open it, and sees that the account
+    // is not there.
+    let reason = stack.reason_of(answer.request_id()).await;
+    assert!(["account_disabled", "code_unknown"].contains(&reason.as_str()), "{reason}");
     assert_eq!(stack.count("SELECT COUNT(*) FROM grant_family").await, 0);
 }
 
