@@ -21,7 +21,7 @@ pub const ACTIVATION_DELAY: Lifetime = Lifetime::from_seconds(5);
 /// From the moment a key is replaced until no process seals with it any more.
 pub const SETTLE: Lifetime = Lifetime::from_seconds(60);
 /// How long a key that seals no more is kept at least, whatever was noted of it: whoever still worked with a ring that old has been gone for
-/// long, and everything that others carry has expired but for refresh tokens, which live as long as their rows ([`DELETE`]).
+/// long, and everything that others carry has expired but for refresh tokens, which live as long as their rows.
 pub const KEEP_RETIRED: Lifetime = Lifetime::from_seconds(2 * 86_400);
 /// What is written down beyond the last bearer's expiry, so that it need not be written again with each bearer.
 const BEARER_MARGIN: Lifetime = Lifetime::from_seconds(3_600);
