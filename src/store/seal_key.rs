@@ -25,8 +25,8 @@ pub const SETTLE: Lifetime = Lifetime::from_seconds(60);
 pub const KEEP_RETIRED: Lifetime = Lifetime::from_seconds(2 * 86_400);
 /// What is written down beyond the last bearer's expiry, so that it need not be written again with each bearer.
 const BEARER_MARGIN: Lifetime = Lifetime::from_seconds(3_600);
-/// Ring keys that there may be at once.
-const MAX_RING_KEYS: usize = 64;
+/// Ring keys that there may be at once: one for each day of more than two years. Every process holds them all.
+const MAX_RING_KEYS: usize = 1_000;
 
 /// Where a ring key stands in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
