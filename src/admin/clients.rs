@@ -14,7 +14,7 @@ use crate::jose::base64url;
 use crate::jose::digest::sha256;
 use crate::oauth::administration::{AdministrationError, Need};
 use crate::oauth::error::{Fault, OauthError};
-use crate::store::{ClientRecord, Put, PutMode};
+use crate::store::{ClientRecord, KeptSecret, Put, PutMode, SecretRecord};
 use crate::web::reject::WebError;
 
 /// How often a PUT without precondition goes by what somebody else has made of the registration meanwhile.
@@ -155,9 +155,10 @@ fn checked(
     call: &Call,
     members: Map<String, Value>,
     expected: Option<&ClientId>,
-    secret: Option<&crate::store::SecretRecord>,
+    secret: Option<&SecretRecord>,
 ) -> Result<Client, AdministrationError> {
     let document = Zeroizing::new(Value::Object(members).to_string());
+    let secret = KeptSecret { key: Some(&call.store().secret_key()), record: secret };
     Ok(call.admin().administration.registrations().check(document.as_bytes(), expected, secret)?)
 }
 

@@ -15,7 +15,7 @@ use crate::domain::{ClientId, Clock as _, Lifetime, SystemClock};
 use crate::jose::random::SystemRandomness;
 use crate::oauth::resources::LONGEST_LIFETIME_SECONDS;
 use crate::pki::pem;
-use crate::store::{ClientRecord, Put, PutMode, SecretRecord, Store};
+use crate::store::{ClientRecord, KeptSecret, Put, PutMode, SecretRecord, Store};
 
 /// The largest file of registrations that is read, in bytes.
 const MAX_FILE: u64 = 64 << 20;
@@ -190,9 +190,15 @@ impl Add {
         if let Some(secret) = &secret {
             metadata.insert("client_secret".to_owned(), json!(secret.as_str()));
         }
-        let registration = checked(&loaded, &Value::Object(metadata), None)?;
         let store = open(&loaded).await?;
         let now = SystemClock::new().now()?;
+        let registration = match checked(&loaded, &store, &Value::Object(metadata), None) {
+            Ok(registration) => registration,
+            Err(problem) => {
+                store.close().await;
+                return Err(problem);
+            }
+        };
         let put = store.put_client(&registration.to_record(), PutMode::Add, now).await;
         store.close().await;
         match put? {
@@ -415,7 +421,7 @@ async fn registrations(
             Err(_) => None,
         };
         let secret = known.as_ref().and_then(|known: &ClientRecord| known.secret.as_ref());
-        let registration = checked(loaded, document, secret).with_context(|| format!("client {} ({name})", index + 1))?;
+        let registration = checked(loaded, store, document, secret).with_context(|| format!("client {} ({name})", index + 1))?;
         if !named.insert(registration.client_id.clone()) {
             bail!("client `{}` is there twice", registration.client_id);
         }
@@ -433,8 +439,9 @@ fn read_json(file: &Path) -> anyhow::Result<Value> {
 /// A registration that this configuration can serve.
 ///
 /// `secret` is what is kept of the client's secret already.
-fn checked(loaded: &Loaded, document: &Value, secret: Option<&SecretRecord>) -> anyhow::Result<Registration> {
+fn checked(loaded: &Loaded, store: &Store, document: &Value, secret: Option<&SecretRecord>) -> anyhow::Result<Registration> {
     let rules = registration_rules(loaded, loaded.file.display().to_string())?;
+    let secret = KeptSecret { key: Some(&store.secret_key()), record: secret };
     Ok(rules.check(document.to_string().as_bytes(), None, secret)?)
 }
 

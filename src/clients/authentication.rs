@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use url::Url;
 
-use super::{CertificateMatcher, RegisteredCertificates, RegisteredKeys, SecretDigest, Secrets, SharedSecret};
+use super::{CertificateMatcher, RegisteredCertificates, RegisteredKeys, SecretHash, Secrets, SharedSecret};
 use crate::jose::Algorithm;
 use crate::jose::mac::MacAlgorithm;
 
@@ -24,9 +24,9 @@ pub enum Authentication {
         algorithm: Option<Algorithm>,
     },
     /// The secret in the `Authorization` header (RFC 6749 §2.3.1).
-    ClientSecretBasic(Secrets<SecretDigest>),
+    ClientSecretBasic(Secrets<SecretHash>),
     /// The secret as a parameter (RFC 6749 §2.3.1).
-    ClientSecretPost(Secrets<SecretDigest>),
+    ClientSecretPost(Secrets<SecretHash>),
     /// An assertion authenticated with the secret (RFC 7523 §2.2, OpenID Connect Core §9).
     ClientSecretJwt {
         /// Its secrets.

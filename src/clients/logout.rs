@@ -138,7 +138,7 @@ mod tests {
                 "grant_types": ["authorization_code"], "redirect_uris": ["https://app.example/cb"],
             });
             members.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
-            Client::from_metadata(members.to_string().as_bytes(), None).map_err(|error| error.to_string())
+            Client::from_text(members.to_string().as_bytes()).map_err(|error| error.to_string())
         };
         let whole = json!({
             "post_logout_redirect_uris": ["https://app.example/bye?x=1"],
@@ -152,7 +152,7 @@ mod tests {
         for (name, value) in whole.as_object().expect("an object") {
             assert_eq!(&written[name], value, "{name}");
         }
-        assert_eq!(Client::from_metadata(client.to_metadata().as_bytes(), None), Ok(client), "read as it was written");
+        assert_eq!(Client::from_text(client.to_metadata().as_bytes()), Ok(client), "read as it was written");
         for (name, value) in [
             ("post_logout_redirect_uris", json!(["http://app.example/"])),
             ("post_logout_redirect_uris", json!(["https://app.example/#x"])),

@@ -17,7 +17,7 @@ use crate::jose::json::{self, JsonError};
 use crate::jose::jwe::KeyManagement;
 use crate::jose::{Algorithm, AlgorithmUnknown};
 use crate::pki::DistinguishedName;
-use crate::store::SecretRecord;
+use crate::store::KeptSecret;
 
 mod authentication;
 
@@ -341,7 +341,7 @@ fn methods() -> String {
 }
 
 /// Reads a registration. `kept` is what the store has of the client's secret.
-pub(super) fn read(json: &[u8], expected: Option<&ClientId>, kept: Option<&SecretRecord>) -> Result<Client, MetadataError> {
+pub(super) fn read(json: &[u8], expected: Option<&ClientId>, kept: KeptSecret<'_>) -> Result<Client, MetadataError> {
     if json.len() > LIMIT_BYTES {
         return Err(MetadataError::TooLong);
     }

@@ -12,7 +12,7 @@ use std::fmt;
 use crate::binding::BindingPolicy;
 use crate::domain::{ClientId, Lifetime, Scope, Timestamp};
 use crate::event::TokenFormat;
-use crate::store::{ClientRecord, KEEP_RETIRED, RuleWindow, SETTLE, SecretRecord};
+use crate::store::{ClientRecord, KEEP_RETIRED, KeptSecret, RuleWindow, SETTLE};
 
 mod about;
 mod authentication;
@@ -45,7 +45,7 @@ pub use redirect_uri::{AcceptedRedirectUri, ApplicationType, RedirectUri, Redire
 pub use refreshing::RefreshMetadata;
 pub use registered_certificate::{RegisteredCertificate, RegisteredCertificateError, RegisteredCertificates};
 pub use registered_keys::{RegisteredKeys, RegisteredKeysError};
-pub use secret::{SecretDigest, SecretError, SecretKnown, SecretMismatch, SharedSecret, generate_secret};
+pub use secret::{SecretError, SecretHash, SecretKnown, SecretMismatch, SharedSecret, generate_secret};
 pub use secrets::{SecretChangeError, SecretLife, Secrets};
 
 /// One client.
@@ -137,24 +137,32 @@ impl fmt::Display for GrantType {
 }
 
 impl Client {
-    /// Reads a registration. The document's `client_id` and the expected one must agree; one of them is enough.
+    /// Reads a registration. The document's `client_id` and the expected one must agree; one of them is enough. A document without
+    /// `client_secret` leaves the one that is kept as it is.
     ///
     /// # Errors
     /// See [`MetadataError`].
-    pub fn from_metadata(json: &[u8], expected: Option<&ClientId>) -> Result<Self, MetadataError> {
-        metadata::read(json, expected, None)
+    pub fn from_metadata(json: &[u8], expected: Option<&ClientId>, secret: KeptSecret<'_>) -> Result<Self, MetadataError> {
+        metadata::read(json, expected, secret)
     }
 
-    /// The same, of a client whose secret is kept already: a document without `client_secret` leaves it as it is.
+    /// A registration of which nothing is kept yet.
     ///
     /// # Errors
     /// See [`MetadataError`].
-    pub fn from_metadata_keeping(
-        json: &[u8],
-        expected: Option<&ClientId>,
-        secret: Option<&SecretRecord>,
-    ) -> Result<Self, MetadataError> {
-        metadata::read(json, expected, secret)
+    #[cfg(test)]
+    pub fn from_text(json: &[u8]) -> Result<Self, MetadataError> {
+        Self::from_text_keeping(std::str::from_utf8(json).expect("text"), None)
+    }
+
+    /// With this kept of its secret.
+    ///
+    /// # Errors
+    /// See [`MetadataError`].
+    #[cfg(test)]
+    pub fn from_text_keeping(json: &str, record: Option<&crate::store::SecretRecord>) -> Result<Self, MetadataError> {
+        let key = crate::store::SecretKey::new(crate::domain::Redacted::new([7; 32]));
+        Self::from_metadata(json.as_bytes(), None, KeptSecret { key: Some(&key), record })
     }
 
     /// The public keys that it signs with, whatever it authenticates by.
@@ -178,7 +186,7 @@ impl Client {
     /// As the store keeps it.
     pub fn to_record(&self) -> ClientRecord {
         let secret = match &self.authentication {
-            Authentication::ClientSecretBasic(digest) | Authentication::ClientSecretPost(digest) => Some(digest.to_record()),
+            Authentication::ClientSecretBasic(hashes) | Authentication::ClientSecretPost(hashes) => Some(hashes.to_record()),
             Authentication::ClientSecretJwt { secret, .. } => Some(secret.to_record()),
             Authentication::TlsClientAuth(_)
             | Authentication::SelfSignedTlsClientAuth(_)
@@ -193,7 +201,9 @@ impl Client {
     /// # Errors
     /// See [`MetadataError`].
     pub fn from_record(record: &ClientRecord) -> Result<Self, MetadataError> {
-        metadata::read(record.metadata_json.as_bytes(), Some(&record.client_id), record.secret.as_ref())
+        let kept = record.secret.as_ref();
+        let secret = KeptSecret { key: kept.and_then(|kept| kept.key()), record: kept };
+        metadata::read(record.metadata_json.as_bytes(), Some(&record.client_id), secret)
     }
 }
 

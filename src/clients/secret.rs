@@ -1,20 +1,22 @@
 //! Client secrets (RFC 6749 §2.3.1): long and random, so that one fast digest keeps them as well as a slow one would.
 //!
-//! A client that sends its secret (`client_secret_basic`, `client_secret_post`) is checked against a digest, and nothing more is kept;
-//! one that authenticates assertions with it (`client_secret_jwt`) needs the secret itself here too. Either is sealed in the database. The
-//! digest is sealed and not only keyed: a dump without the ring tells neither a digest nor that two clients share a secret, and a digest that
-//! is put into another client's row does not open there, which a keyed one would not notice.
+//! A client that sends its secret (`client_secret_basic`, `client_secret_post`) is checked against a keyed hash, and nothing more is kept;
+//! one that authenticates assertions with it (`client_secret_jwt`) needs the secret itself here too. The hash is fast, HMAC with SHA-256, since
+//! nobody guesses 32 random characters, however many he tries; keyed, so that who reads it in a backup or in memory cannot even find out
+//! whether a secret that he has is this one; of the client's name too, so that it is nobody else's. Either is sealed in the database besides:
+//! a dump does not tell what kind it is, and what is put into another client's row does not open there.
 
 use std::fmt;
 
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
+use super::secrets::Kept;
 use crate::domain::{ClientId, Randomness, RandomnessUnavailable, Redacted};
 use crate::event::Reason;
+use crate::jose::base64url;
 use crate::jose::mac::MacAlgorithm;
-use crate::jose::{base64url, digest};
-use crate::store::SecretRecord;
+use crate::store::{SecretKey, SecretRecord};
 
 /// Random bytes in a generated secret: enough for HMAC with SHA-512 (RFC 7518 §3.2).
 const GENERATED_BYTES: usize = 64;
@@ -25,9 +27,9 @@ const MOST: usize = 256;
 /// The fewest different characters: a random secret of the least length has more, but for one in a million million.
 const LEAST_VARIETY: usize = 10;
 
-/// What [`SecretRecord`] holds, told by its first byte.
-const DIGEST: u8 = 1;
+/// What [`SecretRecord`] holds, told by its first byte. 3 is a list of these; 1 was a digest without a key.
 const SHARED: u8 = 2;
+const HASHED: u8 = 4;
 
 /// Makes a secret: 86 characters of base64url.
 ///
@@ -72,9 +74,12 @@ fn check(secret: &str) -> Result<(), SecretError> {
     if different.len() < LEAST_VARIETY { Err(SecretError::Regular) } else { Ok(()) }
 }
 
-/// A secret as it is checked against: its digest, in one client's own space.
+/// A secret as it is checked against: its keyed hash, in one client's own space.
 #[derive(Clone)]
-pub struct SecretDigest(Redacted<[u8; 32]>);
+pub struct SecretHash {
+    key: SecretKey,
+    hash: Redacted<[u8; 32]>,
+}
 
 /// The secret is another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -92,14 +97,14 @@ impl SecretMismatch {
 #[derive(Clone, Copy, Debug)]
 pub struct SecretKnown(());
 
-impl SecretDigest {
-    /// The digest of a secret that is strong enough.
+impl SecretHash {
+    /// The hash of a secret that is strong enough.
     ///
     /// # Errors
     /// See [`SecretError`].
-    pub fn of(client_id: &ClientId, secret: &str) -> Result<Self, SecretError> {
+    pub fn of(client_id: &ClientId, secret: &str, key: &SecretKey) -> Result<Self, SecretError> {
         check(secret)?;
-        Ok(Self(Redacted::new(digest_of(client_id, secret))))
+        Ok(Self { key: key.clone(), hash: Redacted::new(hash_of(client_id, secret, key)) })
     }
 
     /// Compares in constant time.
@@ -107,31 +112,31 @@ impl SecretDigest {
     /// # Errors
     /// When it is another secret.
     pub fn check(&self, client_id: &ClientId, presented: &str) -> Result<SecretKnown, SecretMismatch> {
-        let presented = Zeroizing::new(digest_of(client_id, presented));
-        match bool::from(self.0.expose().ct_eq(&*presented)) {
+        let presented = Zeroizing::new(hash_of(client_id, presented, &self.key));
+        match bool::from(self.hash.expose().ct_eq(&*presented)) {
             true => Ok(SecretKnown(())),
             false => Err(SecretMismatch),
         }
     }
 }
 
-fn digest_of(client_id: &ClientId, secret: &str) -> [u8; 32] {
+fn hash_of(client_id: &ClientId, secret: &str, key: &SecretKey) -> [u8; 32] {
     let mut bytes = Zeroizing::new(b"symbolon client secret 1 ".to_vec());
     bytes.extend_from_slice(&(client_id.as_str().len() as u64).to_be_bytes());
     bytes.extend_from_slice(client_id.as_str().as_bytes());
     bytes.extend_from_slice(secret.as_bytes());
-    digest::sha256(&bytes)
+    key.hash(&bytes)
 }
 
-impl PartialEq for SecretDigest {
+impl PartialEq for SecretHash {
     fn eq(&self, other: &Self) -> bool {
-        self.0.expose().ct_eq(other.0.expose()).into()
+        self.hash.expose().ct_eq(other.hash.expose()).into()
     }
 }
 
-impl Eq for SecretDigest {}
+impl Eq for SecretHash {}
 
-impl fmt::Debug for SecretDigest {
+impl fmt::Debug for SecretHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("[redacted]")
     }
@@ -178,16 +183,16 @@ impl fmt::Debug for SharedSecret {
     }
 }
 
-/// For a client that sends its secret: from a digest, or from a secret that was kept whole. `None` when the record is neither.
-pub(super) fn digest(record: &SecretRecord, client_id: &ClientId) -> Option<Result<SecretDigest, SecretError>> {
+/// For a client that sends its secret: from a hash, or from a secret that was kept whole. `None` when the record is neither.
+pub(super) fn hash(record: &SecretRecord, client_id: &ClientId, key: &SecretKey) -> Option<Result<SecretHash, SecretError>> {
     match record.expose().split_first() {
-        Some((&DIGEST, digest)) => digest.try_into().ok().map(|digest| Ok(SecretDigest(Redacted::new(digest)))),
-        Some((&SHARED, secret)) => std::str::from_utf8(secret).ok().map(|secret| SecretDigest::of(client_id, secret)),
+        Some((&HASHED, hash)) => hash.try_into().ok().map(|hash| Ok(SecretHash { key: key.clone(), hash: Redacted::new(hash) })),
+        Some((&SHARED, secret)) => std::str::from_utf8(secret).ok().map(|secret| SecretHash::of(client_id, secret, key)),
         _ => None,
     }
 }
 
-/// For a client that authenticates assertions. `None` when only a digest was kept.
+/// For a client that authenticates assertions. `None` when only a hash was kept.
 pub(super) fn shared(record: &SecretRecord, algorithm: Option<MacAlgorithm>) -> Option<Result<SharedSecret, SecretError>> {
     match record.expose().split_first() {
         Some((&SHARED, secret)) => Some(SharedSecret(Redacted::new(secret.to_vec())).for_algorithm(algorithm)),
@@ -195,15 +200,23 @@ pub(super) fn shared(record: &SecretRecord, algorithm: Option<MacAlgorithm>) -> 
     }
 }
 
-impl From<&SecretDigest> for SecretRecord {
-    fn from(digest: &SecretDigest) -> Self {
-        Self::new([&[DIGEST][..], digest.0.expose()].concat())
+impl Kept for SecretHash {
+    fn to_bytes(&self) -> Vec<u8> {
+        [&[HASHED][..], self.hash.expose()].concat()
+    }
+
+    fn key(&self) -> Option<&SecretKey> {
+        Some(&self.key)
     }
 }
 
-impl From<&SharedSecret> for SecretRecord {
-    fn from(secret: &SharedSecret) -> Self {
-        Self::new([&[SHARED][..], secret.expose()].concat())
+impl Kept for SharedSecret {
+    fn to_bytes(&self) -> Vec<u8> {
+        [&[SHARED][..], self.expose()].concat()
+    }
+
+    fn key(&self) -> Option<&SecretKey> {
+        None
     }
 }
 
@@ -221,6 +234,7 @@ mod tests {
             assert!(SharedSecret::new(&generated, Some(algorithm)).is_ok(), "{algorithm}");
         }
         let long = "abcdefghijklmnop".repeat(17);
+        let key = SecretKey::new(Redacted::new([1; 32]));
         let table = [
             ("", SecretError::Short),
             ("correct horse battery staple", SecretError::Short),
@@ -231,7 +245,7 @@ mod tests {
             (&long, SecretError::Long),
         ];
         for (secret, expected) in table {
-            assert_eq!(SecretDigest::of(&alice, secret).err(), Some(expected), "{secret}");
+            assert_eq!(SecretHash::of(&alice, secret, &key).err(), Some(expected), "{secret}");
             assert_eq!(SharedSecret::new(secret, None).err(), Some(expected), "{secret}");
         }
         let short = "abcdefghijklmnopqrstuvwxyz012345";
@@ -239,19 +253,23 @@ mod tests {
     }
 
     #[test]
-    fn a_digest_is_of_one_client_and_one_secret() {
+    fn a_hash_is_of_one_client_one_secret_and_one_deployment() {
         let [alice, bob] = ["alice", "bob"].map(|name| name.parse::<ClientId>().expect("a client id"));
         let secret = generate_secret(&SystemRandomness).expect("random");
-        let digest = SecretDigest::of(&alice, &secret).expect("strong");
-        assert!(digest.check(&alice, &secret).is_ok());
-        assert_eq!(digest.check(&alice, &secret[1..]).err(), Some(SecretMismatch));
-        assert_eq!(digest.check(&alice, "").err(), Some(SecretMismatch));
-        assert_eq!(digest.check(&bob, &secret).err(), Some(SecretMismatch));
-        let record = SecretRecord::from(&digest);
-        assert_eq!(super::digest(&record, &alice), Some(Ok(digest.clone())));
-        assert_eq!(shared(&record, None), None, "a digest is no secret");
-        let record = SecretRecord::from(&SharedSecret::new(&secret, None).expect("strong"));
-        assert_eq!(super::digest(&record, &alice), Some(Ok(digest.clone())), "the secret itself has every digest");
-        assert!(!format!("{digest:?}{record:?}").contains(&secret[..8]));
+        let [key, other] = [1, 2].map(|byte| SecretKey::new(Redacted::new([byte; 32])));
+        let kept = SecretHash::of(&alice, &secret, &key).expect("strong");
+        assert!(kept.check(&alice, &secret).is_ok());
+        assert_eq!(kept.check(&alice, &secret[1..]).err(), Some(SecretMismatch));
+        assert_eq!(kept.check(&alice, "").err(), Some(SecretMismatch));
+        assert_eq!(kept.check(&bob, &secret).err(), Some(SecretMismatch));
+        let record = SecretRecord::new(kept.to_bytes(), None);
+        assert_eq!(hash(&record, &alice, &key), Some(Ok(kept.clone())));
+        let elsewhere = hash(&record, &alice, &other).expect("read").expect("a hash");
+        assert_eq!(elsewhere.check(&alice, &secret).err(), Some(SecretMismatch), "who has another key can try no secret");
+        assert_ne!(SecretHash::of(&alice, &secret, &other).expect("strong"), kept);
+        assert_eq!(shared(&record, None), None, "a hash is no secret");
+        let record = SecretRecord::new(SharedSecret::new(&secret, None).expect("strong").to_bytes(), None);
+        assert_eq!(hash(&record, &alice, &key), Some(Ok(kept.clone())), "the secret itself has every hash");
+        assert!(!format!("{kept:?}{record:?}{key:?}").contains(&secret[..8]));
     }
 }

@@ -4,11 +4,13 @@
 
 use std::fmt;
 
-use super::secret::{self, SecretDigest, SecretError, SecretKnown, SecretMismatch, SharedSecret};
+use zeroize::Zeroizing;
+
+use super::secret::{self, SecretError, SecretHash, SecretKnown, SecretMismatch, SharedSecret};
 use super::{Authentication, AuthenticationMethod, Client};
 use crate::domain::{ClientId, Timestamp};
 use crate::jose::mac::MacAlgorithm;
-use crate::store::SecretRecord;
+use crate::store::{KeptSecret, SecretKey, SecretRecord};
 
 /// The first byte of a [`SecretRecord`] that holds several secrets, or one with dates; see [`Secrets`].
 const LIST: u8 = 3;
@@ -33,7 +35,7 @@ impl SecretLife {
     }
 }
 
-/// The secrets of a client, as digests or whole.
+/// The secrets of a client, as keyed hashes or whole.
 ///
 /// Kept as one record: a single one without dates as it is, and else, after a byte of its own, for each: number (four bytes), made and
 /// until (eight each, seconds since the epoch), length (two), the record of the secret. All big-endian.
@@ -108,37 +110,47 @@ impl<T: Clone> Secrets<T> {
     }
 }
 
-impl Secrets<SecretDigest> {
+impl Secrets<SecretHash> {
     /// Compares with each live one, in constant time.
     ///
     /// # Errors
     /// When it is none of them.
     pub fn check(&self, client_id: &ClientId, presented: &str, now: Timestamp) -> Result<SecretKnown, SecretMismatch> {
-        self.live(now).find_map(|digest| digest.check(client_id, presented).ok()).ok_or(SecretMismatch)
+        self.live(now).find_map(|hash| hash.check(client_id, presented).ok()).ok_or(SecretMismatch)
     }
 }
 
-impl<T> Secrets<T>
-where
-    for<'a> &'a T: Into<SecretRecord>,
-{
+/// What is kept as the record of one secret.
+pub trait Kept {
+    fn to_bytes(&self) -> Vec<u8>;
+
+    /// What it was hashed with, if it is a hash.
+    fn key(&self) -> Option<&SecretKey>;
+}
+
+impl<T: Kept> Secrets<T> {
     /// As the store keeps them.
     pub(super) fn to_record(&self) -> SecretRecord {
+        let key = self.0.first().and_then(|(_, value)| value.key()).cloned();
+        SecretRecord::new(self.to_bytes(), key)
+    }
+
+    fn to_bytes(&self) -> Vec<u8> {
         if let [(SecretLife { number: 1, made: None, until: None }, value)] = self.0.as_slice() {
-            return value.into();
+            return value.to_bytes();
         }
         let mut bytes = vec![LIST];
         for (life, value) in &self.0 {
-            let record: SecretRecord = value.into();
+            let record = Zeroizing::new(value.to_bytes());
             let date = |date: Option<Timestamp>| date.map_or(NO_DATE, Timestamp::seconds).to_be_bytes();
             bytes.extend_from_slice(&life.number.to_be_bytes());
             bytes.extend_from_slice(&date(life.made));
             bytes.extend_from_slice(&date(life.until));
             // A secret has at most 256 characters.
-            bytes.extend_from_slice(&(record.expose().len() as u16).to_be_bytes());
-            bytes.extend_from_slice(record.expose());
+            bytes.extend_from_slice(&(record.len() as u16).to_be_bytes());
+            bytes.extend_from_slice(&record);
         }
-        SecretRecord::new(bytes)
+        bytes
     }
 }
 
@@ -157,7 +169,7 @@ fn read(record: &SecretRecord) -> Option<Vec<(SecretLife, SecretRecord)>> {
         let (length, more) = more.split_first_chunk::<2>()?;
         let (value, more) = more.split_at_checked(usize::from(u16::from_be_bytes(*length)))?;
         let life = SecretLife { number: u32::from_be_bytes(*number), made: date(*made), until: date(*until) };
-        found.push((life, SecretRecord::new(value.to_vec())));
+        found.push((life, SecretRecord::new(value.to_vec(), None)));
         rest = more;
     }
     Some(found).filter(|found| !found.is_empty())
@@ -168,17 +180,18 @@ fn read(record: &SecretRecord) -> Option<Vec<(SecretLife, SecretRecord)>> {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct SecretSource<'a> {
     pub(super) given: Option<&'a str>,
-    pub(super) kept: Option<&'a SecretRecord>,
+    pub(super) kept: KeptSecret<'a>,
 }
 
 impl SecretSource<'_> {
     /// For a client that sends its secret. What was kept whole serves as well. `None` when there is nothing of use.
-    pub(super) fn digests(self, client_id: &ClientId) -> Option<Result<Secrets<SecretDigest>, SecretError>> {
-        let given = self.given.map(|secret| SecretDigest::of(client_id, secret));
-        self.join(given, |record| secret::digest(record, client_id))
+    pub(super) fn hashes(self, client_id: &ClientId) -> Option<Result<Secrets<SecretHash>, SecretError>> {
+        let key = self.kept.key?;
+        let given = self.given.map(|secret| SecretHash::of(client_id, secret, key));
+        self.join(given, |record| secret::hash(record, client_id, key))
     }
 
-    /// For a client that authenticates assertions. `None` when only digests were kept.
+    /// For a client that authenticates assertions. `None` when only hashes were kept.
     pub(super) fn shared(self, algorithm: Option<MacAlgorithm>) -> Option<Result<Secrets<SharedSecret>, SecretError>> {
         let given = self.given.map(|secret| SharedSecret::new(secret, algorithm));
         self.join(given, |record| secret::shared(record, algorithm))
@@ -190,7 +203,7 @@ impl SecretSource<'_> {
         read_one: impl Fn(&SecretRecord) -> Option<Result<T, SecretError>>,
     ) -> Option<Result<Secrets<T>, SecretError>> {
         let kept = || -> Option<Result<Secrets<T>, SecretError>> {
-            let kept = read(self.kept?)?;
+            let kept = read(self.kept.record?)?;
             let values: Option<Result<Vec<_>, _>> =
                 kept.into_iter().map(|(life, record)| Some(read_one(&record)?.map(|value| (life, value)))).collect();
             Some(values?.map(Secrets))
@@ -229,17 +242,23 @@ impl Client {
         now: Timestamp,
         others_until: Timestamp,
     ) -> Result<(Self, u32), SecretChangeError> {
-        let digest = |secrets: &Secrets<SecretDigest>| {
-            let digest = SecretDigest::of(&self.client_id, secret)?;
-            secrets.with(digest, now, others_until)
+        let hashed = |secrets: &Secrets<SecretHash>| {
+            // There is one at least, and all are of the same deployment.
+            let key = secrets
+                .0
+                .iter()
+                .find_map(|(_, kept)| kept.key())
+                .ok_or(SecretChangeError::NoSecret(self.authentication.method()))?;
+            let hash = SecretHash::of(&self.client_id, secret, key)?;
+            secrets.with(hash, now, others_until)
         };
         let (authentication, number) = match &self.authentication {
             Authentication::ClientSecretBasic(secrets) => {
-                let (secrets, number) = digest(secrets)?;
+                let (secrets, number) = hashed(secrets)?;
                 (Authentication::ClientSecretBasic(secrets), number)
             }
             Authentication::ClientSecretPost(secrets) => {
-                let (secrets, number) = digest(secrets)?;
+                let (secrets, number) = hashed(secrets)?;
                 (Authentication::ClientSecretPost(secrets), number)
             }
             Authentication::ClientSecretJwt { secret: secrets, algorithm } => {
@@ -292,7 +311,7 @@ mod tests {
         if let Some(given) = given {
             document["client_secret"] = given.into();
         }
-        Client::from_metadata_keeping(document.to_string().as_bytes(), None, kept).expect("a client")
+        Client::from_text_keeping(&document.to_string(), kept).expect("a client")
     }
 
     #[test]

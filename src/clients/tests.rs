@@ -14,7 +14,7 @@ use crate::seal::MasterKeys;
 use crate::store::{PutMode, Store};
 
 fn read(value: &Value) -> Result<Client, MetadataError> {
-    Client::from_metadata(value.to_string().as_bytes(), None)
+    Client::from_text(value.to_string().as_bytes())
 }
 
 /// A usable registration, changed: a member set to null is removed.
@@ -251,11 +251,12 @@ fn what_is_not_understood_is_refused_with_the_remedy() {
         assert!(matches!(error.reason(), Reason::ParameterMalformed | Reason::ClientIdAbsent), "{text}");
     }
     let twice = br#"{"client_id":"a","client_id":"b","token_endpoint_auth_method":"tls_client_auth"}"#;
-    assert!(matches!(Client::from_metadata(twice, None), Err(MetadataError::Json(_))));
+    assert!(matches!(Client::from_text(twice), Err(MetadataError::Json(_))));
     let long = alice(json!({ "client_name": "x".repeat(200_000) }));
     assert_eq!(read(&long), Err(MetadataError::TooLong));
     let other = "bob".parse().expect("a client id");
-    let error = Client::from_metadata(alice(json!({})).to_string().as_bytes(), Some(&other)).expect_err("another client");
+    let kept = KeptSecret { key: None, record: None };
+    let error = Client::from_metadata(alice(json!({})).to_string().as_bytes(), Some(&other), kept).expect_err("another client");
     assert_eq!(error.reason(), Reason::ClientUnknown);
 }
 
@@ -306,7 +307,7 @@ fn every_method_is_read_back_as_it_was_written_and_without_its_secret() {
         // A document without the secret leaves it as it is, and without one kept it is not a registration.
         document.as_object_mut().expect("an object").remove("client_secret");
         let text = document.to_string();
-        assert_eq!(Client::from_metadata_keeping(text.as_bytes(), None, record.secret.as_ref()).as_ref(), Ok(&client));
+        assert_eq!(Client::from_text_keeping(&text, record.secret.as_ref()).as_ref(), Ok(&client));
         if has_secret {
             let error = read(&document).expect_err("no secret");
             assert!(matches!(error, MetadataError::SecretAbsent(absent) if absent.name() == method), "{error}");
@@ -382,7 +383,7 @@ fn what_a_method_cannot_use_is_refused_with_the_remedy() {
     // What was kept for a client that sends its secret is no secret to authenticate assertions with.
     let sent = read(&with(&basic, json!({ "client_secret": SECRET }))).expect("usable").to_record();
     let document = with(&json!("client_secret_jwt"), json!({})).to_string();
-    let error = Client::from_metadata_keeping(document.as_bytes(), None, sent.secret.as_ref()).expect_err("a digest");
+    let error = Client::from_text_keeping(&document, sent.secret.as_ref()).expect_err("a hash");
     assert!(matches!(error, MetadataError::SecretAbsent(AuthenticationMethod::ClientSecretJwt)), "{error}");
 }
 
@@ -576,7 +577,7 @@ async fn the_directory_follows_the_change_feed() {
 proptest! {
     #[test]
     fn no_document_makes_the_parser_panic(text in ".{0,200}") {
-        let _ = Client::from_metadata(text.as_bytes(), None);
+        let _ = Client::from_text(text.as_bytes());
     }
 
     #[test]

@@ -148,7 +148,7 @@ mod tests {
             "grant_types": ["authorization_code"], "redirect_uris": ["https://app.example/cb"],
         });
         metadata.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
-        Client::from_metadata(metadata.to_string().as_bytes(), None).expect("a client")
+        Client::from_text(metadata.to_string().as_bytes()).expect("a client")
     }
 
     #[test]

@@ -31,7 +31,7 @@ use crate::event::Reason;
 use crate::jose::digest::sha256;
 use crate::jose::json;
 use crate::oidc::claims;
-use crate::store::{Registered, RegistrationReplaced, SecretRecord};
+use crate::store::{KeptSecret, Registered, RegistrationReplaced, SecretRecord};
 
 /// What a registration says of this server's own, which nobody sets for themselves.
 const OURS: [&str; 8] = [
@@ -346,7 +346,8 @@ impl AuthorizationServer {
             Secret::Kept(kept, _) => kept,
         };
         let document = Zeroizing::new(Value::Object(members).to_string());
-        let client = Client::from_metadata_keeping(document.as_bytes(), Some(client_id), kept).map_err(Refusal::from)?;
+        let kept = KeptSecret { key: Some(&self.store.secret_key()), record: kept };
+        let client = Client::from_metadata(document.as_bytes(), Some(client_id), kept).map_err(Refusal::from)?;
         let (of_people, of_messages) = (&client.authorization, &client.messages);
         let asked = [
             of_people.id_token_signed_response_alg,

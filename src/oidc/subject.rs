@@ -40,7 +40,7 @@ mod tests {
             "client_id": "app", "token_endpoint_auth_method": "tls_client_auth", "tls_client_auth_subject_dn": "CN=app",
             "grant_types": ["authorization_code"], "redirect_uris": [redirect_uri], "subject_type": subject_type,
         });
-        Client::from_metadata(metadata.to_string().as_bytes(), None).expect("a client")
+        Client::from_text(metadata.to_string().as_bytes()).expect("a client")
     }
 
     #[test]

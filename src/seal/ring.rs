@@ -123,7 +123,12 @@ impl KeyRing {
     /// Keys for what is neither sealed nor indexed, such as nonces that every replica recognises: the one in use first. There is one
     /// lasting key, so there is one.
     pub fn purpose_keys(&self, purpose: &str) -> Vec<Redacted<[u8; 32]>> {
-        vec![Redacted::new(mac(&self.purpose, purpose, b""))]
+        vec![self.lasting_key(purpose)]
+    }
+
+    /// A key for hashes that are kept as long as the deployment lives.
+    pub fn lasting_key(&self, purpose: &str) -> Redacted<[u8; 32]> {
+        Redacted::new(mac(&self.purpose, purpose, b""))
     }
 
     pub(super) fn lasting(&self) -> &RingKey {

@@ -1,6 +1,7 @@
 //! Registered clients, as the metadata they were registered with.
 
 use std::fmt;
+use std::sync::Arc;
 
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
@@ -9,8 +10,9 @@ use super::engine::read;
 use super::sealed::CLIENT_SECRET;
 use super::work::{NumberedWork, within};
 use super::{ChangeKind, NewRule, RuleWindow, Store, StoreError, client_registration, consent, grant_family};
-use crate::domain::{ClientId, RevocationRule, RuleKind, Timestamp};
+use crate::domain::{ClientId, Redacted, RevocationRule, RuleKind, Timestamp};
 use crate::event::{AuditEvent, Trailed};
+use crate::jose::digest::hmac_sha256;
 
 /// One registration. What the metadata means is the clients room's business.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,25 +25,61 @@ pub struct ClientRecord {
     pub secret: Option<SecretRecord>,
 }
 
+/// What the key of client secrets is derived for.
+pub(super) const SECRET_PURPOSE: &str = "client-secret";
+
+/// What client secrets are hashed with: one key of the deployment, which comes from its lasting key and is never in the database.
+#[derive(Clone, Debug)]
+pub struct SecretKey(Arc<Redacted<[u8; 32]>>);
+
+impl SecretKey {
+    /// Takes 32 bytes of a key.
+    pub fn new(key: Redacted<[u8; 32]>) -> Self {
+        Self(Arc::new(key))
+    }
+
+    /// The keyed hash of `value`: HMAC with SHA-256.
+    pub fn hash(&self, value: &[u8]) -> [u8; 32] {
+        hmac_sha256(self.0.expose(), value)
+    }
+}
+
+/// What is kept of a registration's secret already, and what one that its document gives is hashed with.
+#[derive(Clone, Copy, Debug)]
+pub struct KeptSecret<'a> {
+    /// The deployment's, [`Store::secret_key`]; without it no document may give a secret.
+    pub key: Option<&'a SecretKey>,
+    /// `None` for a new client, and one without a secret.
+    pub record: Option<&'a SecretRecord>,
+}
+
 /// What is kept of a client's secret. What the bytes mean is the clients room's business.
 #[derive(Clone)]
-pub struct SecretRecord(Zeroizing<Vec<u8>>);
+pub struct SecretRecord {
+    bytes: Zeroizing<Vec<u8>>,
+    key: Option<SecretKey>,
+}
 
 impl SecretRecord {
-    /// Wraps what is to be kept.
-    pub fn new(bytes: Vec<u8>) -> Self {
-        Self(Zeroizing::new(bytes))
+    /// Wraps what is to be kept, and what hashes in it were made with.
+    pub fn new(bytes: Vec<u8>, key: Option<SecretKey>) -> Self {
+        Self { bytes: Zeroizing::new(bytes), key }
     }
 
     /// What was kept.
     pub fn expose(&self) -> &[u8] {
-        &self.0
+        &self.bytes
+    }
+
+    /// What hashes in it were made with.
+    pub const fn key(&self) -> Option<&SecretKey> {
+        self.key.as_ref()
     }
 }
 
 impl PartialEq for SecretRecord {
     fn eq(&self, other: &Self) -> bool {
-        self.0.ct_eq(&other.0).into()
+        self.bytes.ct_eq(&other.bytes).into()
     }
 }
 
@@ -217,10 +255,18 @@ impl Store {
         Ok(Some(rules))
     }
 
+    /// What the secrets of this deployment's clients are hashed with.
+    pub fn secret_key(&self) -> SecretKey {
+        self.inner.secret_key.clone()
+    }
+
     fn client_record(&self, (client_id, metadata_json, sealed): Row) -> Result<ClientRecord, StoreError> {
         let secret = match sealed {
             None => None,
-            Some(sealed) => Some(SecretRecord(self.unseal(&CLIENT_SECRET, &client_id, &sealed)?.into())),
+            Some(sealed) => {
+                let bytes = self.unseal(&CLIENT_SECRET, &client_id, &sealed)?;
+                Some(SecretRecord::new(bytes.to_vec(), Some(self.secret_key())))
+            }
         };
         match client_id.parse() {
             Ok(client_id) => Ok(ClientRecord { client_id, metadata_json, secret }),
@@ -248,7 +294,7 @@ use super::trial::{Mark, NOW, Trial, Uses};
 
 #[cfg(test)]
 fn marked(mark: &Mark) -> ClientRecord {
-    let secret = Some(SecretRecord::new(mark.secret.clone().into_bytes()));
+    let secret = Some(SecretRecord::new(mark.secret.clone().into_bytes(), None));
     ClientRecord { client_id: mark.id(), metadata_json: "{}".into(), secret }
 }
 

@@ -68,7 +68,7 @@ pub use audit::PendingEvent;
 pub use authorization_code::{CodeRecord, CodeSpent, Finished, Finishes, NewCode};
 pub use browser_session::{Ended, Ending, NewSession, SessionCertificate, SessionRecord};
 pub use certificate::{CertificateRule, Noted, SeenCertificate, always};
-pub use client::{ClientRecord, Put, PutMode, SecretRecord, SecretReplaced};
+pub use client::{ClientRecord, KeptSecret, Put, PutMode, SecretKey, SecretRecord, SecretReplaced};
 pub use client_registration::{Registered, RegistrationReplaced, RegistrationToken};
 pub use device_authorization::{DeviceAdded, DeviceRecord, DeviceState, NewDeviceAuthorization, Polled};
 pub use error::StoreError;
@@ -103,6 +103,7 @@ struct Inner {
     deployment: DeploymentId,
     ring: Arc<KeyRing>,
     masters: Arc<MasterKeys>,
+    secret_key: SecretKey,
     /// What the ring was made of.
     seal_keys: Mutex<Vec<seal_key::HeldKey>>,
     /// The keys of people, once their database is open.
@@ -145,9 +146,10 @@ impl Store {
         let (deployment, keys) = ensure_deployment(&target, &db, &masters, randomness, now).await?;
         let missing = || StoreError::Corrupt(format!("{target}: table seal_key: a key is missing: restore a backup"));
         let ring = Arc::new(keys.ring(now).ok_or_else(missing)?);
+        let secret_key = SecretKey::new(ring.lasting_key(client::SECRET_PURPOSE));
         let seal_keys = Mutex::new(keys.into_held());
         let committed = watch::Sender::new(0);
-        let inner = Arc::new(Inner { db, deployment, ring, masters, seal_keys, people: OnceLock::new(), committed });
+        let inner = Arc::new(Inner { db, deployment, ring, masters, secret_key, seal_keys, people: OnceLock::new(), committed });
         let store = Self { inner, administrator: None };
         store.announce(store.sequence().await?);
         Ok(store)

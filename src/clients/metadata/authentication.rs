@@ -14,7 +14,7 @@ use crate::clients::{
 use crate::domain::ClientId;
 use crate::jose::Algorithm;
 use crate::jose::mac::MacAlgorithm;
-use crate::store::SecretRecord;
+use crate::store::KeptSecret;
 
 type Members = Map<String, Value>;
 
@@ -32,11 +32,7 @@ const fn own(method: AuthenticationMethod) -> &'static [&'static str] {
     }
 }
 
-pub(super) fn read(
-    members: &Members,
-    client_id: &ClientId,
-    kept: Option<&SecretRecord>,
-) -> Result<Authentication, MetadataError> {
+pub(super) fn read(members: &Members, client_id: &ClientId, kept: KeptSecret<'_>) -> Result<Authentication, MetadataError> {
     let written = text(members, METHOD)?.ok_or(MetadataError::MethodAbsent)?;
     let method: AuthenticationMethod = written.parse().map_err(|_| MetadataError::Method(written.chars().take(100).collect()))?;
     let foreign = OWN.into_iter().find(|name| members.contains_key(*name) && !own(method).contains(name));
@@ -52,8 +48,8 @@ pub(super) fn read(
             let algorithm = text(members, SIGNING_ALG)?.map(str::parse::<Algorithm>).transpose()?;
             Authentication::PrivateKeyJwt { keys: keys(members, algorithm, true)?, algorithm }
         }
-        AuthenticationMethod::ClientSecretBasic => Authentication::ClientSecretBasic(secret.digests(client_id).ok_or(absent)??),
-        AuthenticationMethod::ClientSecretPost => Authentication::ClientSecretPost(secret.digests(client_id).ok_or(absent)??),
+        AuthenticationMethod::ClientSecretBasic => Authentication::ClientSecretBasic(secret.hashes(client_id).ok_or(absent)??),
+        AuthenticationMethod::ClientSecretPost => Authentication::ClientSecretPost(secret.hashes(client_id).ok_or(absent)??),
         AuthenticationMethod::ClientSecretJwt => {
             let unknown = |_| MetadataError::SigningAlgorithm("write `HS256`, `HS384` or `HS512`".into());
             let algorithm = text(members, SIGNING_ALG)?.map(|name| name.parse::<MacAlgorithm>().map_err(unknown)).transpose()?;

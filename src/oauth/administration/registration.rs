@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::clients::{Authentication, Client, MetadataError, Published};
 use crate::domain::ClientId;
 use crate::oauth::resources::Resources;
-use crate::store::SecretRecord;
+use crate::store::KeptSecret;
 
 /// What this deployment can serve of what a registration says.
 #[derive(Clone, Debug)]
@@ -52,7 +52,7 @@ pub enum RegistrationError {
 
 impl RegistrationRules {
     /// Reads a registration that this deployment can serve. The document's `client_id` and the expected one must agree; one of them is
-    /// enough. `secret` is what is kept of the client's secret already: a document without one leaves it as it is.
+    /// enough. A document without a secret leaves the one that is kept as it is.
     ///
     /// # Errors
     /// See [`RegistrationError`].
@@ -60,9 +60,9 @@ impl RegistrationRules {
         &self,
         document: &[u8],
         expected: Option<&ClientId>,
-        secret: Option<&SecretRecord>,
+        secret: KeptSecret<'_>,
     ) -> Result<Client, RegistrationError> {
-        let client = Client::from_metadata_keeping(document, expected, secret)?;
+        let client = Client::from_metadata(document, expected, secret)?;
         let place = || self.place.clone();
         let publishes = matches!(
             client.authentication,

@@ -1,12 +1,12 @@
 //! `client_secret_basic` and `client_secret_post` (RFC 6749 §2.3.1), compared in constant time.
 
 use super::invalid_client;
-use crate::clients::{SecretDigest, Secrets};
+use crate::clients::{SecretHash, Secrets};
 use crate::domain::{ClientId, Timestamp};
 use crate::oauth::error::Refusal;
 
 pub(super) fn check(
-    registered: &Secrets<SecretDigest>,
+    registered: &Secrets<SecretHash>,
     client_id: &ClientId,
     presented: &str,
     now: Timestamp,

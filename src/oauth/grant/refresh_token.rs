@@ -411,7 +411,7 @@ mod tests {
             "client_id": "app", "token_endpoint_auth_method": "tls_client_auth", "tls_client_auth_subject_dn": "CN=app",
             "scope": "read write",
         });
-        let client = Client::from_metadata(client.to_string().as_bytes(), None).expect("a client");
+        let client = Client::from_text(client.to_string().as_bytes()).expect("a client");
         let granted: Scope = "read write admin".parse().expect("a scope");
         let scope = |text: &str| {
             let parameters = Parameters::parse(text.as_bytes()).expect("parameters");

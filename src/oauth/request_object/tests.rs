@@ -11,7 +11,7 @@ fn client(profile: &str) -> Client {
         "client_id": "app", "token_endpoint_auth_method": "tls_client_auth", "tls_client_auth_subject_dn": "CN=app",
         "grant_types": ["authorization_code"], "redirect_uris": ["https://app.example/cb"], "profile": profile,
     });
-    Client::from_metadata(metadata.to_string().as_bytes(), None).expect("a client")
+    Client::from_text(metadata.to_string().as_bytes()).expect("a client")
 }
 
 fn rules(profile: &str) -> Rules {

@@ -72,7 +72,7 @@ on_both_engines! {
     async fn a_secret_lives_and_goes_with_its_registration(place: &Place) {
         let store = place.open().await;
         let with = |secret: Option<&str>| ClientRecord {
-            secret: secret.map(|text| SecretRecord::new(text.as_bytes().to_vec())), ..client("alice", "{}")
+            secret: secret.map(|text| SecretRecord::new(text.as_bytes().to_vec(), None)), ..client("alice", "{}")
         };
         let one = with(Some("one very secret"));
         assert_eq!(store.put_client(&one, PutMode::Add, NOW).await.expect("put"), Put::Added);

@@ -25,7 +25,7 @@ on_both_engines! {
             assert_eq!(replace(token, &first, &next).await, RegistrationReplaced::Foreign, "{token}");
         }
         // Its secret was replaced since it was read.
-        let rotated = ClientRecord { secret: Some(SecretRecord::new(b"new".to_vec())), ..first.clone() };
+        let rotated = ClientRecord { secret: Some(SecretRecord::new(b"new".to_vec(), None)), ..first.clone() };
         store.put_client(&rotated, PutMode::AddOrChange, NOW).await.expect("put");
         assert_eq!(replace("token", &first, &next).await, RegistrationReplaced::ChangedMeanwhile);
         assert_eq!(store.client(&id("alice")).await.expect("get"), Some(rotated.clone()));

@@ -12,7 +12,7 @@ fn client(more: Value) -> Arc<Client> {
         "grant_types": ["authorization_code"], "redirect_uris": ["https://app.example/cb"], "scope": "openid email",
     });
     metadata.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
-    Arc::new(Client::from_metadata(metadata.to_string().as_bytes(), None).expect("a client"))
+    Arc::new(Client::from_text(metadata.to_string().as_bytes()).expect("a client"))
 }
 
 struct Hinted;
