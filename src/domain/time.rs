@@ -107,6 +107,7 @@ impl Clock for SystemClock {
         i64::try_from(since_epoch.as_secs()).map(Timestamp).map_err(|_| ClockUnreadable)
     }
 
+    #[allow(clippy::disallowed_methods, reason = "the one place where the machine's clock is read")]
     fn monotonic(&self) -> Duration {
         self.started.elapsed()
     }

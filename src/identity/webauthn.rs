@@ -217,6 +217,7 @@ impl PasskeySite {
 
     /// What a browser is asked that is to make a passkey, and what it will be held to. `name` and `shown` are what the person reads when they
     /// choose among passkeys; `present` are the ids of those that they have.
+    #[allow(clippy::disallowed_methods, reason = "the library draws its challenge by itself, of the system's randomness")]
     pub fn make(&self, handle: UserHandle, (name, shown): (&str, &str), present: Vec<Vec<u8>>) -> Result<(Value, Making), Fault> {
         let (asked, making) = self
             .webauthn
@@ -249,6 +250,7 @@ impl PasskeySite {
     }
 
     /// What a browser is asked whose person signs in with whichever passkey they choose, and what it will be held to.
+    #[allow(clippy::disallowed_methods, reason = "the library draws its challenge by itself, of the system's randomness")]
     pub fn ask(&self) -> Result<(Value, Asking), Fault> {
         let (asked, asking) = self.webauthn.start_discoverable_authentication().map_err(|_| Fault::Defect(Reason::Defect))?;
         let mut options = to_json(&asked.public_key)?;

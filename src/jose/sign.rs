@@ -216,7 +216,7 @@ impl SigningKey {
     /// Signs bytes; the signature is as JWS writes it.
     pub(super) fn sign(&self, message: &[u8]) -> Result<Vec<u8>, SignError> {
         match &self.pair {
-            Pair::Ec(_, pair) => pair.sign(&SystemRandom::new(), message).map(|signature| signature.as_ref().to_vec()),
+            Pair::Ec(_, pair) => pair.sign(&of_signatures(), message).map(|signature| signature.as_ref().to_vec()),
             Pair::Ed25519(pair) => pair.try_sign(message).map(|signature| signature.as_ref().to_vec()),
             Pair::Rsa(pair) => {
                 let encoding: &'static dyn RsaEncoding = match self.algorithm {
@@ -227,11 +227,17 @@ impl SigningKey {
                     Algorithm::ES256 | Algorithm::ES384 | Algorithm::ES512 | Algorithm::EdDSA => return Err(SignError::Failed),
                 };
                 let mut signature = vec![0u8; pair.public_modulus_len()];
-                pair.sign(encoding, &SystemRandom::new(), message, &mut signature).map(|()| signature)
+                pair.sign(encoding, &of_signatures(), message, &mut signature).map(|()| signature)
             }
         }
         .map_err(|_| SignError::Failed)
     }
+}
+
+/// What a scheme draws for itself in a signature: the number of ECDSA, the salt of RSA-PSS. AWS-LC takes no other source than its own.
+#[allow(clippy::disallowed_methods, reason = "nothing is decided by it, and AWS-LC takes nothing else")]
+fn of_signatures() -> SystemRandom {
+    SystemRandom::new()
 }
 
 /// Header, payload and signature in one string, allocated once.

@@ -259,6 +259,12 @@ impl HostName {
     }
 }
 
+/// Tickets of one policy and of one epoch. A resumed connection is judged as a new one is, so what the clock of its keys says decides nothing.
+#[allow(clippy::disallowed_methods, reason = "its keys roll by the machine's clock, and resumption carries no verdict")]
+fn ticketer() -> Result<Arc<dyn rustls::server::ProducesTickets>, PolicyError> {
+    Ticketer::new().map_err(PolicyError::Setup)
+}
+
 fn address(text: &str) -> Option<IpAddr> {
     let unbracketed = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
     unbracketed.parse().ok()
@@ -314,7 +320,7 @@ impl HostPolicy {
             Some(tcp) => tcp.alpn.clone(),
         };
         // rustls resumes whatever its ticketer and storage know, whichever policy they came from.
-        config.ticketer = Ticketer::new().map_err(PolicyError::Setup)?;
+        config.ticketer = ticketer()?;
         config.session_storage = ServerSessionMemoryCache::new(REMEMBERED_SESSIONS);
         Ok(Self {
             id,
