@@ -141,7 +141,8 @@ fn passkey_site(settings: &Settings, issuer: &Issuer) -> anyhow::Result<Option<P
     PasskeySite::new(issuer, rp_id.as_deref(), &settings.pages.name, CEREMONY).context("[passkeys]")
 }
 
-async fn open_keys(loaded: &Loaded, store: &Store, now: Timestamp) -> anyhow::Result<PersonKeys> {
+/// The keys of people, beside an open store.
+pub async fn open_keys(loaded: &Loaded, store: &Store, now: Timestamp) -> anyhow::Result<PersonKeys> {
     PersonKeys::open(&loaded.settings.store, &loaded.base_dir, store, now).await.context("[store]")
 }
 

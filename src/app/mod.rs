@@ -51,7 +51,7 @@ use revocation_lists::ListFetcher;
 use stored_anchors::StoredTrust;
 
 pub use control::{ControlError, Question, ask};
-pub use identity::{OpenPeople, open_people};
+pub use identity::{OpenPeople, open_keys, open_people};
 pub use revocation_lists::fetch_lists;
 pub use server::{master_keys, open_store, registration_rules};
 pub use stored_anchors::{check_stored, load_stored_anchors};
@@ -94,7 +94,13 @@ impl App {
         if settings.listener.is_empty() {
             bail!("`listener`: there is none, and so no address to listen on: write a [[listener]]");
         }
-        metrics::install().context("metrics")?;
+        match metrics::install() {
+            // A program that embeds this one collects them itself.
+            Err(problem @ metrics::MetricsError::Taken) => {
+                tracing::warn!(%problem, "this process's metrics are that one's to tell")
+            }
+            installed => installed.context("metrics")?,
+        }
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let randomness: Arc<dyn Randomness> = Arc::new(SystemRandomness);
         stored_anchors::check_consent(loaded)?;

@@ -7,7 +7,7 @@ use anyhow::bail;
 use clap::{Args, Subcommand};
 
 use super::{ConfigArgument, print};
-use crate::app::{ControlError, Question, ask, master_keys, open_store};
+use crate::app::{ControlError, Question, ask, master_keys, open_keys, open_store};
 use crate::domain::{Clock as _, SystemClock};
 use crate::jose::random::SystemRandomness;
 use crate::store::maintenance;
@@ -143,7 +143,9 @@ impl Check {
     async fn run(self) -> anyhow::Result<()> {
         let loaded = self.config.load()?;
         let store = open_store(&loaded, &SystemClock::new(), &SystemRandomness).await?;
+        let keys = open_keys(&loaded, &store, SystemClock::new().now()?).await?;
         let checked = store.check(&loaded.settings.store, &loaded.base_dir).await;
+        keys.close().await;
         store.close().await;
         let checked = checked?;
         if checked.broken > 0 {

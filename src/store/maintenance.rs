@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 
 use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection};
 
-use super::engine::{Target, create_new_file, sqlite_options};
+use super::engine::{Db, Target, create_new_file, sqlite_options};
 use super::migration::{self, Found};
 use super::reseal::{RowKey, page};
-use super::sealed::{SEALED_COLUMNS, Under};
-use super::{Store, StoreError, check_canary, master_key_error, seal_key};
+use super::sealed::{PERSON_KEYS_SEALED_COLUMNS, SEALED_COLUMNS, SealedColumn, Under};
+use super::{Store, StoreError, check_canary, master_key_error, person_key, seal_key};
 use crate::config::settings::StoreSettings;
 use crate::seal::MasterKeys;
 
@@ -125,39 +125,53 @@ pub async fn restore(
 }
 
 impl Store {
-    /// Reads everything: SQLite's own check of its file, then every sealed value is opened.
+    /// Reads everything: SQLite's own check of its files, then every sealed value is opened, down to the person's own seal where it says whose it
+    /// is. People's keys too, once their database is open.
     pub async fn check(&self, settings: &StoreSettings, base_dir: &Path) -> Result<Checked, StoreError> {
-        if let Target::Sqlite(path) = Target::parse(&settings.url, base_dir)? {
-            sound(&path).await?;
+        let mut targets = vec![Target::parse(&settings.url, base_dir)?];
+        let mut databases: Vec<(&Db, &'static [SealedColumn])> = vec![(&self.inner.db, SEALED_COLUMNS)];
+        if let Some(people) = self.inner.people.get() {
+            targets.push(person_key::target(settings, base_dir)?);
+            databases.push((&**people.db(), PERSON_KEYS_SEALED_COLUMNS));
+        }
+        for target in targets {
+            if let Target::Sqlite(path) = target {
+                sound(&path).await?;
+            }
         }
         let mut checked = Checked::default();
-        for column in SEALED_COLUMNS {
+        for (db, column) in databases.into_iter().flat_map(|(db, columns)| columns.iter().map(move |column| (db, column))) {
             let mut after = RowKey::least(column.keyed);
             loop {
                 // No value begins with a zero byte.
-                let rows = page(&self.inner.db, column, &after, &[0], PAGE).await?;
+                let rows = page(db, column, &after, &[0], PAGE).await?;
                 let Some((last, _)) = rows.last() else { break };
                 after = last.clone();
                 for (row, value) in &rows {
-                    let name = row.name();
-                    let opened = match column.under {
-                        Under::Ring | Under::Person | Under::Lasting => self.unseal(column, &name, value),
-                        Under::Master => {
-                            let context = column.context(&self.inner.deployment, &name);
-                            self.inner.masters.unwrap(&context, value).map_err(|problem| column.broken(&name, problem))
-                        }
-                    };
-                    match opened {
-                        Ok(_) => checked.opened += 1,
-                        Err(problem) => {
+                    match self.opens(column, &row.name(), value).await {
+                        Ok(()) => checked.opened += 1,
+                        Err(problem @ (StoreError::Seal { .. } | StoreError::Corrupt(_))) => {
                             tracing::error!(%problem, "a sealed value does not open");
                             checked.broken += 1;
                         }
+                        Err(problem) => return Err(problem),
                     }
                 }
             }
         }
         Ok(checked)
+    }
+
+    async fn opens(&self, column: &SealedColumn, row: &str, value: &[u8]) -> Result<(), StoreError> {
+        match column.under {
+            // A removed person's is nobody's any more, and shut for good.
+            Under::Person if self.inner.people.get().is_some() => self.unseal_of(column, row, value).await.map(drop),
+            Under::Ring | Under::Person | Under::Lasting => self.unseal(column, row, value).map(drop),
+            Under::Master => {
+                let context = column.context(&self.inner.deployment, row);
+                self.inner.masters.unwrap(&context, value).map(drop).map_err(|problem| column.broken(row, problem))
+            }
+        }
     }
 }
 

@@ -146,7 +146,7 @@ pub(super) async fn read_key(store: &Store, db: &Db, subject: &Subject) -> Resul
     row.map(|(sealed,)| opened(store, subject, &sealed)).transpose()
 }
 
-fn target(settings: &StoreSettings, base_dir: &Path) -> Result<Target, StoreError> {
+pub(super) fn target(settings: &StoreSettings, base_dir: &Path) -> Result<Target, StoreError> {
     let named = settings.person_keys_url.as_deref();
     let in_key = |error| match error {
         StoreError::Url(problem) => StoreError::PersonKeys(problem),
@@ -194,7 +194,7 @@ const MAKE_SCHEMA: &str = "CREATE SCHEMA IF NOT EXISTS symbolon_person_keys";
 impl Store {
     /// The keys of people that were opened beside this store.
     pub(super) fn person_keys(&self) -> PersonKeys {
-        PersonKeys { db: self.inner.people.get().expect("open").db(), store: self.clone() }
+        PersonKeys { db: self.inner.people.get().expect("open").db().clone(), store: self.clone() }
     }
 }
 

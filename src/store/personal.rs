@@ -27,9 +27,8 @@ impl People {
         Self { db, held: Mutex::default() }
     }
 
-    #[cfg(test)]
-    pub(super) fn db(&self) -> Arc<Db> {
-        self.db.clone()
+    pub(super) const fn db(&self) -> &Arc<Db> {
+        &self.db
     }
 
     fn held(&self, subject: &Subject) -> Option<Arc<PersonKey>> {

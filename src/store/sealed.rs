@@ -129,7 +129,6 @@ sealed_columns! {
 
 sealed_columns! {
     /// Those of the database of people's keys.
-    #[cfg(test)]
     PERSON_KEYS_SEALED_COLUMNS:
     /// A person's key, in the database of people's keys.
     PERSON_KEY = Lasting "person_key" "key_sealed" by Text "subject";

@@ -2,9 +2,10 @@
 //! thief has who finds an older backup.
 
 use super::super::personal::is_of_person;
-use super::reseal::{RowKey, page};
+use super::reseal::{RowKey, page, put};
 use super::sealed::{CONSENT, GRANT_FAMILY, PERSON_KEY, PERSON_KEYS_SEALED_COLUMNS, SEALED_COLUMNS, SealedColumn, Under};
 use super::trial::{Mark, TRIALS};
+use super::work::Work;
 use super::*;
 use crate::domain::{FamilyId, Subject};
 use crate::seal::{PersonKey, named_person};
@@ -118,6 +119,42 @@ on_both_engines! {
             assert!(store.device_authorization(&mark.secret, super::super::trial::NOW).await.expect("answered").is_none());
             assert!(store.interaction(&mark.secret, super::super::trial::NOW).await.expect("answered").is_none());
         }
+    }
+
+    /// A check opens what is a person's with the person's key, and looks at the keys' own database.
+    async fn a_check_goes_down_to_the_persons_seal(place: &Place) {
+        let store = place.open().await;
+        for name in ["checked", "beside"] {
+            (super::super::consent::TRIAL.write)(&store, &Mark::new(name)).await;
+        }
+        let check = async || store.check(&place.settings, place.directory.path()).await.expect("checked");
+        let sound = check().await;
+        let keys = store.person_keys().db();
+        let of_keys = page(&keys, &PERSON_KEY, &RowKey::least(PERSON_KEY.keyed), &[0], 10).await.expect("rows").len() as u64;
+        assert!(sound.broken == 0 && of_keys >= 2 && sound.opened > of_keys, "{sound:?}, {of_keys} keys");
+        // The outer seal is whole, what is in it is not.
+        let rows = page(&store.inner.db, &CONSENT, &RowKey::least(CONSENT.keyed), &[0], 10).await.expect("rows");
+        let (row, value) = rows.first().expect("a row");
+        let name = row.name();
+        let mut inner = store.unseal(&CONSENT, &name, value).expect("opens").to_vec();
+        *inner.last_mut().expect("bytes") ^= 1;
+        let changed = store.seal(&CONSENT, &name, &inner).expect("sealed");
+        let replace = async |db: &Db, column: &SealedColumn, row: &RowKey, now: &[u8], before: &[u8]| {
+            let mut work = Work::begin(db).await.expect("begun");
+            assert_eq!(put(&mut work, column, row, now, before).await.expect("put"), 1);
+            work.commit().await.expect("committed");
+        };
+        replace(&store.inner.db, &CONSENT, row, &changed, value).await;
+        assert_eq!((check().await.opened, check().await.broken), (sound.opened - 1, 1));
+        replace(&store.inner.db, &CONSENT, row, value, &changed).await;
+        assert_eq!(check().await, sound);
+        // A key that does not open counts itself, and whatever only it opens when nobody holds it in memory.
+        let rows = page(&keys, &PERSON_KEY, &RowKey::least(PERSON_KEY.keyed), &[0], 10).await.expect("rows");
+        let [(row, value), (_, other), ..] = &rows[..] else { panic!("{} keys", rows.len()) };
+        replace(&keys, &PERSON_KEY, row, other, value).await;
+        assert_eq!((check().await.opened, check().await.broken), (sound.opened - 1, 1));
+        replace(&keys, &PERSON_KEY, row, value, other).await;
+        assert_eq!(check().await, sound);
     }
 
     /// What an earlier version wrote without the person's key opens, and is sealed with it at the next change of the ring's keys.
