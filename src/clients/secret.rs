@@ -252,6 +252,20 @@ mod tests {
         assert_eq!(SharedSecret::new(short, Some(MacAlgorithm::HS384)).err(), Some(SecretError::ShortFor(MacAlgorithm::HS384)));
     }
 
+    /// The documented one, which was computed by another program.
+    #[test]
+    fn the_hash_is_what_the_documentation_says() {
+        use crate::seal::{DataKey, KeyRing};
+        let key = |id: &str| DataKey { id: id.parse().expect("valid"), key: Redacted::new(std::array::from_fn(|at| at as u8)) };
+        let ring = KeyRing::new(&key("one"), &[], &key("lasting"));
+        let key = SecretKey::new(ring.lasting_key("client-secret"));
+        let kept =
+            SecretHash::of(&"alice".parse().expect("a client id"), "abcdefghijklmnopqrstuvwxyz012345", &key).expect("strong");
+        let written: String = kept.to_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(written, "04c0baec6432446ff938551108c3a09597954db68aaae596b5b088eb07962937e7");
+        assert!(include_str!("../../docs/sealing.md").contains(&format!("`{written}`")));
+    }
+
     #[test]
     fn a_hash_is_of_one_client_one_secret_and_one_deployment() {
         let [alice, bob] = ["alice", "bob"].map(|name| name.parse::<ClientId>().expect("a client id"));

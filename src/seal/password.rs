@@ -1,7 +1,7 @@
 //! Passwords: Argon2id (RFC 9106), off the asynchronous threads, so many at once and so many waiting.
 //!
-//! Only what people choose is hashed slowly. Secrets that we generate have 128 bits or more: nobody can guess them, so a keyed hash
-//! is all they need.
+//! Only what people choose is hashed slowly. Secrets that we generate have 80 bits (recovery codes, of which few are tried) or 128 and more: nobody
+//! can guess them, so a keyed hash is all they need.
 
 use std::fmt;
 use std::sync::Arc;

@@ -26,25 +26,12 @@ impl Store {
 const INSERT: &str = "INSERT INTO secret (name, value_sealed) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING";
 const ONE: &str = "SELECT value_sealed FROM secret WHERE name = $1";
 
-/// Randomness that is none: the secret is the mark's.
-#[cfg(test)]
-#[derive(Debug)]
-struct Marked<'a>(&'a super::trial::Mark);
-
-#[cfg(test)]
-impl Randomness for Marked<'_> {
-    fn fill(&self, bytes: &mut [u8]) -> Result<(), crate::domain::RandomnessUnavailable> {
-        bytes.iter_mut().zip(self.0.secret.bytes()).for_each(|(byte, of)| *byte = of);
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 pub(super) const TRIAL: super::trial::Trial = super::trial::Trial {
     table: "secret",
     write: |store, mark| {
         Box::pin(async move {
-            store.secret(&mark.name, &Marked(mark)).await.expect("made");
+            store.secret(&mark.name, mark).await.expect("made");
         })
     },
     stands: |store, mark| {

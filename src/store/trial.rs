@@ -10,7 +10,7 @@ use std::str::FromStr;
 use futures_util::future::BoxFuture;
 
 use super::{RuleWindow, Store};
-use crate::domain::Timestamp;
+use crate::domain::{Randomness, RandomnessUnavailable, Timestamp};
 use crate::event::{AuditEvent, Trailed};
 use crate::jose::{base64url, digest::sha256};
 use crate::seal::PersonKey;
@@ -77,6 +77,14 @@ impl Mark {
 
     pub(super) fn event(&self) -> Trailed {
         Trailed { time: NOW, event: AuditEvent::Reloaded { what: self.name.clone() } }
+    }
+}
+
+/// Randomness that is none: what is drawn is the mark's secret.
+impl Randomness for Mark {
+    fn fill(&self, bytes: &mut [u8]) -> Result<(), RandomnessUnavailable> {
+        bytes.iter_mut().zip(self.secret.bytes()).for_each(|(byte, of)| *byte = of);
+        Ok(())
     }
 }
 

@@ -1,6 +1,8 @@
 //! The ring's keys: made once, rotated, resealed, deleted; master keys changed.
 
+use super::super::seal_key::{RING, insert};
 use super::sealed::{CANARY, SIGNING_KEY, WRAPPED_KEY};
+use super::work::Work;
 use super::*;
 
 fn later(seconds: i64) -> Timestamp {
@@ -191,33 +193,60 @@ on_both_engines! {
         assert_eq!(store.ring().key_ids(), [fresh.id]);
     }
 
+    /// What client secrets are hashed with is the deployment's own, at every process, whatever becomes of the ring's keys.
+    async fn the_key_of_client_secrets_lasts(place: &Place) {
+        let (store, elsewhere) = (place.open().await, Place::sqlite());
+        let hash = |store: &Store| store.secret_key().hash(b"a secret");
+        let before = hash(&store);
+        assert_ne!(hash(&elsewhere.open().await), before, "another deployment under the same master key");
+        rotate(&store, later(0)).await;
+        store.take_in_seal_keys(later(AFTER_SETTLING)).await.expect("taken in");
+        reseal(&store, later(AFTER_SETTLING)).await;
+        assert_eq!(store.delete_seal_keys(later(30 * DAY)).await.expect("deleted").len(), 1);
+        store.close().await;
+        assert_eq!(hash(&place.open().await), before);
+        // Under another master key too, as a restored copy is opened later.
+        let renewed = place.try_open(masters(&[("second", 2), ("first", 1)]), NOW).await.expect("opens");
+        assert_eq!(hash(&renewed), before);
+    }
+
     /// At the most nothing is lost: another rotation is refused, with the remedy, until a key has gone.
     async fn there_are_at_most_a_thousand_keys_of_the_ring(place: &Place) {
         let store = place.open().await;
+        let oldest = super::super::trial::Mark::new("oldest");
+        (super::super::client::SECRET_TRIAL.write)(&store, &oldest).await;
         for number in 1..20 {
             rotate(&store, later(number)).await;
         }
         // However fast they came, each seals from when the one before it does not.
         let keys = store.seal_keys().await.expect("keys");
         assert!(keys.len() == 20 && keys.windows(2).all(|pair| pair[0].retired == Some(pair[1].activates)));
-        // The rest are there by name alone.
+        // As many rotations again and again would make, without their time.
+        let mut work = Work::begin(&store.inner.db).await.expect("begun");
+        for _ in 20..1_000 {
+            let (masters, of) = (store.master_keys(), store.deployment());
+            insert(&mut work, masters, of, RING, &SystemRandomness, NOW, NOW).await.expect("a key");
+        }
+        work.commit().await.expect("committed");
         execute(
             &store,
-            "INSERT INTO seal_key (id, purpose, created, activates, retired, bearers_expire, master_key, wrapped_sealed) \
-             WITH RECURSIVE numbers(n) AS (SELECT 21 UNION ALL SELECT n + 1 FROM numbers WHERE n < 1000) \
-             SELECT 'filled-' || n, purpose, created, activates, activates + 1, 0, master_key, wrapped_sealed FROM numbers, \
-             (SELECT * FROM seal_key WHERE purpose = 'ring' ORDER BY activates LIMIT 1) AS oldest",
+            "UPDATE seal_key SET retired = activates + 1 WHERE purpose = 'ring' AND retired IS NULL \
+             AND activates < (SELECT MAX(activates) FROM seal_key)",
         )
         .await;
+        store.close().await;
+        // Who starts then opens what any of them sealed.
+        let store = place.open().await;
+        assert_eq!(store.ring().key_ids().len(), 1_000);
+        assert!((super::super::client::SECRET_TRIAL.stands)(&store, &oldest).await);
         let before = contents(&store).await;
         let refused = store.rotate_seal_key(&SystemRandomness, later(1_000)).await.expect_err("too many");
         assert!(matches!(refused, StoreError::TooManySealKeys(1_000)), "{refused}");
         assert!(refused.to_string().contains("1000 seal keys") && refused.to_string().contains("reseal"), "{refused}");
         assert_eq!(contents(&store).await, before);
-        execute(&store, "DELETE FROM seal_key WHERE id LIKE 'filled-%'").await;
         store.take_in_seal_keys(later(1_000)).await.expect("taken in");
         reseal(&store, later(1_000)).await;
-        assert_eq!(store.delete_seal_keys(later(10 * DAY)).await.expect("deleted").len(), 19);
+        assert_eq!(store.delete_seal_keys(later(10 * DAY)).await.expect("deleted").len(), 999);
         rotate(&store, later(10 * DAY)).await;
     }
 
