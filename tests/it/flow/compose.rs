@@ -112,6 +112,26 @@ impl Compose {
         self.program(&words, &BTreeMap::new()).stderr(Stdio::null()).status().await.expect("it runs")
     }
 
+    /// That of PostgreSQL, asked of the server that is at hand, about its own user.
+    async fn check_of_postgres(&self, database: &str) -> ExitStatus {
+        let mut words = self.words(&self.service("postgres")["healthcheck"]["test"]);
+        assert_eq!(words.remove(0), "CMD");
+        let program = postgres::program(&words.remove(0));
+        words.extend(["--dbname".to_owned(), database.to_owned()]);
+        Command::new(program).args(words).stdout(Stdio::null()).status().await.expect("it runs")
+    }
+
+    /// What each service waits for before it starts, and how.
+    fn conditions(&self) -> BTreeMap<String, Vec<(String, String)>> {
+        let text = |yaml: &Yaml| yaml.as_str().expect("text").to_owned();
+        let services = self.document["services"].as_hash().expect("services").iter();
+        let waits = services.map(|(name, service)| {
+            let of = service["depends_on"].as_hash().into_iter().flatten();
+            (text(name), of.map(|(other, how)| (text(other), text(&how["condition"]))).collect())
+        });
+        waits.collect()
+    }
+
     /// Starts a service, whose health check says no before and at last yes.
     async fn healthy(&self, name: &str) -> Child {
         assert!(!self.check(name).await.success(), "{name} is said to be healthy before it was started");
@@ -131,14 +151,29 @@ async fn every_service_of_the_compose_file_runs() {
     let Some(database) = postgres::database().await else { return };
     let dir = tempfile::tempdir().expect("a directory");
     let compose = Compose::new(dir.path(), &database);
-    // Twice: it makes what is missing, and nothing else.
-    for _ in 0..2 {
-        let status = compose.command("setup").status().await.expect("it runs");
-        assert!(status.success(), "setup: {status}");
+    let mut running = Vec::new();
+    let mut done: Vec<String> = Vec::new();
+    let waits = compose.conditions();
+    while done.len() < waits.len() {
+        // Whatever waits for nothing any more.
+        let next = waits.iter().find(|(name, of)| !done.contains(*name) && of.iter().all(|(other, _)| done.contains(other)));
+        let (name, _) = next.unwrap_or_else(|| panic!("what is left waits for itself: {done:?} of {waits:?}"));
+        let ends = waits.values().flatten().any(|(other, how)| other == name && how == "service_completed_successfully");
+        if name == "postgres" {
+            assert!(compose.check_of_postgres(&database).await.success(), "its health check says no");
+        } else if ends {
+            assert!(compose.service(name)["healthcheck"].is_badvalue(), "{name} ends: nobody waits for its health");
+            // Twice: it makes what is missing, and nothing else.
+            for _ in 0..2 {
+                let status = compose.command(name).status().await.expect("it runs");
+                assert!(status.success(), "{name}: {status}");
+            }
+        } else {
+            running.push(compose.healthy(name).await);
+        }
+        done.push(name.clone());
     }
-    let _server = compose.healthy("server").await;
-    let _upstream = compose.healthy("upstream").await;
-    let _gateway = compose.healthy("gateway").await;
+    assert_eq!((done.len(), running.len()), (5, 3), "{done:?}");
 
     let state = dir.path().join("state");
     let read = |name: &str| std::fs::read_to_string(state.join(name)).expect(name);

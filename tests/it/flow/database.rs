@@ -70,6 +70,26 @@ async fn a_check_opens_every_sealed_value() {
     assert!(symbolon(&dir, &["db", "check"]).await.failed().contains("1 sealed values do not open, 4 do"));
 }
 
+/// A schema is made before any server starts, and a second time there is nothing to do.
+#[tokio::test]
+async fn a_schema_is_made_ahead_of_the_first_start() {
+    let mut stack = Setup { without_gateway: true, ..Setup::default() }.prepare("sqlite:symbolon.db".into()).await;
+    let dir = stack.dir.path().to_owned();
+    for part in ["symbolon.db", "symbolon.db-wal", "symbolon.db-shm"] {
+        let _ = std::fs::remove_file(stack.path(part));
+    }
+    let status = symbolon(&dir, &["db", "status"]).await.ok();
+    let known =
+        status.split("this program brings it to ").nth(1).and_then(|rest| rest.lines().next()).expect("a version").to_owned();
+    assert!(status.contains("schema      none yet") && !stack.path("symbolon.db").exists(), "{status}");
+    assert_eq!(symbolon(&dir, &["db", "migrate"]).await.ok(), format!("schema version none -> {known}\n"));
+    let status = symbolon(&dir, &["db", "status"]).await.ok();
+    assert!(status.contains(&format!("schema      {known}, the newest this program knows")), "{status}");
+    assert_eq!(symbolon(&dir, &["db", "migrate"]).await.ok(), format!("schema version {known} -> {known}\n"));
+    stack.start_server().await;
+    assert_eq!(symbolon(&dir, &["db", "status"]).await.ok(), status, "nothing was left to be done");
+}
+
 /// A database that a newer program migrated is left alone, by every command, with both versions named.
 #[tokio::test]
 async fn a_newer_database_is_refused() {

@@ -133,6 +133,21 @@ echo "--- config"
 "$SYMBOLON" client list --config "$CONFIG"
 "$SYMBOLON" user show "$PERSON" --config "$CONFIG"
 "$SYMBOLON" explain cert "$ALICE_CERT" --client "$ALICE_ID" --config "$CONFIG"
+"$SYMBOLON" config print --config "$CONFIG" > /dev/null
+"$SYMBOLON" client show "$ALICE_ID" --config "$CONFIG" > alice.json
+"$SYMBOLON" client apply alice.json --config "$CONFIG"
+"$SYMBOLON" keys list --config "$CONFIG"
+"$SYMBOLON" keys list-seal --config "$CONFIG" > /dev/null
+"$SYMBOLON" anchor list --config "$CONFIG" > /dev/null
+"$SYMBOLON" db status --config "$CONFIG"
+"$SYMBOLON" db check --config "$CONFIG"
+"$SYMBOLON" reload --config "$CONFIG"
+"$SYMBOLON" reload --config "$GATEWAY_CONFIG"
+"$SYMBOLON" gateway check --config "$GATEWAY_CONFIG"
+echo "--- metadata"
+curl -s --cacert "$CA" "$MTLS_URL/.well-known/oauth-authorization-server"
+echo
+echo "$ISSUER"
 echo "--- audience"
 echo "$AUDIENCE"
 echo "--- token"
@@ -152,6 +167,12 @@ token
     for words in ["symbolon.toml: ok", "gateway.toml: ok", "alice", "mallory", "ada"] {
         assert!(configured.contains(words), "{words}: {told}");
     }
+    for words in ["unchanged alice", "ES256", "the newest this program knows", "every sealed value opens"] {
+        assert!(configured.contains(words), "{words}: {told}");
+    }
+    let (metadata, issuer) = part("metadata").split_once('\n').expect("two lines");
+    let metadata: serde_json::Value = serde_json::from_str(metadata).expect("JSON");
+    assert_eq!(metadata["issuer"].as_str(), Some(issuer), "at the host for certificates too");
     let answer: serde_json::Value = serde_json::from_str(part("token").lines().next().unwrap_or_default()).expect("an answer");
     let payload = answer["access_token"].as_str().and_then(|token| token.split('.').nth(1)).expect("a JWT");
     let claims: serde_json::Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).expect("base64url")).expect("claims");

@@ -101,6 +101,15 @@ impl TcpUpstream {
         });
     }
 
+    /// Waits until so many connections have come to their end, whichever way.
+    pub async fn wait_for_end(&self, connections: usize) {
+        let started = Instant::now();
+        while self.with(|state| state.ended + state.broken) < connections {
+            assert!(started.elapsed() < PATIENCE, "{connections} connections do not end");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
     /// Waits until so many connections have ended as they should, and so many were reset.
     #[track_caller]
     pub fn wait_for_ends(&self, ended: usize, broken: usize) -> impl Future<Output = ()> + use<> {

@@ -103,21 +103,21 @@ async fn a_full_queue_issues_nothing_that_it_cannot_record() {
 #[tokio::test]
 async fn a_crash_loses_no_event_that_is_a_tenth_of_a_second_old() {
     let mut stack = Stack::start().await;
-    // A machine that is busy elsewhere may be late once; a program that keeps events for longer is late each time.
+    // A machine that is busy elsewhere may be late once or twice; a program that keeps events for longer, whatever its rhythm, is late mostly.
     let mut late = Vec::new();
-    for _ in 0..5 {
+    for pause in [0, 37, 61, 89, 113] {
+        tokio::time::sleep(Duration::from_millis(pause)).await;
         let token = stack.token(&stack.alice).await;
         tokio::time::sleep(Duration::from_millis(100)).await;
         stack.server.take().expect("a server").kill().await;
         let jti = claims(&token)["jti"].clone();
         let found = stack.events("server-audit.jsonl").iter().any(|event| event["token_id"] == jti);
         stack.start_server().await;
-        match found {
-            true => return,
-            false => late.push(jti),
+        if !found {
+            late.push(jti);
         }
     }
-    panic!("killed after 100 ms, and in no trail: {late:?}");
+    assert!(late.len() <= 2, "killed after 100 ms, and in no trail: {late:?}");
 }
 
 /// Tells which tables anybody writes to.

@@ -121,7 +121,7 @@ async fn another_certificate_needs_a_session_of_its_own() {
 /// A provider that signs in without asking, and sessions that are over at once: the browser is told so after a few turns.
 #[tokio::test]
 async fn nobody_is_led_in_a_circle() {
-    let short = [("back_channel_logout = true", "idle_seconds = 1\nlifetime_seconds = 1")];
+    let short = [("back_channel_logout = true", "idle_seconds = 2\nlifetime_seconds = 2")];
     let stack = with_sessions(&short, Setup::default()).await;
     let mut bob = Person::new(&stack);
     let mut led = bob.follow("/app").await;
@@ -129,7 +129,7 @@ async fn nobody_is_led_in_a_circle() {
     for turn in 0..4 {
         let callback = bob.at_provider(&stack, &led).await;
         assert_eq!(bob.follow(&callback).await.status, 303, "turn {turn}");
-        tokio::time::sleep(std::time::Duration::from_millis(1_100)).await;
+        tokio::time::sleep(std::time::Duration::from_millis(2_100)).await;
         led = bob.follow("/app").await;
         let expected = if turn < 3 { (303, "gateway_session_expired") } else { (403, "gateway_sign_in_circle") };
         assert_eq!(verdict(&stack, &led).await, (expected.0, expected.1.to_owned()), "turn {turn}");

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use super::passed;
 use crate::harness::client::PATIENCE;
-use crate::harness::{Engine, Setup, Stack, postgres};
+use crate::harness::{Engine, Setup, Stack, left_out, postgres};
 
 const UNAVAILABLE: (u16, &str, &str) = (503, "temporarily_unavailable", "store_unavailable");
 
@@ -43,7 +43,7 @@ fn ticks(process: u32) -> u64 {
 }
 
 /// A loop that waits for nothing would take all of a second; what goes on by itself, in a build without optimization, a few hundredths.
-async fn rests(process: u32, state: &str) {
+pub(super) async fn rests(process: u32, state: &str) {
     let before = ticks(process);
     tokio::time::sleep(Duration::from_millis(1_000)).await;
     let used = ticks(process) - before;
@@ -56,9 +56,66 @@ async fn limit_files(process: u32, bytes: &str) {
     assert!(status.success());
 }
 
-/// No file can grow: the same to SQLite as a full disk.
+/// A file system of its own, of sixteen megabytes; nothing where this user may mount none.
+struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    async fn mount() -> Option<Self> {
+        let place = tempfile::tempdir().expect("a directory");
+        let mut command = tokio::process::Command::new("mount");
+        command.args(["-t", "tmpfs", "-o", "size=16m", "tmpfs"]).arg(place.path()).stderr(std::process::Stdio::null());
+        let mounted = command.status().await.is_ok_and(|status| status.success());
+        if !mounted {
+            left_out::left_out("a disk that is full: file systems cannot be mounted here");
+        }
+        mounted.then_some(Self(place))
+    }
+
+    /// Takes what space there is left.
+    fn fill(&self) {
+        let mut file = std::fs::File::create(self.0.path().join("filler")).expect("a file");
+        while std::io::Write::write_all(&mut file, &[0; 4_096]).is_ok() {}
+    }
+
+    fn free(&self) {
+        std::fs::remove_file(self.0.path().join("filler")).expect("removed");
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount").arg("--lazy").arg(self.0.path()).status();
+    }
+}
+
+/// The disk of the database is full (`ENOSPC`): SQLite says so, and what is done about it.
 #[tokio::test]
 async fn a_full_disk_stops_writing_and_nothing_else() {
+    let Some(disk) = SmallDisk::mount().await else { return };
+    let mut stack = Setup::default().prepare(format!("sqlite:{}/symbolon.db", disk.0.path().display())).await;
+    stack.start_server().await;
+    stack.start_gateway().await;
+    let process = stack.server.as_ref().expect("running").id();
+    let tokens = [stack.token(&stack.alice).await, stack.token(&stack.alice).await];
+    disk.fill();
+    let started = Instant::now();
+    loop {
+        let token = stack.token(&stack.alice).await;
+        if stack.revoke(&stack.alice, &token).await.status != 200 {
+            break;
+        }
+        assert!(started.elapsed() < PATIENCE, "the disk is never full");
+    }
+    only_writing_fails(&stack, &tokens[0]).await;
+    rests(process, "full").await;
+    disk.free();
+    recovers(&stack, &tokens[0]).await;
+    recovers(&stack, &tokens[1]).await;
+}
+
+/// No file can grow (`EFBIG`): neither the database nor the audit trail.
+#[tokio::test]
+async fn files_that_cannot_grow_stop_writing_and_nothing_else() {
     let stack = Setup::default().start().await;
     let process = stack.server.as_ref().expect("running").id();
     let tokens = [stack.token(&stack.alice).await, stack.token(&stack.alice).await];
@@ -204,6 +261,7 @@ async fn a_restarted_postgres_is_found_again() {
         assert_eq!(stack.revoke(&stack.alice, &before).await.status, 200);
         database.crash();
         only_writing_fails(&stack, &token).await;
+        rests(stack.server.as_ref().expect("running").id(), "without its database").await;
         database.start_again();
         recovers(&stack, &token).await;
         assert_eq!(stack.introspect(&before).await["active"], false, "it was answered before the crash");

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions as _, Connection as _};
 
+use super::cut_off::rests;
 use super::{passed, refused};
 use crate::harness::{Call, Setup, Stack};
 
@@ -167,6 +168,7 @@ async fn a_locked_database_delays_what_must_be_written_and_nothing_else() {
     let another = stack.token(&stack.alice).await;
     let answer = stack.at_gateway(&stack.alice, &another).await;
     passed(&stack, &answer, "issuing and admitting need no write");
+    rests(stack.server.as_ref().expect("running").id(), "locked").await;
 
     lock.rollback().await.expect("unlocked");
     assert_eq!(stack.revoke(&stack.alice, &token).await.status, 200);

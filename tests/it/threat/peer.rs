@@ -78,6 +78,37 @@ async fn an_idle_http2_connection_is_let_go_and_a_used_one_is_not() {
     stack.upstream.assert_untouched();
 }
 
+/// A message of the handshake tells its size first: nobody waits for one beyond 64 KiB, and nobody keeps it.
+#[tokio::test]
+async fn a_handshake_message_has_a_limit() {
+    let stack = Setup { gateway: "\n[limits]\nhandshake_seconds = 20\n".into(), ..Setup::default() }.start().await;
+    let token = stack.token(&stack.alice).await;
+    for authority in [&stack.gateway_authority, &stack.mtls_authority] {
+        // A record of the handshake (RFC 8446 §5.1) with the beginning of a ClientHello of so many bytes (§4).
+        let begun = async |length: u32| {
+            let mut record = vec![22, 3, 1, 0x40, 0x00, 1];
+            record.extend_from_slice(&length.to_be_bytes()[1..]);
+            record.resize(5 + 0x4000, 0);
+            let mut stream = TcpStream::connect(("127.0.0.1", port(authority))).await.expect("connected");
+            stream.write_all(&record).await.expect("written");
+            stream
+        };
+        for length in [0x01_0000, 0xff_ffff] {
+            let mut stream = begun(length).await;
+            let mut said = Vec::new();
+            let end = tokio::time::timeout(Duration::from_secs(10), stream.read_to_end(&mut said)).await;
+            end.unwrap_or_else(|_| panic!("{length} bytes are waited for")).expect("closed");
+            assert_eq!(said.first(), Some(&21), "an alert: {said:?}");
+        }
+        let mut short_enough = begun(0xffff).await;
+        let more = tokio::time::timeout(Duration::from_secs(1), short_enough.read_u8()).await;
+        assert!(more.is_err(), "the rest of it is waited for: {more:?}");
+    }
+    stack.upstream.assert_untouched();
+    let answer = stack.at_gateway(&stack.alice, &token).await;
+    passed(&stack, &answer, "a usual handshake");
+}
+
 /// Clients that say hello and then fall silent give way to those who go on.
 #[tokio::test]
 async fn half_open_handshakes_shut_nobody_out() {

@@ -61,6 +61,8 @@ async fn nobody_gets_in_without_a_good_certificate() {
             number += 1;
             assert_eq!((&event["reason"], &event["certificate"]), (&().into(), &place.carol.thumbprint().into()), "{event}");
             stream.shutdown().await.expect("closed");
+            // The other side says all it has to say as well, before this one is gone.
+            stream.read_to_end(&mut Vec::new()).await.expect("closed");
             place.upstream.wait_for_ends(1, 0).await;
         }
     }
@@ -175,6 +177,9 @@ async fn a_resumed_session_is_judged_anew() {
                 break;
             }
             assert!(started.elapsed() < SECOND, "{event}");
+            // What was let through has come to its end there too, before anything is forgotten.
+            drop(stream);
+            place.upstream.wait_for_end(1).await;
         }
     }
 }
