@@ -98,7 +98,7 @@ async fn a_handshake_message_has_a_limit() {
             let mut said = Vec::new();
             let end = tokio::time::timeout(Duration::from_secs(10), stream.read_to_end(&mut said)).await;
             end.unwrap_or_else(|_| panic!("{length} bytes are waited for")).expect("closed");
-            assert_eq!(said.first(), Some(&21), "an alert: {said:?}");
+            assert!(said.first().is_none_or(|kind| *kind == 21), "nothing but an alert: {said:?}");
         }
         let mut short_enough = begun(0xffff).await;
         let more = tokio::time::timeout(Duration::from_secs(1), short_enough.read_u8()).await;
